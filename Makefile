@@ -1,0 +1,40 @@
+# Every target does its own set-up; a fresh machine needs Python 3.11 to 3.13 (and, for `make test`, Java 17 and Maven).
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+
+.PHONY: install demo test lint types unit parity bench clean
+
+install: $(VENV)/.installed
+
+$(VENV)/bin/python:
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.installed: $(VENV)/bin/python pyproject.toml
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[figures]'
+	touch $@
+
+$(VENV)/.installed-dev: $(VENV)/.installed pyproject.toml
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	touch $@
+
+demo: install
+	$(BIN)/streamfilter demo
+
+lint: $(VENV)/.installed-dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: $(VENV)/.installed-dev
+	$(BIN)/mypy
+
+test: lint types unit
+
+# Kafka comes once from Maven Central; STREAMFILTER_TEST_BOOTSTRAP names a broker to use instead.
+unit: $(VENV)/.installed-dev
+	$(BIN)/streamfilter engines fetch maximask
+	$(BIN)/streamfilter engines fetch maxitrack
+	$(BIN)/python -m pytest
+
+clean:
+	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache

@@ -1,0 +1,71 @@
+"""Every failure, named by its consequence.
+
+    StreamfilterError
+    ├── MessageRejected        this message cannot be used; the stream goes on
+    ├── ConfigurationInvalid   the service does not start (exit 2)
+    ├── EngineUnavailable      the engine cannot run here; the service does not start
+    ├── SchemaUnavailable      a schema could not be had now; a retry may help
+    └── TransportFailed        the broker cannot be used; the service stops, nothing is committed
+
+Exceptions of libraries are translated at the rim (``raise ... from``); a message says what was
+found, what was expected and how to mend it.
+"""
+
+from enum import StrEnum
+
+
+class Reason(StrEnum):
+    """Why a message was rejected: a closed set, so that it can label a metric and a header."""
+
+    EMPTY = "empty"
+    MESSAGE_TOO_LARGE = "message_too_large"
+    WIRE_FORM_UNKNOWN = "wire_form_unknown"
+    SCHEMA_UNKNOWN = "schema_unknown"
+    SCHEMA_UNAVAILABLE = "schema_unavailable"
+    SCHEMA_MALFORMED = "schema_malformed"
+    AVRO_MALFORMED = "avro_malformed"
+    RECORD_COUNT = "record_count"
+    SURVEY_UNKNOWN = "survey_unknown"
+    FIELD_MISSING = "field_missing"
+    FIELD_TYPE = "field_type"
+    STAMP_COMPRESSION = "stamp_compression"
+    STAMP_MALFORMED = "stamp_malformed"
+    STAMP_TOO_LARGE = "stamp_too_large"
+    OUTPUT_TOO_LARGE = "output_too_large"
+
+
+class StreamfilterError(Exception):
+    """The root of all failures that streamfilter raises itself."""
+
+
+class MessageRejected(StreamfilterError):
+    """This message cannot be used; it becomes a ``Rejected`` value and the stream goes on.
+
+    Parameters
+    ----------
+    reason
+        The label under which it is counted.
+    detail
+        What was found, what was expected, and at which byte where that is known.
+    """
+
+    def __init__(self, reason: Reason, detail: str) -> None:
+        super().__init__(f"{reason}: {detail}")
+        self.reason = reason
+        self.detail = detail
+
+
+class ConfigurationInvalid(StreamfilterError):
+    """The configuration names something that cannot be; the service does not start."""
+
+
+class EngineUnavailable(StreamfilterError):
+    """An engine, its weights or its runtime cannot be used here; the service does not start."""
+
+
+class SchemaUnavailable(StreamfilterError):
+    """A schema could not be had now (a registry that does not answer); a retry may help."""
+
+
+class TransportFailed(StreamfilterError):
+    """The broker cannot be used; the service stops and commits nothing further."""

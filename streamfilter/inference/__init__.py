@@ -1,0 +1,1 @@
+"""Engines: published networks, read from their authors' release and run by a chosen runtime."""

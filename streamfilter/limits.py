@@ -1,0 +1,29 @@
+"""What one message may cost: bounds that keep memory finite whatever arrives."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Limits:
+    """Bounds on one message; beyond them it is rejected, not read."""
+
+    # LSST's largest packets are about 0.3 MB; frames come under limits of their own.
+    max_message_bytes: int = 8 * 2**20
+    # One stamp's FITS after gzip; LSST's 102 px with variance and PSF is 0.15 MB.
+    max_decompressed_bytes: int = 4 * 2**20
+    # LSST's configuration allows 102 px; larger stamps have no side to be reflected to.
+    max_stamp_side_px: int = 128
+    # A writer schema: ZTF's is 26 kB, LSST's 60 kB.
+    max_schema_bytes: int = 2**20
+
+    def __post_init__(self) -> None:
+        """Refuse bounds that would reject everything.
+
+        Raises
+        ------
+        ValueError
+            A bound is not positive.
+        """
+        for name in self.__slots__:
+            if getattr(self, name) <= 0:
+                raise ValueError(f"{name} is {getattr(self, name)}; it must be above 0")

@@ -1,0 +1,1 @@
+"""Avro schemas: where writer schemas are found, wire forms, splicing, and what is published."""

@@ -1,0 +1,1 @@
+"""A simulated survey: a sky, contaminants and visits with known truth."""

@@ -1,0 +1,104 @@
+"""Who may import whom: one table, held against the sources."""
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).parent.parent / "streamfilter"
+
+# room: (layer, rooms it may import). The order is that of the data.
+ROOMS: dict[str, tuple[int, set[str]]] = {
+    "errors": (0, set()),
+    "limits": (0, set()),  # bounds on one message, which fits, schemas and decode share
+    "bundled": (0, set()),  # where the folders that travel with the package are
+    "contaminants": (0, set()),
+    "metrics": (0, set()),
+    "logs": (0, set()),
+    "records": (1, {"contaminants", "errors"}),  # errors: Rejected carries a Reason
+    "schemas": (1, {"errors", "limits", "bundled"}),
+    "fits": (1, {"errors", "limits"}),
+    "inference": (1, {"errors", "contaminants", "bundled"}),
+    "posterior": (1, {"contaminants"}),
+    "config": (2, {"errors", "limits", "contaminants", "records"}),
+    "surveys": (2, {"errors", "records", "fits", "limits", "bundled", "contaminants"}),
+    "normalise": (2, {"records"}),
+    "batch": (2, {"records"}),
+    "verdict": (2, {"contaminants", "records", "posterior"}),
+    "encode": (3, {"errors", "records", "schemas", "contaminants"}),
+    "kafka": (2, {"errors", "records"}),
+    "decode": (3, {"errors", "records", "schemas", "surveys", "limits"}),
+    "simulate": (3, {"errors", "records", "schemas", "contaminants", "bundled"}),
+    "testing": (3, {"errors", "records", "contaminants", "inference", "kafka"}),
+    "pipeline": (
+        4,
+        {
+            "errors", "records", "contaminants", "decode", "normalise", "batch", "verdict",
+            "posterior", "encode", "inference",
+        },
+    ),
+    "service": (
+        5,
+        {
+            "errors", "records", "contaminants", "pipeline", "kafka", "config", "metrics",
+            "inference", "schemas", "surveys", "decode", "encode", "batch", "verdict",
+        },
+    ),
+    "packets": (2, {"errors", "records", "schemas", "limits"}),  # alerts in files: replay, inspect
+    "figures": (5, {"errors", "records", "contaminants", "pipeline"}),
+    "demo": (6, {
+        "errors", "records", "config", "service", "simulate", "kafka", "inference", "schemas",
+        "metrics", "contaminants",
+    }),
+    "cli": (7, {
+        "errors", "records", "config", "logs", "service", "inference", "schemas", "simulate",
+        "demo", "figures", "packets", "pipeline", "decode", "kafka", "limits", "contaminants",
+        "metrics", "encode", "surveys", "verdict",
+    }),
+}  # fmt: skip
+
+
+def room_of(module: Path) -> str:
+    """The room that a source file belongs to."""
+    return module.relative_to(PACKAGE).parts[0].removesuffix(".py")
+
+
+def sources() -> list[Path]:
+    """Every module but the package's root, which only exports."""
+    return [path for path in sorted(PACKAGE.rglob("*.py")) if path != PACKAGE / "__init__.py"]
+
+
+def imported_rooms(module: Path) -> Iterator[str]:
+    """Rooms that a module names in any import, also inside functions."""
+    for node in ast.walk(ast.parse(module.read_text())):
+        if isinstance(node, ast.ImportFrom) and node.module == "streamfilter":
+            yield from (alias.name for alias in node.names if alias.name != "__version__")
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            names = [node.module]
+            yield from (n.split(".")[1] for n in names if n.startswith("streamfilter."))
+        elif isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+            yield from (n.split(".")[1] for n in names if n.startswith("streamfilter."))
+
+
+@pytest.mark.parametrize("module", sources(), ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_a_module_imports_only_the_rooms_that_its_row_allows(module: Path) -> None:
+    """Every import between rooms stands in the table."""
+    room = room_of(module)
+    assert room in ROOMS, f"{room} is a new room: give it a row, that row is the design review"
+    assert set() == set(imported_rooms(module)) - ROOMS[room][1] - {room}
+
+
+def test_the_table_has_no_cycle() -> None:
+    """A room imports only rooms of its own layer or lower, and no two import each other."""
+    for room, (layer, allowed) in ROOMS.items():
+        for other in allowed:
+            assert ROOMS[other][0] <= layer, f"{room} reaches up to {other}"
+            assert room not in ROOMS[other][1], f"{room} and {other} import each other"
+
+
+@pytest.mark.parametrize("module", sources(), ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_no_module_is_over_500_lines(module: Path) -> None:
+    """A newcomer can read a module in one sitting."""
+    assert len(module.read_text().splitlines()) <= 500
