@@ -1,0 +1,304 @@
+"""Settings: small frozen sections, read from TOML and the environment, and nowhere else.
+
+Order, later wins: the defaults here, the TOML file, ``STREAMFILTER_<SECTION>__<KEY>`` in the
+environment, ``--set section.key=value``. A string may name a secret as ``${NAME}`` (from the
+environment) or ``${file:PATH}`` (the file's content, stripped).
+"""
+
+import os
+import re
+import tomllib
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import tomli_w
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from streamfilter.contaminants import BY_CODE, CODES
+from streamfilter.errors import ConfigurationInvalid
+from streamfilter.limits import Limits
+from streamfilter.records import Plane, Rule
+
+Scalar = str | int | float | bool
+Probability = Annotated[float, Field(gt=0, lt=1)]
+Positive = Annotated[float, Field(gt=0)]
+Count = Annotated[int, Field(ge=1)]
+
+_ENVIRONMENT = "STREAMFILTER_"
+_SECRET = re.compile(r"\$\{(file:)?([^}]+)\}")
+_HIDDEN = re.compile(r"password|secret|token|key|credential|user\.info|sasl\.jaas", re.IGNORECASE)
+
+
+class Section(BaseModel):
+    """A part of the settings; unknown keys are refused."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Kafka(Section):
+    """How to reach the brokers; every librdkafka property passes through."""
+
+    bootstrap: str = "127.0.0.1:9092"
+    group: str = "streamfilter"
+    settings: dict[str, Scalar] = {}
+    """librdkafka properties of both clients, such as ``security.protocol``."""
+    consumer: dict[str, Scalar] = {}
+    """librdkafka properties of the consumer alone."""
+    producer: dict[str, Scalar] = {}
+    """librdkafka properties of the producer alone."""
+    output_bootstrap: str = ""
+    """Brokers to publish to; empty: the same. A public stream is read-only, so is its broker."""
+
+
+class Alerts(Section):
+    """Which alerts are read and which of their images are judged."""
+
+    topics: tuple[str, ...] = ("alerts",)
+    """Names, or patterns that begin with ``^`` (``^ztf_.*_programid1$``)."""
+    planes: tuple[Plane, ...] = (Plane.SCIENCE,)
+    survey_folders: tuple[Path, ...] = ()
+    """Folders with field maps of further surveys."""
+
+    @field_validator("topics", "planes")
+    @classmethod
+    def _some(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        if not value:
+            raise ValueError("at least one is needed")
+        return value
+
+
+class Outputs(Section):
+    """Topics to publish to; an empty name publishes nothing."""
+
+    annotations: str = "streamfilter.annotations"
+    enriched: str = ""
+    clean: str = ""
+    contaminated: str = ""
+    rejected: str = "streamfilter.rejected"
+
+
+class Registry(Section):
+    """A schema registry; an empty url means none."""
+
+    url: str = ""
+    settings: dict[str, Scalar] = {}
+    """Further settings of the client, such as ``basic.auth.user.info``."""
+
+
+class Schemas(Section):
+    """Where writer schemas are found, in this order: folders, registry, installed packages."""
+
+    folders: tuple[Path, ...] = ()
+    registry: Registry = Registry()
+    """Read-only: the survey's."""
+    publish: Registry = Registry()
+    """Where schemas of what is published are registered; empty: single-object encoding."""
+    packages: bool = True
+    """Use schemas of installed packages (``lsst-alert-packet``)."""
+
+
+class Engine(Section):
+    """The network and how it is run."""
+
+    name: str = "maximask"
+    runtime: str = "onnxruntime"
+    home: Path | None = None
+    """Cache of engines and schemas; default STREAMFILTER_HOME or the user's cache directory."""
+    workers: Annotated[int, Field(ge=0)] = 0
+    """Batches in the network at a time; 0: as many as cores."""
+    threads: Count = 1
+    """Threads within one batch."""
+
+
+class Batch(Section):
+    """When a micro-batch is full."""
+
+    size: Count = 16
+    max_wait_s: Positive = 0.02
+
+
+class Flow(Section):
+    """How much is under way at a time; beyond it reading pauses."""
+
+    max_in_flight: Count = 512
+    max_in_flight_bytes: Count = 96 * 2**20
+    commit_interval_s: Positive = 1.0
+    drain_s: Positive = 25.0
+    """Longest wait for alerts under way at SIGTERM or when partitions move."""
+
+
+class Metrics(Section):
+    """Where ``/metrics``, ``/healthz`` and ``/readyz`` listen."""
+
+    enabled: bool = True
+    host: str = "127.0.0.1"
+    port: Annotated[int, Field(ge=0, le=65535)] = 9464
+    """0: any free port, which the log names."""
+
+
+class Logs(Section):
+    """Form and level of the log on standard error."""
+
+    form: Literal["auto", "json", "human"] = "auto"
+    level: Literal["debug", "info", "warning", "error"] = "info"
+
+
+class Survey(Section):
+    """What a survey's alerts are judged by; what is not named keeps its default."""
+
+    priors: dict[str, Probability] = {}
+    thresholds: dict[str, Probability] = {}
+    rules: tuple[Rule, ...] | None = None
+    """Replaces all default rules of the survey."""
+
+    @field_validator("priors", "thresholds")
+    @classmethod
+    def _classes(cls, value: dict[str, float]) -> dict[str, float]:
+        if unknown := sorted(set(value) - set(CODES)):
+            raise ValueError(f"no class {', '.join(unknown)}; the classes are {', '.join(CODES)}")
+        return value
+
+    @model_validator(mode="after")
+    def _rules_name_contaminants(self) -> "Survey":
+        for rule in self.rules or ():
+            row = BY_CODE.get(rule.contaminant)
+            if row is None or row.normal:
+                raise ValueError(
+                    f"rule {rule.name!r}: {rule.contaminant!r} is no contaminant; they are "
+                    + ", ".join(code for code in CODES if not BY_CODE[code].normal)
+                )
+        return self
+
+
+class Settings(Section):
+    """All settings of a worker."""
+
+    kafka: Kafka = Kafka()
+    alerts: Alerts = Alerts()
+    outputs: Outputs = Outputs()
+    schemas: Schemas = Schemas()
+    engine: Engine = Engine()
+    batch: Batch = Batch()
+    flow: Flow = Flow()
+    limits: Limits = Limits()
+    metrics: Metrics = Metrics()
+    logs: Logs = Logs()
+    surveys: dict[str, Survey] = {}
+
+
+def load(
+    path: Path | None = None,
+    *,
+    environment: Mapping[str, str] = os.environ,
+    overrides: Iterable[str] = (),
+) -> Settings:
+    """Settings from a TOML file, the environment and ``section.key=value`` overrides.
+
+    Raises
+    ------
+    ConfigurationInvalid
+        Names the key, where it was found, what is wrong and how to mend it.
+    """
+    tree: dict[str, Any] = _read_toml(path) if path else {}
+    places: dict[str, str] = {}
+    for name, text in environment.items():
+        if name.startswith(_ENVIRONMENT) and "__" in name:
+            key = name.removeprefix(_ENVIRONMENT).lower().replace("__", ".")
+            _set(tree, key, text, places, f"environment variable {name}")
+    for override in overrides:
+        key, separator, text = override.partition("=")
+        if not separator:
+            raise ConfigurationInvalid(f"--set {override}: expected section.key=value")
+        _set(tree, key.strip(), text.strip(), places, "--set")
+    try:
+        return Settings.model_validate(_expand(tree, environment))
+    except ValidationError as error:
+        raise ConfigurationInvalid(_explain(error, places, path)) from None
+
+
+def show(settings: Settings) -> str:
+    """The settings as TOML, secrets hidden."""
+    return tomli_w.dumps(_hide(_plain(settings.model_dump(mode="json", exclude_none=True))))
+
+
+def _read_toml(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigurationInvalid(f"{path}: cannot be read: {error.strerror}") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigurationInvalid(f"{path}: not TOML: {error}") from error
+
+
+def _set(tree: dict[str, Any], key: str, text: str, places: dict[str, str], place: str) -> None:
+    """Put ``key = text``, a line of TOML; what is no TOML value is a plain string."""
+    for value in (text, tomli_w.dumps({"": text}).partition("=")[2]):
+        try:
+            update = tomllib.loads(f"{key} = {value}")
+        except tomllib.TOMLDecodeError:
+            continue
+        _merge(tree, update, key, place)
+        places[key] = place
+        return
+    raise ConfigurationInvalid(f"{place}: {key!r} is no key; expected section.key")
+
+
+def _merge(tree: dict[str, Any], update: dict[str, Any], key: str, place: str) -> None:
+    for name, value in update.items():
+        old = tree.get(name)
+        if isinstance(value, dict) and isinstance(old, dict):
+            _merge(old, value, key, place)
+        elif isinstance(value, dict) and old is not None:
+            raise ConfigurationInvalid(f"{place}: {key}: {name} is a value, not a section")
+        else:
+            tree[name] = value
+
+
+def _expand(value: Any, environment: Mapping[str, str]) -> Any:
+    """Replace ``${NAME}`` and ``${file:PATH}`` in every string."""
+    if isinstance(value, dict):
+        return {key: _expand(item, environment) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_expand(item, environment) for item in value]
+    if not isinstance(value, str):
+        return value
+
+    def secret(match: re.Match[str]) -> str:
+        if match[1]:
+            try:
+                return Path(match[2]).read_text(encoding="utf-8").strip()
+            except OSError as error:
+                raise ConfigurationInvalid(f"{match[0]}: {error.strerror}") from error
+        if match[2] not in environment:
+            raise ConfigurationInvalid(f"{match[0]}: set the environment variable {match[2]}")
+        return environment[match[2]]
+
+    return _SECRET.sub(secret, value)
+
+
+def _explain(error: ValidationError, places: Mapping[str, str], path: Path | None) -> str:
+    lines = []
+    for item in error.errors(include_url=False, include_input=False):
+        key = ".".join(str(part) for part in item["loc"])
+        place = places.get(key) or (str(path) if path else "settings")
+        message = item["msg"].removeprefix("Value error, ")
+        if item["type"] in ("extra_forbidden", "unexpected_keyword_argument"):
+            message = "no such key; `streamfilter config show` lists all"
+        lines.append(f"{place}: {key}: {message}")
+    return "\n".join(lines)
+
+
+def _plain(value: Any) -> Any:
+    """What TOML can hold."""
+    if isinstance(value, dict):
+        return {key: _plain(item) for key, item in value.items() if item is not None}
+    return [_plain(item) for item in value] if isinstance(value, list) else value
+
+
+def _hide(value: Any, key: str = "") -> Any:
+    if isinstance(value, dict):
+        return {name: _hide(item, name) for name, item in value.items()}
+    if isinstance(value, str) and value and _HIDDEN.search(key):
+        return "(hidden)"
+    return value

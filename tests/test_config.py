@@ -1,0 +1,114 @@
+"""Settings: defaults, where they come from, and what a wrong one says."""
+
+from pathlib import Path
+
+import pytest
+
+from streamfilter import config
+from streamfilter.config import Settings
+from streamfilter.errors import ConfigurationInvalid
+
+ROOT = Path(__file__).parent.parent
+
+
+def loaded(tmp_path: Path, text: str, **environment: str) -> Settings:
+    """Settings of a file with this text."""
+    path = tmp_path / "site.toml"
+    path.write_text(text)
+    return config.load(path, environment=environment)
+
+
+def test_the_example_configuration_equals_the_defaults() -> None:
+    """A site engineer copies the example and changes nothing by that."""
+    example = config.load(ROOT / "deploy" / "streamfilter.toml", environment={})
+    assert Settings() == example
+
+
+def test_the_example_configuration_names_every_key() -> None:
+    """No key exists that the example does not show, commented out where it has no default."""
+    text = (ROOT / "deploy" / "streamfilter.toml").read_text()
+
+    def keys(schema: dict[str, object]) -> set[str]:
+        found: set[str] = set()
+        for part in (schema, *schema.get("$defs", {}).values()):  # type: ignore[attr-defined]
+            found |= set(part.get("properties", {}))
+        return found
+
+    assert set() == {key for key in keys(Settings.model_json_schema()) if key not in text}
+
+
+def test_the_environment_overrides_the_file(tmp_path: Path) -> None:
+    """A container changes one value without a file of its own."""
+    settings = loaded(tmp_path, "[batch]\nsize = 4\n", STREAMFILTER_BATCH__SIZE="8")
+    assert 8 == settings.batch.size
+
+
+def test_an_override_of_the_command_line_wins() -> None:
+    """The order is file, environment, --set."""
+    settings = config.load(
+        environment={"STREAMFILTER_BATCH__SIZE": "8"}, overrides=["batch.size=2"]
+    )
+    assert 2 == settings.batch.size
+
+
+def test_an_override_may_be_a_plain_string() -> None:
+    """Quotes are not needed on the command line."""
+    settings = config.load(environment={}, overrides=["kafka.bootstrap=broker-1:9092"])
+    assert "broker-1:9092" == settings.kafka.bootstrap
+
+
+def test_a_property_of_librdkafka_is_quoted_like_a_toml_key() -> None:
+    """Dots inside a property's name do not nest."""
+    settings = config.load(environment={}, overrides=['kafka.settings."client.id"=a'])
+    assert {"client.id": "a"} == settings.kafka.settings
+
+
+@pytest.mark.parametrize(
+    ("text", "key"),
+    [
+        ("[batch]\nsize = 0", "batch.size"),
+        ("[batch]\nsizes = 1", "batch.sizes"),
+        ("[limits]\nmax_message_bytes = -1", "max_message_bytes"),
+        ("[surveys.ztf]\npriors = {XX = 0.1}", "surveys.ztf.priors"),
+        ("[alerts]\ntopics = []", "alerts.topics"),
+        ("[[surveys.a.rules]]\nname='n'\ncontaminant='BG'\nstatistic='core'\nabove=0.5", "'n'"),
+        ("[nothing]", "nothing"),
+    ],
+)
+def test_a_wrong_value_names_key_and_file(tmp_path: Path, text: str, key: str) -> None:
+    """The operator need not search."""
+    with pytest.raises(ConfigurationInvalid, match=r"site\.toml: ") as raised:
+        loaded(tmp_path, text)
+    assert key in str(raised.value)
+
+
+def test_what_is_not_toml_names_the_line(tmp_path: Path) -> None:
+    """A typing error is found at once."""
+    with pytest.raises(ConfigurationInvalid, match="line 2"):
+        loaded(tmp_path, "[batch]\nsize = \n")
+
+
+def test_a_secret_comes_from_the_environment_and_is_not_shown(tmp_path: Path) -> None:
+    """`config show` can be pasted into a ticket."""
+    text = '[kafka.settings]\n"sasl.password" = "${PW}"\n'
+    settings = loaded(tmp_path, text, PW="hunter2")
+    assert "hunter2" == settings.kafka.settings["sasl.password"]
+    assert "hunter2" not in config.show(settings)
+
+
+def test_a_secret_comes_from_a_file(tmp_path: Path) -> None:
+    """As container platforms mount them."""
+    (tmp_path / "pw").write_text("hunter2\n")
+    settings = loaded(tmp_path, f'[kafka.settings]\n"sasl.password" = "${{file:{tmp_path}/pw}}"\n')
+    assert "hunter2" == settings.kafka.settings["sasl.password"]
+
+
+def test_a_missing_secret_is_named(tmp_path: Path) -> None:
+    """The mend is in the message."""
+    with pytest.raises(ConfigurationInvalid, match="set the environment variable PW"):
+        loaded(tmp_path, '[kafka.settings]\n"sasl.password" = "${PW}"\n')
+
+
+def test_what_is_shown_can_be_loaded_again(tmp_path: Path) -> None:
+    """`config show > site.toml` is a start."""
+    assert Settings() == loaded(tmp_path, config.show(Settings()))
