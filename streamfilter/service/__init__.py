@@ -1,0 +1,1 @@
+"""A running worker: threads, signals, deadlines, metrics, and the order of delivery."""
