@@ -1,6 +1,78 @@
 """What an engine takes and gives, read from its ``engine.toml``."""
 
+import tomllib
+from collections.abc import Mapping
 from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from streamfilter import bundled
+from streamfilter.errors import EngineUnavailable
+
+
+class Per(StrEnum):
+    """What one output row speaks of."""
+
+    PIXEL = "pixel"
+    """(N, K, H, W): a probability per class and pixel."""
+    TILE = "tile"
+    """(N, K): a probability per class and image."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Release:
+    """Where the authors published the weights."""
+
+    package: str
+    """Name on the Python package index."""
+    version: str
+    wheel: str
+    """File name of the wheel."""
+    sha256: str
+    """Of the wheel."""
+    saved_model: str
+    """Folder of the TensorFlow SavedModel inside the wheel."""
+    licence: str
+    """Path of the licence text inside the wheel."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ShapeRule:
+    """Which heights and widths the network takes, in pixels.
+
+    Either ``side_px`` alone (both sides are just that), or sides of ``min_side_px`` and more that
+    ``multiple_px`` divides; height and width may differ.
+    """
+
+    multiple_px: int = 1
+    min_side_px: int = 1
+    side_px: int | None = None
+
+    def admits(self, height: int, width: int) -> bool:
+        """Whether the network takes images of this height and width."""
+        if self.side_px is not None:
+            return height == width == self.side_px
+        return all(
+            side >= self.min_side_px and side % self.multiple_px == 0 for side in (height, width)
+        )
+
+    def __str__(self) -> str:
+        """The rule in words, for messages and tables."""
+        if self.side_px is not None:
+            return f"{self.side_px} x {self.side_px} px"
+        return f"multiples of {self.multiple_px} px from {self.min_side_px} px"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class OutputClass:
+    """One output of the network: its code and its share of the training set."""
+
+    code: str
+    training_prior: float
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -9,3 +81,109 @@ class Manifest:
 
     name: str
     version: str
+    release: Release
+    input_name: str
+    planes: tuple[str, ...]
+    """Images of an alert that make up the channels, in order."""
+    shape: ShapeRule
+    dtype: str
+    """Of input and output, as numpy names it."""
+    normalisation: str
+    """What was done to the pixels before the network sees them."""
+    output_name: str
+    per: Per
+    classes: tuple[OutputClass, ...]
+    """In the order of the network's outputs."""
+    weights_sha256: str
+    """Of the SavedModel's data shard."""
+    onnx_sha256: str
+
+    @property
+    def codes(self) -> tuple[str, ...]:
+        """Class codes in the order of the outputs."""
+        return tuple(row.code for row in self.classes)
+
+    @property
+    def training_priors(self) -> dict[str, float]:
+        """Share of each class in the training set, in the order of the outputs."""
+        return {row.code: row.training_prior for row in self.classes}
+
+    def check(self, batch: npt.NDArray[np.float32]) -> None:
+        """Refuse what the network does not take; values are not looked at.
+
+        Raises
+        ------
+        EngineUnavailable
+            Not a batch of (N, C, H, W) of the manifest's dtype, planes and sides.
+        """
+        fits = (
+            batch.ndim == 4
+            and batch.shape[0] > 0
+            and batch.shape[1] == len(self.planes)
+            and batch.dtype == self.dtype
+            and self.shape.admits(*batch.shape[2:])
+        )
+        if not fits:
+            raise EngineUnavailable(
+                f"{self.name} takes {self.dtype} of shape (N, {len(self.planes)}, H, W), N > 0, "
+                f"sides {self.shape}; this batch is {batch.dtype} of shape {batch.shape}"
+            )
+
+
+def names() -> tuple[str, ...]:
+    """Names of the engines that travel with the package, sorted."""
+    return tuple(sorted(path.parent.name for path in folder().glob("*/engine.toml")))
+
+
+def folder() -> Path:
+    """The folder of the engines' manifests."""
+    return bundled.folder("engines")
+
+
+def load(name: str) -> Manifest:
+    """The manifest of an engine.
+
+    Raises
+    ------
+    EngineUnavailable
+        There is no such engine, or its manifest is damaged.
+    """
+    if name not in names():
+        raise EngineUnavailable(f"no engine {name!r}; there are {', '.join(names())}")
+    return read(folder() / name / "engine.toml")
+
+
+def read(path: Path) -> Manifest:
+    """The manifest in a file.
+
+    Raises
+    ------
+    EngineUnavailable
+        The file cannot be read, a key is missing or unknown, or a value cannot be.
+    """
+    try:
+        return _parse(tomllib.loads(path.read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
+        raise EngineUnavailable(
+            f"the manifest {path} is not usable ({type(error).__name__}: {error}); "
+            "engines/README.md lists its keys"
+        ) from error
+
+
+def _parse(document: Mapping[str, Any]) -> Manifest:
+    given, output, sha256 = document["input"], document["output"], document["sha256"]
+    return Manifest(
+        name=document["name"],
+        version=document["version"],
+        release=Release(**document["release"]),
+        input_name=given["name"],
+        planes=tuple(given["planes"]),
+        shape=ShapeRule(**given["shape"]),
+        dtype=given["dtype"],
+        normalisation=given["normalisation"],
+        output_name=output["name"],
+        per=Per(output["per"]),
+        classes=tuple(OutputClass(**row) for row in output["classes"]),
+        weights_sha256=sha256["weights"],
+        onnx_sha256=sha256["onnx"],
+    )

@@ -1,0 +1,166 @@
+"""Networks from their authors' own release: wheel, weights, ONNX, cache."""
+
+import hashlib
+import importlib
+import subprocess
+import sys
+import tempfile
+import zipfile
+from collections.abc import Callable, Mapping
+from importlib.util import find_spec
+from pathlib import Path
+
+from streamfilter.errors import EngineUnavailable
+from streamfilter.inference import cache, savedmodel
+from streamfilter.inference.manifest import Manifest, load
+
+Progress = Callable[[str], None]
+"""Takes one line for a human."""
+
+# Modules whose ``build(weights)`` makes an engine's network; onnx is imported with them.
+NETWORKS: dict[str, str] = {
+    "maximask": "streamfilter.inference.maximask",
+    "maxitrack": "streamfilter.inference.maxitrack",
+}
+
+# The wheel is 52 MB; a slow line takes minutes, a dead one must end.
+_DOWNLOAD_TIMEOUT_S = 1800
+
+
+def silent(line: str) -> None:
+    """Progress that nobody reads."""
+
+
+def fetch(name: str, home: Path, *, wheel: Path | None = None, progress: Progress = silent) -> Path:
+    """Path of an engine's ONNX file, made first where it is not in the cache.
+
+    Parameters
+    ----------
+    name
+        Of the engine, as in ``engines/``.
+    home
+        The cache folder; see ``cache.default_home``.
+    wheel
+        The release's wheel as a file, for machines that reach no package index.
+    progress
+        Told what is being done, line by line.
+
+    Raises
+    ------
+    EngineUnavailable
+        There is no such engine, the wheel cannot be had or is not the pinned one, or the cache
+        cannot be written. Nothing half-made is left behind.
+    """
+    return fetch_release(load(name), home, wheel=wheel, progress=progress)
+
+
+def fetch_release(
+    manifest: Manifest, home: Path, *, wheel: Path | None = None, progress: Progress = silent
+) -> Path:
+    """Like ``fetch``, for a manifest that is already read."""
+    path = cache.onnx_path(manifest, home)
+    if cache.sha256_of(path) == manifest.onnx_sha256:
+        return path
+    with cache.only_one(path.parent):
+        found = cache.sha256_of(path)
+        if found == manifest.onnx_sha256:
+            return path  # another process made it while this one waited
+        if found is not None:
+            progress(
+                f"{path} is not what it should be (sha256 {found[:12]}, "
+                f"expected {manifest.onnx_sha256[:12]}): making it anew"
+            )
+        with tempfile.TemporaryDirectory(prefix="streamfilter-") as scratch:
+            _make(manifest, path, wheel or _download(manifest, Path(scratch), progress), progress)
+    progress(f"{manifest.name} {manifest.version} is at {path}")
+    return path
+
+
+def _make(manifest: Manifest, path: Path, wheel: Path, progress: Progress) -> None:
+    """Wheel to ONNX, beside the licence that goes with it."""
+    release = manifest.release
+    if (found := cache.sha256_of(wheel)) != release.sha256:
+        raise EngineUnavailable(
+            f"{wheel} is not {release.wheel}: its sha256 is {found or 'none (no such file)'}, "
+            f"expected {release.sha256}"
+        )
+    progress(f"reading the weights of {manifest.name} from {release.wheel}")
+    weights, licence = _open(manifest, wheel)
+    progress(f"writing {manifest.name} as ONNX")
+    content = _onnx(manifest, weights)
+    if (made := hashlib.sha256(content).hexdigest()) != manifest.onnx_sha256:
+        raise EngineUnavailable(
+            f"the ONNX made of {release.wheel} has sha256 {made}, the manifest says "
+            f"{manifest.onnx_sha256}: streamfilter's network and its manifest do not agree; "
+            "reinstall streamfilter"
+        )
+    try:
+        cache.write_whole(path.with_name("LICENSE"), licence)
+        cache.write_whole(path, content)
+    except OSError as error:
+        raise EngineUnavailable(f"{path} cannot be written ({error.strerror})") from error
+
+
+def _onnx(manifest: Manifest, weights: Mapping[str, savedmodel.Weights]) -> bytes:
+    """The network with its weights, as the bytes of an ONNX file."""
+    if manifest.name not in NETWORKS:
+        raise EngineUnavailable(
+            f"no network is known for engine {manifest.name!r}; there are {', '.join(NETWORKS)}"
+        )
+    graph = importlib.import_module("streamfilter.inference.graph")
+    network = importlib.import_module(NETWORKS[manifest.name])
+    try:
+        content: bytes = graph.serialised(network.build(weights))
+    except KeyError as error:
+        raise EngineUnavailable(
+            f"the weights of {manifest.name} hold no variable {error}"
+        ) from error
+    return content
+
+
+def _open(manifest: Manifest, wheel: Path) -> tuple[dict[str, savedmodel.Weights], bytes]:
+    """The variables and the licence text in a wheel."""
+    release = manifest.release
+    folder = f"{release.saved_model}/variables"
+    try:
+        with zipfile.ZipFile(wheel) as archive:
+            index = archive.read(f"{folder}/variables.index")
+            data = archive.read(f"{folder}/variables.data-00000-of-00001")
+            licence = archive.read(release.licence)
+    except (OSError, KeyError, zipfile.BadZipFile) as error:
+        raise EngineUnavailable(f"{wheel} does not hold {folder} whole: {error}") from error
+    if (found := hashlib.sha256(data).hexdigest()) != manifest.weights_sha256:
+        raise EngineUnavailable(
+            f"the weights in {wheel} have sha256 {found}, expected {manifest.weights_sha256}"
+        )
+    return savedmodel.variables(index, data), licence
+
+
+def _download(manifest: Manifest, folder: Path, progress: Progress) -> Path:
+    """The release's wheel, downloaded by this Python's pip with the user's own settings."""
+    release = manifest.release
+    mend = f"download {release.wheel} elsewhere and pass --wheel FILE"
+    if find_spec("pip") is None:
+        raise EngineUnavailable(f"{sys.executable} has no pip to download {release.wheel}; {mend}")
+    progress(f"downloading {release.wheel} (52 MB, once)")
+    command = [
+        *(sys.executable, "-m", "pip", "download", "--no-deps", "--only-binary", ":all:"),
+        *("--quiet", "--disable-pip-version-check", "--no-input", "--dest", str(folder)),
+        f"{release.package}=={release.version}",
+    ]
+    try:
+        done = subprocess.run(
+            command, capture_output=True, text=True, timeout=_DOWNLOAD_TIMEOUT_S, check=False
+        )
+    except (OSError, subprocess.TimeoutExpired) as error:
+        raise EngineUnavailable(
+            f"pip did not download {release.wheel} ({error}); {mend}"
+        ) from error
+    wheel = folder / release.wheel
+    if done.returncode != 0 or not wheel.is_file():
+        said = [line for line in done.stderr.splitlines() if line.strip()] or ["nothing"]
+        raise EngineUnavailable(
+            f"pip did not download {release.wheel} (exit {done.returncode}, it says: {said[-1]}); "
+            f"{mend}"
+        )
+    return wheel
