@@ -1,9 +1,12 @@
 """Fixtures that every room's tests share."""
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from kafka_desk import Broker
+from kafka_node import KafkaNode, KafkaUnavailable
 
 from streamfilter.inference.cache import default_home
 from streamfilter.inference.fetch import fetch
@@ -18,6 +21,42 @@ def samples() -> Path:
     if not folder.is_dir():
         pytest.skip(f"no real packets at {folder}: set STREAMFILTER_SAMPLES")
     return folder
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark what needs a real broker, so that ``-m 'not kafka'`` leaves it out."""
+    for item in items:
+        if {"broker", "private_broker"} & set(getattr(item, "fixturenames", ())):
+            item.add_marker(pytest.mark.kafka)
+
+
+def started(folder: Path) -> KafkaNode:
+    try:
+        node = KafkaNode(folder)
+        node.start()
+    except KafkaUnavailable as why:
+        pytest.skip(f"no Kafka: {why}")
+    return node
+
+
+@pytest.fixture(scope="session")
+def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Broker]:
+    """A real Apache Kafka, shared by all tests: use unique topics and groups."""
+    address = os.environ.get("STREAMFILTER_TEST_BOOTSTRAP")
+    if address:
+        yield Broker(address)
+        return
+    node = started(tmp_path_factory.mktemp("kafka"))
+    yield Broker(node.bootstrap, node)
+    node.remove()
+
+
+@pytest.fixture
+def private_broker(tmp_path: Path) -> Iterator[Broker]:
+    """A Kafka of this test alone, which may stop, kill, freeze and start its ``node``."""
+    node = started(tmp_path)
+    yield Broker(node.bootstrap, node)
+    node.remove()
 
 
 @pytest.fixture(scope="session")

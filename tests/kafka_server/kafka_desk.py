@@ -1,0 +1,130 @@
+"""What a test does at a broker: make topics, produce, read to the end, look at commits."""
+
+import time
+import uuid
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from typing import cast
+
+from confluent_kafka import Consumer, ConsumerGroupTopicPartitions, KafkaException, Producer
+from confluent_kafka import TopicPartition as Position
+from confluent_kafka.admin import AdminClient
+from confluent_kafka.cimpl import NewTopic
+from kafka_node import KafkaNode
+
+from streamfilter.records import Headers, Message, Origin
+
+# An answer of a broker on two busy cores.
+ANSWER_S = 30.0
+
+
+class Broker:
+    """A broker and the helpers around it; ``node`` is None where the address was given."""
+
+    def __init__(self, bootstrap: str, node: KafkaNode | None = None) -> None:
+        self.bootstrap = bootstrap
+        self.node = node
+        self._admin = AdminClient({"bootstrap.servers": bootstrap})
+
+    def topic(self, partitions: int = 1, *, stem: str = "t", name: str = "", **config: str) -> str:
+        """Create a topic, by default under a unique name, and wait until it has leaders.
+
+        ``config`` takes topic settings with underscores: ``max_message_bytes="1000"``.
+        """
+        name = name or f"{stem}-{uuid.uuid4().hex[:12]}"
+        settings = {key.replace("_", "."): value for key, value in config.items()}
+        new = NewTopic(name, partitions, 1, config=settings)
+        self._admin.create_topics([new])[name].result(ANSWER_S)
+        end = time.monotonic() + ANSWER_S
+        while time.monotonic() < end:
+            known = self._admin.list_topics(name, ANSWER_S).topics[name].partitions
+            if len(known) == partitions and all(p.leader >= 0 for p in known.values()):
+                return name
+            time.sleep(0.05)
+        raise TimeoutError(f"topic {name} has no leaders after {ANSWER_S} s")
+
+    def delete(self, *topics: str) -> None:
+        """Delete topics, as retention by a survey's operators would."""
+        for future in self._admin.delete_topics(list(topics)).values():
+            future.result(ANSWER_S)
+
+    def produce(
+        self,
+        topic: str,
+        values: Iterable[bytes | None],
+        *,
+        keys: Sequence[bytes | None] | None = None,
+        headers: Headers = (),
+        partition: int = -1,
+        timestamp_ms: int = 0,
+    ) -> None:
+        """Append messages (``keys`` runs beside ``values``) and wait for all acknowledgements."""
+        settings: dict[str, str | int] = {
+            "bootstrap.servers": self.bootstrap, "acks": "all", "linger.ms": 1,
+            "message.max.bytes": 40 * 2**20,
+        }  # fmt: skip
+        producer = Producer(settings)
+        failed: list[object] = []
+        for index, value in enumerate(values):
+            key = keys[index] if keys is not None else None
+            while True:
+                try:
+                    producer.produce(
+                        topic, value, key, partition, timestamp=timestamp_ms,
+                        headers=list(headers),
+                        on_delivery=lambda error, _: failed.append(error) if error else None,
+                    )  # fmt: skip
+                    break
+                except BufferError:
+                    producer.poll(0.1)
+            producer.poll(0)
+        left = producer.flush(ANSWER_S)
+        assert ([], 0) == (failed, left)
+
+    def read(self, topic: str) -> list[Message]:
+        """Everything that stands in a topic now, partition by partition, committed only."""
+        consumer = Consumer(
+            {
+                "bootstrap.servers": self.bootstrap, "group.id": f"read-{uuid.uuid4().hex}",
+                "enable.auto.commit": False, "isolation.level": "read_committed",
+            }
+        )  # fmt: skip
+        try:
+            found: list[Message] = []
+            for partition in sorted(consumer.list_topics(topic, ANSWER_S).topics[topic].partitions):
+                found += self._read_partition(consumer, Position(topic, partition))
+            return found
+        finally:
+            consumer.close()
+
+    def _read_partition(self, consumer: Consumer, at: Position) -> list[Message]:
+        low, high = consumer.get_watermark_offsets(at, ANSWER_S)
+        consumer.assign([Position(at.topic, at.partition, low)])
+        found: list[Message] = []
+        end = time.monotonic() + ANSWER_S
+        while consumer.position([at])[0].offset < high and low < high:
+            if time.monotonic() > end:
+                raise TimeoutError(f"{at} was not read to {high} within {ANSWER_S} s")
+            for each in consumer.consume(500, 0.05):
+                error = each.error()
+                if error is not None:
+                    raise KafkaException(error)
+                offset = each.offset()
+                assert offset is not None
+                origin = Origin(at.topic, at.partition, offset)
+                headers = cast("Headers", tuple(each.headers() or ()))
+                stamp = each.timestamp()[1]
+                found.append(Message(origin, each.value(), each.key(), stamp, headers))
+        return found
+
+    def counts(self, topic: str) -> Counter[bytes | None]:
+        """How often each key stands in a topic."""
+        return Counter(message.key for message in self.read(topic))
+
+    def committed(self, group: str, topic: str) -> dict[int, int]:
+        """The offsets that a group has committed, by partition; without those it has not."""
+        known = self._admin.list_topics(topic, ANSWER_S).topics[topic].partitions
+        asked = ConsumerGroupTopicPartitions(group, [Position(topic, each) for each in known])
+        answer = self._admin.list_consumer_group_offsets([asked])[group].result(ANSWER_S)
+        positions: list[Position] = answer.topic_partitions or []
+        return {each.partition: each.offset for each in positions if each.offset >= 0}
