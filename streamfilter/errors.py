@@ -31,6 +31,7 @@ class Reason(StrEnum):
     STAMP_COMPRESSION = "stamp_compression"
     STAMP_MALFORMED = "stamp_malformed"
     STAMP_TOO_LARGE = "stamp_too_large"
+    ALREADY_ENRICHED = "already_enriched"
     OUTPUT_TOO_LARGE = "output_too_large"
 
 
