@@ -1,8 +1,23 @@
 """The wire forms of a message: Avro object container, Confluent, single-object encoding."""
 
+import bz2
+import lzma
+import zlib
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any
+from typing import Any, Protocol
+
+from streamfilter.errors import MessageRejected, Reason
+from streamfilter.limits import Limits
+
+CONTAINER_MAGIC = b"Obj\x01"
+SINGLE_OBJECT_MAGIC = b"\xc3\x01"
+SYNC_BYTES = 16
+# A varint of 64 bits takes at most ten bytes of seven bits.
+_LONG_BYTES = 10
+# Decompression of xz may claim a dictionary of gigabytes; real packets need less than 1 MB.
+_XZ_MEMORY_BYTES = 64 * 2**20
 
 
 class Form(StrEnum):
@@ -30,6 +45,17 @@ class WriterSchema:
     parsed: Any
 
 
+@dataclass(frozen=True, slots=True)
+class ContainerHeader:
+    """The head of an object container file."""
+
+    metadata: Mapping[str, bytes]
+    codec: str
+    sync: bytes
+    end: int
+    """Byte at which the first block begins, just after the sync marker."""
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Envelope:
     """A message opened as far as its one record: the form, the writer's schema, the body."""
@@ -40,3 +66,162 @@ class Envelope:
     """The encoded record alone: not compressed, no header, no block length, no sync marker."""
     schema_id: int | None = None
     """Of the Confluent form."""
+    container: ContainerHeader | None = None
+    """Of the object container form."""
+
+
+class _Decompressor(Protocol):
+    @property
+    def eof(self) -> bool: ...
+
+    def decompress(self, data: bytes, max_length: int, /) -> bytes: ...
+
+
+_CODECS: dict[str, Callable[[], _Decompressor]] = {
+    "deflate": lambda: zlib.decompressobj(-zlib.MAX_WBITS),
+    "bzip2": bz2.BZ2Decompressor,
+    "xz": lambda: lzma.LZMADecompressor(memlimit=_XZ_MEMORY_BYTES),
+}
+
+
+def malformed(detail: str, byte: int) -> MessageRejected:
+    """The rejection of bytes that are not Avro, naming the byte."""
+    return MessageRejected(Reason.AVRO_MALFORMED, f"{detail} at byte {byte}")
+
+
+def read_long(data: bytes, position: int) -> tuple[int, int]:
+    """An Avro ``int`` or ``long`` (zigzag varint) and the position after it.
+
+    Raises
+    ------
+    MessageRejected
+        The data end inside the number, or it takes over ten bytes.
+    """
+    result = 0
+    for index in range(_LONG_BYTES):
+        if position + index >= len(data):
+            raise malformed("the data end inside a number", len(data))
+        byte = data[position + index]
+        result |= (byte & 0x7F) << (7 * index)
+        if byte < 0x80:
+            return (result >> 1) ^ -(result & 1), position + index + 1
+    raise malformed(f"a number of over {_LONG_BYTES} bytes", position)
+
+
+def read_bytes(data: bytes, position: int) -> tuple[bytes, int]:
+    """An Avro ``bytes`` or ``string``, undecoded, and the position after it.
+
+    Raises
+    ------
+    MessageRejected
+        The length is negative or reaches past the end of the data.
+    """
+    size, start = read_long(data, position)
+    if not 0 <= size <= len(data) - start:
+        raise malformed(f"a length of {size} where {len(data) - start} bytes are left", position)
+    return data[start : start + size], start + size
+
+
+def form_of(value: bytes) -> Form:
+    """The wire form that the first bytes announce.
+
+    Raises
+    ------
+    MessageRejected
+        They announce none.
+    """
+    if value.startswith(CONTAINER_MAGIC):
+        return Form.OCF
+    if value.startswith(b"\x00"):
+        return Form.CONFLUENT
+    if value.startswith(SINGLE_OBJECT_MAGIC):
+        return Form.SINGLE_OBJECT
+    raise MessageRejected(
+        Reason.WIRE_FORM_UNKNOWN,
+        f"first bytes {value[:4].hex(' ')}; expected an Avro object container (4f 62 6a 01), "
+        "the Confluent form (00) or single-object encoding (c3 01)",
+    )
+
+
+def schema_id_of(value: bytes) -> int | None:
+    """The schema id of a message in the Confluent form; None for other forms."""
+    if value.startswith(b"\x00") and len(value) >= 5:
+        return int.from_bytes(value[1:5], "big")
+    return None
+
+
+def read_container_header(value: bytes) -> ContainerHeader:
+    """The metadata, codec and sync marker of an object container file.
+
+    Raises
+    ------
+    MessageRejected
+        The header is damaged.
+    """
+    metadata: dict[str, bytes] = {}
+    position = len(CONTAINER_MAGIC)
+    while True:
+        count, position = read_long(value, position)
+        if count == 0:
+            break
+        if count < 0:
+            # A negative count is followed by the block's size in bytes, which nobody needs.
+            count = -count
+            _, position = read_long(value, position)
+        for _ in range(count):
+            name, position = read_bytes(value, position)
+            metadata[name.decode("utf-8", "replace")], position = read_bytes(value, position)
+    sync = value[position : position + SYNC_BYTES]
+    if len(sync) < SYNC_BYTES:
+        raise malformed("the data end inside the sync marker", len(value))
+    codec = metadata.get("avro.codec", b"null").decode("utf-8", "replace")
+    return ContainerHeader(metadata, codec, sync, position + SYNC_BYTES)
+
+
+def read_container_body(value: bytes, header: ContainerHeader, limits: Limits) -> bytes:
+    """The one record of an object container file, decompressed.
+
+    Raises
+    ------
+    MessageRejected
+        The file holds no record or several, is damaged, or its record is too large.
+    """
+    if header.end == len(value):
+        raise MessageRejected(Reason.RECORD_COUNT, "no block of records; expected one record")
+    count, position = read_long(value, header.end)
+    if count != 1:
+        raise MessageRejected(
+            Reason.RECORD_COUNT, f"a block of {count} records at byte {header.end}; expected one"
+        )
+    block, position = read_bytes(value, position)
+    if value[position : position + SYNC_BYTES] != header.sync:
+        raise malformed("the sync marker is missing", position)
+    if position + SYNC_BYTES != len(value):
+        raise MessageRejected(
+            Reason.RECORD_COUNT,
+            f"{len(value) - position - SYNC_BYTES} bytes after the first block; expected one block",
+        )
+    return block if header.codec == "null" else _decompress(block, header.codec, limits)
+
+
+def _decompress(block: bytes, codec: str, limits: Limits) -> bytes:
+    if codec not in _CODECS:
+        raise MessageRejected(
+            Reason.WIRE_FORM_UNKNOWN,
+            f"codec {codec[:40]!r}; expected one of null, {', '.join(_CODECS)}",
+        )
+    machine = _CODECS[codec]()
+    try:
+        body = machine.decompress(block, limits.max_message_bytes + 1)
+    except (zlib.error, lzma.LZMAError, OSError, EOFError, MemoryError) as error:
+        raise MessageRejected(Reason.AVRO_MALFORMED, f"{codec} block: {error}") from error
+    if len(body) > limits.max_message_bytes:
+        raise MessageRejected(
+            Reason.MESSAGE_TOO_LARGE,
+            f"a {codec} record of over {limits.max_message_bytes} bytes; "
+            "the limit is max_message_bytes",
+        )
+    # Bytes after the stream stay unread: fastavro leaves three of zlib's checksum there.
+    if not machine.eof:
+        raise MessageRejected(Reason.AVRO_MALFORMED, f"{codec} block: the stream is cut short")
+    return body

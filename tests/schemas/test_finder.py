@@ -1,0 +1,180 @@
+"""Opening messages, with and without sources of schemas."""
+
+import io
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import fastavro
+import pytest
+
+from streamfilter.errors import MessageRejected, Reason, SchemaUnavailable
+from streamfilter.limits import Limits
+from streamfilter.schemas.finder import SchemaFinder
+from streamfilter.schemas.wire import Form
+
+SCHEMA: dict[str, Any] = {
+    "type": "record",
+    "name": "alert",
+    "namespace": "t",
+    "fields": [{"name": "x", "type": "long"}],
+}
+
+
+@dataclass
+class Shelf:
+    """A source of schemas in memory that counts how often it is asked."""
+
+    schemas: dict[int, dict[str, Any]]
+    name: str = "shelf"
+    down: bool = False
+    asked: list[int] = field(default_factory=list)
+
+    def by_id(self, schema_id: int) -> dict[str, Any] | None:
+        self.asked.append(schema_id)
+        if self.down:
+            raise SchemaUnavailable("the shelf does not answer")
+        return self.schemas.get(schema_id)
+
+    by_fingerprint = by_id
+
+
+def reason_of(value: bytes, finder: SchemaFinder) -> Reason:
+    """Why a message cannot be opened."""
+    with pytest.raises(MessageRejected) as caught:
+        finder.open(value)
+    return caught.value.reason
+
+
+def container(schema: object) -> bytes:
+    """A container whose header carries this schema and whose record is one byte."""
+    buffer = io.BytesIO()
+    fastavro.writer(buffer, fastavro.parse_schema(SCHEMA), [{"x": 1}])
+    header = fastavro.reader(io.BytesIO(buffer.getvalue()))
+    old = header.metadata["avro.schema"].encode()
+    text = json.dumps(schema).encode()
+    return buffer.getvalue().replace(length(len(old)) + old, length(len(text)) + text)
+
+
+def length(number: int) -> bytes:
+    """A length as Avro writes it."""
+    buffer = io.BytesIO()
+    fastavro.schemaless_writer(buffer, fastavro.parse_schema("long"), number)
+    return buffer.getvalue()
+
+
+def test_a_confluent_message_is_opened() -> None:
+    """The id is looked up and the body is what follows it."""
+    envelope = SchemaFinder([Shelf({7: SCHEMA})], Limits()).open(b"\x00\x00\x00\x00\x07\x02")
+    assert (Form.CONFLUENT, 7, "t.alert", b"\x02") == (
+        envelope.form,
+        envelope.schema_id,
+        envelope.schema.name,
+        envelope.body,
+    )
+
+
+def test_a_single_object_is_opened() -> None:
+    """The fingerprint is little-endian."""
+    finder = SchemaFinder([Shelf({0x0102030405060708: SCHEMA})], Limits())
+    envelope = finder.open(b"\xc3\x01\x08\x07\x06\x05\x04\x03\x02\x01\x02")
+    assert (Form.SINGLE_OBJECT, "t.alert", b"\x02") == (
+        envelope.form,
+        envelope.schema.name,
+        envelope.body,
+    )
+
+
+def test_a_schema_is_asked_for_once() -> None:
+    """Known ids need no source any more, and give the same object."""
+    shelf = Shelf({7: SCHEMA})
+    finder = SchemaFinder([shelf], Limits())
+    schemas = {id(finder.open(b"\x00\x00\x00\x00\x07\x02").schema) for _ in range(3)}
+    assert (1, [7]) == (len(schemas), shelf.asked)
+
+
+def test_sources_are_asked_in_order_until_one_knows() -> None:
+    """The second source is asked where the first does not know."""
+    first, second = Shelf({}), Shelf({7: SCHEMA})
+    SchemaFinder([first, second], Limits()).open(b"\x00\x00\x00\x00\x07\x02")
+    assert ([7], [7]) == (first.asked, second.asked)
+
+
+def test_an_id_that_nobody_knows_is_rejected() -> None:
+    """Unknown is a property of the message."""
+    finder = SchemaFinder([Shelf({})], Limits())
+    assert Reason.SCHEMA_UNKNOWN == reason_of(b"\x00\x00\x00\x00\x07\x02", finder)
+
+
+def test_a_source_in_trouble_is_not_an_unknown_schema() -> None:
+    """While a source does not answer, nobody may say that the schema is unknown."""
+    finder = SchemaFinder([Shelf({}, down=True), Shelf({})], Limits())
+    with pytest.raises(SchemaUnavailable):
+        finder.open(b"\x00\x00\x00\x00\x07\x02")
+
+
+@pytest.mark.parametrize(
+    ("value", "reason"),
+    [
+        (b"", Reason.EMPTY),
+        (b"\x00\x00", Reason.AVRO_MALFORMED),
+        (b"\xc3\x01\x00", Reason.AVRO_MALFORMED),
+        (b"\x00" * 101, Reason.MESSAGE_TOO_LARGE),
+        (b"hello", Reason.WIRE_FORM_UNKNOWN),
+    ],
+)
+def test_hopeless_values_are_rejected(value: bytes, reason: Reason) -> None:
+    """Each kind of hopeless bytes has its reason."""
+    assert reason == reason_of(value, SchemaFinder([], Limits(max_message_bytes=100)))
+
+
+def test_a_container_schema_is_parsed_once(samples: Path) -> None:
+    """Packets that repeat a schema share one parsed schema; their sync markers are their own."""
+    finder = SchemaFinder([], Limits())
+    packets = [p.read_bytes() for p in sorted((samples / "ztf").glob("24754338500*.avro"))]
+    assert 1 == len({id(finder.open(packet).schema) for packet in packets})
+
+
+def test_bodies_of_real_containers_decode_as_fastavro_decodes_the_file(samples: Path) -> None:
+    """The body and the schema together are the record."""
+    finder = SchemaFinder([], Limits())
+    for path in sorted(samples.glob("*/*.avro"))[5::4]:
+        envelope = finder.open(path.read_bytes())
+        record = fastavro.schemaless_reader(io.BytesIO(envelope.body), envelope.schema.parsed, None)
+        assert repr(next(fastavro.reader(io.BytesIO(path.read_bytes())))) == repr(record)
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [
+        {"type": "array", "items": "null"},
+        {"type": "array", "items": {"type": "record", "name": "e", "fields": []}},
+        {"type": "array", "items": {"type": "fixed", "name": "f", "size": 0}},
+        ["null", "t.alert"],
+        {"type": "nonsense"},
+        "t.unheard_of",
+        {"type": "fixed", "name": "f", "size": -1},
+    ],
+    ids=repr,
+)
+def test_a_schema_that_could_hang_a_reader_is_rejected(kind: object) -> None:
+    """Items without bytes, recursion and nonsense are refused before anything is decoded."""
+    schema = {**SCHEMA, "fields": [{"name": "x", "type": kind}]}
+    assert Reason.SCHEMA_MALFORMED == reason_of(container(schema), SchemaFinder([], Limits()))
+
+
+def test_a_schema_that_doubles_at_each_level_is_rejected() -> None:
+    """Fifty nested pairs would be 2**50 fields of nothing."""
+    kind: object = "null"
+    for level in range(50):
+        fields = [{"name": "a", "type": kind}, {"name": "b", "type": f"r{level - 1}"}]
+        kind = {"type": "record", "name": f"r{level}", "fields": fields[: 2 if level else 1]}
+    schema = {**SCHEMA, "fields": [{"name": "x", "type": kind}]}
+    assert Reason.SCHEMA_MALFORMED == reason_of(container(schema), SchemaFinder([], Limits()))
+
+
+def test_a_long_schema_is_rejected() -> None:
+    """The limit on schema bytes holds for containers."""
+    finder = SchemaFinder([], Limits(max_schema_bytes=50))
+    assert Reason.SCHEMA_MALFORMED == reason_of(container(SCHEMA), finder)
