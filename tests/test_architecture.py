@@ -28,6 +28,7 @@ ROOMS: dict[str, tuple[int, set[str]]] = {
     "verdict": (2, {"contaminants", "records", "posterior"}),
     "encode": (3, {"errors", "records", "schemas", "contaminants"}),
     "kafka": (2, {"errors", "records"}),
+    "reading": (3, {"errors", "limits", "schemas"}),  # what a consumer of ours calls
     "decode": (3, {"errors", "records", "schemas", "surveys", "limits"}),
     "simulate": (3, {"errors", "records", "schemas", "contaminants", "bundled"}),
     "testing": (3, {"errors", "records", "contaminants", "inference", "kafka"}),

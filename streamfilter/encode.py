@@ -1,0 +1,355 @@
+"""Output bytes: annotations, enriched alerts, and the headers that stand beside them."""
+
+import math
+import time
+from collections.abc import Callable
+from enum import StrEnum
+from functools import lru_cache
+from struct import Struct
+from typing import Protocol
+
+from streamfilter import __version__
+from streamfilter.contaminants import CODES
+from streamfilter.records import (
+    Action,
+    Annotation,
+    ClassEvidence,
+    ClassPrior,
+    EngineIdentity,
+    Headers,
+    Label,
+    NotEvaluated,
+    Origin,
+    Plane,
+    Rejected,
+    StampEvidence,
+    Verdict,
+)
+from streamfilter.schemas import binary
+from streamfilter.schemas.published import (
+    Registrar,
+    annotation_schema,
+    confluent_header,
+    single_object_header,
+    subject,
+)
+from streamfilter.schemas.splice import FIELD, Splicer
+from streamfilter.schemas.store import SchemaStore
+from streamfilter.schemas.wire import Envelope
+
+HEADERS: dict[str, str] = {
+    "streamfilter-verdict": "clean, contaminated, suspect or not_evaluated",
+    "streamfilter-action": "keep, flag or drop",
+    "streamfilter-contaminant": "code of the class that decided; absent when no rule spoke",
+    "streamfilter-rule": "name of the rule that decided; absent when no rule spoke",
+    "streamfilter-survey": "name of the field map that read the alert",
+    "streamfilter-alert-id": "the survey's identifier of the alert",
+    "streamfilter-version": "of the streamfilter that wrote this",
+    "streamfilter-topic": "topic in which the original stands",
+    "streamfilter-partition": "partition in which the original stands",
+    "streamfilter-offset": "offset of the original",
+    "streamfilter-reason": "rejected only: why, from a closed set",
+    "streamfilter-detail": "rejected only: what was found and expected, 1,000 characters at most",
+    "streamfilter-schema-id": "rejected only: schema id of the Confluent form, where there is one",
+    "streamfilter-timestamp": "rejected only: Kafka timestamp of the original, Unix milliseconds",
+}
+"""Every header that is written, all UTF-8 text; the original's headers stand before them."""
+
+# Brokers bound headers and value together; a detail beyond this says nothing more.
+_DETAIL_CHARACTERS = 1000
+# The years 1 to 9999: readers turn the moments into dates, which end there.
+_MOMENTS_UNIX_S = (-62_135_596_800, 253_402_300_799)
+
+_THREE_FLOATS = Struct("<3f")
+_TWO_FLOATS = Struct("<2f")
+
+
+class Agreement(StrEnum):
+    """The verdict's class against the survey's own flags."""
+
+    AGREE = "agree"
+    """Both name the verdict's class, or neither finds anything."""
+    OTHER_CLASS = "other_class"
+    """Both find something, the survey another class."""
+    SURVEY_ONLY = "survey_only"
+    """The survey raises a flag, no rule spoke."""
+    STREAMFILTER_ONLY = "streamfilter_only"
+    """A rule spoke, and the survey raises none of its flags, though it has one for the class."""
+    NOT_COMPARABLE = "not_comparable"
+    """Not evaluated, or the packet carries no flag that could have been raised."""
+
+
+def agreement(verdict: Verdict, flagged: frozenset[str], flaggable: frozenset[str]) -> Agreement:
+    """How a verdict stands to the survey's own flags.
+
+    Parameters
+    ----------
+    flagged, flaggable
+        Class codes that the survey's flags raise, and for which the packet has a flag at all.
+    """
+    found = verdict.contaminant
+    if verdict.label is Label.NOT_EVALUATED or not flaggable:
+        return Agreement.NOT_COMPARABLE
+    if found is None:
+        return Agreement.SURVEY_ONLY if flagged else Agreement.AGREE
+    if found in flagged:
+        return Agreement.AGREE
+    if flagged:
+        return Agreement.OTHER_CLASS
+    return Agreement.STREAMFILTER_ONLY if found in flaggable else Agreement.NOT_COMPARABLE
+
+
+class Finder(Protocol):
+    """Opens a message as far as its record."""
+
+    def open(self, value: bytes) -> Envelope:
+        """The message's form, writer schema and body."""
+        ...
+
+
+class Encoder:
+    """Turns annotations and rejections into values and headers of output messages.
+
+    Parameters
+    ----------
+    finder
+        Opens the alerts that are enriched.
+    registrar
+        Where schemas are registered; without one, what has no container is single-object encoded.
+    store
+        Keeps extended schemas of single-object messages for their readers.
+    field
+        Name of the field that is appended to an alert.
+    clock
+        Unix seconds.
+
+    Notes
+    -----
+    Methods may be called from several threads. The annotation stays the same, to the byte, in
+    the annotation and in the enriched alert that follows it.
+    """
+
+    def __init__(
+        self,
+        finder: Finder,
+        *,
+        registrar: Registrar | None = None,
+        store: SchemaStore | None = None,
+        field: str = FIELD,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._finder = finder
+        self._registrar = registrar
+        self._splicer = Splicer(registrar=registrar, store=store, field=field)
+        self._clock = clock
+        self._header = lru_cache(None)(self._make_header)
+        self._last: tuple[Annotation | None, bytes] = (None, b"")
+
+    def annotation(self, annotation: Annotation, topic: str) -> bytes:
+        """The annotation as a message of its own.
+
+        Raises
+        ------
+        SchemaUnavailable
+            Its schema could not be registered; only before the first message of a topic.
+        """
+        return self._header(topic) + self._body(annotation)
+
+    def enriched(self, annotation: Annotation, topic: str) -> bytes:
+        """The alert's message with the annotation appended to its record.
+
+        Raises
+        ------
+        MessageRejected
+            The alert has the field already.
+        SchemaUnavailable
+            The extended schema can be neither registered nor kept.
+        """
+        value = annotation.alert.message.value
+        assert value is not None, "an alert was decoded from a value"
+        return self._splicer.splice(self._finder.open(value), self._body(annotation), topic)
+
+    def headers(self, annotation: Annotation) -> Headers:
+        """The original headers, then the verdict and where the original stands."""
+        verdict, alert = annotation.verdict, annotation.alert
+        texts = {
+            "streamfilter-verdict": verdict.label,
+            "streamfilter-action": verdict.action,
+            "streamfilter-contaminant": verdict.contaminant,
+            "streamfilter-rule": verdict.rule,
+            "streamfilter-survey": alert.survey,
+            "streamfilter-alert-id": alert.alert_id,
+            **_place(alert.message.origin),
+        }
+        return alert.message.headers + _headers(texts)
+
+    def rejected(self, rejected: Rejected) -> tuple[bytes | None, Headers]:
+        """The original value untouched, and headers that say why it was rejected."""
+        message = rejected.message
+        texts = {
+            "streamfilter-reason": rejected.reason,
+            "streamfilter-detail": rejected.detail[:_DETAIL_CHARACTERS],
+            "streamfilter-schema-id": _text(rejected.schema_id),
+            "streamfilter-timestamp": _text(message.timestamp_ms),
+            **_place(message.origin),
+        }
+        return message.value, message.headers + _headers(texts)
+
+    def _make_header(self, topic: str) -> bytes:
+        schema = annotation_schema()
+        if self._registrar:
+            return confluent_header(self._registrar.register(subject(topic), schema))
+        return single_object_header(schema)
+
+    def _body(self, annotation: Annotation) -> bytes:
+        last, body = self._last
+        if last is not annotation:
+            body = encode_annotation(annotation, annotated_unix_s=self._clock())
+            self._last = (annotation, body)
+        return body
+
+
+def encode_annotation(annotation: Annotation, *, annotated_unix_s: float) -> bytes:
+    """The record ``streamfilter.v1.Annotation`` in Avro's binary encoding, without a header.
+
+    Notes
+    -----
+    Written field by field, because ``fastavro.schemaless_writer`` takes several times as long to
+    find its way through the unions; a test holds the two equal.
+    """
+    alert, origin = annotation.alert, annotation.alert.message.origin
+    stamps = {stamp.plane: stamp for stamp in annotation.stamps}
+    return b"".join(
+        (
+            binary.string(alert.survey),
+            binary.string(alert.alert_id),
+            binary.nullable_string(alert.object_id),
+            binary.string(origin.topic),
+            binary.long(origin.partition),
+            binary.long(origin.offset),
+            _verdict(annotation.verdict),
+            *(_stamp(stamps.get(plane)) for plane in Plane),
+            _priors(annotation.priors),
+            binary.strings(sorted(alert.flagged)),
+            binary.strings(sorted(alert.flaggable)),
+            _AGREEMENTS[agreement(annotation.verdict, alert.flagged, alert.flaggable)],
+            _engine(annotation.engine),
+            _times(annotation, annotated_unix_s),
+            binary.string(__version__),
+        )
+    )
+
+
+def _symbols(enum: type[StrEnum]) -> dict[StrEnum, bytes]:
+    """An enum's values are written as their position."""
+    return {symbol: binary.long(i) for i, symbol in enumerate(enum)}
+
+
+_LABELS, _ACTIONS, _AGREEMENTS = _symbols(Label), _symbols(Action), _symbols(Agreement)
+_NOT_EVALUATED = _symbols(NotEvaluated)
+
+
+def _verdict(verdict: Verdict) -> bytes:
+    return b"".join(
+        (
+            _LABELS[verdict.label],
+            _ACTIONS[verdict.action],
+            binary.nullable_string(verdict.contaminant),
+            binary.nullable_string(verdict.rule),
+        )
+    )
+
+
+def _stamp(stamp: StampEvidence | None) -> bytes:
+    if stamp is None:
+        return binary.NULL_BRANCH
+    # A stamp that was not evaluated has no classes at all; else there is one for every code.
+    classes = stamp.classes or (None,) * len(CODES)
+    return b"".join(
+        (
+            binary.VALUE_BRANCH,
+            _why_not(stamp.not_evaluated),
+            binary.long(stamp.filled_px),
+            *(_evidence(evidence) for _, evidence in zip(CODES, classes, strict=True)),
+        )
+    )
+
+
+def _why_not(reason: NotEvaluated | None) -> bytes:
+    return binary.NULL_BRANCH if reason is None else binary.VALUE_BRANCH + _NOT_EVALUATED[reason]
+
+
+def _evidence(evidence: ClassEvidence | None) -> bytes:
+    if evidence is None:
+        return binary.NULL_BRANCH
+    return b"".join(
+        (
+            binary.VALUE_BRANCH,
+            _THREE_FLOATS.pack(evidence.core_raw, evidence.core, evidence.peak),
+            binary.long(evidence.pixels),
+            binary.nullable_float(evidence.distance_px),
+        )
+    )
+
+
+@lru_cache(64)
+def _priors(priors: tuple[ClassPrior, ...]) -> bytes:
+    by_code = {row.code: row for row in priors}
+    if unknown := sorted(set(by_code) - set(CODES)):
+        raise ValueError(f"priors of {', '.join(unknown)}; the classes are {', '.join(CODES)}")
+    return b"".join(
+        binary.VALUE_BRANCH + _TWO_FLOATS.pack(by_code[code].prior, by_code[code].threshold)
+        if code in by_code
+        else binary.NULL_BRANCH
+        for code in CODES
+    )
+
+
+@lru_cache(64)
+def _engine(engine: EngineIdentity) -> bytes:
+    sha256 = bytes.fromhex(engine.sha256)
+    if len(sha256) != 32:
+        raise ValueError(f"sha256 {engine.sha256!r} has {len(sha256)} bytes, not 32")
+    return binary.string(engine.name) + sha256 + binary.string(engine.runtime)
+
+
+def _times(annotation: Annotation, annotated_unix_s: float) -> bytes:
+    times, alert = annotation.times, annotation.alert
+    message_ms = alert.message.timestamp_ms
+    message_unix_s = None if message_ms is None else message_ms / 1000
+    return b"".join(
+        (
+            binary.nullable_long(_moment(alert.light_end_unix_s, 1_000_000)),
+            binary.nullable_long(_moment(message_unix_s, 1000)),
+            binary.long(round(times.received_unix_s * 1e6)),
+            binary.long(round(annotated_unix_s * 1e6)),
+            _THREE_FLOATS.pack(times.decode_s, times.queue_s, times.infer_s),
+        )
+    )
+
+
+def _moment(unix_s: float | None, per_second: int) -> int | None:
+    """Ticks since 1970; None for what a damaged packet gives and no calendar holds."""
+    if unix_s is None or not math.isfinite(unix_s):
+        return None
+    earliest, latest = _MOMENTS_UNIX_S
+    return round(unix_s * per_second) if earliest <= unix_s <= latest else None
+
+
+def _place(origin: Origin) -> dict[str, str | None]:
+    return {
+        "streamfilter-version": __version__,
+        "streamfilter-topic": origin.topic,
+        "streamfilter-partition": str(origin.partition),
+        "streamfilter-offset": str(origin.offset),
+    }
+
+
+def _headers(texts: dict[str, str | None]) -> Headers:
+    return tuple(
+        (name, text.encode(errors="replace")) for name, text in texts.items() if text is not None
+    )
+
+
+def _text(number: int | None) -> str | None:
+    return None if number is None else str(number)

@@ -1,0 +1,148 @@
+"""What streamfilter publishes: schemas, their fingerprints, and their registration."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+from typing import Any, Protocol
+
+from fastavro.schema import fingerprint as fastavro_fingerprint
+from fastavro.schema import to_parsing_canonical_form
+
+from streamfilter import bundled
+from streamfilter.errors import SchemaUnavailable
+from streamfilter.schemas.definition import parse_definition
+from streamfilter.schemas.wire import SINGLE_OBJECT_MAGIC, WriterSchema
+
+MAJOR = 1
+"""Of the schemas in ``schemas/streamfilter``; a reader of one major version reads all of it."""
+
+_CONFLUENT_MAGIC = b"\x00"
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class PublishedSchema:
+    """A schema that readers of our topics need."""
+
+    schema: WriterSchema
+    fingerprint: int
+    """CRC-64-AVRO of the parsing canonical form."""
+
+    @property
+    def text(self) -> str:
+        """The schema as compact JSON."""
+        return json.dumps(self.schema.definition, separators=(",", ":"))
+
+    @property
+    def file_name(self) -> str:
+        """Under which it is exported: full name and fingerprint."""
+        return f"{self.schema.name}-{self.fingerprint:016x}.avsc"
+
+
+def publish(definition: dict[str, Any]) -> PublishedSchema:
+    """A schema with its fingerprint.
+
+    Parameters
+    ----------
+    definition
+        A record's JSON that defines every name which it uses.
+
+    Raises
+    ------
+    MessageRejected
+        The definition is no Avro record.
+    """
+    schema = parse_definition(definition)
+    canonical = to_parsing_canonical_form(schema.parsed)
+    # fastavro gives the hexadecimal digits of the eight bytes, lowest first.
+    digits = fastavro_fingerprint(canonical, "CRC-64-AVRO")
+    return PublishedSchema(schema, int.from_bytes(bytes.fromhex(digits), "little"))
+
+
+@cache
+def published_schemas() -> tuple[PublishedSchema, ...]:
+    """The schemas that travel with the package, in the order of their file names."""
+    folder = bundled.folder("schemas") / "streamfilter" / str(MAJOR)
+    return tuple(publish(json.loads(path.read_text())) for path in sorted(folder.glob("*.avsc")))
+
+
+@cache
+def annotation_schema() -> PublishedSchema:
+    """The schema of an annotation."""
+    (found,) = (s for s in published_schemas() if s.schema.name == "streamfilter.v1.Annotation")
+    return found
+
+
+class PublishedSource:
+    """The built-in schemas, as a place where the finder looks."""
+
+    name = "the schemas of streamfilter itself"
+
+    def by_id(self, schema_id: int) -> dict[str, Any] | None:
+        """Nothing: ids belong to a registry."""
+        return None
+
+    def by_fingerprint(self, fingerprint: int) -> dict[str, Any] | None:
+        """The definition with this CRC-64-AVRO, None where there is none."""
+        found = (s for s in published_schemas() if s.fingerprint == fingerprint)
+        return next((s.schema.definition for s in found), None)
+
+
+def single_object_header(schema: PublishedSchema) -> bytes:
+    """The ten bytes before a record in single-object encoding."""
+    return SINGLE_OBJECT_MAGIC + schema.fingerprint.to_bytes(8, "little")
+
+
+def confluent_header(schema_id: int) -> bytes:
+    """The five bytes before a record in the Confluent form."""
+    return _CONFLUENT_MAGIC + schema_id.to_bytes(4, "big")
+
+
+def subject(topic: str) -> str:
+    """Under which the values of a topic are registered, as Confluent's own clients name it."""
+    return f"{topic}-value"
+
+
+class Registrar(Protocol):
+    """Gives a schema an id in a schema registry."""
+
+    def register(self, subject_name: str, schema: PublishedSchema) -> int:
+        """The id of the schema, registered under the subject if it was not yet.
+
+        Raises
+        ------
+        SchemaUnavailable
+            The registry does not answer, or refuses the schema.
+        """
+        ...
+
+
+class ConfluentRegistrar:
+    """A registry that speaks Confluent's API; opened at the first registration.
+
+    Parameters
+    ----------
+    settings
+        Of ``confluent_kafka.schema_registry.SchemaRegistryClient``, such as ``url`` and
+        ``basic.auth.user.info``; that client remembers what it registered.
+    """
+
+    def __init__(self, settings: Mapping[str, Any]) -> None:
+        self._settings = dict(settings)
+        self._client: Any = None
+
+    def register(self, subject_name: str, schema: PublishedSchema) -> int:
+        """The id of the schema under the subject."""
+        # Half a second of imports that only sites with a registry pay.
+        from confluent_kafka.schema_registry import Schema, SchemaRegistryClient
+
+        try:
+            if self._client is None:
+                self._client = SchemaRegistryClient(self._settings)
+            return int(self._client.register_schema(subject_name, Schema(schema.text, "AVRO")))
+        except Exception as error:  # its own errors, those of its HTTP client, and ValueError
+            raise SchemaUnavailable(
+                f"schema {schema.schema.name} could not be registered as {subject_name!r} at "
+                f"{self._settings.get('url')}: {error}; check the address and the credentials, "
+                "and that the subject's compatibility admits it (NONE for several surveys)"
+            ) from error

@@ -1,0 +1,185 @@
+"""Appending one field to an encoded record, without decoding or encoding the record.
+
+A record is the concatenation of its fields, so ``body + 0x02 + annotation`` is a record of the
+schema ``original fields + ["null", Annotation]``. Readers of the old schema skip the new field.
+"""
+
+import bz2
+import lzma
+import re
+import zlib
+from collections.abc import Callable
+from functools import lru_cache
+from typing import Any
+
+import fastavro
+
+from streamfilter.errors import MessageRejected, Reason
+from streamfilter.schemas import binary
+from streamfilter.schemas.published import (
+    PublishedSchema,
+    Registrar,
+    annotation_schema,
+    confluent_header,
+    publish,
+    single_object_header,
+    subject,
+)
+from streamfilter.schemas.store import SchemaStore
+from streamfilter.schemas.wire import (
+    CONTAINER_MAGIC,
+    ContainerHeader,
+    Envelope,
+    Form,
+    WriterSchema,
+)
+
+FIELD = "streamfilter"
+"""Name of the field that is appended."""
+
+_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+_SCHEMA_KEY = "avro.schema"
+# A stream has a few schemas at a time; an extended one of LSST holds about 1 MB.
+_SCHEMAS_CACHED = 32
+
+
+def extend(schema: WriterSchema, field: str = FIELD) -> PublishedSchema:
+    """The writer's schema with the annotation as one more nullable field at the end.
+
+    The annotation's names stand in ``streamfilter.v1``, or in ``streamfilter.v1.<field>`` where
+    the alert defines one of them already (it went through another streamfilter before).
+
+    Raises
+    ------
+    MessageRejected
+        The record has a field of this name.
+    """
+    definition = schema.definition
+    if any(old["name"] == field for old in definition["fields"]):
+        raise MessageRejected(
+            Reason.ALREADY_ENRICHED,
+            f"{schema.name} has a field {field!r} already; "
+            "read the topic before enrichment, or choose another field name",
+        )
+    annotation = dict(annotation_schema().schema.definition)
+    if _names(definition) & _names(annotation):
+        annotation["namespace"] = f"{annotation['namespace']}.{field}"
+    appended = {
+        "name": field,
+        "doc": annotation["doc"],
+        "type": ["null", annotation],
+        "default": None,
+    }
+    return publish({**definition, "fields": [*definition["fields"], appended]})
+
+
+class Splicer:
+    """Appends annotations to messages, in the wire form in which they came.
+
+    Parameters
+    ----------
+    registrar
+        Registers extended schemas of the Confluent form under ``<topic>-value``. Without one such
+        messages become single-object encoded.
+    store
+        Keeps the extended schemas of single-object messages for their readers.
+    field
+        Name of the appended field.
+    """
+
+    def __init__(
+        self,
+        *,
+        registrar: Registrar | None = None,
+        store: SchemaStore | None = None,
+        field: str = FIELD,
+    ) -> None:
+        if not _NAME.fullmatch(field):
+            raise ValueError(f"{field!r} is no Avro name: letters, digits and _ only")
+        self._registrar, self._store, self._field = registrar, store, field
+        self._container_start = lru_cache(_SCHEMAS_CACHED)(self._make_container_start)
+        self._header = lru_cache(_SCHEMAS_CACHED)(self._make_header)
+
+    def splice(self, envelope: Envelope, annotation: bytes, topic: str) -> bytes:
+        """The message with the annotation appended to its record.
+
+        Parameters
+        ----------
+        envelope
+            The message, opened.
+        annotation
+            An encoded ``streamfilter.v1.Annotation``, without any wire header.
+        topic
+            Where the result is published.
+
+        Raises
+        ------
+        MessageRejected
+            The record has the field already, or the codec is not known.
+        SchemaUnavailable
+            The extended schema can be neither registered nor kept.
+        """
+        body = b"".join((envelope.body, binary.VALUE_BRANCH, annotation))
+        if envelope.container:
+            return self._splice_container(envelope.schema, envelope.container, body)
+        return self._header(envelope.schema, envelope.form, topic) + body
+
+    def _make_header(self, schema: WriterSchema, form: Form, topic: str) -> bytes:
+        extended = extend(schema, self._field)
+        if form is Form.CONFLUENT and self._registrar:
+            return confluent_header(self._registrar.register(subject(topic), extended))
+        if self._store:
+            self._store.keep(extended)
+        return single_object_header(extended)
+
+    def _splice_container(
+        self, schema: WriterSchema, container: ContainerHeader, body: bytes
+    ) -> bytes:
+        others = tuple(item for item in container.metadata.items() if item[0] != _SCHEMA_KEY)
+        block = _compress(body, container.codec)
+        return b"".join(
+            (
+                self._container_start(schema, others),
+                container.sync,
+                binary.long(1),
+                binary.long(len(block)),
+                block,
+                container.sync,
+            )
+        )
+
+    def _make_container_start(
+        self, schema: WriterSchema, others: tuple[tuple[str, bytes], ...]
+    ) -> bytes:
+        metadata = ((_SCHEMA_KEY, extend(schema, self._field).text.encode()), *others)
+        pairs = (binary.string(key) + binary.long(len(item)) + item for key, item in metadata)
+        return b"".join((CONTAINER_MAGIC, binary.long(len(metadata)), *pairs, b"\x00"))
+
+
+def _names(definition: dict[str, Any]) -> set[str]:
+    """Full names of all types that a schema defines."""
+    named: dict[str, Any] = {}
+    fastavro.parse_schema(definition, named_schemas=named)
+    return set(named)
+
+
+def _deflate(data: bytes) -> bytes:
+    """Raw deflate, as the ``deflate`` codec has it."""
+    return zlib.compress(data, wbits=-zlib.MAX_WBITS)
+
+
+# The counterpart of the codecs that are read.
+_CODECS: dict[str, Callable[[bytes], bytes]] = {
+    "null": lambda data: data,
+    "deflate": _deflate,
+    "bzip2": bz2.compress,
+    "xz": lzma.compress,
+}
+
+
+def _compress(data: bytes, codec: str) -> bytes:
+    if codec not in _CODECS:
+        raise MessageRejected(
+            Reason.WIRE_FORM_UNKNOWN, f"codec {codec[:40]!r}; known are {', '.join(_CODECS)}"
+        )
+    return _CODECS[codec](data)
