@@ -1,0 +1,104 @@
+"""What the simulated surveys measure of a source, under their own field names."""
+
+from collections.abc import Callable
+
+import numpy as np
+
+from streamfilter.simulate.cameras import Conditions
+from streamfilter.simulate.contaminants import Truth
+
+EXPOSURE_S = 30.0
+"""Both surveys' usual exposure."""
+
+Measured = dict[str, float | int | str | bool]
+
+# Flags that LSST raises for a class; each is raised for about half of what is injected, so that
+# a filter has something to agree with and something to add.
+_LSST_FLAGS = {
+    "CR": ("pixelFlags", "pixelFlags_cr"),
+    "TRL": ("pixelFlags", "pixelFlags_streak", "pixelFlags_streakCenter"),
+    "HCL": ("pixelFlags", "pixelFlags_bad"),
+    "DCL": ("pixelFlags", "pixelFlags_bad", "pixelFlags_interpolated"),
+    "HP": ("pixelFlags", "pixelFlags_bad"),
+}
+
+
+def measure(
+    rng: np.random.Generator, seen: Conditions, truth: Truth | None, ra_deg: float, dec_deg: float
+) -> Measured:
+    """The fields of the survey's detection record, less its ids and times."""
+    return {"ra": ra_deg, "dec": dec_deg, **_MEASURE[seen.camera.survey](rng, seen, truth)}
+
+
+def _ztf_measured(rng: np.random.Generator, seen: Conditions, truth: Truth | None) -> Measured:
+    """A ZTF candidate's numbers; a contaminant scores low with most of them, not with all."""
+    real = truth is None
+    snr = float(5 * rng.random() ** (-1 / 1.4)) if truth is None else truth.snr
+    score = float(rng.beta(8, 1.2)) if real else float(rng.beta(1.5, 3))
+    elong = float(rng.uniform(1, 1.3)) if real else float(rng.uniform(1, 4))
+    return {
+        "fid": int(rng.integers(1, 4)),
+        "programid": 1,
+        "diffmaglim": 20.5,
+        "isdiffpos": "t",
+        "rcid": int(rng.integers(0, 64)),
+        "field": int(rng.integers(200, 880)),
+        "xpos": float(rng.uniform(32, 3040)),
+        "ypos": float(rng.uniform(32, 3048)),
+        "magpsf": 20.5 - 2.5 * float(np.log10(snr / 5)),
+        "sigmapsf": 1.09 / snr,
+        "fwhm": seen.fwhm_px if real else float(rng.uniform(0.6, 3)),
+        "classtar": float(rng.random()),
+        "elong": elong,
+        "seeratio": seen.fwhm_px / 2.2,
+        "nneg": 0 if real else int(rng.integers(0, 5)),
+        "nbad": 0 if real else int(rng.integers(0, 3)),
+        "sumrat": float(rng.uniform(0.9, 1)) if real else float(rng.uniform(0.4, 1)),
+        "rb": score,
+        "drb": score,
+        "drbversion": "simulated",
+        "rbversion": "simulated",
+        "ndethist": 1,
+        "ncovhist": int(rng.integers(1, 900)),
+        "scorr": snr,
+        "magzpsci": 26.3,
+        "exptime": EXPOSURE_S,
+        "ssdistnr": -999.0,
+        "ssmagnr": -999.0,
+        "ssnamenr": "null",
+    }
+
+
+def _lsst_measured(rng: np.random.Generator, seen: Conditions, truth: Truth | None) -> Measured:
+    """A diaSource's numbers and flags; the survey flags about half of the contaminants."""
+    snr = float(5 * rng.random() ** (-1 / 1.4)) if truth is None else truth.snr
+    sigma = seen.sigma_e / seen.camera.gain_e_per_unit * seen.fwhm_px
+    flags: Measured = {}
+    if truth is not None and rng.random() < 0.5:
+        flags = dict.fromkeys(_LSST_FLAGS[truth.code], True)
+    return {
+        **flags,
+        "visit": 2_099_010_100_001,
+        "detector": int(rng.integers(0, 189)),
+        "ssObjectId": 0,
+        "parentDiaSourceId": 0,
+        "x": float(rng.uniform(50, 4020)),
+        "y": float(rng.uniform(50, 3950)),
+        "snr": snr,
+        "psfFlux": snr * sigma,
+        "psfFluxErr": sigma,
+        "apFlux": snr * sigma * 1.1,
+        "apFluxErr": sigma * 2,
+        "trailLength": float(rng.uniform(0.1, 1.5)),
+        "extendedness": float(rng.random()),
+        # Alerts below 0.5 are not sent.
+        "reliability": float(rng.uniform(0.5, 1.0)),
+        "band": str(rng.choice(list("ugrizy"))),
+        "bboxSize": seen.side_px - 20,
+    }
+
+
+_MEASURE: dict[str, Callable[[np.random.Generator, Conditions, Truth | None], Measured]] = {
+    "ztf": _ztf_measured,
+    "lsst": _lsst_measured,
+}

@@ -1,0 +1,184 @@
+"""Alerts in their surveys' true wire forms: ZTF's object container, LSST's Confluent form.
+
+The stamps, which take the time, are rendered once per scene; a packet is a record around them.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from streamfilter.records import Plane
+from streamfilter.simulate.cameras import CAMERAS, Conditions
+from streamfilter.simulate.contaminants import INJECT, Truth, truth_of
+from streamfilter.simulate.measurements import EXPOSURE_S, Measured, measure
+from streamfilter.simulate.sky import Triplet, draw_sky, expose
+from streamfilter.simulate.stamps import Cards, at_the_edge, lsst_stamp, ztf_stamp
+from streamfilter.simulate.writers import Record, confluent, object_container, writer
+
+_ID_BASE = 9_000_000_000_000_000_000
+_JD_OF_UNIX_EPOCH = 2_440_587.5
+_MJD_OF_UNIX_EPOCH = 40_587.0
+# TAI - UTC since 2017.
+_LEAP_S = 37.0
+_DAY_S = 86_400.0
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Scene:
+    """A rendered alert without its id and its time: what many packets may share."""
+
+    survey: str
+    truth: Truth | None
+    object_number: int
+    measured: Measured
+    tail: bytes
+    """The encoded fields after the detection: history and stamps."""
+
+
+def render(
+    rng: np.random.Generator,
+    survey: str,
+    code: str | None,
+    *,
+    object_number: int,
+    before_unix_s: float,
+) -> Scene:
+    """Draw a field, inject the contaminant of that class (None: a real event) and expose it.
+
+    Parameters
+    ----------
+    object_number
+        What the survey knows the place by.
+    before_unix_s
+        The object's history ends before this.
+    """
+    sky = draw_sky(rng, CAMERAS[survey], event=code is None)
+    truth, triplet = None, None
+    if code is None:
+        triplet = expose(rng, sky)
+    else:
+        injection = INJECT[code](rng, sky.seen)
+        truth, triplet = truth_of(injection, sky.seen), expose(rng, sky, (injection,))
+    ra_deg, dec_deg = rng.uniform(0, 360), np.degrees(np.arcsin(rng.uniform(-1, 0.5)))
+    measured = measure(rng, sky.seen, truth, float(ra_deg), float(dec_deg))
+    # A contaminant does not come back to the same place; a real event was mostly seen before.
+    ages = 2.9 * np.arange(0 if truth else rng.integers(0, 20), 0, -1)
+    earlier = [before_unix_s - _DAY_S * float(age) for age in ages]
+    if survey == "ztf":
+        triplet, truth = at_the_edge(rng, triplet, truth)
+        tail = _ztf_tail(triplet, measured, object_number, earlier)
+    else:
+        tail = _lsst_tail(triplet, measured, object_number, earlier, sky.seen)
+    return Scene(survey, truth, object_number, measured, tail)
+
+
+def alert_id(number: int) -> int:
+    """The id of the n-th simulated alert: above those that surveys give."""
+    return _ID_BASE + number
+
+
+def packet(scene: Scene, number: int, light_end_unix_s: float) -> bytes:
+    """The message value of the n-th alert: the scene seen in an exposure that ended then."""
+    if scene.survey == "ztf":
+        candid = alert_id(number)
+        record: Record = {
+            "schemavsn": "4.02",
+            "publisher": "streamfilter simulation",
+            "objectId": f"ZTFsim{scene.object_number:06d}",
+            "candid": candid,
+            "candidate": _ztf_detection(scene.measured, candid, light_end_unix_s),
+        }
+        return object_container("ztf", writer("ztf").encode_head(record) + scene.tail)
+    source = _lsst_detection(scene.measured, number, scene.object_number, light_end_unix_s)
+    record = {"diaSourceId": source["diaSourceId"], "diaSource": source}
+    return confluent(writer("lsst").encode_head(record) + scene.tail)
+
+
+def _ztf_detection(measured: Measured, candid: int, light_end_unix_s: float) -> Record:
+    jd = (light_end_unix_s - EXPOSURE_S) / _DAY_S + _JD_OF_UNIX_EPOCH
+    # As ZTF numbers its images: milli-days since 2017-01-01, then the readout channel.
+    pid = int((jd - 2_457_754.5) * 1000) * 10**6 + 10**4 * int(measured["rcid"])
+    return {**measured, "jd": jd, "pid": pid, "candid": candid}
+
+
+def _ztf_tail(
+    triplet: Triplet, measured: Measured, object_number: int, earlier: list[float]
+) -> bytes:
+    history = [
+        _ztf_detection(measured, alert_id(object_number) - 10**9 - n, end)
+        for n, end in enumerate(earlier)
+    ]
+    record: Record = {"prv_candidates": history or None}
+    for plane, cutout, suffix in (
+        (Plane.SCIENCE, "cutoutScience", "targ_sci"),
+        (Plane.TEMPLATE, "cutoutTemplate", "ref"),
+        (Plane.DIFFERENCE, "cutoutDifference", "targ_scimref"),
+    ):
+        name = f"ZTFsim{object_number:06d}_{suffix}.fits.gz"
+        record[cutout] = {"fileName": name, "stampData": ztf_stamp(triplet.images[plane])}
+    return writer("ztf").encode_tail(record)
+
+
+def _lsst_detection(
+    measured: Measured, number: int, object_number: int, light_end_unix_s: float
+) -> Record:
+    tai_s = light_end_unix_s + _LEAP_S
+    return {
+        **dict.fromkeys(writer("lsst").flags, False),
+        **measured,
+        "diaSourceId": alert_id(number),
+        "diaObjectId": alert_id(object_number),
+        "midpointMjdTai": (tai_s - EXPOSURE_S / 2) / _DAY_S + _MJD_OF_UNIX_EPOCH,
+        "timeProcessedMjdTai": tai_s / _DAY_S + _MJD_OF_UNIX_EPOCH,
+    }
+
+
+def _lsst_tail(
+    triplet: Triplet,
+    measured: Measured,
+    object_number: int,
+    earlier: list[float],
+    seen: Conditions,
+) -> bytes:
+    history = [
+        _lsst_detection(measured, object_number - 10**9 - n, object_number, end)
+        for n, end in enumerate(earlier)
+    ]
+    cards = _lsst_cards(measured, seen)
+    return writer("lsst").encode_tail(
+        {
+            "prvDiaSources": history or None,
+            "diaObject": {
+                "diaObjectId": alert_id(object_number),
+                "ra": measured["ra"],
+                "dec": measured["dec"],
+                "nDiaSources": 1 + len(history),
+                "firstDiaSourceMjdTai": history[0]["midpointMjdTai"] if history else None,
+            },
+            "cutoutDifference": lsst_stamp(triplet, Plane.DIFFERENCE, cards),
+            "cutoutScience": lsst_stamp(triplet, Plane.SCIENCE, cards),
+            "cutoutTemplate": lsst_stamp(triplet, Plane.TEMPLATE, cards),
+        }
+    )
+
+
+def _lsst_cards(measured: Measured, seen: Conditions) -> Cards:
+    """The primary header of an LSST stamp: where it was cut, and a linear WCS."""
+    x, y = float(measured["x"]), float(measured["y"])
+    corner_x, corner_y = round(x) - seen.centre_px, round(y) - seen.centre_px
+    degrees = seen.camera.arcsec_per_px / 3600
+    return {
+        "CUTMINX": corner_x,
+        "CUTMINY": corner_y,
+        "ROTPA": 0.0,
+        "BUNIT": seen.camera.unit,
+        "WCSAXES": 2,
+        "CRPIX1": x - corner_x + 1,
+        "CRPIX2": y - corner_y + 1,
+        "PC1_1": -degrees,
+        "PC2_2": degrees,
+        "CDELT1": 1.0,
+        "CDELT2": 1.0,
+        "CRVAL1": float(measured["ra"]),
+        "CRVAL2": float(measured["dec"]),
+    }

@@ -1,0 +1,224 @@
+"""A sky in difference imaging: science, template and difference that agree with one another."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from streamfilter.records import Image, Plane
+from streamfilter.simulate.cameras import Camera, Conditions
+from streamfilter.simulate.contaminants import Injection
+
+Array = npt.NDArray[np.float64]
+
+# Sub-pixels per pixel and side: a star of 1.8 px FWHM is still integrated over its pixels.
+_FINE = 3
+# Light from outside the stamp reaches into it; also keeps the FFT's wrap-around out.
+_MARGIN_PX = 16
+# Integral counts go as F^-0.7: d log N / d mag = 0.28, faint stars at middle latitudes.
+_COUNTS_SLOPE = 0.7
+
+
+@dataclass(frozen=True, slots=True)
+class Psf:
+    """An elliptical Moffat profile."""
+
+    fwhm_px: float
+    beta: float
+    axis_ratio: float = 1.0
+    angle_rad: float = 0.0
+
+    def kernel(self, side: int, fine: int = 1) -> Array:
+        """The profile on a grid of ``fine`` sub-pixels per pixel, its centre on ``side // 2``."""
+        u, v = _axes(side, side // 2, side // 2, self.angle_rad)
+        radius2 = (u**2 * self.axis_ratio + v**2 / self.axis_ratio) / fine**2
+        alpha = self.fwhm_px / (2 * np.sqrt(2 ** (1 / self.beta) - 1))
+        profile = (1 + radius2 / alpha**2) ** -self.beta
+        return np.asarray(profile / profile.sum())
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Sky:
+    """What is on the sky at one alert, in electrons per exposure, before the atmosphere.
+
+    ``static`` and ``changed`` are grids of sub-pixels with a margin around the stamp; ``changed``
+    is what the exposure has and the template has not, and may be negative (a star that faded).
+    """
+
+    seen: Conditions
+    psf: Psf
+    template_psf: Psf
+    static: Array
+    changed: Array
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Triplet:
+    """The three images of an alert in the survey's unit, with variances and PSFs."""
+
+    images: dict[Plane, Image]
+    variances: dict[Plane, Image]
+    psfs: dict[Plane, Array]
+
+
+def draw_sky(rng: np.random.Generator, camera: Camera, *, event: bool = True) -> Sky:
+    """A random field: stars, galaxies and at the centre a new source or a star that varies.
+
+    Parameters
+    ----------
+    event
+        False leaves the centre as it is in the template: what is found there is not on the sky.
+    """
+    side = camera.side_px
+    if rng.random() < camera.larger_share:
+        side = int(min(side + 1 + rng.exponential(12), camera.largest_px))
+    psf = _draw_psf(rng, camera.fwhm_px, camera.moffat_beta)
+    template_psf = _draw_psf(rng, camera.template_fwhm_px, camera.moffat_beta)
+    sky_e = float(np.exp(rng.uniform(*np.log(camera.sky_e))))
+    seen = Conditions(camera=camera, side_px=side, sky_e=sky_e, fwhm_px=psf.fwhm_px)
+    fine_side = (side + 2 * _MARGIN_PX) * _FINE
+    static, changed = np.zeros((fine_side, fine_side)), np.zeros((fine_side, fine_side))
+    area_arcmin2 = ((side + 2 * _MARGIN_PX) * camera.arcsec_per_px / 60) ** 2
+    density = np.exp(rng.uniform(*np.log(camera.stars_per_arcmin2)))
+    for _ in range(rng.poisson(density * area_arcmin2)):
+        y, x = rng.uniform(1, fine_side - 2, 2)
+        _add_star(static, y, x, _draw_flux(rng, seen))
+    for _ in range(rng.poisson(camera.galaxies_per_arcmin2 * area_arcmin2)):
+        where = rng.uniform(0, fine_side, 2)
+        _add_galaxy(static, rng, camera, where, _draw_flux(rng, seen))
+    if event:
+        _add_event(rng, seen, static, changed)
+    return Sky(seen, psf, template_psf, static, changed)
+
+
+def expose(rng: np.random.Generator, sky: Sky, injections: tuple[Injection, ...] = ()) -> Triplet:
+    """Take the exposure and subtract the template from it.
+
+    The science image has the Poisson noise of all its light; contaminants are in it and in the
+    difference, not in the template. The difference keeps residuals of registration (0.03 px) and
+    of flux scale (0.5 %), as real subtractions do.
+    """
+    seen, camera = sky.seen, sky.seen.camera
+    static = observe(sky.static, sky.psf, seen.side_px)
+    light = static + observe(sky.changed, sky.psf, seen.side_px)
+    science = _read_out(rng, seen, light, injections) - seen.sky_e
+    template_sigma = seen.sigma_e * rng.uniform(*camera.template_noise)
+    noise = rng.normal(0.0, template_sigma, seen.shape)
+    ceiling = camera.saturation_e - seen.sky_e
+    template = np.minimum(observe(sky.static, sky.template_psf, seen.side_px), ceiling) + noise
+    shift_y, shift_x = rng.normal(0.0, 0.03, 2)
+    slope_y, slope_x = np.gradient(static)
+    matched = static * (1 + rng.normal(0.0, 0.005)) + shift_y * slope_y + shift_x * slope_x
+    kept = seen.sky_e * rng.uniform(*camera.kept_sky)
+    science_variance = np.clip(light, 0.0, None) + seen.sigma_e**2
+    template_variance = np.full(seen.shape, template_sigma**2)
+    gain = camera.gain_e_per_unit
+    kernel = sky.psf.kernel(camera.psf_side_px)
+    return Triplet(
+        {
+            Plane.SCIENCE: _in_units(science + kept, gain),
+            Plane.TEMPLATE: _in_units(template + kept, gain),
+            Plane.DIFFERENCE: _in_units(science - matched - noise, gain),
+        },
+        {
+            Plane.SCIENCE: _in_units(science_variance, gain**2),
+            Plane.TEMPLATE: _in_units(template_variance, gain**2),
+            Plane.DIFFERENCE: _in_units(science_variance + template_variance, gain**2),
+        },
+        {
+            Plane.SCIENCE: kernel,
+            Plane.TEMPLATE: sky.template_psf.kernel(camera.template_psf_side_px),
+            Plane.DIFFERENCE: kernel,
+        },
+    )
+
+
+def observe(fine: Array, psf: Psf, side: int) -> Array:
+    """Blur a grid of sub-pixels with the PSF and sum it into the stamp's pixels."""
+    kernel = np.fft.ifftshift(psf.kernel(fine.shape[0], _FINE))
+    blurred = np.fft.irfft2(np.fft.rfft2(fine) * np.fft.rfft2(kernel), s=fine.shape)
+    pixels = blurred.reshape(fine.shape[0] // _FINE, _FINE, -1, _FINE).sum(axis=(1, 3))
+    inner = slice(_MARGIN_PX, _MARGIN_PX + side)
+    return np.asarray(pixels[inner, inner])
+
+
+def _read_out(
+    rng: np.random.Generator, seen: Conditions, light: Array, injections: tuple[Injection, ...]
+) -> Array:
+    """Electrons that the detector counts: photons and dark current, charge, amplifier noise."""
+    expected = np.clip(light + seen.sky_e, 0.0, None)
+    charge = np.zeros_like(light)
+    for injection in injections:
+        expected = expected * injection.response + injection.light_e
+        charge += injection.charge_e
+    counted = np.minimum(rng.poisson(expected) + charge, seen.camera.saturation_e)
+    return np.asarray(counted + rng.normal(0.0, seen.camera.read_noise_e, light.shape))
+
+
+def _in_units(electrons: Array, gain: float) -> Image:
+    return (electrons / gain).astype(np.float32)
+
+
+def _draw_psf(rng: np.random.Generator, fwhm_px: tuple[float, float], beta: float) -> Psf:
+    return Psf(rng.uniform(*fwhm_px), beta, rng.uniform(0.88, 1.0), rng.uniform(0, np.pi))
+
+
+def _draw_flux(
+    rng: np.random.Generator, seen: Conditions, faintest_snr: float = 3.0, wells: float = 3.0
+) -> float:
+    """Electrons of a source, from the power law of the counts; at most ``wells`` full pixels.
+
+    A star's brightest pixel holds about a tenth of its light, so with 3 wells none saturates.
+    """
+    # A Gaussian's light is measured best over 4 pi sigma^2 pixels.
+    footprint_px2 = 4 * np.pi * (seen.fwhm_px / 2.355) ** 2
+    faintest = faintest_snr * seen.sigma_e * np.sqrt(footprint_px2)
+    flux = faintest * rng.random() ** (-1 / _COUNTS_SLOPE)
+    return float(min(flux, seen.camera.saturation_e * wells))
+
+
+def _add_event(rng: np.random.Generator, seen: Conditions, static: Array, changed: Array) -> None:
+    """Put the alert's own source at the centre: in a galaxy, a variable star, or on empty sky."""
+    middle = (_MARGIN_PX + seen.centre_px + 0.5) * _FINE - 0.5
+    y, x = middle + rng.uniform(-0.5, 0.5, 2) * _FINE
+    # Surveys alert from 5 sigma on; most alerts are near that.
+    flux = _draw_flux(rng, seen, faintest_snr=6.0, wells=0.3)
+    kind = rng.random()
+    if kind < 0.35:
+        host = np.array([y, x]) + rng.normal(0, 1.5 * _FINE, 2)
+        _add_galaxy(static, rng, seen.camera, host, flux * rng.uniform(0.5, 8))
+    elif kind < 0.75:
+        _add_star(static, y, x, flux * rng.uniform(1.5, 10))
+        flux *= rng.choice((-1.0, 1.0))
+    _add_star(changed, y, x, flux)
+
+
+def _add_star(grid: Array, y: float, x: float, flux: float) -> None:
+    """Share a point's flux among the four sub-pixels around it."""
+    row, column = int(y), int(x)
+    dy, dx = y - row, x - column
+    grid[row, column] += flux * (1 - dy) * (1 - dx)
+    grid[row, column + 1] += flux * (1 - dy) * dx
+    grid[row + 1, column] += flux * dy * (1 - dx)
+    grid[row + 1, column + 1] += flux * dy * dx
+
+
+def _add_galaxy(
+    grid: Array, rng: np.random.Generator, camera: Camera, where: Array, flux: float
+) -> None:
+    """An inclined exponential disc, one in three with a compact bulge (n = 1 beside n = 2)."""
+    scale = np.exp(rng.uniform(*np.log(camera.galaxy_scale_px))) * _FINE
+    u, v = _axes(grid.shape[0], where[0], where[1], rng.uniform(0, np.pi))
+    radius = np.sqrt(u**2 + (v / rng.uniform(0.3, 1.0)) ** 2) / scale
+    profile = np.exp(-radius)
+    if rng.random() < 1 / 3:
+        profile += 3 * np.exp(-3.67 * np.sqrt(radius / 0.5))
+    grid += flux * profile / profile.sum()
+
+
+def _axes(side: int, y: float, x: float, angle_rad: float) -> tuple[Array, Array]:
+    """Coordinates along and across a direction, from the point (y, x)."""
+    dy = np.arange(side)[:, None] - y
+    dx = np.arange(side)[None, :] - x
+    cosine, sine = np.cos(angle_rad), np.sin(angle_rad)
+    return dx * cosine + dy * sine, dy * cosine - dx * sine
