@@ -1,0 +1,162 @@
+"""What source, sink and administration share of librdkafka: settings, errors, log lines."""
+
+import logging
+from collections.abc import Mapping
+
+import structlog
+from confluent_kafka import KafkaError, KafkaException
+
+from streamfilter.errors import ConfigurationInvalid, TransportFailed
+
+Settings = Mapping[str, str | int | float | bool]
+"""librdkafka's own names and values."""
+
+log = structlog.get_logger()
+
+_CREDENTIALS = "check security.protocol, sasl.mechanism, sasl.username and sasl.password"
+_RIGHTS = "ask the broker's operators for the right (ACL), or use other names"
+# What an operator can do about an error that retrying does not mend.
+MENDS = {
+    KafkaError._AUTHENTICATION: _CREDENTIALS,
+    KafkaError.SASL_AUTHENTICATION_FAILED: _CREDENTIALS,
+    KafkaError.UNSUPPORTED_SASL_MECHANISM: _CREDENTIALS,
+    KafkaError.TOPIC_AUTHORIZATION_FAILED: _RIGHTS,
+    KafkaError.GROUP_AUTHORIZATION_FAILED: f"{_RIGHTS} (group.id)",
+    KafkaError.CLUSTER_AUTHORIZATION_FAILED: _RIGHTS,
+    KafkaError.TRANSACTIONAL_ID_AUTHORIZATION_FAILED: f"{_RIGHTS} (transactional.id)",
+    KafkaError.UNKNOWN_TOPIC_OR_PART: "create it: streamfilter topics create",
+    KafkaError._UNKNOWN_TOPIC: "create it: streamfilter topics create",
+    KafkaError._UNKNOWN_PARTITION: "create it: streamfilter topics create",
+    KafkaError.TOPIC_EXCEPTION: "use letters, digits, '.', '_' and '-' in topic names",
+    KafkaError.INVALID_GROUP_ID: "set group.id",
+    KafkaError.INCONSISTENT_GROUP_PROTOCOL: (
+        "another member of the group assigns differently: stop it, or set "
+        "partition.assignment.strategy to what it uses"
+    ),
+    KafkaError.UNSUPPORTED_ASSIGNOR: "set group.remote.assignor to one that the broker has",
+    KafkaError.UNSUPPORTED_VERSION: "remove group.protocol, or use a newer broker",
+    KafkaError.UNRELEASED_INSTANCE_ID: "give each worker its own group.instance.id",
+    KafkaError.GROUP_MAX_SIZE_REACHED: "start fewer workers, or raise group.max.size",
+    KafkaError.INVALID_REGULAR_EXPRESSION: "mend the topic pattern",
+    KafkaError._AUTO_OFFSET_RESET: (
+        "the group has no valid offset there: set auto.offset.reset to earliest or latest"
+    ),
+    KafkaError._MSG_TIMED_OUT: "see that the broker is up, or raise delivery.timeout.ms",
+    KafkaError._TRANSPORT: "see that the broker is up and bootstrap.servers is right",
+    KafkaError._ALL_BROKERS_DOWN: "see that the broker is up and bootstrap.servers is right",
+    KafkaError._TIMED_OUT: "see that the broker is up and bootstrap.servers is right",
+}
+# What confluent-kafka adds to librdkafka's settings, and streamfilter sets itself.
+CALLBACKS = frozenset(
+    {"error_cb", "logger", "oauth_cb", "on_commit", "on_delivery", "stats_cb", "throttle_cb"}
+)
+# Errors of a client that go by when the broker or the network comes back.
+PASSING = frozenset(
+    {
+        KafkaError._TRANSPORT, KafkaError._ALL_BROKERS_DOWN, KafkaError._RESOLVE,
+        KafkaError._TIMED_OUT, KafkaError._SSL,
+    }
+)  # fmt: skip
+
+
+def transport_failed(error: KafkaError, doing: str) -> TransportFailed:
+    """The failure that an error of librdkafka means, with what mends it where that is known."""
+    mend = MENDS.get(error.code())
+    return TransportFailed(f"{doing}: {error.str()}" + (f"; {mend}" if mend else ""))
+
+
+def error_of(exception: KafkaException) -> KafkaError:
+    """The error inside an exception of confluent-kafka."""
+    error: KafkaError = exception.args[0]
+    return error
+
+
+def settings_invalid(error: Exception, client: str) -> ConfigurationInvalid:
+    """The failure that a refused set of settings means, in librdkafka's words."""
+    words = error_of(error).str() if isinstance(error, KafkaException) else str(error)
+    return ConfigurationInvalid(f"Kafka {client} settings: {words}")
+
+
+def text(value: str | int | float | bool) -> str:
+    """A value as librdkafka reads it."""
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def merged(defaults: Settings, given: Settings, required: tuple[str, ...]) -> dict[str, str]:
+    """Settings for a client: the given ones override the defaults, also by librdkafka's aliases.
+
+    Raises
+    ------
+    ConfigurationInvalid
+        A required one is missing, or one is a function of confluent-kafka's.
+    """
+    present = set(given) | ({"bootstrap.servers"} if "metadata.broker.list" in given else set())
+    missing = [key for key in required if key not in present]
+    for key in sorted(CALLBACKS & set(given)):
+        raise ConfigurationInvalid(f"Kafka setting {key!r} takes a function: remove it")
+    if missing:
+        raise ConfigurationInvalid(f"Kafka setting {missing[0]!r} is missing: give it a value")
+    return {key: text(value) for key, value in {**defaults, **given}.items()}
+
+
+def refuse(given: Settings, guarantees: Mapping[str, tuple[str, ...]]) -> None:
+    """Refuse settings under which messages could be lost.
+
+    Raises
+    ------
+    ConfigurationInvalid
+        A setting named in ``guarantees`` has a value that is not among those allowed there.
+    """
+    for key, allowed in guarantees.items():
+        if key in given and text(given[key]).lower() not in allowed:
+            raise ConfigurationInvalid(
+                f"Kafka setting {key!r} is {text(given[key])!r}, but must be {allowed[0]!r}: "
+                "otherwise alerts could be lost; remove it"
+            )
+
+
+class Trouble:
+    """What a client reports of itself: passing trouble is logged once, lasting trouble kept.
+
+    ``on_error`` and ``log`` are called by librdkafka while it is polled.
+    """
+
+    def __init__(self, client: str) -> None:
+        self._client = client
+        self._out = False
+        self._failure: Exception | None = None
+
+    def settings(self) -> dict[str, object]:
+        """The callbacks, to be put beside the client's settings."""
+        return {"error_cb": self.on_error, "logger": self}
+
+    def on_error(self, error: KafkaError) -> None:
+        """Judge an error that belongs to the client, not to a message."""
+        if error.fatal() or (error.code() in MENDS and error.code() not in PASSING):
+            self.fail(transport_failed(error, f"the {self._client} cannot go on"))
+        elif error.code() not in PASSING:
+            log.warning("kafka_trouble", client=self._client, detail=error.str())
+        elif not self._out:
+            self._out = True
+            log.warning("kafka_unreachable", client=self._client, detail=error.str(), retried=True)
+
+    def recovered(self) -> None:
+        """The broker has answered: the next outage is logged again."""
+        if self._out:
+            self._out = False
+            log.info("kafka_reachable", client=self._client)
+
+    def fail(self, failure: Exception) -> None:
+        """Keep the first lasting failure; callbacks cannot raise it themselves."""
+        self._failure = self._failure or failure
+
+    def check(self) -> None:
+        """Raise the lasting failure, if there is one."""
+        if self._failure is not None:
+            raise self._failure
+
+    def log(self, level: int, template: str, facility: str, client: str, line: str) -> None:
+        """Pass on a log line of librdkafka; failed connections are reported by ``on_error``."""
+        quiet = level < logging.WARNING or facility in {"FAIL", "ERROR"}
+        say = log.debug if quiet else log.warning
+        say("librdkafka", client=self._client, facility=facility, detail=line)

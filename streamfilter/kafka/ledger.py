@@ -1,0 +1,85 @@
+"""Which offsets may be committed: the contiguous settled prefix of each partition."""
+
+from collections import OrderedDict
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from threading import Lock
+
+from streamfilter.records import Origin
+
+Partition = tuple[str, int]
+"""A topic and the number of one of its partitions."""
+
+
+@dataclass(slots=True)
+class _Account:
+    """One partition: what was read and is not yet part of the prefix, in the order of reading."""
+
+    pending: OrderedDict[int, bool] = field(default_factory=OrderedDict)
+    unsettled: int = 0
+    next_offset: int | None = None
+    marked: int | None = None
+
+
+class Ledger:
+    """The book of messages read and settled; it does no I/O and may be used by several threads.
+
+    Offsets need not be consecutive: compacted topics and transactions leave gaps. A message that
+    is read again while it is outstanding counts once.
+    """
+
+    def __init__(self) -> None:
+        self._lock = Lock()
+        self._accounts: dict[Partition, _Account] = {}
+
+    def track(self, origin: Origin) -> None:
+        """A message was read."""
+        with self._lock:
+            account = self._accounts.setdefault((origin.topic, origin.partition), _Account())
+            if origin.offset not in account.pending:
+                account.pending[origin.offset] = False
+                account.unsettled += 1
+
+    def settle(self, origin: Origin) -> None:
+        """All outputs of a message are acknowledged; unknown and forgotten origins are ignored."""
+        with self._lock:
+            account = self._accounts.get((origin.topic, origin.partition))
+            if account is None or account.pending.get(origin.offset, True):
+                return
+            account.pending[origin.offset] = True
+            account.unsettled -= 1
+            while account.pending:
+                offset = next(iter(account.pending))
+                if not account.pending[offset]:
+                    return
+                del account.pending[offset]
+                account.next_offset = offset + 1
+
+    def committable(self) -> dict[Partition, int]:
+        """The offset to read next after a restart, where it moved since it was last committed."""
+        with self._lock:
+            return {
+                partition: account.next_offset
+                for partition, account in self._accounts.items()
+                if account.next_offset is not None and account.next_offset != account.marked
+            }
+
+    def committed(self, offsets: Mapping[Partition, int]) -> None:
+        """The broker has taken these offsets."""
+        with self._lock:
+            for partition, offset in offsets.items():
+                if partition in self._accounts:
+                    self._accounts[partition].marked = offset
+
+    def outstanding(self, partitions: Iterable[Partition] | None = None) -> int:
+        """How many messages were read and are not settled, in all or in some partitions."""
+        with self._lock:
+            wanted = self._accounts if partitions is None else partitions
+            accounts = (self._accounts.get(each) for each in wanted)
+            return sum(account.unsettled for account in accounts if account is not None)
+
+    def forget(self, partitions: Iterable[Partition]) -> None:
+        """These partitions were given up: what is outstanding there is another worker's now."""
+        with self._lock:
+            for partition in partitions:
+                self._accounts.pop(partition, None)

@@ -1,0 +1,304 @@
+"""The consumer: messages in, offsets out, partitions coming and going."""
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from typing import cast
+
+from confluent_kafka import Consumer, KafkaError, KafkaException
+from confluent_kafka import Message as RawMessage
+from confluent_kafka import TopicPartition as Position
+
+from streamfilter.kafka.client import (
+    MENDS,
+    PASSING,
+    Settings,
+    Trouble,
+    error_of,
+    log,
+    merged,
+    refuse,
+    settings_invalid,
+    transport_failed,
+)
+from streamfilter.kafka.ledger import Partition
+from streamfilter.kafka.statistics import Statistics, parsed
+from streamfilter.records import Headers, Message, Origin
+
+Partitions = tuple[Partition, ...]
+OnPartitions = Callable[[Partitions], None]
+OnStatistics = Callable[[Statistics], None]
+
+DEFAULTS: Settings = {
+    # A new group starts with what the topic still holds: no alert is skipped.
+    "auto.offset.reset": "earliest",
+    # What is prefetched stays in memory: 32 MiB are 300 large alerts, and one fetch may add 16.
+    "queued.max.messages.kbytes": 32 * 1024,
+    "fetch.max.bytes": 16 * 2**20,
+    # The default second of rest once the queue was full would starve a fast engine.
+    "fetch.queue.backoff.ms": 20,
+    # Nightly topics that match a pattern are found within this time.
+    "topic.metadata.refresh.interval.ms": 30_000,
+    # A batch on a slow engine takes seconds, a drain up to 30.
+    "max.poll.interval.ms": 300_000,
+    "enable.partition.eof": False,
+    "statistics.interval.ms": 5_000,
+}
+GUARANTEES = {"enable.auto.commit": ("false",)}
+
+
+def _nothing(_: Partitions) -> None:
+    """Do nothing about partitions that come or go."""
+
+
+def _named(positions: Sequence[Position]) -> Partitions:
+    return tuple((each.topic, each.partition) for each in positions)
+
+
+def _partition(message: Message) -> Partition:
+    return message.origin.topic, message.origin.partition
+
+
+def _message(raw: RawMessage) -> Message:
+    kind, timestamp = raw.timestamp()
+    # Stubs allow None for what librdkafka always sets on a message without error.
+    topic, partition, offset = raw.topic(), raw.partition(), raw.offset()
+    return Message(
+        Origin(cast("str", topic), cast("int", partition), cast("int", offset)),
+        raw.value(),
+        raw.key(),
+        timestamp if kind else None,
+        cast("Headers", tuple(raw.headers() or ())),
+    )
+
+
+class KafkaSource:
+    """A member of a consumer group.
+
+    Thread rule: one thread calls everything; the callbacks run in it, inside ``poll`` and
+    ``close``. An exception of a callback is raised by the call that it ran in.
+
+    Parameters
+    ----------
+    settings
+        librdkafka's, over ``DEFAULTS``; ``bootstrap.servers`` and ``group.id`` are required.
+    topics
+        Names, and patterns that begin with ``^``.
+    on_assigned
+        Partitions have come; they are read from their committed offsets.
+    on_revoked
+        Partitions are about to go: finish what was read there and commit it now.
+    on_lost
+        Partitions are gone and already another worker's: forget what was read there.
+    on_statistics
+        Called every ``statistics.interval.ms``.
+
+    Raises
+    ------
+    ConfigurationInvalid
+        A setting is missing, unknown to librdkafka, or would let alerts be lost.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        topics: Sequence[str],
+        *,
+        on_assigned: OnPartitions = _nothing,
+        on_revoked: OnPartitions = _nothing,
+        on_lost: OnPartitions = _nothing,
+        on_statistics: OnStatistics | None = None,
+    ) -> None:
+        refuse(settings, GUARANTEES)
+        self._trouble = Trouble("consumer")
+        self._on_assigned, self._on_revoked, self._on_lost = on_assigned, on_revoked, on_lost
+        self._on_statistics = on_statistics
+        self._names = {name for name in topics if not name.startswith("^")}
+        self._creates = str(settings.get("allow.auto.create.topics", "")).lower() == "true"
+        self._assigned: dict[Partition, None] = {}
+        self._seen: set[str] = set()
+        self._gone = False
+        self._paused = False
+        self._uncommitted: dict[Partition, int] = {}
+        ready = merged(DEFAULTS, settings, ("bootstrap.servers", "group.id"))
+        ready["enable.auto.commit"] = "false"
+        # The broker assigns in the newer protocol, which does not know the classic options.
+        if ready.get("group.protocol", "classic").lower() != "consumer":
+            ready.setdefault("partition.assignment.strategy", "cooperative-sticky")
+        strategy = ready.get("partition.assignment.strategy", "cooperative-sticky")
+        self._incremental = "cooperative" in strategy
+        callbacks = {**self._trouble.settings(), "on_commit": self._committed}
+        if on_statistics is not None:
+            callbacks["stats_cb"] = self._statistics
+        try:
+            self._consumer = Consumer({**ready, **callbacks})
+            self._consumer.subscribe(
+                list(topics), on_assign=self._assign, on_revoke=self._revoke, on_lost=self._lose
+            )
+        except (KafkaException, TypeError, ValueError) as error:
+            raise settings_invalid(error, "consumer") from error
+
+    @property
+    def assigned(self) -> Partitions:
+        """The partitions that this worker reads now."""
+        return tuple(self._assigned)
+
+    def poll(self, max_messages: int, timeout_s: float) -> list[Message]:
+        """Messages that are here: the first is waited for, the others are taken without waiting.
+
+        Returns
+        -------
+        list
+            At most ``max_messages``; empty when none came within ``timeout_s``.
+
+        Raises
+        ------
+        TransportFailed
+            The broker cannot be used, and waiting would not mend it.
+        """
+        self._gone = False
+        try:
+            first = self._consumer.poll(timeout_s)
+            raw = [] if first is None else [first]
+            if first is not None and max_messages > 1:
+                raw += self._consumer.consume(max_messages - 1, 0)
+        except KafkaException as error:
+            raise transport_failed(error_of(error), "reading") from error
+        self._trouble.check()
+        messages = [_message(each) for each in raw if self._good(each)]
+        if messages:
+            self._trouble.recovered()
+        # A partition that went while the others were taken is read by its next owner.
+        if self._gone:
+            messages = [
+                m for m in messages if (m.origin.topic, m.origin.partition) in self._assigned
+            ]
+        return messages
+
+    def pause(self) -> None:
+        """Fetch nothing, from partitions that come later neither; go on polling meanwhile.
+
+        librdkafka throws away what it had prefetched and fetches it again after ``resume``.
+        """
+        self._paused = True
+        self._consumer.pause(self._positions())
+
+    def resume(self) -> None:
+        """Fetch again, from where reading stopped."""
+        self._paused = False
+        self._consumer.resume(self._positions())
+
+    def commit(self, offsets: Mapping[Partition, int], *, wait: bool) -> bool:
+        """Commit the next offsets to read; partitions that are not assigned are left out.
+
+        What a broker refused is committed again with the next call, also with no new ``offsets``.
+
+        Returns
+        -------
+        bool
+            Whether the broker has it (``wait``), or it is on its way.
+        """
+        wanted = {**self._uncommitted, **offsets}
+        self._uncommitted = {}
+        positions = [
+            Position(topic, partition, offset)
+            for (topic, partition), offset in wanted.items()
+            if (topic, partition) in self._assigned
+        ]
+        if not positions:
+            return True
+        try:
+            if not wait:
+                self._consumer.commit(offsets=positions, asynchronous=True)
+                return True
+            done = self._consumer.commit(offsets=positions, asynchronous=False)
+        except KafkaException as error:
+            self._committed(error_of(error), positions)
+            return False
+        self._committed(None, done)
+        return not any(each.error for each in done)
+
+    def close(self) -> None:
+        """Leave the group; ``on_revoked`` is called once more for what is still assigned."""
+        self._consumer.close()
+        self._trouble.check()
+
+    def _positions(self) -> list[Position]:
+        return [Position(topic, partition) for topic, partition in self._assigned]
+
+    def _good(self, raw: RawMessage) -> bool:
+        error = raw.error()
+        if error is None:
+            return True
+        code, topic = error.code(), raw.topic()
+        if code == KafkaError._PARTITION_EOF:
+            return False
+        if code == KafkaError.UNKNOWN_TOPIC_OR_PART:
+            # A topic that was read and has expired is no failure; one never seen is a mistake.
+            lasting = topic in self._names and topic not in self._seen and not self._creates
+        else:
+            lasting = error.fatal() or (code in MENDS and code not in PASSING)
+        if lasting:
+            raise transport_failed(error, f"reading {topic}" if topic else "reading")
+        log.warning("kafka_trouble", client="consumer", topic=topic, detail=error.str())
+        return False
+
+    def _assign(self, consumer: Consumer, positions: list[Position]) -> None:
+        try:
+            if self._incremental:
+                consumer.incremental_assign(positions)
+            else:
+                consumer.assign(positions)
+            if self._paused:
+                consumer.pause(positions)
+            partitions = _named(positions)
+            self._assigned |= dict.fromkeys(partitions)
+            self._seen |= {topic for topic, _ in partitions}
+            self._on_assigned(partitions)
+        except Exception as error:  # raised by poll: librdkafka's callbacks cannot
+            self._trouble.fail(error)
+
+    def _revoke(self, consumer: Consumer, positions: list[Position]) -> None:
+        try:
+            self._on_revoked(_named(positions))
+        except Exception as error:
+            self._trouble.fail(error)
+        self._give_up(consumer, positions)
+
+    def _lose(self, consumer: Consumer, positions: list[Position]) -> None:
+        self._give_up(consumer, positions)
+        try:
+            self._on_lost(_named(positions))
+        except Exception as error:
+            self._trouble.fail(error)
+
+    def _give_up(self, consumer: Consumer, positions: list[Position]) -> None:
+        self._gone = True
+        for partition in _named(positions):
+            self._assigned.pop(partition, None)
+            self._uncommitted.pop(partition, None)
+        try:
+            if self._incremental:
+                consumer.incremental_unassign(positions)
+            else:
+                consumer.unassign()
+        except KafkaException as error:
+            self._trouble.fail(transport_failed(error_of(error), "giving partitions up"))
+
+    def _committed(self, error: KafkaError | None, positions: Sequence[Position]) -> None:
+        refused = [each for each in positions if error is not None or each.error is not None]
+        if not refused:
+            return
+        detail = str(error or refused[0].error)
+        log.warning("commit_refused", partitions=len(refused), detail=detail, retried=True)
+        for each in refused:
+            self._uncommitted.setdefault((each.topic, each.partition), each.offset)
+
+    def _statistics(self, text: str) -> None:
+        try:
+            statistics = parsed(json.loads(text))
+            if any(each.up for each in statistics.brokers):
+                self._trouble.recovered()
+            if self._on_statistics is not None:
+                self._on_statistics(statistics)
+        except Exception as error:
+            self._trouble.fail(error)

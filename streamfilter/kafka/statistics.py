@@ -1,0 +1,82 @@
+"""What librdkafka says of itself, reduced to what is watched."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True)
+class BrokerHealth:
+    """One broker as a client sees it."""
+
+    node_id: int
+    name: str
+    """Host and port."""
+    up: bool
+    rtt_s: float | None
+    """Mean time of a request in the last interval; None where there was none."""
+    errors: int
+    """Requests and answers that failed, since the client began."""
+
+
+@dataclass(frozen=True, slots=True)
+class Statistics:
+    """The state of one client at one moment."""
+
+    lag: Mapping[tuple[str, int], int]
+    """Messages after the committed offset, by topic and partition; absent where not known."""
+    brokers: tuple[BrokerHealth, ...]
+    prefetched_messages: int
+    """Fetched and not yet read (consumer)."""
+    prefetched_bytes: int
+    queued_messages: int
+    """Sent and not yet acknowledged (producer)."""
+    queued_bytes: int
+    rebalances: int
+    """Since the client joined its group."""
+
+
+def parsed(document: Mapping[str, Any]) -> Statistics:
+    """Statistics from librdkafka's JSON (STATISTICS.md of librdkafka 2).
+
+    Parameters
+    ----------
+    document
+        The JSON object; absent parts count as nothing.
+    """
+    partitions = list(_partitions(document))
+    return Statistics(
+        lag={
+            (topic, number): each["consumer_lag"]
+            for topic, number, each in partitions
+            if each.get("consumer_lag", -1) >= 0
+        },
+        brokers=tuple(_brokers(document)),
+        prefetched_messages=sum(each.get("fetchq_cnt", 0) for _, _, each in partitions),
+        prefetched_bytes=sum(each.get("fetchq_size", 0) for _, _, each in partitions),
+        queued_messages=document.get("msg_cnt", 0),
+        queued_bytes=document.get("msg_size", 0),
+        rebalances=document.get("cgrp", {}).get("rebalance_cnt", 0),
+    )
+
+
+def _partitions(document: Mapping[str, Any]) -> Iterator[tuple[str, int, Mapping[str, Any]]]:
+    """Real partitions: -1 is librdkafka's place for messages without one."""
+    for name, topic in document.get("topics", {}).items():
+        for partition in topic.get("partitions", {}).values():
+            if partition["partition"] >= 0:
+                yield name, partition["partition"], partition
+
+
+def _brokers(document: Mapping[str, Any]) -> Iterator[BrokerHealth]:
+    """Real brokers: negative ids are bootstrap addresses and the group's coordinator again."""
+    for broker in document.get("brokers", {}).values():
+        if broker["nodeid"] >= 0:
+            rtt_us = broker.get("rtt", {})
+            yield BrokerHealth(
+                broker["nodeid"],
+                broker["nodename"],
+                broker["state"] == "UP",
+                rtt_us["avg"] / 1e6 if rtt_us.get("cnt") else None,
+                broker.get("txerrs", 0) + broker.get("rxerrs", 0),
+            )

@@ -1,0 +1,129 @@
+"""The ledger lets nothing be committed before all that precedes it is settled."""
+
+import random
+from threading import Thread
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from streamfilter.kafka.ledger import Ledger
+from streamfilter.records import Origin
+
+P0, P1 = ("alerts", 0), ("alerts", 1)
+
+
+def origin(offset: int, partition: int = 0) -> Origin:
+    return Origin("alerts", partition, offset)
+
+
+def tracked(*offsets: int) -> Ledger:
+    ledger = Ledger()
+    for offset in offsets:
+        ledger.track(origin(offset))
+    return ledger
+
+
+def test_nothing_is_committable_before_the_first_message_is_settled() -> None:
+    """A settled second message waits for the first."""
+    ledger = tracked(10, 11)
+    ledger.settle(origin(11))
+    assert {} == ledger.committable()
+    ledger.settle(origin(10))
+    assert {P0: 12} == ledger.committable()
+
+
+def test_gaps_between_offsets_are_no_obstacle() -> None:
+    """Compaction and transaction markers leave offsets that nobody reads."""
+    ledger = tracked(3, 7, 100)
+    for offset in (7, 3):
+        ledger.settle(origin(offset))
+    assert {P0: 8} == ledger.committable()
+
+
+def test_only_what_moved_since_the_last_mark_is_committable() -> None:
+    """A quiet partition is not committed again."""
+    ledger = tracked(0, 1)
+    ledger.settle(origin(0))
+    ledger.committed(ledger.committable())
+    assert {} == ledger.committable()
+    ledger.settle(origin(1))
+    assert {P0: 2} == ledger.committable()
+
+
+def test_outstanding_counts_what_is_not_settled_by_partition() -> None:
+    """A drain waits for the partitions that are given up, not for the others."""
+    ledger = tracked(0, 1, 2)
+    ledger.track(origin(0, 1))
+    ledger.settle(origin(1))
+    assert (3, 2, 1) == (
+        ledger.outstanding(), ledger.outstanding([P0]), ledger.outstanding([P1, ("other", 0)]),
+    )  # fmt: skip
+
+
+def test_a_late_settle_of_a_forgotten_partition_is_ignored() -> None:
+    """What comes back after a partition was revoked moves nothing."""
+    ledger = tracked(0, 1)
+    ledger.settle(origin(0))
+    ledger.forget([P0])
+    ledger.settle(origin(1))
+    ledger.committed({P0: 1})
+    assert ({}, 0) == (ledger.committable(), ledger.outstanding())
+
+
+def test_settling_twice_counts_once() -> None:
+    """A message with a second, late acknowledgement leaves the count right."""
+    ledger = tracked(0, 1)
+    ledger.settle(origin(1))
+    ledger.settle(origin(1))
+    assert 1 == ledger.outstanding()
+
+
+def test_a_message_read_again_while_outstanding_counts_once() -> None:
+    """A rewind does not leave an entry that nobody settles."""
+    ledger = tracked(0, 1, 0)
+    ledger.settle(origin(0))
+    ledger.settle(origin(1))
+    assert ({P0: 2}, 0) == (ledger.committable(), ledger.outstanding())
+
+
+def test_a_topic_that_starts_anew_is_committed_from_its_new_beginning() -> None:
+    """Offsets go back when a topic was deleted and made again."""
+    ledger = tracked(500)
+    ledger.settle(origin(500))
+    ledger.committed(ledger.committable())
+    ledger.track(origin(0))
+    ledger.settle(origin(0))
+    assert {P0: 1} == ledger.committable()
+
+
+@given(st.sets(st.integers(0, 10_000), min_size=1, max_size=60), st.randoms())
+def test_the_committable_offset_is_never_beyond_an_unsettled_message(
+    offsets: set[int], order: random.Random
+) -> None:
+    """In any order of settling, the slow rule (smallest unsettled offset) bounds the fast one."""
+    ledger = tracked(*sorted(offsets))
+    waiting = sorted(offsets)
+    for offset in order.sample(waiting, len(waiting)):
+        ledger.settle(origin(offset))
+        waiting.remove(offset)
+        done = [each for each in offsets if not waiting or each < waiting[0]]
+        assert ({P0: max(done) + 1} if done else {}) == ledger.committable()
+    assert 0 == ledger.outstanding()
+
+
+@pytest.mark.parametrize("threads", [4])
+def test_threads_settle_without_losing_a_message(threads: int) -> None:
+    """Workers that settle at once leave the whole prefix committable."""
+    ledger = tracked(*range(4000))
+
+    def work(first: int) -> None:
+        for offset in range(first, 4000, threads):
+            ledger.settle(origin(offset))
+
+    workers = [Thread(target=work, args=(first,)) for first in range(threads)]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join()
+    assert ({P0: 4000}, 0) == (ledger.committable(), ledger.outstanding())

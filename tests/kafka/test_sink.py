@@ -1,0 +1,170 @@
+"""The sink tells of every output whether the broker has it, and waits rather than lose one."""
+
+import time
+
+import pytest
+from kafka_desk import Broker
+
+from streamfilter.errors import ConfigurationInvalid, TransportFailed
+from streamfilter.kafka.sink import KafkaSink, Undeliverable
+from streamfilter.kafka.statistics import Statistics
+from streamfilter.records import Origin, Output
+
+
+def output(topic: str, value: bytes | None = b"v", *, offset: int = 0) -> Output:
+    key = str(offset).encode()
+    return Output(Origin("in", 0, offset), topic, value, key, (("h", b"1"), ("h", None)))
+
+
+def keep_sending(sink: KafkaSink, output: Output, said: "Acknowledged") -> None:
+    """For 20 s at most."""
+    for _ in range(200):
+        sink.send(output, said)
+        sink.poll(0.1)
+
+
+class Acknowledged:
+    """Collects what the sink says of outputs."""
+
+    def __init__(self) -> None:
+        self.fine: list[int] = []
+        self.refused: list[tuple[int, str]] = []
+
+    def __call__(self, output: Output, error: Undeliverable | None) -> None:
+        if error is None:
+            self.fine.append(output.origin.offset)
+        else:
+            self.refused.append((output.origin.offset, error.detail))
+
+
+def test_an_output_arrives_with_its_key_headers_and_value(broker: Broker) -> None:
+    """A repeated header, one without value, and a tombstone are kept."""
+    topic, said = broker.topic(), Acknowledged()
+    sink = KafkaSink({"bootstrap.servers": broker.bootstrap})
+    sink.send(output(topic), said)
+    sink.send(output(topic, None, offset=1), said)
+    assert 0 == sink.flush(30.0)
+    sink.close()
+    assert [0, 1] == said.fine
+    found = [(message.value, message.key, message.headers) for message in broker.read(topic)]
+    headers = (("h", b"1"), ("h", None))
+    assert [(b"v", b"0", headers), (None, b"1", headers)] == found
+
+
+def test_a_full_queue_holds_the_sender_back_and_loses_nothing(broker: Broker) -> None:
+    """Ten times more messages than the queue has room for all arrive, in order."""
+    topic, said = broker.topic(), Acknowledged()
+    room = {"queue.buffering.max.messages": 20}
+    sink = KafkaSink({"bootstrap.servers": broker.bootstrap, **room})
+    for offset in range(200):
+        sink.send(output(topic, b"x" * 1000, offset=offset), said)
+    assert 0 == sink.flush(30.0)
+    sink.close()
+    assert list(range(200)) == said.fine
+    assert [str(offset).encode() for offset in range(200)] == [m.key for m in broker.read(topic)]
+
+
+@pytest.mark.parametrize("size", [5_000, 30 * 2**20], ids=["by the topic", "by the client"])
+def test_a_message_that_is_too_large_is_a_value_and_the_others_arrive(
+    broker: Broker, size: int
+) -> None:
+    """Neither the broker's limit nor the client's stops the stream."""
+    topic, said = broker.topic(max_message_bytes="2000"), Acknowledged()
+    sink = KafkaSink({"bootstrap.servers": broker.bootstrap, "compression.type": "none"})
+    for offset, value in enumerate([b"a", b"x" * size, b"b"]):
+        sink.send(output(topic, value, offset=offset), said)
+        sink.flush(30.0)
+    sink.close()
+    assert ([0, 2], [1]) == (said.fine, [offset for offset, _ in said.refused])
+    assert f"{topic} does not take {size + 1} bytes" in said.refused[0][1]
+    assert [b"a", b"b"] == [message.value for message in broker.read(topic)]
+
+
+def test_a_topic_that_is_not_there_stops_the_service(broker: Broker) -> None:
+    """The failure names the topic and what creates it; no output is called delivered."""
+    said = Acknowledged()
+    settings = {"topic.metadata.propagation.max.ms": 500}
+    sink = KafkaSink({"bootstrap.servers": broker.bootstrap, **settings})
+    with pytest.raises(TransportFailed, match=r"nowhere.*streamfilter topics create"):
+        keep_sending(sink, output("nowhere"), said)
+    sink.close()
+    assert ([], []) == (said.fine, said.refused)
+
+
+def test_a_broker_that_stays_away_stops_the_service() -> None:
+    """After delivery.timeout.ms the sink raises instead of calling the output delivered."""
+    said = Acknowledged()
+    sink = KafkaSink({"bootstrap.servers": "127.0.0.1:1", "delivery.timeout.ms": 300})
+    sink.send(output("t"), said)
+    with pytest.raises(TransportFailed, match="see that the broker is up"):
+        sink.flush(10.0)
+    sink.close()
+    assert ([], []) == (said.fine, said.refused)
+
+
+def test_no_room_within_the_time_given_is_a_failure() -> None:
+    """A drain with a deadline does not wait for a broker that is away."""
+    settings: dict[str, str | int] = {"bootstrap.servers": "127.0.0.1:1"}
+    sink = KafkaSink({**settings, "queue.buffering.max.messages": 1})
+    sink.send(output("t"), Acknowledged())
+    with pytest.raises(TransportFailed, match=r"no room .* within 0\.2 s"):
+        sink.send(output("t"), Acknowledged(), timeout_s=0.2)
+    sink.close()
+
+
+def test_outputs_of_an_outage_arrive_once_the_broker_is_back(private_broker: Broker) -> None:
+    """A restart of the broker is waited for; each output stands there exactly once."""
+    assert private_broker.node is not None
+    topic, said = private_broker.topic(), Acknowledged()
+    settings = {"reconnect.backoff.max.ms": 500}
+    sink = KafkaSink({"bootstrap.servers": private_broker.bootstrap, **settings})
+    for offset in range(100):
+        if offset == 50:
+            private_broker.node.kill()
+        sink.send(output(topic, offset=offset), said)
+        sink.poll(0.001)
+    private_broker.node.start()
+    assert 0 == sink.flush(60.0)
+    sink.close()
+    assert sorted(said.fine) == list(range(100))
+    assert set(private_broker.counts(topic).values()) == {1}
+
+
+def test_statistics_reach_the_service(broker: Broker) -> None:
+    """The broker is up, and its round trip is known once something was sent."""
+    topic, seen = broker.topic(), list[Statistics]()
+    sink = KafkaSink(
+        {"bootstrap.servers": broker.bootstrap, "statistics.interval.ms": 100},
+        on_statistics=seen.append,
+    )
+    end = time.monotonic() + 20.0
+    while time.monotonic() < end and not any(b.rtt_s for s in seen for b in s.brokers):
+        sink.send(output(topic), Acknowledged())
+        sink.poll(0.05)
+    sink.close()
+    assert [True] == [health.up for health in seen[-1].brokers]
+
+
+@pytest.mark.parametrize(
+    ("settings", "named"),
+    [
+        ({"enable.idempotence": False}, "'enable.idempotence' is 'false'"),
+        ({"acks": 1}, "'acks' is '1'"),
+        ({"delivery.report.only.error": "True"}, "delivery.report.only.error"),
+        ({"linger.millis": 5}, 'No such configuration property: "linger.millis"'),
+        ({"compression.type": "rar"}, "Invalid value"),
+        ({"error_cb": "x"}, "error_cb"),
+    ],
+)
+def test_settings_that_cannot_be_are_refused_by_name(
+    settings: dict[str, str | int | float | bool], named: str
+) -> None:
+    """What would lose outputs, and what librdkafka does not know, does not start."""
+    with pytest.raises(ConfigurationInvalid, match=named):
+        KafkaSink({"bootstrap.servers": "127.0.0.1:1", **settings})
+
+
+def test_a_sink_without_an_address_is_refused() -> None:
+    """The message names the setting."""
+    with pytest.raises(ConfigurationInvalid, match=r"bootstrap\.servers"):
+        KafkaSink({})

@@ -1,0 +1,287 @@
+"""The source reads what is there, gives partitions up in order, commits only what it is told."""
+
+import time
+import uuid
+from collections.abc import Callable
+
+import pytest
+from kafka_desk import Broker
+
+from streamfilter.errors import ConfigurationInvalid, TransportFailed
+from streamfilter.kafka.source import KafkaSource, Partitions
+from streamfilter.records import Message
+
+# Two busy cores and a broker that has just started.
+PATIENCE_S = 40.0
+SOON = {"topic.metadata.refresh.interval.ms": 500, "reconnect.backoff.max.ms": 500}
+
+
+def group() -> str:
+    return f"g-{uuid.uuid4().hex[:12]}"
+
+
+def source(
+    broker: Broker, *topics: str, member_of: str | None = None, **settings: str
+) -> KafkaSource:
+    """A source in its own group unless told; settings with underscores for dots."""
+    more = {key.replace("_", "."): value for key, value in settings.items()}
+    address = {"bootstrap.servers": broker.bootstrap, "group.id": member_of or group()}
+    return KafkaSource({**SOON, **address, **more}, topics)
+
+
+def read(
+    source: KafkaSource, count: int, *, until: Callable[[], bool] | None = None
+) -> list[Message]:
+    """Poll until ``count`` messages have come (and ``until`` holds), or patience ends."""
+    found: list[Message] = []
+    end = time.monotonic() + PATIENCE_S
+    while time.monotonic() < end and (len(found) < count or not (until is None or until())):
+        found += source.poll(100, 0.1)
+    return found
+
+
+def offsets_after(messages: list[Message]) -> dict[tuple[str, int], int]:
+    """The next offset of each partition after all these messages."""
+    ordered = sorted(messages, key=lambda each: each.origin.offset)
+    return {(m.origin.topic, m.origin.partition): m.origin.offset + 1 for m in ordered}
+
+
+def test_a_message_comes_as_it_was_sent(broker: Broker) -> None:
+    """Key, headers in their order, timestamp, and a tombstone's missing value are kept."""
+    topic = broker.topic()
+    headers = (("a", b"1"), ("b", None), ("a", b"2"))
+    stamp = 1_700_000_000_123
+    broker.produce(topic, [b"v", None], keys=[b"k", None], headers=headers, timestamp_ms=stamp)
+    reader = source(broker, topic)
+    first, second = read(reader, 2)
+    reader.close()
+    assert (b"v", b"k", stamp, headers) == (
+        first.value, first.key, first.timestamp_ms, first.headers,
+    )  # fmt: skip
+    assert (None, None, 1) == (second.value, second.key, second.origin.offset)
+
+
+def test_messages_that_are_here_do_not_wait_for_the_time_out(broker: Broker) -> None:
+    """A short batch comes at once, although the time-out is ten seconds."""
+    topic = broker.topic()
+    reader = source(broker, topic)
+    read(reader, 0, until=lambda: bool(reader.assigned))
+    broker.produce(topic, [b"v"] * 3)
+    begin = time.monotonic()
+    found = reader.poll(100, 10.0)
+    took = time.monotonic() - begin
+    reader.close()
+    assert found
+    assert took < 5.0
+
+
+def test_no_more_messages_come_than_were_asked_for(broker: Broker) -> None:
+    """A batch has its bound even where the prefetched queue is longer."""
+    topic = broker.topic()
+    broker.produce(topic, [b"v"] * 50)
+    reader = source(broker, topic)
+    sizes: list[int] = []
+    while sum(sizes) < 50:
+        sizes.append(len(reader.poll(7, 1.0)))
+    reader.close()
+    assert 7 == max(sizes)
+
+
+@pytest.mark.parametrize("wait", [True, False])
+def test_a_restart_resumes_at_the_committed_offset(broker: Broker, wait: bool) -> None:
+    """What was read but not committed is read again, what was committed is not."""
+    topic, member_of = broker.topic(), group()
+    broker.produce(topic, [b"%d" % number for number in range(10)])
+    reader = source(broker, topic, member_of=member_of)
+    assert 10 == len(read(reader, 10))
+    assert reader.commit({(topic, 0): 4}, wait=wait)
+    reader.close()
+    assert {0: 4} == broker.committed(member_of, topic)
+    again = source(broker, topic, member_of=member_of)
+    found = read(again, 6)
+    again.close()
+    assert [b"4", b"5", b"6", b"7", b"8", b"9"] == [message.value for message in found]
+
+
+def test_a_partition_of_another_worker_is_not_committed(broker: Broker) -> None:
+    """A late commit cannot move the offset of a partition that is not assigned."""
+    topic, member_of = broker.topic(2), group()
+    reader = source(broker, topic, member_of=member_of)
+    read(reader, 0, until=lambda: len(reader.assigned) == 2)
+    assert reader.commit({(topic, 0): 5, ("elsewhere", 0): 7}, wait=True)
+    reader.close()
+    assert {0: 5} == broker.committed(member_of, topic)
+
+
+@pytest.mark.parametrize("protocol", ["classic", "consumer"])
+def test_two_sources_share_the_partitions_and_no_message_is_lost(
+    broker: Broker, protocol: str
+) -> None:
+    """What the first commits as it gives partitions up is not read by the second."""
+    topic, member_of = broker.topic(4), group()
+    broker.produce(topic, [b"v"] * 40, keys=[b"%d" % n for n in range(40)])
+    seen: list[Message] = []
+    given_up: list[Partitions] = []
+
+    def hand_over(partitions: Partitions) -> None:
+        given_up.append(partitions)
+        first.commit({p: o for p, o in offsets_after(seen).items() if p in partitions}, wait=True)
+
+    address = {"bootstrap.servers": broker.bootstrap, "group.id": member_of}
+    settings: dict[str, str | int] = {**SOON, **address, "group.protocol": protocol}
+    first = KafkaSource(settings, [topic], on_revoked=hand_over)
+    seen += read(first, 40)
+    second = KafkaSource(settings, [topic])
+    late: list[Message] = []
+    end = time.monotonic() + PATIENCE_S
+    while time.monotonic() < end and len(second.assigned) != 2:
+        seen += first.poll(10, 0.1)
+        late += second.poll(10, 0.1)
+    assert {2, 4} == {len(first.assigned), len(first.assigned + second.assigned)}
+    assert [2] == [len(partitions) for partitions in given_up]
+    broker.produce(topic, [b"v"] * 40, keys=[b"%d" % n for n in range(40, 80)])
+    while time.monotonic() < end and len(seen) + len(late) < 80:
+        seen += first.poll(10, 0.1)
+        late += second.poll(10, 0.1)
+    first.close()
+    second.close()
+    assert sorted(b"%d" % n for n in range(80)) == sorted(m.key or b"" for m in seen + late)
+
+
+def test_a_paused_source_fetches_nothing_and_resumes_where_it_stopped(broker: Broker) -> None:
+    """Every message comes once across a pause."""
+    topic = broker.topic()
+    broker.produce(topic, [b"%d" % number for number in range(100)])
+    reader = source(broker, topic)
+    found: list[Message] = []
+    while not found:
+        found += reader.poll(5, 0.5)
+    reader.pause()
+    assert [] == [each for _ in range(10) for each in reader.poll(5, 0.05)]
+    reader.resume()
+    found += read(reader, 100 - len(found))
+    reader.close()
+    assert list(range(100)) == [message.origin.offset for message in found]
+
+
+def test_partitions_that_come_during_a_pause_are_paused_too(broker: Broker) -> None:
+    """A source that paused before it joined reads nothing until it resumes."""
+    topic = broker.topic()
+    broker.produce(topic, [b"v"])
+    reader = source(broker, topic)
+    reader.pause()
+    assert [] == read(reader, 0, until=lambda: bool(reader.assigned))
+    assert [] == [each for _ in range(10) for each in reader.poll(5, 0.1)]
+    reader.resume()
+    assert 1 == len(read(reader, 1))
+    reader.close()
+
+
+@pytest.mark.parametrize("protocol", ["classic", "consumer"])
+def test_a_pattern_finds_tonights_topic(broker: Broker, protocol: str) -> None:
+    """A topic that is made later and matches is read from its beginning."""
+    stem = f"ztf-{uuid.uuid4().hex[:8]}"
+    last_night = broker.topic(name=f"{stem}_20260101_programid1")
+    broker.produce(last_night, [b"old"])
+    settings = {"group_protocol": protocol}
+    reader = source(broker, f"^{stem}_[0-9]+_programid1$", **settings)
+    assert [b"old"] == [message.value for message in read(reader, 1)]
+    tonight = broker.topic(name=f"{stem}_20260102_programid1")
+    broker.topic(name=f"{stem}_20260102_programid2")
+    broker.produce(tonight, [b"new"])
+    assert [b"new"] == [message.value for message in read(reader, 1)]
+    assert {last_night, tonight} == {topic for topic, _ in reader.assigned}
+    reader.close()
+
+
+def test_a_topic_that_expires_does_not_stall_the_others(broker: Broker) -> None:
+    """A vanished partition of a pattern is given up and reading goes on."""
+    stem = f"ztf-{uuid.uuid4().hex[:8]}"
+    old, new = broker.topic(name=f"{stem}_1"), broker.topic(name=f"{stem}_2")
+    reader = source(broker, f"^{stem}_")
+    read(reader, 0, until=lambda: len(reader.assigned) == 2)
+    broker.delete(old)
+    broker.produce(new, [b"v"])
+    found = read(reader, 1, until=lambda: len(reader.assigned) == 1)
+    reader.close()
+    assert [(new, b"v")] == [(message.origin.topic, message.value) for message in found]
+
+
+def test_offsets_that_have_expired_are_skipped_not_waited_for(broker: Broker) -> None:
+    """A committed offset beyond what the topic holds starts again at its beginning."""
+    topic, member_of = broker.topic(), group()
+    broker.produce(topic, [b"v"])
+    reader = source(broker, topic, member_of=member_of)
+    read(reader, 1)
+    reader.commit({(topic, 0): 1000}, wait=True)
+    reader.close()
+    again = source(broker, topic, member_of=member_of)
+    assert [b"v"] == [message.value for message in read(again, 1)]
+    again.close()
+
+
+def test_a_topic_that_never_was_stops_the_service(broker: Broker) -> None:
+    """The failure names the topic and what creates it."""
+    reader = source(broker, "never-was")
+    with pytest.raises(TransportFailed, match=r"never-was.*streamfilter topics create"):
+        read(reader, 1)
+    reader.close()
+
+
+def test_what_a_callback_raises_comes_out_of_poll(broker: Broker) -> None:
+    """A drain that fails is not swallowed by librdkafka."""
+
+    def fail(_: Partitions) -> None:
+        raise TransportFailed("the drain failed")
+
+    address = {"bootstrap.servers": broker.bootstrap, "group.id": group()}
+    reader = KafkaSource({**SOON, **address}, [broker.topic()], on_assigned=fail)
+    with pytest.raises(TransportFailed, match="the drain failed"):
+        read(reader, 1)
+    with pytest.raises(TransportFailed, match="the drain failed"):
+        reader.close()
+
+
+def test_an_outage_is_waited_for(private_broker: Broker) -> None:
+    """A commit fails and is made good, and reading goes on, once the broker is back."""
+    node = private_broker.node
+    assert node is not None
+    topic, member_of = private_broker.topic(), group()
+    private_broker.produce(topic, [b"before"])
+    reader = source(private_broker, topic, member_of=member_of)
+    read(reader, 1)
+    node.stop()
+    begin = time.monotonic()
+    assert not reader.commit({(topic, 0): 1}, wait=True)
+    assert time.monotonic() - begin < 30.0
+    assert [] == reader.poll(1, 0.1)
+    node.start()
+    private_broker.produce(topic, [b"after"])
+    assert [b"after"] == [message.value for message in read(reader, 1)]
+    assert reader.commit({}, wait=True)
+    reader.close()
+    assert {0: 1} == private_broker.committed(member_of, topic)
+
+
+@pytest.mark.parametrize(
+    ("settings", "named"),
+    [
+        ({"enable.auto.commit": True}, "'enable.auto.commit' is 'true'"),
+        ({"group.identity": "x"}, 'No such configuration property: "group.identity"'),
+        ({"isolation.level": "x"}, "isolation.level"),
+    ],
+)
+def test_settings_that_cannot_be_are_refused_by_name(
+    settings: dict[str, str | int | float | bool], named: str
+) -> None:
+    """What would lose alerts, and what librdkafka does not know, does not start."""
+    with pytest.raises(ConfigurationInvalid, match=named):
+        KafkaSource({"bootstrap.servers": "127.0.0.1:1", "group.id": "g", **settings}, ["t"])
+
+
+@pytest.mark.parametrize("given", [{"bootstrap.servers": "x"}, {"group.id": "x"}])
+def test_a_source_needs_an_address_and_a_group(given: dict[str, str]) -> None:
+    """The message names the missing setting."""
+    missing = ({"bootstrap.servers", "group.id"} - set(given)).pop()
+    with pytest.raises(ConfigurationInvalid, match=f"'{missing}' is missing"):
+        KafkaSource(given, ["t"])
