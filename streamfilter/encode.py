@@ -197,7 +197,7 @@ class Encoder:
 
     def _make_header(self, topic: str) -> bytes:
         schema = annotation_schema()
-        if self._registrar:
+        if self._registrar is not None:
             return confluent_header(self._registrar.register(subject(topic), schema))
         return single_object_header(schema)
 

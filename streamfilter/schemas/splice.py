@@ -126,9 +126,9 @@ class Splicer:
 
     def _make_header(self, schema: WriterSchema, form: Form, topic: str) -> bytes:
         extended = extend(schema, self._field)
-        if form is Form.CONFLUENT and self._registrar:
+        if form is Form.CONFLUENT and self._registrar is not None:
             return confluent_header(self._registrar.register(subject(topic), extended))
-        if self._store:
+        if self._store is not None:
             self._store.keep(extended)
         return single_object_header(extended)
 
