@@ -126,7 +126,11 @@ class Statistic(StrEnum):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Rule:
-    """A named rule: when ``statistic`` of ``contaminant`` is above ``above``, label and act."""
+    """A named rule: when ``statistic`` of ``contaminant`` is above ``above``, label and act.
+
+    It is silent where a real source (BBG) is likelier than ``unless_source_above`` at the alert's
+    place (core posterior): sharp stars resemble cosmic rays, and are told by that.
+    """
 
     name: str
     contaminant: str
@@ -135,6 +139,7 @@ class Rule:
     label: Label = Label.CONTAMINATED
     action: Action = Action.DROP
     plane: Plane = Plane.SCIENCE
+    unless_source_above: float = 1.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,9 +23,11 @@ ROOMS: dict[str, tuple[int, set[str]]] = {
     "posterior": (1, {"contaminants"}),
     "config": (2, {"errors", "limits", "contaminants", "records"}),
     "surveys": (2, {"errors", "records", "fits", "limits", "bundled", "contaminants"}),
-    "normalise": (2, {"records"}),
+    "placement": (1, set()),  # where the alert lies in a stamp: normalise and verdict must agree
+    "normalise": (2, {"records", "placement"}),
     "batch": (2, {"records"}),
-    "verdict": (2, {"contaminants", "records", "posterior"}),
+    "verdict": (2, {"contaminants", "records", "posterior", "placement"}),
+    "rules": (3, {"contaminants", "records", "verdict"}),  # default policies, as data
     "encode": (3, {"errors", "records", "schemas", "contaminants"}),
     "kafka": (2, {"errors", "records"}),
     "reading": (3, {"errors", "limits", "schemas"}),  # what a consumer of ours calls
@@ -36,7 +38,7 @@ ROOMS: dict[str, tuple[int, set[str]]] = {
         4,
         {
             "errors", "records", "contaminants", "decode", "normalise", "batch", "verdict",
-            "posterior", "encode", "inference",
+            "posterior", "encode", "inference", "placement", "rules",
         },
     ),
     "service": (
@@ -44,6 +46,7 @@ ROOMS: dict[str, tuple[int, set[str]]] = {
         {
             "errors", "records", "contaminants", "pipeline", "kafka", "config", "metrics",
             "inference", "schemas", "surveys", "decode", "encode", "batch", "verdict",
+            "rules",
         },
     ),
     "packets": (2, {"errors", "records", "schemas", "limits"}),  # alerts in files: replay, inspect
@@ -55,7 +58,7 @@ ROOMS: dict[str, tuple[int, set[str]]] = {
     "cli": (7, {
         "errors", "records", "config", "logs", "service", "inference", "schemas", "simulate",
         "demo", "figures", "packets", "pipeline", "decode", "kafka", "limits", "contaminants",
-        "metrics", "encode", "surveys", "verdict",
+        "metrics", "encode", "surveys", "verdict", "rules",
     }),
 }  # fmt: skip
 
