@@ -12,6 +12,8 @@ class Camera:
     """One survey's detector, exposure and stamps; numbers are per exposure and per pixel."""
 
     survey: str
+    aperture_m: float
+    """Of the telescope: it sees a satellite out of focus by aperture over distance."""
     arcsec_per_px: float
     side_px: int
     """The nominal stamp is a square of this side."""
@@ -51,6 +53,8 @@ class Conditions:
     side_px: int
     sky_e: float
     fwhm_px: float
+    offset_px: tuple[float, float] = (0.0, 0.0)
+    """Row and column of the alert's position, from the middle of the stamp."""
 
     @property
     def sigma_e(self) -> float:
@@ -58,9 +62,9 @@ class Conditions:
         return math.hypot(math.sqrt(self.sky_e), self.camera.read_noise_e)
 
     @property
-    def centre_px(self) -> int:
-        """Row and column of the alert's own pixel."""
-        return self.side_px // 2
+    def middle_px(self) -> float:
+        """Row and column of the stamp's middle; between pixels where the side is even."""
+        return (self.side_px - 1) / 2
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -72,6 +76,7 @@ class Conditions:
 # 30 s exposures, e2v CCD231-C6 (15 um pixels, 40 um of silicon).
 ZTF = Camera(
     survey="ztf",
+    aperture_m=1.2,
     arcsec_per_px=1.01,
     side_px=63,
     gain_e_per_unit=6.2,
@@ -100,6 +105,7 @@ ZTF = Camera(
 # collect about 1.5 electrons per nJy; 10 um pixels, 100 um of silicon.
 LSST = Camera(
     survey="lsst",
+    aperture_m=8.4,
     arcsec_per_px=0.2,
     side_px=30,
     gain_e_per_unit=1.5,

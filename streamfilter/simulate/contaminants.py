@@ -44,7 +44,7 @@ class Truth:
     mask: npt.NDArray[np.bool_]
     """Pixels that it moves by more than 2 sigma of the sky."""
     distance_px: float
-    """From the alert's pixel to the nearest of them."""
+    """From the middle of the stamp to the nearest of them."""
     snr: float
     """Of a matched filter: the root of the sum of (change / sigma)^2 over the stamp."""
 
@@ -63,7 +63,7 @@ def truth_of(injection: Injection, seen: Conditions) -> Truth:
     if not mask.any():
         raise ValueError(f"a {injection.code} that moves no pixel by {_MASK_SIGMA} sigma")
     rows, columns = mask.nonzero()
-    distance = np.hypot(rows - seen.centre_px, columns - seen.centre_px).min()
+    distance = np.hypot(rows - seen.middle_px, columns - seen.middle_px).min()
     return Truth(injection.code, mask, float(distance), float(np.sqrt((significance**2).sum())))
 
 
@@ -79,8 +79,8 @@ def cosmic_ray(rng: np.random.Generator, seen: Conditions) -> Injection:
     spread_px = camera.diffusion_um / camera.pixel_um * np.sqrt(depth_um / camera.silicon_um)
     # Of the track, the point that the survey alerts on is somewhere near its brightest part.
     anchor = rng.integers(len(y))
-    y += seen.centre_px - y[anchor] + rng.uniform(-0.5, 0.5)
-    x += seen.centre_px - x[anchor] + rng.uniform(-0.5, 0.5)
+    y += seen.middle_px - y[anchor] + rng.uniform(-0.5, 0.5)
+    x += seen.middle_px - x[anchor] + rng.uniform(-0.5, 0.5)
     clouds = 16
     ys = np.repeat(y, clouds) + np.repeat(spread_px, clouds) * rng.normal(size=clouds * len(y))
     xs = np.repeat(x, clouds) + np.repeat(spread_px, clouds) * rng.normal(size=clouds * len(x))
@@ -92,15 +92,18 @@ def cosmic_ray(rng: np.random.Generator, seen: Conditions) -> Injection:
 def trail(rng: np.random.Generator, seen: Conditions) -> Injection:
     """A satellite that crosses the whole stamp near its centre: a line as wide as the PSF.
 
-    Close satellites are out of focus, hence up to 1.6 PSF; 3 to 60 sigma on the ridge.
+    Satellites are 1,500 to 36,000 km away and out of focus accordingly; those of the lowest orbits
+    would fill an LSST stamp. The ridge is 3 to 60 sigma high.
     """
     angle = rng.uniform(0, np.pi)
-    dy = np.arange(seen.side_px)[:, None] - seen.centre_px
-    dx = np.arange(seen.side_px)[None, :] - seen.centre_px
+    dy = np.arange(seen.side_px)[:, None] - seen.middle_px
+    dx = np.arange(seen.side_px)[None, :] - seen.middle_px
     across = dy * np.cos(angle) - dx * np.sin(angle) - rng.normal(0, 0.5)
     # A Moffat of exponent beta, summed along a line, has the exponent beta - 1/2.
-    beta = seen.camera.moffat_beta
-    alpha = rng.uniform(1.0, 1.6) * seen.fwhm_px / (2 * np.sqrt(2 ** (1 / beta) - 1))
+    camera, beta = seen.camera, seen.camera.moffat_beta
+    defocus_rad = camera.aperture_m / (_between(rng, 1500.0, 36_000.0) * 1e3)
+    fwhm_px = np.hypot(seen.fwhm_px, np.degrees(defocus_rad) * 3600 / camera.arcsec_per_px)
+    alpha = fwhm_px / (2 * np.sqrt(2 ** (1 / beta) - 1))
     ridge = (1 + (across / alpha) ** 2) ** (0.5 - beta)
     light = _between(rng, 3.0, 60.0) * seen.sigma_e * ridge
     return Injection("TRL", light, np.ones(seen.shape), np.zeros(seen.shape))
@@ -110,14 +113,14 @@ def hot_column(rng: np.random.Generator, seen: Conditions) -> Injection:
     """A column that leaks charge from one row on, 4 to 100 sigma in each pixel."""
     light = np.zeros(seen.shape)
     rows = _column_rows(rng, seen.side_px)
-    light[rows, seen.centre_px + _near(rng)] = _between(rng, 4.0, 100.0) * seen.sigma_e
+    light[rows, _near(rng, seen)] = _between(rng, 4.0, 100.0) * seen.sigma_e
     return Injection("HCL", light, np.ones(seen.shape), np.zeros(seen.shape))
 
 
 def dead_column(rng: np.random.Generator, seen: Conditions) -> Injection:
     """One to three columns that count 0 to 50 % of the light, sky included."""
     response = np.ones(seen.shape)
-    first = seen.centre_px + _near(rng)
+    first = _near(rng, seen)
     wide = int(rng.choice((1, 2, 3), p=(0.7, 0.2, 0.1)))
     response[_column_rows(rng, seen.side_px), first : first + wide] = rng.uniform(0.0, 0.5)
     return Injection("DCL", np.zeros(seen.shape), response, np.zeros(seen.shape))
@@ -126,7 +129,7 @@ def dead_column(rng: np.random.Generator, seen: Conditions) -> Injection:
 def hot_pixel(rng: np.random.Generator, seen: Conditions) -> Injection:
     """One pixel of high dark current, 8 to 300 sigma; up to 3 % trail into the next on readout."""
     light = np.zeros(seen.shape)
-    row, column = seen.centre_px + _near(rng), seen.centre_px + _near(rng)
+    row, column = _near(rng, seen), _near(rng, seen)
     light[row, column] = _between(rng, 8.0, 300.0) * seen.sigma_e
     light[row + 1, column] = light[row, column] * rng.uniform(0.0, 0.03)
     return Injection("HP", light, np.ones(seen.shape), np.zeros(seen.shape))
@@ -190,6 +193,6 @@ def _between(rng: np.random.Generator, low: float, high: float) -> float:
     return float(np.exp(rng.uniform(np.log(low), np.log(high))))
 
 
-def _near(rng: np.random.Generator) -> int:
-    """Within a pixel of the centre: the alert was sent for what is here."""
-    return int(rng.integers(-1, 2))
+def _near(rng: np.random.Generator, seen: Conditions) -> int:
+    """A row or column within a pixel of the middle: the alert was sent for what is here."""
+    return round(seen.middle_px + rng.uniform(-1, 1))

@@ -27,7 +27,11 @@ def measure(
     rng: np.random.Generator, seen: Conditions, truth: Truth | None, ra_deg: float, dec_deg: float
 ) -> Measured:
     """The fields of the survey's detection record, less its ids and times."""
-    return {"ra": ra_deg, "dec": dec_deg, **_MEASURE[seen.camera.survey](rng, seen, truth)}
+    # A position's fraction of a pixel is that of the stamp's middle and of the offset from it.
+    y, x = (float(rng.integers(60, 3000)) + seen.middle_px % 1 + o for o in seen.offset_px)
+    column, row = _POSITION[seen.camera.survey]
+    place: Measured = {"ra": ra_deg, "dec": dec_deg, column: x, row: y}
+    return place | _MEASURE[seen.camera.survey](rng, seen, truth)
 
 
 def _ztf_measured(rng: np.random.Generator, seen: Conditions, truth: Truth | None) -> Measured:
@@ -43,8 +47,6 @@ def _ztf_measured(rng: np.random.Generator, seen: Conditions, truth: Truth | Non
         "isdiffpos": "t",
         "rcid": int(rng.integers(0, 64)),
         "field": int(rng.integers(200, 880)),
-        "xpos": float(rng.uniform(32, 3040)),
-        "ypos": float(rng.uniform(32, 3048)),
         "magpsf": 20.5 - 2.5 * float(np.log10(snr / 5)),
         "sigmapsf": 1.09 / snr,
         "fwhm": seen.fwhm_px if real else float(rng.uniform(0.6, 3)),
@@ -82,8 +84,6 @@ def _lsst_measured(rng: np.random.Generator, seen: Conditions, truth: Truth | No
         "detector": int(rng.integers(0, 189)),
         "ssObjectId": 0,
         "parentDiaSourceId": 0,
-        "x": float(rng.uniform(50, 4020)),
-        "y": float(rng.uniform(50, 3950)),
         "snr": snr,
         "psfFlux": snr * sigma,
         "psfFluxErr": sigma,
@@ -102,3 +102,4 @@ _MEASURE: dict[str, Callable[[np.random.Generator, Conditions, Truth | None], Me
     "ztf": _ztf_measured,
     "lsst": _lsst_measured,
 }
+_POSITION = {"ztf": ("xpos", "ypos"), "lsst": ("x", "y")}

@@ -165,7 +165,11 @@ def _lsst_tail(
 def _lsst_cards(measured: Measured, seen: Conditions) -> Cards:
     """The primary header of an LSST stamp: where it was cut, and a linear WCS."""
     x, y = float(measured["x"]), float(measured["y"])
-    corner_x, corner_y = round(x) - seen.centre_px, round(y) - seen.centre_px
+    # As in real stamps, where the source is on pixel x - CUTMINX - 1, counted from 0.
+    corner_x, corner_y = (
+        round(at - 1 - seen.middle_px - offset)
+        for at, offset in zip((x, y), reversed(seen.offset_px), strict=True)
+    )
     degrees = seen.camera.arcsec_per_px / 3600
     return {
         "CUTMINX": corner_x,
@@ -173,8 +177,8 @@ def _lsst_cards(measured: Measured, seen: Conditions) -> Cards:
         "ROTPA": 0.0,
         "BUNIT": seen.camera.unit,
         "WCSAXES": 2,
-        "CRPIX1": x - corner_x + 1,
-        "CRPIX2": y - corner_y + 1,
+        "CRPIX1": x - corner_x,
+        "CRPIX2": y - corner_y,
         "PC1_1": -degrees,
         "PC2_2": degrees,
         "CDELT1": 1.0,

@@ -61,6 +61,20 @@ class Triplet:
     psfs: dict[Plane, Array]
 
 
+def draw_conditions(rng: np.random.Generator, camera: Camera) -> Conditions:
+    """The stamp's size, the night sky's light, the seeing, and the alert's place in its pixel."""
+    side = camera.side_px
+    if rng.random() < camera.larger_share:
+        side = int(min(side + 1 + rng.exponential(12), camera.largest_px))
+    return Conditions(
+        camera=camera,
+        side_px=side,
+        sky_e=float(np.exp(rng.uniform(*np.log(camera.sky_e)))),
+        fwhm_px=float(rng.uniform(*camera.fwhm_px)),
+        offset_px=(float(rng.uniform(-0.5, 0.5)), float(rng.uniform(-0.5, 0.5))),
+    )
+
+
 def draw_sky(rng: np.random.Generator, camera: Camera, *, event: bool = True) -> Sky:
     """A random field: stars, galaxies and at the centre a new source or a star that varies.
 
@@ -69,16 +83,13 @@ def draw_sky(rng: np.random.Generator, camera: Camera, *, event: bool = True) ->
     event
         False leaves the centre as it is in the template: what is found there is not on the sky.
     """
-    side = camera.side_px
-    if rng.random() < camera.larger_share:
-        side = int(min(side + 1 + rng.exponential(12), camera.largest_px))
-    psf = _draw_psf(rng, camera.fwhm_px, camera.moffat_beta)
-    template_psf = _draw_psf(rng, camera.template_fwhm_px, camera.moffat_beta)
-    sky_e = float(np.exp(rng.uniform(*np.log(camera.sky_e))))
-    seen = Conditions(camera=camera, side_px=side, sky_e=sky_e, fwhm_px=psf.fwhm_px)
-    fine_side = (side + 2 * _MARGIN_PX) * _FINE
+    seen = draw_conditions(rng, camera)
+    psf = _draw_psf(rng, seen.fwhm_px, camera)
+    template_psf = _draw_psf(rng, float(rng.uniform(*camera.template_fwhm_px)), camera)
+    side_px = seen.side_px + 2 * _MARGIN_PX
+    fine_side = side_px * _FINE
     static, changed = np.zeros((fine_side, fine_side)), np.zeros((fine_side, fine_side))
-    area_arcmin2 = ((side + 2 * _MARGIN_PX) * camera.arcsec_per_px / 60) ** 2
+    area_arcmin2 = (side_px * camera.arcsec_per_px / 60) ** 2
     density = np.exp(rng.uniform(*np.log(camera.stars_per_arcmin2)))
     for _ in range(rng.poisson(density * area_arcmin2)):
         y, x = rng.uniform(1, fine_side - 2, 2)
@@ -159,8 +170,9 @@ def _in_units(electrons: Array, gain: float) -> Image:
     return (electrons / gain).astype(np.float32)
 
 
-def _draw_psf(rng: np.random.Generator, fwhm_px: tuple[float, float], beta: float) -> Psf:
-    return Psf(rng.uniform(*fwhm_px), beta, rng.uniform(0.88, 1.0), rng.uniform(0, np.pi))
+def _draw_psf(rng: np.random.Generator, fwhm_px: float, camera: Camera) -> Psf:
+    axis_ratio, angle = rng.uniform(0.88, 1.0), rng.uniform(0, np.pi)
+    return Psf(fwhm_px, camera.moffat_beta, float(axis_ratio), float(angle))
 
 
 def _draw_flux(
@@ -179,8 +191,8 @@ def _draw_flux(
 
 def _add_event(rng: np.random.Generator, seen: Conditions, static: Array, changed: Array) -> None:
     """Put the alert's own source at the centre: in a galaxy, a variable star, or on empty sky."""
-    middle = (_MARGIN_PX + seen.centre_px + 0.5) * _FINE - 0.5
-    y, x = middle + rng.uniform(-0.5, 0.5, 2) * _FINE
+    first = _MARGIN_PX + seen.middle_px + 0.5
+    y, x = ((first + offset) * _FINE - 0.5 for offset in seen.offset_px)
     # Surveys alert from 5 sigma on; most alerts are near that.
     flux = _draw_flux(rng, seen, faintest_snr=6.0, wells=0.3)
     kind = rng.random()

@@ -125,3 +125,12 @@ def test_lsst_flags_some_contaminants_and_nothing_else() -> None:
         assert alert.truth is not None or not flagged
         flags[flagged] += alert.truth is not None
     assert min(flags.values()) > 5
+
+
+def test_the_source_of_an_lsst_stamp_is_where_its_header_says(night: list[Simulated]) -> None:
+    """On pixel x - CUTMINX - 1, within half a pixel of the middle, as in real packets."""
+    for alert in of(night, "lsst"):
+        record = record_of(alert)
+        header = fits.getheader(io.BytesIO(record["cutoutScience"]))
+        column = record["diaSource"]["x"] - header["CUTMINX"] - 1
+        assert abs(column - (header["NAXIS1"] - 1) / 2) < 0.51
