@@ -37,6 +37,8 @@ _SIDE_PATHS = (
     (2, ("ucp1_conv1",)),
 )
 _DEEPEST = 5
+# The last convolutions of the decoder and of the side paths: 14 channels each.
+_BRANCHES = ("upconv1", "ucp4_conv1", "ucp3_conv1", "ucp2_conv1", "ucp1_conv1")
 
 
 def build(weights: Mapping[str, Weights]) -> onnx.ModelProto:
@@ -51,7 +53,7 @@ def build(weights: Mapping[str, Weights]) -> onnx.ModelProto:
     KeyError
         A variable is missing.
     """
-    network = _Network(weights)
+    network = _Network(_in_blocks(weights))
     graph = network.graph
     x = graph.node("Asinh", [graph.input("image", ("N", 1, "H", "W"))], "asinh")
     for level, convolutions in enumerate(_ENCODER, start=1):
@@ -79,13 +81,13 @@ def build(weights: Mapping[str, Weights]) -> onnx.ModelProto:
 
 
 class _Network:
-    """The graph so far, and what unpooling needs of each pooling."""
+    """The graph so far, and where each pooling found its maxima."""
 
     def __init__(self, weights: Mapping[str, Weights]) -> None:
         self.graph = Graph("maximask")
         self.skips: dict[int, str] = {}
         self._weights = weights
-        self._masks: dict[int, tuple[str, str, str]] = {}
+        self._masks: dict[int, str] = {}
         self._unpooled: dict[tuple[str, int], str] = {}
 
     def convolve(self, x: str, name: str, *, rectified: bool = True) -> str:
@@ -100,71 +102,97 @@ class _Network:
         return self.graph.node("Relu", [x], f"{name}_relu") if rectified else x
 
     def pool(self, x: str, level: int) -> str:
-        """2x2 maximum; keeps where each maximum was.
+        """2x2 maximum, with a mask of where in each block it was.
 
         Of equal values the first in reading order counts, as in TensorFlow's argmax: rectified
-        maps tie at zero almost everywhere.
+        maps tie at zero almost everywhere. The mask comes from three more maxima of the block:
+        its first value ``c``, its top row ``t`` and its left column ``l``. With c, t, l = 1 where
+        they equal the maximum, else 0, the place in reading order is 3 - c - l + t (l - 2).
         """
         graph = self.graph
         self.skips[level] = x
-        if level == _DEEPEST:
-            x = self._padded_to_even(x)
-        corner = [self._corner(x, level, row, column) for row in (0, 1) for column in (0, 1)]
-        top = graph.node("Max", corner[:2], f"top{level}")
-        bottom = graph.node("Max", corner[2:], f"bottom{level}")
-        self._masks[level] = (
-            graph.node("GreaterOrEqual", [top, bottom], f"in_top{level}"),
-            graph.node("GreaterOrEqual", corner[:2], f"top_in_left{level}"),
-            graph.node("GreaterOrEqual", corner[2:], f"bottom_in_left{level}"),
+        pooled = self._maximum(x, (2, 2), f"pool{level}", level)
+        corner, top, left = (
+            self._equal(self._maximum(x, kernel, f"{name}{level}", level), pooled)
+            for name, kernel in (("corner", (1, 1)), ("top", (1, 2)), ("left", (2, 1)))
         )
-        return graph.node("Max", [top, bottom], f"pool{level}")
+        place = graph.node("Sub", [left, self._number(2)], f"left{level}_less_2")
+        place = graph.node("Mul", [top, place], f"top{level}_share")
+        place = graph.node("Sub", [place, corner], f"top{level}_share_less_corner")
+        place = graph.node("Sub", [place, left], f"place{level}_less_3")
+        place = graph.node("Add", [place, self._number(3)], f"place{level}")
+        mask = self._equal(self._doubled(place, level), self._places(pooled, level))
+        self._masks[level] = mask
+        return pooled
 
     def unpool(self, y: str, level: int) -> str:
         """Put each value back where the maximum of its 2x2 block was, zeros elsewhere.
 
-        No scatter: of the four corners of a block one takes the value, by what was compared in
-        ``pool``, and the corners are interleaved.
+        No scatter: every value is repeated over its block and kept where the mask says.
         """
-        if (y, level) in self._unpooled:
-            return self._unpooled[y, level]
-        graph, name = self.graph, f"unpool{level}_{y}"
-        in_top, top_in_left, bottom_in_left = self._masks[level]
-        top, bottom = self._split(y, in_top, f"{name}_row")
-        corners = [
-            *self._split(top, top_in_left, f"{name}_top"),
-            *self._split(bottom, bottom_in_left, f"{name}_bottom"),
-        ]
-        x = graph.node("Concat", corners, f"{name}_corners", axis=1)
-        x = graph.node("DepthToSpace", [x], name, blocksize=2, mode="DCR")
-        if level == _DEEPEST:
-            x = self._cropped_as(x, self.skips[level], name)
-        self._unpooled[y, level] = x
-        return x
+        if (y, level) not in self._unpooled:
+            inputs = [self._doubled(y, level), self._masks[level]]
+            self._unpooled[y, level] = self.graph.node("Mul", inputs, f"unpool{level}_{y}")
+        return self._unpooled[y, level]
 
-    def _split(self, y: str, mask: str, name: str) -> tuple[str, str]:
-        """The values where the mask holds, and the others; zeros elsewhere."""
-        zero = self.graph.constant("zero", np.zeros((), np.float32))
-        first = self.graph.node("Where", [mask, y, zero], f"{name}_first")
-        return first, self.graph.node("Sub", [y, first], f"{name}_second")
+    def _maximum(self, x: str, kernel: tuple[int, int], name: str, level: int) -> str:
+        """Maximum of a part of every 2x2 block."""
+        # An odd side (25 px of 400) is padded at the end, where a block lacks its other half.
+        end = [side - 1 if level == _DEEPEST else 0 for side in kernel]
+        return self.graph.node(
+            "MaxPool", [x], name, kernel_shape=kernel, strides=(2, 2), pads=(0, 0, *end)
+        )
 
-    def _corner(self, x: str, level: int, row: int, column: int) -> str:
-        """Every second pixel of every second row."""
-        ints = self.graph.ints
-        beyond = 2**31 - 1
-        inputs = [x, ints(row, column), ints(beyond, beyond), ints(2, 3), ints(2, 2)]
-        return self.graph.node("Slice", inputs, f"corner{level}_{row}{column}")
+    def _doubled(self, x: str, level: int) -> str:
+        """Repeat every value over its 2x2 block; cut to the level's size where that is odd."""
+        graph, name = self.graph, f"doubled{level}_{x}"
+        scales = graph.constant("twice", np.array((1, 1, 2, 2), np.float32))
+        x = graph.node(
+            "Resize",
+            [x, "", scales],
+            name,
+            mode="nearest",
+            coordinate_transformation_mode="asymmetric",
+            nearest_mode="floor",
+        )
+        return self._cut(x, level) if level == _DEEPEST else x
 
-    def _padded_to_even(self, x: str) -> str:
-        """Pad an odd height or width by one at the end, with what no maximum takes."""
+    def _places(self, pooled: str, level: int) -> str:
+        """The place in reading order of every pixel in its block: 0, 1 over 2, 3."""
         graph = self.graph
-        sides = graph.node("Shape", [x], "deepest_sides", start=2)
-        odd = graph.node("Mod", [sides, graph.ints(2)], "deepest_odd")
-        pads = graph.node("Concat", [graph.ints(0, 0, 0, 0, 0, 0), odd], "deepest_pads", axis=0)
-        below = graph.constant("minus_one", np.array(-1, np.float32))
-        return graph.node("Pad", [x, pads, below], "deepest_even", mode="constant")
+        block = graph.constant("block", np.arange(4, dtype=np.float32).reshape(1, 1, 2, 2))
+        sides = graph.node("Shape", [pooled], f"pool{level}_sides", start=2)
+        repeats = graph.node("Concat", [graph.ints(1, 1), sides], f"blocks{level}", axis=0)
+        places = graph.node("Tile", [block, repeats], f"places{level}")
+        return self._cut(places, level) if level == _DEEPEST else places
 
-    def _cropped_as(self, x: str, like: str, name: str) -> str:
-        """Cut the padded row and column off again."""
-        ints = self.graph.ints
-        sides = self.graph.node("Shape", [like], f"{name}_sides", start=2)
-        return self.graph.node("Slice", [x, ints(0, 0), sides, ints(2, 3)], f"{name}_cropped")
+    def _cut(self, x: str, level: int) -> str:
+        """Cut off what an odd side was padded by."""
+        graph = self.graph
+        sides = graph.node("Shape", [self.skips[level]], f"{x}_sides", start=2)
+        return graph.node("Slice", [x, graph.ints(0, 0), sides, graph.ints(2, 3)], f"{x}_cut")
+
+    def _equal(self, x: str, y: str) -> str:
+        """1 where two maps are equal, else 0."""
+        equal = self.graph.node("Equal", [x, y], f"{x}_equal")
+        return self.graph.node("Cast", [equal], f"{x}_mask", to=onnx.TensorProto.FLOAT)
+
+    def _number(self, value: int) -> str:
+        """A constant scalar."""
+        return self.graph.constant(f"number_{value}", np.array(value, np.float32))
+
+
+def _in_blocks(weights: Mapping[str, Weights]) -> dict[str, Weights]:
+    """The same network with 16 channels where it has 14 before the last convolution.
+
+    The two more are zero throughout, so nothing changes but the speed: vector units take 8 or 16
+    channels at a time, and a runtime that blocks channels need not reorder 14 of them.
+    """
+    padded = dict(weights)
+    for name in _BRANCHES:
+        padded[f"{name}/kernel"] = np.pad(weights[f"{name}/kernel"], ((0, 0),) * 3 + ((0, 2),))
+        padded[f"{name}/bias"] = np.pad(weights[f"{name}/bias"], (0, 2))
+    last = weights["final_conv/kernel"].reshape(3, 3, len(_BRANCHES), 14, 14)
+    last = np.pad(last, ((0, 0), (0, 0), (0, 0), (0, 2), (0, 0)))
+    padded["final_conv/kernel"] = last.reshape(3, 3, -1, 14)
+    return padded
