@@ -30,6 +30,20 @@ ROOMS: dict[str, tuple[int, set[str]]] = {
     "rules": (3, {"contaminants", "records", "verdict"}),  # default policies, as data
     "encode": (3, {"errors", "records", "schemas", "contaminants"}),
     "kafka": (2, {"errors", "records"}),
+    "exposure_records": (1, {"records"}),  # the exposure half's values
+    "background": (2, {"exposure_records", "records"}),
+    "tiles": (2, {"exposure_records", "records"}),
+    "shapes": (2, {"exposure_records", "records"}),
+    "frames": (2, {"errors", "exposure_records", "records"}),
+    "tracking": (2, {"exposure_records", "records", "posterior"}),
+    "exposures": (4, {
+        "background", "exposure_records", "frames", "inference", "records", "shapes", "tiles",
+        "tracking",
+    }),
+    "masking": (4, {
+        "background", "contaminants", "exposure_records", "inference", "posterior", "records",
+    }),
+    "exposure_figures": (5, {"exposure_records", "exposures", "records"}),
     "reading": (3, {"errors", "limits", "schemas"}),  # what a consumer of ours calls
     "decode": (3, {"errors", "records", "schemas", "surveys", "limits"}),
     "simulate": (3, {"errors", "records", "schemas", "contaminants", "bundled"}),
@@ -58,7 +72,8 @@ ROOMS: dict[str, tuple[int, set[str]]] = {
     "cli": (7, {
         "errors", "records", "config", "logs", "service", "inference", "schemas", "simulate",
         "demo", "figures", "packets", "pipeline", "decode", "kafka", "limits", "contaminants",
-        "metrics", "encode", "surveys", "verdict", "rules",
+        "metrics", "encode", "surveys", "verdict", "rules", "exposure_records", "exposures",
+        "exposure_figures", "frames", "masking",
     }),
 }  # fmt: skip
 
