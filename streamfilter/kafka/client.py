@@ -1,7 +1,9 @@
 """What source, sink and administration share of librdkafka: settings, errors, log lines."""
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from threading import Thread
+from typing import TypeVar
 
 import structlog
 from confluent_kafka import KafkaError, KafkaException
@@ -10,6 +12,8 @@ from streamfilter.errors import ConfigurationInvalid, TransportFailed
 
 Settings = Mapping[str, str | int | float | bool]
 """librdkafka's own names and values."""
+
+Result = TypeVar("Result")
 
 log = structlog.get_logger()
 
@@ -75,6 +79,18 @@ def settings_invalid(error: Exception, client: str) -> ConfigurationInvalid:
     """The failure that a refused set of settings means, in librdkafka's words."""
     words = error_of(error).str() if isinstance(error, KafkaException) else str(error)
     return ConfigurationInvalid(f"Kafka {client} settings: {words}")
+
+
+def within(seconds: float, work: Callable[[], Result]) -> list[Result]:
+    """The one result of a call of librdkafka that has no time-out; empty if it takes too long.
+
+    It then goes on in a thread of its own, which does not keep the process from ending.
+    """
+    results: list[Result] = []
+    thread = Thread(target=lambda: results.append(work()), daemon=True)
+    thread.start()
+    thread.join(seconds)
+    return results
 
 
 def text(value: str | int | float | bool) -> str:

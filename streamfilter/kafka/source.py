@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import cast
 
 from confluent_kafka import Consumer, KafkaError, KafkaException
@@ -19,6 +20,7 @@ from streamfilter.kafka.client import (
     refuse,
     settings_invalid,
     transport_failed,
+    within,
 )
 from streamfilter.kafka.ledger import Partition
 from streamfilter.kafka.statistics import Statistics, parsed
@@ -27,6 +29,8 @@ from streamfilter.records import Headers, Message, Origin
 Partitions = tuple[Partition, ...]
 OnPartitions = Callable[[Partitions], None]
 OnStatistics = Callable[[Statistics], None]
+Answer = list[Position] | KafkaError
+"""Of a commit: each partition with its own error, or one error for all."""
 
 DEFAULTS: Settings = {
     # A new group starts with what the topic still holds: no alert is skipped.
@@ -44,6 +48,8 @@ DEFAULTS: Settings = {
     "statistics.interval.ms": 5_000,
 }
 GUARANTEES = {"enable.auto.commit": ("false",)}
+# librdkafka itself waits a minute for a broker that hangs; a drain has 30 s in all.
+COMMIT_WAIT_S, CLOSE_WAIT_S = 10.0, 5.0
 
 
 def _nothing(_: Partitions) -> None:
@@ -75,7 +81,7 @@ class KafkaSource:
     """A member of a consumer group.
 
     Thread rule: one thread calls everything; the callbacks run in it, inside ``poll`` and
-    ``close``. An exception of a callback is raised by the call that it ran in.
+    ``close``, and may commit. An exception of a callback is raised by the call that it ran in.
 
     Parameters
     ----------
@@ -118,6 +124,8 @@ class KafkaSource:
         self._seen: set[str] = set()
         self._gone = False
         self._paused = False
+        self._closing = False
+        self._in_callback = False
         self._uncommitted: dict[Partition, int] = {}
         ready = merged(DEFAULTS, settings, ("bootstrap.servers", "group.id"))
         ready["enable.auto.commit"] = "false"
@@ -206,21 +214,47 @@ class KafkaSource:
         ]
         if not positions:
             return True
-        try:
-            if not wait:
-                self._consumer.commit(offsets=positions, asynchronous=True)
-                return True
-            done = self._consumer.commit(offsets=positions, asynchronous=False)
-        except KafkaException as error:
-            self._committed(error_of(error), positions)
-            return False
-        self._committed(None, done)
-        return not any(each.error for each in done)
+        if not wait:
+            answer = self._commit(positions, asynchronous=True)
+        elif self._in_callback:
+            # librdkafka's bindings let no second thread in before the callback is over.
+            answer = self._commit(positions, asynchronous=False)
+        else:
+            done = within(COMMIT_WAIT_S, partial(self._commit, positions, asynchronous=False))
+            answer = done[0] if done else KafkaError(KafkaError._TIMED_OUT)
+        return self._judged(answer, positions)
 
     def close(self) -> None:
-        """Leave the group; ``on_revoked`` is called once more for what is still assigned."""
-        self._consumer.close()
+        """Leave the group; ``on_revoked`` is called once more for what is still assigned.
+
+        Returns soon even if the broker is away: the group then notices by itself, after its
+        session time-out.
+        """
+        if self._closing:
+            return
+        if self._assigned:
+            self._handed_over(self.assigned)
+        self._closing = True
+        if not within(CLOSE_WAIT_S, self._consumer.close):
+            log.warning("group_not_left", waited_s=CLOSE_WAIT_S)
+        self._assigned.clear()
         self._trouble.check()
+
+    def _commit(self, positions: list[Position], *, asynchronous: bool) -> Answer:
+        try:
+            if asynchronous:
+                self._consumer.commit(offsets=positions, asynchronous=True)
+                return []
+            return self._consumer.commit(offsets=positions, asynchronous=False)
+        except KafkaException as error:
+            return error_of(error)
+        except RuntimeError:  # closed while it waited
+            return KafkaError(KafkaError._DESTROY)
+
+    def _judged(self, answer: Answer, positions: list[Position]) -> bool:
+        if isinstance(answer, KafkaError):
+            return self._committed(answer, positions)
+        return self._committed(None, answer)
 
     def _positions(self) -> list[Position]:
         return [Position(topic, partition) for topic, partition in self._assigned]
@@ -258,16 +292,23 @@ class KafkaSource:
             self._trouble.fail(error)
 
     def _revoke(self, consumer: Consumer, positions: list[Position]) -> None:
+        if not self._closing:
+            self._in_callback = True
+            self._handed_over(_named(positions))
+            self._in_callback = False
+        self._give_up(consumer, positions)
+
+    def _handed_over(self, partitions: Partitions) -> None:
         try:
-            self._on_revoked(_named(positions))
+            self._on_revoked(partitions)
         except Exception as error:
             self._trouble.fail(error)
-        self._give_up(consumer, positions)
 
     def _lose(self, consumer: Consumer, positions: list[Position]) -> None:
         self._give_up(consumer, positions)
         try:
-            self._on_lost(_named(positions))
+            if not self._closing:
+                self._on_lost(_named(positions))
         except Exception as error:
             self._trouble.fail(error)
 
@@ -284,14 +325,14 @@ class KafkaSource:
         except KafkaException as error:
             self._trouble.fail(transport_failed(error_of(error), "giving partitions up"))
 
-    def _committed(self, error: KafkaError | None, positions: Sequence[Position]) -> None:
+    def _committed(self, error: KafkaError | None, positions: Sequence[Position]) -> bool:
         refused = [each for each in positions if error is not None or each.error is not None]
-        if not refused:
-            return
-        detail = str(error or refused[0].error)
-        log.warning("commit_refused", partitions=len(refused), detail=detail, retried=True)
+        if refused:
+            detail = (error or refused[0].error or KafkaError(KafkaError.UNKNOWN)).str()
+            log.warning("commit_refused", partitions=len(refused), detail=detail, retried=True)
         for each in refused:
             self._uncommitted.setdefault((each.topic, each.partition), each.offset)
+        return not refused
 
     def _statistics(self, text: str) -> None:
         try:
