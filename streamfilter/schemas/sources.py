@@ -1,0 +1,337 @@
+"""Places that know writer schemas: a folder, an installed package, a registry."""
+
+import contextlib
+import hashlib
+import importlib.util
+import json
+import os
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from fastavro.schema import fingerprint, to_parsing_canonical_form
+
+from streamfilter.errors import ConfigurationInvalid, MessageRejected, Reason, SchemaUnavailable
+from streamfilter.limits import Limits
+from streamfilter.schemas.definition import parse_definition, self_contained
+
+Definition = dict[str, Any]
+
+# LSST's rule: schema id = 100 * major + minor.
+_MINORS = 100
+# A registry that does not answer in this time is in trouble; the caller tries again later.
+_CLIENT_DEFAULTS: Mapping[str, Any] = {"timeout": 10, "max.retries": 2, "retries.wait.ms": 200}
+# For so long an id that a registry did not know is not asked for again.
+_UNKNOWN_S = 30.0
+_MOST_UNKNOWN = 10_000
+_MOST_REFERENCES = 100
+
+
+class FolderSource:
+    """Writer schemas in a folder.
+
+    Either files named by their id (``1000.avsc``, self-contained), or LSST's tree
+    ``<major>/<minor>/*.avsc``, one named type per file, for the id 100 * major + minor. For the
+    single-object form every schema of the folder is also known by its fingerprint, whatever the
+    file's name.
+
+    Raises
+    ------
+    ConfigurationInvalid
+        There is no such folder.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        if not folder.is_dir():
+            raise ConfigurationInvalid(f"schemas.folders: {folder}: no such folder")
+        self._folder = folder
+        self._lock = threading.Lock()
+        self._by_fingerprint: dict[int, Definition] | None = None
+
+    @property
+    def name(self) -> str:
+        """How messages call the folder."""
+        return str(self._folder)
+
+    def by_id(self, schema_id: int) -> Definition | None:
+        """The definition under an id; None where there is no such file.
+
+        Raises
+        ------
+        SchemaUnavailable
+            A file is there, but it cannot be read or holds no schema.
+        """
+        path = self._folder / f"{schema_id}.avsc"
+        if path.is_file():
+            return _read(path)
+        tree = self._folder / str(schema_id // _MINORS) / str(schema_id % _MINORS)
+        return _read_tree(tree) if tree.is_dir() else None
+
+    def by_fingerprint(self, fingerprint: int) -> Definition | None:
+        """The definition with a CRC-64-AVRO; the folder is read once, at the first question."""
+        with self._lock:
+            if self._by_fingerprint is None:
+                self._by_fingerprint = dict(self._fingerprints())
+        return self._by_fingerprint.get(fingerprint)
+
+    def _fingerprints(self) -> Iterator[tuple[int, Definition]]:
+        trees = {path.parent for path in self._folder.glob("*/*/*.avsc")}
+        definitions = [_read(path) for path in sorted(self._folder.glob("*.avsc"))]
+        for definition in definitions + [_read_tree(tree) for tree in sorted(trees)]:
+            yield crc_64_avro(definition), definition
+
+
+class PackageSource:
+    """LSST's writer schemas out of the installed package ``lsst-alert-packet``.
+
+    Only its schema files are read; without the package nothing is known.
+    """
+
+    name = "the package lsst-alert-packet (the extra streamfilter[lsst])"
+
+    def __init__(self) -> None:
+        try:
+            # Finding imports the empty parents lsst and lsst.alert, not the package itself.
+            spec = importlib.util.find_spec("lsst.alert.packet")
+        except ImportError:
+            spec = None
+        places = [] if spec is None else list(spec.submodule_search_locations or ())
+        folders = [Path(place) / "schema" for place in places]
+        self._folders = [FolderSource(folder) for folder in folders if folder.is_dir()]
+
+    def by_id(self, schema_id: int) -> Definition | None:
+        """The definition under LSST's id; None where the package has no such version."""
+        for folder in self._folders:
+            if (definition := folder.by_id(schema_id)) is not None:
+                return definition
+        return None
+
+    def by_fingerprint(self, fingerprint: int) -> Definition | None:
+        """Nothing: LSST does not send the single-object form."""
+        return None
+
+
+class RegistrySource:
+    """Writer schemas of a registry with Confluent's interface, kept on disk for ever.
+
+    Parameters
+    ----------
+    settings
+        Of ``confluent_kafka.schema_registry.SchemaRegistryClient``: ``url``,
+        ``basic.auth.user.info``, ``ssl.ca.location``, ``timeout`` (seconds) ...
+    cache
+        Folder for what was fetched; ids never change their meaning, so it is never asked again.
+    limits
+        Bounds the size of a schema with its references.
+    clock
+        Seconds, monotonic.
+
+    Raises
+    ------
+    ConfigurationInvalid
+        The client refuses the settings.
+    """
+
+    def __init__(
+        self,
+        settings: Mapping[str, Any],
+        cache: Path,
+        limits: Limits,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        # It brings an HTTP stack along, which only those with a registry should wait for.
+        from confluent_kafka.schema_registry import SchemaRegistryClient
+
+        try:
+            self._client = SchemaRegistryClient({**_CLIENT_DEFAULTS, **settings})
+        except (ValueError, TypeError, OSError) as error:
+            raise ConfigurationInvalid(f"schemas.registry: {error}") from error
+        parts = urlsplit(str(settings["url"]))
+        # Without user and password: they are no part of what the registry is.
+        self._url = f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path.rstrip('/')}"
+        self._cache = cache / hashlib.sha256(self._url.encode()).hexdigest()[:16]
+        self._limits = limits
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._unknown: dict[int, float] = {}
+
+    @property
+    def name(self) -> str:
+        """How messages call the registry."""
+        return self._url
+
+    def by_id(self, schema_id: int) -> Definition | None:
+        """The definition under an id; None where the registry says that it has none.
+
+        Raises
+        ------
+        SchemaUnavailable
+            The registry does not answer, or not as a registry does.
+        MessageRejected
+            The schema is not Avro or too large.
+        """
+        path = self._cache / f"{schema_id}.avsc"
+        with contextlib.suppress(SchemaUnavailable):
+            if path.is_file():
+                return _read(path)
+        with self._lock:
+            if self._clock() < self._unknown.get(schema_id, -1.0):
+                return None
+            definition = self._fetch(schema_id)
+            if definition is None:
+                self._forget(schema_id)
+                return None
+            # A cache that cannot be written only costs another question after a restart.
+            with contextlib.suppress(OSError):
+                write_atomically(path, json.dumps(definition))
+            return definition
+
+    def by_fingerprint(self, fingerprint: int) -> Definition | None:
+        """Nothing: registries know ids."""
+        return None
+
+    def _forget(self, schema_id: int) -> None:
+        if len(self._unknown) >= _MOST_UNKNOWN:
+            self._unknown.clear()
+        self._unknown[schema_id] = self._clock() + _UNKNOWN_S
+
+    def _fetch(self, schema_id: int) -> Definition | None:
+        schema = self._ask(lambda: self._client.get_schema(schema_id))
+        if schema is None:
+            return None
+        named: dict[str, Definition] = {}
+        todo = [(schema, True)]
+        top: Definition = {}
+        size = 0
+        while todo:
+            schema, is_top = todo.pop()
+            size += len(schema.schema_str or "")
+            definition = self._definition(schema, schema_id, size)
+            if is_top:
+                top = definition
+            for reference in schema.references or ():
+                if reference.name in named or len(named) >= _MOST_REFERENCES:
+                    continue
+                found = self._referenced(reference)
+                if found is None:
+                    raise SchemaUnavailable(
+                        f"{self._url}: schema {schema_id} refers to {reference.subject} version "
+                        f"{reference.version}, which is not there"
+                    )
+                named[reference.name] = self._definition(found, schema_id, size)
+                todo.append((found, False))
+        return self_contained(top, named.get)
+
+    def _referenced(self, reference: Any) -> Any:
+        subject, version = reference.subject, reference.version
+        return self._ask(lambda: self._client.get_version(subject, version).schema)
+
+    def _definition(self, schema: Any, schema_id: int, size: int) -> Definition:
+        if (schema.schema_type or "AVRO") != "AVRO":
+            raise MessageRejected(
+                Reason.SCHEMA_MALFORMED,
+                f"schema {schema_id} is {schema.schema_type}; expected AVRO",
+            )
+        if size > self._limits.max_schema_bytes:
+            raise MessageRejected(
+                Reason.SCHEMA_MALFORMED,
+                f"schema {schema_id}: over {self._limits.max_schema_bytes} bytes; "
+                "the limit is max_schema_bytes",
+            )
+        try:
+            definition = json.loads(schema.schema_str)
+        except (ValueError, RecursionError, TypeError) as error:
+            raise MessageRejected(
+                Reason.SCHEMA_MALFORMED, f"schema {schema_id} is no JSON: {error}"
+            ) from error
+        if not isinstance(definition, dict):
+            raise MessageRejected(Reason.SCHEMA_MALFORMED, f"schema {schema_id} is no record")
+        return definition
+
+    def _ask(self, question: Callable[[], Any]) -> Any:
+        """The answer; None where the registry says that there is no such thing."""
+        from confluent_kafka.schema_registry.error import SchemaRegistryError
+
+        try:
+            return question()
+        except SchemaRegistryError as error:
+            # A registry's own 404 carries 404xx; a proxy or a wrong path has no such code.
+            if error.http_status_code == 404 and str(error.error_code).startswith("404"):
+                return None
+            raise SchemaUnavailable(f"{self._url}: {error}") from error
+        # The HTTP stack differs between versions of the client, and so do its exceptions.
+        except Exception as error:
+            raise SchemaUnavailable(
+                f"{self._url} does not answer: {type(error).__name__}: {error}"
+            ) from error
+
+
+def crc_64_avro(definition: Definition) -> int:
+    """The CRC-64-AVRO of a schema's parsing canonical form, as the number in the message."""
+    text = fingerprint(to_parsing_canonical_form(definition), "CRC-64-AVRO")
+    return int.from_bytes(bytes.fromhex(text), "little")
+
+
+def write_atomically(path: Path, text: str) -> None:
+    """Write a file, making its folder; readers see all of it or nothing."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=".", suffix=path.suffix)
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8") as file:
+            file.write(text)
+        Path(name).replace(path)
+    except BaseException:
+        Path(name).unlink(missing_ok=True)
+        raise
+
+
+def _read(path: Path) -> Definition:
+    """The schema in a file."""
+    try:
+        definition = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise SchemaUnavailable(f"{path} cannot be read: {error}; replace the file") from error
+    if not isinstance(definition, dict) or "name" not in definition:
+        raise SchemaUnavailable(f"{path} holds no named type; replace the file")
+    return definition
+
+
+def _read_tree(folder: Path) -> Definition:
+    """The top record of a folder with one named type per file, self-contained."""
+    named = {}
+    for path in sorted(folder.glob("*.avsc")):
+        definition = _read(path)
+        space = definition.get("namespace")
+        name = str(definition["name"])
+        named[f"{space}.{name}" if space and "." not in name else name] = definition
+    used = {word for definition in named.values() for word in _words(definition.get("fields"))}
+    tops = [name for name in named if name not in used and name.rpartition(".")[2] not in used]
+    if len(tops) > 1:
+        # LSST ships records that its alert no longer uses.
+        tops = [name for name in tops if name.rpartition(".")[2] == "alert"]
+    if len(tops) != 1:
+        raise SchemaUnavailable(
+            f"{folder}: expected one record that no other refers to, or one named alert"
+        )
+    result = self_contained(named[tops[0]], named.get)
+    try:
+        parse_definition(result)
+    except MessageRejected as error:
+        raise SchemaUnavailable(f"{folder}: {error.detail}; replace its files") from error
+    return result
+
+
+def _words(schema: Any) -> Iterator[str]:
+    """Every text in a piece of schema that can be the name of a type."""
+    if isinstance(schema, str):
+        yield schema
+    elif isinstance(schema, list):
+        for item in schema:
+            yield from _words(item)
+    elif isinstance(schema, dict):
+        for key in ("type", "items", "values", "fields"):
+            yield from _words(schema.get(key))

@@ -1,0 +1,320 @@
+"""Field maps: where each survey keeps what an Alert is made of.
+
+A survey is a file: ``schemas/surveys/NAME.toml`` in the package, or any ``*.toml`` in a folder
+that the configuration names (it wins over a bundled file of the same survey).
+"""
+
+import math
+import re
+import tomllib
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import MappingProxyType
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator
+
+from streamfilter.bundled import folder
+from streamfilter.contaminants import BY_CODE
+from streamfilter.errors import ConfigurationInvalid, MessageRejected, Reason
+from streamfilter.fits import read_stamp
+from streamfilter.limits import Limits
+from streamfilter.records import Alert, Message, Plane, Stamp
+
+# TAI - UTC since 2017-01-01; no leap second has been announced since (IERS Bulletin C).
+_TAI_MINUS_UTC_S = 37.0
+_DAY_S = 86400.0
+# Day number of 1970-01-01 UTC in each scale, and what has to be taken off the clock.
+_SCALES: Mapping[str, tuple[float, float]] = {
+    "jd-utc": (2440587.5, 0.0),
+    "jd-tai": (2440587.5, _TAI_MINUS_UTC_S),
+    "mjd-utc": (40587.0, 0.0),
+    "mjd-tai": (40587.0, _TAI_MINUS_UTC_S),
+}
+# Share of the exposure that is still to come at the time that the packet gives.
+_TO_COME: Mapping[str, float] = {"start": 1.0, "middle": 0.5, "end": 0.0}
+_NUMBERS = frozenset({"int", "long", "float", "double", "null"})
+_TYPES: Mapping[str, frozenset[str]] = {
+    "alert_id": frozenset({"int", "long", "string", "null"}),
+    "object_id": frozenset({"int", "long", "string", "null"}),
+    "time": _NUMBERS,
+    "exposure_s": _NUMBERS,
+    "flags": _NUMBERS | {"boolean"},
+    **{plane: frozenset({"bytes", "null"}) for plane in Plane},
+}
+
+
+def _listed(value: object) -> object:
+    return [value] if isinstance(value, str) else value
+
+
+Paths = Annotated[
+    tuple[Annotated[str, Field(pattern=r"^\w+(\.\w+)*$")], ...], BeforeValidator(_listed)
+]
+"""Dotted names of a field; of several, the first that is there and not null counts."""
+
+
+class _Table(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Light(_Table):
+    """How a packet dates its exposure."""
+
+    time: Paths
+    scale: Literal["jd-utc", "jd-tai", "mjd-utc", "mjd-tai"]
+    refers_to: Literal["start", "middle", "end"]
+    exposure_s: Paths = ()
+    default_exposure_s: Annotated[float, Field(ge=0)] | None = None
+    """Where the packet does not say; without it such a packet stays undated."""
+
+
+class Stamps(_Table):
+    """Where the stamps are: the bytes of a FITS file, plain or in gzip."""
+
+    science: Paths = ()
+    template: Paths = ()
+    difference: Paths = ()
+
+
+class Flags(_Table):
+    """Fields of which one that is true, or a number above 0, raises all of these classes.
+
+    Several classes stand together where the survey does not tell them apart.
+    """
+
+    classes: Annotated[tuple[str, ...], Field(min_length=1)]
+    fields: Annotated[Paths, Field(min_length=1)]
+
+    @field_validator("classes")
+    @classmethod
+    def _known(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        if unknown := sorted(code for code in value if code not in BY_CODE):
+            raise ValueError(f"no class {', '.join(unknown)}; they are {', '.join(BY_CODE)}")
+        return value
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """A field that a map names: what it is for and which Avro types it may have."""
+
+    role: str
+    path: str
+    types: frozenset[str]
+
+
+class SurveyMap(_Table):
+    """One survey's field map."""
+
+    survey: Annotated[str, Field(pattern=r"^[a-z0-9_-]+$")]
+    record: str
+    """Regular expression that the full name of the top record matches as a whole."""
+    alert_id: Annotated[Paths, Field(min_length=1)]
+    object_id: Paths = ()
+    light: Light | None = None
+    stamps: Stamps
+    flags: tuple[Flags, ...] = ()
+    required: tuple[
+        Literal["alert_id", "object_id", "time", "science", "template", "difference"], ...
+    ] = ("alert_id", "science")
+    """Fields that a schema must have. A stamp may still be null, the others may not."""
+
+    @field_validator("record")
+    @classmethod
+    def _expression(cls, value: str) -> str:
+        try:
+            re.compile(value)
+        except re.error as error:
+            raise ValueError(f"no regular expression: {error}") from error
+        return value
+
+    def wanted(self) -> tuple[Wanted, ...]:
+        """Every field that the map names, in the order in which ``alert`` takes the values."""
+        fields: list[tuple[str, Paths]] = [("alert_id", self.alert_id)]
+        fields += [("object_id", self.object_id)]
+        if self.light:
+            fields += [("time", self.light.time), ("exposure_s", self.light.exposure_s)]
+        fields += [(plane, getattr(self.stamps, plane)) for plane in Plane]
+        fields += [("flags", group.fields) for group in self.flags]
+        return tuple(Wanted(role, path, _TYPES[role]) for role, paths in fields for path in paths)
+
+
+class AlertMaker:
+    """Makes Alerts of one survey from the values of its fields.
+
+    Parameters
+    ----------
+    survey
+        The field map.
+    limits
+        Bounds on the stamps.
+    """
+
+    def __init__(self, survey: SurveyMap, limits: Limits) -> None:
+        self.survey = survey
+        self._limits = limits
+        self._slots: dict[str, list[int]] = {}
+        for index, field in enumerate(survey.wanted()):
+            self._slots.setdefault(field.role, []).append(index)
+        slots = iter(self._slots.get("flags", ()))
+        self._flags = [
+            (group.classes, [next(slots) for _ in group.fields]) for group in survey.flags
+        ]
+
+    def alert(self, message: Message, values: Sequence[object]) -> Alert:
+        """The Alert.
+
+        Parameters
+        ----------
+        message
+            The message that was decoded.
+        values
+            One for each of ``SurveyMap.wanted()``, of its types; None where the field is null or
+            the schema has none.
+
+        Raises
+        ------
+        MessageRejected
+            A required value is null, or a stamp cannot be read.
+        """
+        alert_id = self._first("alert_id", values)
+        if alert_id is None:
+            raise MessageRejected(
+                Reason.FIELD_MISSING, f"{' or '.join(self.survey.alert_id)} is null"
+            )
+        # Rubin writes 0 where an object is not associated.
+        objects = [values[slot] for slot in self._slots.get("object_id", ())]
+        object_id = next((value for value in objects if value), None)
+        light_end = self._light_end(values)
+        for role, value in (("object_id", object_id), ("time", light_end)):
+            if role in self.survey.required and value is None:
+                raise MessageRejected(Reason.FIELD_MISSING, f"{role} is null or no number")
+        flagged, flaggable = self._classes(values)
+        return Alert(
+            message=message,
+            survey=self.survey.survey,
+            alert_id=str(alert_id),
+            object_id=None if object_id is None else str(object_id),
+            stamps=self._stamps(values),
+            light_end_unix_s=light_end,
+            flagged=flagged,
+            flaggable=flaggable,
+        )
+
+    def _first(self, role: str, values: Sequence[object]) -> object:
+        for slot in self._slots.get(role, ()):
+            if values[slot] is not None:
+                return values[slot]
+        return None
+
+    def _stamps(self, values: Sequence[object]) -> Mapping[Plane, Stamp]:
+        stamps = {}
+        for plane in Plane:
+            data = self._first(plane, values)
+            if isinstance(data, bytes):
+                try:
+                    stamps[plane] = Stamp(*read_stamp(data, self._limits))
+                except MessageRejected as rejected:
+                    raise MessageRejected(
+                        rejected.reason, f"{plane} {rejected.detail}"
+                    ) from rejected
+        return MappingProxyType(stamps)
+
+    def _light_end(self, values: Sequence[object]) -> float | None:
+        light = self.survey.light
+        if light is None:
+            return None
+        days = _positive(self._first("time", values))
+        exposure = _positive(self._first("exposure_s", values))
+        exposure = light.default_exposure_s if exposure is None else exposure
+        if days is None or exposure is None:
+            return None
+        epoch, ahead = _SCALES[light.scale]
+        return (days - epoch) * _DAY_S - ahead + exposure * _TO_COME[light.refers_to]
+
+    def _classes(self, values: Sequence[object]) -> tuple[frozenset[str], frozenset[str]]:
+        """Classes that a flag raises, and classes for which there is a flag."""
+        flagged: list[str] = []
+        flaggable: list[str] = []
+        for classes, slots in self._flags:
+            known = [value for slot in slots if (value := values[slot]) is not None]
+            if known:
+                flaggable += classes
+                if any(isinstance(value, int | float) and value > 0 for value in known):
+                    flagged += classes
+        return frozenset(flagged), frozenset(flaggable)
+
+
+def _positive(value: object) -> float | None:
+    """A finite number above 0; surveys write -999, 0 or NaN where they have none."""
+    if isinstance(value, int | float) and math.isfinite(value) and value > 0:
+        return float(value)
+    return None
+
+
+class Surveys:
+    """The field maps that are known.
+
+    Parameters
+    ----------
+    maps
+        Later ones win over earlier ones of the same survey.
+    """
+
+    def __init__(self, maps: Iterable[SurveyMap]) -> None:
+        self._maps = {survey.survey: survey for survey in maps}
+
+    @classmethod
+    def load(cls, extra: Sequence[Path] = ()) -> "Surveys":
+        """The bundled field maps, and those of further folders.
+
+        Raises
+        ------
+        ConfigurationInvalid
+            A folder or file cannot be read, or a key is wrong; the file and the key are named.
+        """
+        maps: list[SurveyMap] = []
+        for place in (folder("schemas") / "surveys", *extra):
+            if not place.is_dir():
+                raise ConfigurationInvalid(f"{place}: no such folder of field maps")
+            maps += [read_survey(path) for path in sorted(place.glob("*.toml"))]
+        return cls(maps)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The surveys, in the order of their names."""
+        return tuple(sorted(self._maps))
+
+    def of_record(self, name: str) -> SurveyMap:
+        """The map for a record of this full name.
+
+        Raises
+        ------
+        MessageRejected
+            No map is for it.
+        """
+        for survey in reversed(self._maps.values()):
+            if re.fullmatch(survey.record, name):
+                return survey
+        raise MessageRejected(
+            Reason.SURVEY_UNKNOWN,
+            f"no field map for the record {name[:100]!r}; there are {', '.join(self.names)}: "
+            "a new survey is a new TOML file in a folder of alerts.survey_folders",
+        )
+
+
+def read_survey(path: Path) -> SurveyMap:
+    """One field map from its file; see ``Surveys.load``."""
+    try:
+        return SurveyMap.model_validate(tomllib.loads(path.read_text(encoding="utf-8")))
+    except OSError as error:
+        raise ConfigurationInvalid(f"{path}: cannot be read: {error.strerror}") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigurationInvalid(f"{path}: not TOML: {error}") from error
+    except ValidationError as error:
+        lines = [
+            f"{path}: {'.'.join(str(part) for part in item['loc'])}: {item['msg']}"
+            for item in error.errors(include_url=False, include_input=False)
+        ]
+        raise ConfigurationInvalid("\n".join(lines)) from None
