@@ -33,6 +33,8 @@ class Reason(StrEnum):
     STAMP_TOO_LARGE = "stamp_too_large"
     ALREADY_ENRICHED = "already_enriched"
     OUTPUT_TOO_LARGE = "output_too_large"
+    INTERNAL = "internal"
+    """Our own code failed on it: please report it with the message."""
 
 
 class StreamfilterError(Exception):

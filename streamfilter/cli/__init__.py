@@ -1,1 +1,57 @@
-"""The command line: arguments and exit codes."""
+"""The command line: arguments and exit codes.
+
+Exit codes: 0 done, 1 failed while working, 2 wrong arguments or configuration.
+"""
+
+import importlib
+import sys
+from collections.abc import Sequence
+
+import click
+
+from streamfilter import __version__
+from streamfilter.errors import ConfigurationInvalid, StreamfilterError
+
+_COMMANDS = {
+    "config": "streamfilter.cli.config:config",
+    "demo": "streamfilter.cli.demo:demo",
+    "engines": "streamfilter.cli.engines:engines",
+    "inspect": "streamfilter.cli.inspect:inspect",
+    "replay": "streamfilter.cli.replay:replay",
+    "run": "streamfilter.cli.run:run",
+    "schemas": "streamfilter.cli.schemas:schemas",
+    "topics": "streamfilter.cli.topics:topics",
+}
+"""Loaded when chosen: ``streamfilter --help`` need not import a network's runtime."""
+
+
+class _Commands(click.Group):
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(_COMMANDS)
+
+    def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
+        if name not in _COMMANDS:
+            return None
+        module, _, attribute = _COMMANDS[name].partition(":")
+        command = getattr(importlib.import_module(module), attribute)
+        assert isinstance(command, click.Command)
+        return command
+
+
+@click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="streamfilter")
+def root() -> None:
+    """A real-time filter for astronomical alert streams.
+
+    Start with `streamfilter demo`; look at your own packets with `streamfilter inspect FILES...`;
+    then `streamfilter config show > site.toml`, edit, and `streamfilter run --config site.toml`.
+    """
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the command line; a failure is one line on standard error and an exit code."""
+    try:
+        root.main(args=arguments, prog_name="streamfilter")
+    except StreamfilterError as error:
+        click.echo(f"streamfilter: {error}", err=True)
+        sys.exit(2 if isinstance(error, ConfigurationInvalid) else 1)

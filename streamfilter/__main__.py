@@ -1,0 +1,5 @@
+"""``python -m streamfilter``: the command line."""
+
+from streamfilter.cli import main
+
+main()

@@ -1,0 +1,173 @@
+"""From settings to a worker: every part is made here, and only here."""
+
+import os
+import platform
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import structlog
+from prometheus_client import CollectorRegistry
+
+from streamfilter import __version__
+from streamfilter.batch import Batcher
+from streamfilter.config import Registry, Scalar, Settings, Survey
+from streamfilter.decode import Decoder
+from streamfilter.encode import Encoder
+from streamfilter.errors import ConfigurationInvalid
+from streamfilter.inference.cache import default_home
+from streamfilter.inference.engine import Engine
+from streamfilter.inference.runtimes import open_engine
+from streamfilter.kafka.sink import KafkaSink
+from streamfilter.kafka.source import KafkaSource
+from streamfilter.kafka.statistics import Statistics
+from streamfilter.metrics import BrokerState, Metrics
+from streamfilter.normalise import SIDES_PX
+from streamfilter.pipeline import Pipeline
+from streamfilter.records import EngineIdentity
+from streamfilter.rules import policy
+from streamfilter.schemas.finder import SchemaFinder, SchemaSource
+from streamfilter.schemas.published import ConfluentRegistrar, PublishedSource
+from streamfilter.schemas.sources import FolderSource, PackageSource, RegistrySource
+from streamfilter.schemas.store import SchemaFolder
+from streamfilter.service.publisher import Publisher
+from streamfilter.service.worker import Waiting, Worker
+from streamfilter.surveys import Surveys
+from streamfilter.verdict import Policy
+
+log = structlog.get_logger(__name__)
+
+Say = Callable[[str], None]
+"""Takes one line for a human."""
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """What judging alerts takes, with or without a broker."""
+
+    pipeline: Pipeline
+    engine: Engine
+    encoder: Encoder
+
+
+def open_parts(settings: Settings, *, threads: int, say: Say) -> Parts:
+    """Open the engine (fetched at first use, which is said) and what stands around it.
+
+    Raises
+    ------
+    ConfigurationInvalid, EngineUnavailable
+        What is missing, and how to mend it.
+    """
+    home = settings.engine.home or default_home(os.environ)
+    chosen = settings.engine
+    surveys = Surveys.load(settings.alerts.survey_folders)
+    if unknown := sorted(set(settings.surveys) - set(surveys.names)):
+        raise ConfigurationInvalid(
+            f"surveys.{unknown[0]}: no field map of that name; there are "
+            f"{', '.join(surveys.names)} (alerts.survey_folders adds others)"
+        )
+    engine = open_engine(chosen.name, chosen.runtime, home, threads, progress=say)
+    finder = SchemaFinder(_sources(settings, home), settings.limits)
+    publish = settings.schemas.publish
+    encoder = Encoder(
+        finder,
+        registrar=ConfluentRegistrar(_registry(publish)) if publish.url else None,
+        store=SchemaFolder(home / "schemas" / "published"),
+    )
+    identity = EngineIdentity(chosen.name, engine.manifest.onnx_sha256, engine.runtime)
+    pipeline = Pipeline(
+        decoder=Decoder(finder, surveys, settings.limits),
+        planes=settings.alerts.planes,
+        policies={name: _policy(settings, name) for name in surveys.names},
+        engine=identity,
+    )
+    return Parts(pipeline, engine, encoder)
+
+
+def open_worker(settings: Settings, *, registry: CollectorRegistry, say: Say) -> Worker:
+    """A worker with a warm engine, which joins its group when it is run.
+
+    Raises
+    ------
+    ConfigurationInvalid, EngineUnavailable
+        What is missing, and how to mend it.
+    """
+    metrics = Metrics(registry)
+    parts = open_parts(settings, threads=settings.engine.threads, say=say)
+    judges = settings.engine.workers or os.cpu_count() or 1
+    size = settings.batch.size
+    parts.engine.warm_up(tuple((n, 1, side, side) for side in SIDES_PX for n in sorted({1, size})))
+    metrics.build.info({"version": __version__, "python": platform.python_version()})
+    manifest = parts.engine.manifest
+    metrics.engine.info(
+        {"name": manifest.name, "sha256": manifest.onnx_sha256, "runtime": parts.engine.runtime}
+    )
+    say(f"{manifest.name} {manifest.version} is warm on {parts.engine.runtime}")
+    kafka = settings.kafka
+    clients = {"bootstrap.servers": kafka.bootstrap, **kafka.settings}
+    output = {"bootstrap.servers": kafka.output_bootstrap} if kafka.output_bootstrap else {}
+
+    def watch(client: str) -> Callable[[Statistics], None]:
+        return lambda statistics: _watch(metrics, client, statistics)
+
+    sink = KafkaSink({**clients, **output, **kafka.producer}, on_statistics=watch("producer"))
+
+    def source(worker: Worker) -> KafkaSource:
+        return KafkaSource(
+            {**clients, "group.id": kafka.group, **kafka.consumer},
+            settings.alerts.topics,
+            on_assigned=worker.assigned,
+            on_revoked=worker.revoked,
+            on_lost=worker.lost,
+            on_statistics=watch("consumer"),
+        )
+
+    batcher: Batcher[int, Waiting] = Batcher(max_items=size, max_wait_s=settings.batch.max_wait_s)
+    return Worker(
+        pipeline=parts.pipeline,
+        engine=parts.engine,
+        publisher=lambda settled: Publisher(
+            sink=sink,
+            encoder=parts.encoder,
+            topics=settings.outputs,
+            metrics=metrics,
+            settled=settled,
+        ),
+        sink=sink,
+        source=source,
+        batcher=batcher,
+        flow=settings.flow,
+        judges=judges,
+        metrics=metrics,
+    )
+
+
+def _sources(settings: Settings, home: Path) -> list[SchemaSource]:
+    """Where writer schemas are looked up, the nearest first."""
+    schemas = settings.schemas
+    sources: list[SchemaSource] = [FolderSource(folder) for folder in schemas.folders]
+    if schemas.registry.url:
+        cache = home / "schemas" / "registry"
+        sources.append(RegistrySource(_registry(schemas.registry), cache, settings.limits))
+    if schemas.packages:
+        sources.append(PackageSource())
+    return [*sources, PublishedSource()]
+
+
+def _registry(registry: Registry) -> dict[str, Scalar]:
+    return {"url": registry.url, **registry.settings}
+
+
+def _policy(settings: Settings, survey: str) -> Policy:
+    chosen = settings.surveys.get(survey, Survey())
+    return policy(survey, priors=chosen.priors, thresholds=chosen.thresholds, rules=chosen.rules)
+
+
+def _watch(metrics: Metrics, client: str, statistics: Statistics) -> None:
+    """Replace what is shown of one client by its last statistics."""
+    if client == "consumer":
+        metrics.clients.lag = statistics.lag
+    others = {key: state for key, state in metrics.clients.brokers.items() if key[0] != client}
+    metrics.clients.brokers = others | {
+        (client, broker.name): BrokerState(broker.up, broker.rtt_s) for broker in statistics.brokers
+    }

@@ -1,0 +1,141 @@
+"""From a verdict to acknowledged outputs: what is published, and when a message is settled."""
+
+import time
+from collections.abc import Callable
+from functools import partial
+
+import structlog
+
+from streamfilter.config import Outputs
+from streamfilter.encode import Encoder
+from streamfilter.errors import MessageRejected, Reason
+from streamfilter.kafka.sink import KafkaSink, Undeliverable
+from streamfilter.metrics import Metrics
+from streamfilter.records import Action, Annotation, Headers, Output, Rejected
+from streamfilter.service.ticket import Ticket
+
+log = structlog.get_logger(__name__)
+
+_PRODUCER_HEADER = "producer_timestamp"  # Rubin's producer: milliseconds as text
+
+
+class Publisher:
+    """Publishes for tickets; ``settled`` is called once all outputs of one are acknowledged."""
+
+    def __init__(
+        self,
+        *,
+        sink: KafkaSink,
+        encoder: Encoder,
+        topics: Outputs,
+        metrics: Metrics,
+        settled: Callable[[Ticket], None],
+    ) -> None:
+        self._sink = sink
+        self._encoder = encoder
+        self._topics = topics
+        self._metrics = metrics
+        self._settled = settled
+        self._names = {topic: name for name, topic in topics.model_dump().items() if topic}
+
+    def publish(self, ticket: Ticket, annotation: Annotation) -> None:
+        """Publish a judged alert: annotation, enriched alert, and the alert itself by its action.
+
+        Raises
+        ------
+        TransportFailed
+            The broker cannot be used.
+        """
+        topics, message = self._topics, ticket.message
+        headers = self._encoder.headers(annotation)
+        outputs = []
+        try:
+            if topics.annotations:
+                key = message.key or annotation.alert.alert_id.encode()
+                value = self._encoder.annotation(annotation, topics.annotations)
+                outputs.append(Output(message.origin, topics.annotations, value, key, headers))
+            if topics.enriched:
+                value = self._encoder.enriched(annotation, topics.enriched)
+                outputs.append(self._as_it_came(ticket, topics.enriched, headers, value))
+        except MessageRejected as error:
+            self.reject(ticket, Rejected(message, error.reason, error.detail))
+            return
+        dropped = annotation.verdict.action is Action.DROP
+        if route := topics.contaminated if dropped else topics.clean:
+            outputs.append(self._as_it_came(ticket, route, headers, message.value))
+        self._count(annotation)
+        self._send(ticket, outputs)
+
+    def reject(self, ticket: Ticket, rejected: Rejected) -> None:
+        """Publish a message that could not be used, its bytes untouched."""
+        self._metrics.rejected.labels(rejected.reason).inc()
+        origin = ticket.message.origin
+        log.warning(
+            "rejected",
+            reason=str(rejected.reason),
+            detail=rejected.detail,
+            topic=origin.topic,
+            partition=origin.partition,
+            offset=origin.offset,
+        )
+        self._send(ticket, [self._rejection(ticket, rejected)] if self._topics.rejected else [])
+
+    def _rejection(self, ticket: Ticket, rejected: Rejected) -> Output:
+        value, headers = self._encoder.rejected(rejected)
+        return self._as_it_came(ticket, self._topics.rejected, headers, value)
+
+    def _as_it_came(
+        self, ticket: Ticket, topic: str, headers: Headers, value: bytes | None
+    ) -> Output:
+        return Output(ticket.message.origin, topic, value, ticket.message.key, headers)
+
+    def _send(self, ticket: Ticket, outputs: list[Output]) -> None:
+        ticket.sent_s = time.monotonic()
+        ticket.unacknowledged = len(outputs)
+        if not outputs:
+            self._settled(ticket)
+        for output in outputs:
+            self._sink.send(output, partial(self._done, ticket))
+
+    def _done(self, ticket: Ticket, output: Output, refusal: Undeliverable | None) -> None:
+        """One output is acknowledged, or refused for good (too large, say)."""
+        name = self._names[output.topic]
+        if refusal is None:
+            self._metrics.outputs.labels(name).inc()
+        else:
+            self._metrics.output_failures.labels(name).inc()
+            log.error("output refused", output=name, topic=output.topic, detail=refusal.detail)
+            if self._topics.rejected and output.topic != self._topics.rejected:
+                self._metrics.rejected.labels(Reason.OUTPUT_TOO_LARGE).inc()
+                detail = f"{name}: {refusal.detail}"
+                rejected = Rejected(ticket.message, Reason.OUTPUT_TOO_LARGE, detail)
+                self._sink.send(self._rejection(ticket, rejected), partial(self._done, ticket))
+                return
+        if ticket.acknowledged():
+            self._time(ticket)
+            self._settled(ticket)
+
+    def _count(self, annotation: Annotation) -> None:
+        verdict, survey = annotation.verdict, annotation.alert.survey
+        self._metrics.alerts.labels(
+            survey, verdict.label, verdict.contaminant or "none", verdict.action
+        ).inc()
+        for stamp in annotation.stamps:
+            if stamp.not_evaluated:
+                self._metrics.not_evaluated.labels(survey, stamp.not_evaluated).inc()
+
+    def _time(self, ticket: Ticket) -> None:
+        """Latencies end here, where the last output is acknowledged."""
+        now = time.time()
+        since = {"received": ticket.received_unix_s}
+        message = ticket.message
+        if message.timestamp_ms is not None:
+            since["message"] = message.timestamp_ms / 1000
+        for name, value in message.headers:
+            if name == _PRODUCER_HEADER and value is not None and value.isdigit():
+                since["producer"] = int(value) / 1000
+        if ticket.prepared and ticket.prepared.alert.light_end_unix_s is not None:
+            since["light"] = ticket.prepared.alert.light_end_unix_s
+        for name, start in since.items():
+            self._metrics.latency.labels(name).observe(max(now - start, 0.0))
+        self._metrics.stage.labels("produce").observe(time.monotonic() - ticket.sent_s)

@@ -1,0 +1,58 @@
+"""What the service keeps of one message from reading it to settling it."""
+
+import threading
+from dataclasses import dataclass, field
+
+from streamfilter.pipeline import Item, Prepared
+from streamfilter.records import Alert, Message, StampEvidence, Times
+
+
+@dataclass(slots=True, eq=False)
+class Ticket:
+    """One message under way; its counters are changed under its lock.
+
+    Times are Unix seconds (``received``) and durations in seconds.
+    """
+
+    message: Message
+    received_unix_s: float
+    decode_s: float = 0.0
+    queue_s: float = 0.0
+    infer_s: float = 0.0
+    prepared: Prepared | None = None
+    evidence: list[StampEvidence | None] = field(default_factory=list)
+    unacknowledged: int = 0
+    sent_s: float = 0.0
+    """Monotonic time at which the outputs were handed to the producer."""
+    lock: threading.Lock = field(default_factory=threading.Lock)
+
+    @property
+    def size_bytes(self) -> int:
+        """Bytes of the message."""
+        return len(self.message.value or b"")
+
+    def prepare(self, prepared: Prepared) -> tuple[Item, ...]:
+        """Keep the prepared alert; its stamps for the network."""
+        self.prepared = prepared
+        self.evidence = list(prepared.evidence)
+        return prepared.items
+
+    def concluded(self) -> tuple[Alert, list[StampEvidence], Times]:
+        """What the annotation is made of, once every stamp has its evidence."""
+        assert self.prepared is not None, "prepared before it is concluded"
+        times = Times(self.received_unix_s, self.decode_s, self.queue_s, self.infer_s)
+        return self.prepared.alert, [each for each in self.evidence if each is not None], times
+
+    def add(self, slot: int, evidence: StampEvidence, queue_s: float, infer_s: float) -> bool:
+        """Keep the evidence of one stamp; True once every stamp has its own."""
+        with self.lock:
+            self.evidence[slot] = evidence
+            self.queue_s = max(self.queue_s, queue_s)
+            self.infer_s = max(self.infer_s, infer_s)
+            return None not in self.evidence
+
+    def acknowledged(self) -> bool:
+        """Count one acknowledged output; True at the last."""
+        with self.lock:
+            self.unacknowledged -= 1
+            return self.unacknowledged == 0

@@ -1,0 +1,314 @@
+"""A worker: reads alerts, has them judged, publishes, and commits what is delivered.
+
+Threads: the one that calls ``run`` reads, decodes and commits; a few judge batches (the network
+releases the interpreter); one serves acknowledgements. What crosses them is a ``Ticket`` per
+message and one queue of batches; what is in flight is bounded by count and bytes.
+"""
+
+import queue
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+
+import structlog
+
+from streamfilter.batch import Batch, Batcher
+from streamfilter.config import Flow
+from streamfilter.errors import Reason, SchemaUnavailable, StreamfilterError
+from streamfilter.inference.engine import Engine
+from streamfilter.kafka.ledger import Ledger
+from streamfilter.kafka.sink import KafkaSink
+from streamfilter.kafka.source import KafkaSource
+from streamfilter.metrics import Metrics
+from streamfilter.pipeline import Item, Pipeline
+from streamfilter.records import Alert, Message, Rejected
+from streamfilter.service.flow import InFlight
+from streamfilter.service.publisher import Publisher
+from streamfilter.service.ticket import Ticket
+
+log = structlog.get_logger(__name__)
+
+_POLL_S = 0.1  # longest sleep of the reader: how soon it sees a stop
+_POLL_MESSAGES = 64  # alerts decoded between two looks at the deadlines
+_PATIENCE_S = 0.5  # wait for room before pausing, which throws away what was fetched ahead
+_SCHEMA_RETRIES_S = (0.5, 1.0, 2.0)
+_DRAIN_STEP_S = 0.005
+_FLUSH_S = 1.0
+_SILENCE_S = 60.0  # a healthy reader turns many times a second
+
+
+Waiting = tuple[Ticket, Item, float]
+"""A stamp that waits for the network, its ticket, and since when (monotonic seconds)."""
+
+
+class Worker:
+    """One member of the consumer group."""
+
+    def __init__(
+        self,
+        *,
+        pipeline: Pipeline,
+        engine: Engine,
+        publisher: Callable[[Callable[[Ticket], None]], Publisher],
+        sink: KafkaSink,
+        source: Callable[["Worker"], KafkaSource],
+        batcher: Batcher[int, Waiting],
+        flow: Flow,
+        judges: int,
+        metrics: Metrics,
+    ) -> None:
+        self._pipeline = pipeline
+        self._engine = engine
+        self._publisher = publisher(self._settle)
+        self._sink = sink
+        self._open_source = source
+        self._batcher = batcher
+        self._flow = flow
+        self._metrics = metrics
+        self._ledger = Ledger()
+        self._in_flight = InFlight(flow.max_in_flight, flow.max_in_flight_bytes)
+        self._batches: queue.SimpleQueue[Batch[int, Waiting] | None] = queue.SimpleQueue()
+        self._judges = [self._thread(self._judge, f"judge-{i}") for i in range(judges)]
+        self._delivery = self._thread(self._deliver, "delivery")
+        self._stopping = threading.Event()
+        self._drained = threading.Event()
+        self._failure: BaseException | None = None
+        self._source: KafkaSource | None = None
+        self._paused = False
+        self._committed_s = 0.0
+        self._beat_s = time.monotonic()
+        metrics.in_flight.set_function(lambda: self._in_flight.messages)
+        metrics.in_flight_bytes.set_function(lambda: self._in_flight.bytes)
+
+    # ---- the life of a worker -----------------------------------------------------------------
+
+    def run(self) -> None:
+        """Work until ``stop``; then finish what is under way, commit and leave the group.
+
+        Raises
+        ------
+        TransportFailed, EngineUnavailable
+            The broker or the engine cannot be used; nothing unfinished was committed.
+        """
+        for thread in (*self._judges, self._delivery):
+            thread.start()
+        try:
+            self._source = self._open_source(self)
+            while not self._stopping.is_set():
+                self._read(self._source)
+            self._drain(None)
+        finally:
+            self._close()
+        if self._failure is not None:
+            raise self._failure
+
+    def stop(self) -> None:
+        """Ask the worker to finish; safe in a signal handler and from any thread."""
+        self._stopping.set()
+
+    def wrong(self) -> str | None:
+        """Why the worker is unhealthy; None while it is well."""
+        if self._failure is not None:
+            return f"failed: {self._failure}"
+        silent_s = time.monotonic() - self._beat_s
+        return f"no progress for {silent_s:.0f} s" if silent_s > _SILENCE_S else None
+
+    def unready(self) -> str | None:
+        """Why the worker is not ready; None once the engine is warm and partitions are assigned."""
+        if self._stopping.is_set():
+            return "stopping"
+        if self._source is None:
+            return "warming up"
+        return None if self._source.assigned else "no partitions assigned"
+
+    # ---- reading ------------------------------------------------------------------------------
+
+    def _read(self, source: KafkaSource) -> None:
+        """One turn of the reader: wait for room, read, decode, hand on what is due, commit."""
+        self._beat_s = now = time.monotonic()
+        self._hand_on(self._batcher.due(now))
+        room = self._in_flight.room(0.0 if self._paused else self._wait_s(_PATIENCE_S))
+        if (room == 0) != self._paused:
+            self._pause(source, paused=room == 0)
+        for message in source.poll(min(room, _POLL_MESSAGES) or 1, self._wait_s(_POLL_S)):
+            self._accept(message)
+            self._hand_on(self._batcher.due(time.monotonic()))
+        if time.monotonic() - self._committed_s >= self._flow.commit_interval_s:
+            self._commit(wait=False)
+
+    def _wait_s(self, longest_s: float) -> float:
+        """How long the reader may sleep: a batch that becomes due wakes it."""
+        deadline = self._batcher.next_deadline()
+        if deadline is None:
+            return longest_s
+        return min(max(deadline - time.monotonic(), 0.0), longest_s)
+
+    def _pause(self, source: KafkaSource, *, paused: bool) -> None:
+        if paused:
+            source.pause()
+        else:
+            source.resume()
+        self._paused = paused
+        self._metrics.paused.set(paused)
+
+    def _accept(self, message: Message) -> None:
+        """Decode one message and queue its stamps."""
+        ticket = Ticket(message, time.time())
+        self._ledger.track(message.origin)
+        self._in_flight.enter(ticket.size_bytes)
+        self._metrics.messages.inc()
+        self._metrics.message_bytes.inc(ticket.size_bytes)
+        with self._unexpected(ticket):
+            self._prepare(ticket)
+
+    def _prepare(self, ticket: Ticket) -> None:
+        started = time.monotonic()
+        alert = self._decode(ticket.message)
+        ticket.decode_s = time.monotonic() - started
+        self._metrics.stage.labels("decode").observe(ticket.decode_s)
+        if isinstance(alert, Rejected):
+            self._publisher.reject(ticket, alert)
+            return
+        items = ticket.prepare(self._pipeline.prepare(alert))
+        now = time.monotonic()
+        self._metrics.stage.labels("normalise").observe(now - started - ticket.decode_s)
+        if not items:
+            self._conclude(ticket)
+        for item in items:
+            batch = self._batcher.add(item.side, (ticket, item, now), now)
+            self._hand_on([batch] if batch else [])
+
+    def _decode(self, message: Message) -> Alert | Rejected:
+        """Decode; a registry that does not answer is asked again before the message is rejected."""
+        for delay_s in (*_SCHEMA_RETRIES_S, None):
+            try:
+                return self._pipeline.decode(message)
+            except SchemaUnavailable as error:
+                if delay_s is None:
+                    return Rejected(message, Reason.SCHEMA_UNAVAILABLE, str(error))
+                log.warning("schema unavailable", error=str(error), retry_s=delay_s)
+                self._stopping.wait(delay_s)
+        raise AssertionError("the last try returns")
+
+    @contextmanager
+    def _unexpected(self, ticket: Ticket) -> Iterator[None]:
+        """Reject a message over which our own code stumbles: one bad alert stops no stream."""
+        try:
+            yield
+        except StreamfilterError:
+            raise
+        except Exception as error:
+            log.error("internal error", origin=str(ticket.message.origin), exc_info=True)
+            detail = f"{type(error).__name__}: {error}"
+            self._publisher.reject(ticket, Rejected(ticket.message, Reason.INTERNAL, detail))
+
+    def _hand_on(self, batches: Sequence[Batch[int, Waiting]]) -> None:
+        for batch in batches:
+            self._batches.put(batch)
+        self._metrics.queue_depth.set(self._batches.qsize())
+
+    # ---- judging ------------------------------------------------------------------------------
+
+    def _judge(self) -> None:
+        """A judge's thread: batches through the network, verdicts out, until None comes."""
+        while (batch := self._batches.get()) is not None:
+            started = time.monotonic()
+            items = [item for _, item, _ in batch.items]
+            evidence = self._pipeline.evaluate(self._engine, items)
+            infer_s = time.monotonic() - started
+            self._metrics.stage.labels("infer").observe(infer_s)
+            self._metrics.batch_stamps.labels(batch.key).observe(len(items))
+            for (ticket, item, since), found in zip(batch.items, evidence, strict=True):
+                self._metrics.stage.labels("queue").observe(started - since)
+                if ticket.add(item.slot, found, started - since, infer_s):
+                    with self._unexpected(ticket):
+                        self._conclude(ticket)
+
+    def _conclude(self, ticket: Ticket) -> None:
+        started = time.monotonic()
+        annotation = self._pipeline.conclude(*ticket.concluded())
+        self._publisher.publish(ticket, annotation)
+        self._metrics.stage.labels("conclude").observe(time.monotonic() - started)
+
+    # ---- delivery -----------------------------------------------------------------------------
+
+    def _deliver(self) -> None:
+        """The delivery thread: serve acknowledgements until all is drained."""
+        while not self._drained.is_set():
+            self._sink.poll(_POLL_S)
+
+    def _settle(self, ticket: Ticket) -> None:
+        self._ledger.settle(ticket.message.origin)
+        self._in_flight.leave(ticket.size_bytes)
+
+    def _commit(self, *, wait: bool) -> None:
+        """Commit what is delivered.
+
+        1. The outputs of a message are produced (``Publisher``). 2. The brokers acknowledge all
+        of them, and the ledger settles the message. 3. The settled prefix is committed, here.
+        """
+        self._committed_s = time.monotonic()
+        offsets = self._ledger.committable()
+        if offsets and self._source is not None:
+            self._source.commit(offsets, wait=wait)
+            self._ledger.committed(offsets)
+            self._metrics.commits.inc()
+
+    def _drain(self, partitions: Sequence[tuple[str, int]] | None) -> None:
+        """Finish what is under way of these partitions (None: of all), then commit."""
+        self._hand_on(self._batcher.flush())
+        until = time.monotonic() + self._flow.drain_s
+        while (left := self._ledger.outstanding(partitions)) and self._failure is None:
+            if time.monotonic() > until:
+                log.warning("not drained in time; they will be read again", messages=left)
+                break
+            self._beat_s = time.monotonic()
+            time.sleep(_DRAIN_STEP_S)
+        self._commit(wait=True)
+
+    # ---- partitions come and go (called in the reader's thread) ---------------------------------
+
+    def assigned(self, partitions: Sequence[tuple[str, int]]) -> None:
+        """Partitions were given to this worker."""
+        log.info("assigned", partitions=[f"{topic}[{n}]" for topic, n in partitions])
+        self._metrics.rebalances.inc()
+
+    def revoked(self, partitions: Sequence[tuple[str, int]]) -> None:
+        """Partitions go to another worker: finish and commit theirs first."""
+        log.info("revoked", partitions=[f"{topic}[{n}]" for topic, n in partitions])
+        self._drain(partitions)
+        self._ledger.forget(partitions)
+
+    def lost(self, partitions: Sequence[tuple[str, int]]) -> None:
+        """Partitions are gone already; another worker reads from the last commit."""
+        log.warning("lost", partitions=[f"{topic}[{n}]" for topic, n in partitions])
+        self._ledger.forget(partitions)
+
+    # ---- threads ------------------------------------------------------------------------------
+
+    def _thread(self, work: Callable[[], None], name: str) -> threading.Thread:
+        """A thread whose failure stops the worker."""
+
+        def guarded() -> None:
+            try:
+                work()
+            except BaseException as error:
+                log.error("failed", thread=name, error=str(error), exc_info=True)
+                self._failure = self._failure or error
+                self._stopping.set()
+
+        return threading.Thread(target=guarded, name=name, daemon=True)
+
+    def _close(self) -> None:
+        if self._source is not None:
+            self._source.close()
+        for _ in self._judges:
+            self._batches.put(None)
+        for judge in self._judges:
+            judge.join()
+        # What is not acknowledged is not committed either, so there is nothing to wait for.
+        if left := self._sink.flush(_FLUSH_S):
+            log.warning("not acknowledged; will be read again", outputs=left)
+        self._drained.set()
+        self._delivery.join()

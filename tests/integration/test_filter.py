@@ -1,0 +1,183 @@
+"""The whole path on a real Kafka, with real packets: produce, filter, consume, account."""
+
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import fastavro
+import pytest
+from filter_process import FilterProcess
+from kafka_desk import Broker
+
+import streamfilter
+
+OUTPUTS = ("annotations", "enriched", "clean", "contaminated", "rejected")
+SETTLE_S = 90.0
+
+
+@dataclass
+class Site:
+    """A topic of alerts, topics of outputs, and workers of one group."""
+
+    broker: Broker
+    folder: Path
+    home: Path
+    alerts: str
+    topics: dict[str, str]
+    workers: list[FilterProcess] = field(default_factory=list)
+
+    def start(self, **overrides: str) -> FilterProcess:
+        """Start one more worker and wait until it is warm."""
+        settings = {
+            "kafka.bootstrap": self.broker.bootstrap,
+            "kafka.group": f"group-{self.alerts}",
+            "kafka.consumer": '{"session.timeout.ms" = 6000, "auto.offset.reset" = "earliest"}',
+            "alerts.topics": f'["{self.alerts}"]',
+            "engine.workers": "1",
+            **{f"outputs.{name}": topic for name, topic in self.topics.items()},
+            **{key.replace("__", "."): value for key, value in overrides.items()},
+        }
+        log = self.folder / f"worker-{len(self.workers)}.log"
+        worker = FilterProcess(log, settings, self.home)
+        self.workers.append(worker)
+        return worker.wait_ready()
+
+    def wait_for_share(self, worker: FilterProcess) -> None:
+        """Return once this worker has read something."""
+        end = time.monotonic() + SETTLE_S
+        while worker.metric("streamfilter_messages_total") == 0:
+            assert time.monotonic() < end, worker.log.read_text()
+            time.sleep(0.05)
+
+    def counts(self, name: str) -> Counter[bytes | None]:
+        """Messages of an output by the key of their alert."""
+        return self.broker.counts(self.topics[name])
+
+    def wait(self, keys: set[bytes], done: Callable[["Site"], set[bytes | None]]) -> None:
+        """Return once every key is done."""
+        end = time.monotonic() + SETTLE_S
+        while missing := keys - done(self):
+            assert time.monotonic() < end, f"{len(missing)} missing: {sorted(missing)[:5]}"
+            time.sleep(0.3)
+
+
+def answered(site: Site) -> set[bytes | None]:
+    """Keys that were annotated or rejected."""
+    return set(site.counts("annotations")) | set(site.counts("rejected"))
+
+
+@pytest.fixture
+def site(broker: Broker, tmp_path: Path, engine_home: Path) -> Iterator[Site]:
+    topics = {name: broker.topic(stem=name) for name in OUTPUTS}
+    made = Site(broker, tmp_path, engine_home, broker.topic(4, stem="alerts"), topics)
+    yield made
+    for worker in made.workers:
+        worker.__exit__()
+
+
+def packets(samples: Path) -> dict[bytes, bytes]:
+    """Every real packet, keyed by folder and file."""
+    files = [*samples.glob("*/*.avro"), *samples.glob("lsst/*.bin")]
+    found = {f"{f.parent.name}/{f.name}".encode(): f.read_bytes() for f in sorted(files)}
+    assert len(found) > 60
+    return found
+
+
+def repeated(values: dict[bytes, bytes], times: int) -> dict[bytes, bytes]:
+    """The same packets under further keys."""
+    return {key + b"#%d" % n: value for n in range(times) for key, value in values.items()}
+
+
+def test_every_real_packet_is_annotated_or_rejected(site: Site, samples: Path) -> None:
+    """Good packets come out annotated, enriched and routed once; the damaged ones rejected."""
+    values = packets(samples)
+    site.broker.produce(site.alerts, values.values(), keys=list(values))
+    worker = site.start()
+    site.wait(set(values), answered)
+    assert worker.stop() == 0
+    broken = Counter(key for key in values if key.startswith(b"broken/"))
+    good = Counter(values) - broken
+    assert broken == site.counts("rejected")
+    assert good == site.counts("annotations") == site.counts("enriched")
+    assert good == site.counts("clean") + site.counts("contaminated")
+    assert sum(site.broker.committed(f"group-{site.alerts}", site.alerts).values()) == len(values)
+
+
+def test_what_is_published_can_be_read(site: Site, samples: Path) -> None:
+    """The cosmic-ray track is dropped by its class, in the annotation and in the headers."""
+    key = b"lsst/170587117053804617.bin"
+    site.broker.produce(site.alerts, [packets(samples)[key]], keys=[key])
+    site.start()
+    site.wait({key}, answered)
+    (message,) = site.broker.read(site.topics["annotations"])
+    assert message.value is not None
+    assert len(message.value) < 1000
+    record = streamfilter.read(message.value)
+    assert ("contaminated", "CR") == (record["verdict"]["label"], record["verdict"]["contaminant"])
+    assert dict(message.headers)["streamfilter-verdict"] == b"contaminated"
+    assert {key} == set(site.counts("contaminated"))
+    (enriched,) = site.broker.read(site.topics["enriched"])
+    assert enriched.value is not None
+    whole = streamfilter.read(enriched.value, schemas=site.home / "schemas" / "published")
+    assert record == whole["streamfilter"]
+
+
+def test_an_enriched_container_needs_nothing_new(site: Site, samples: Path) -> None:
+    """A reader of ZTF's containers reads the enriched ones with the same code."""
+    key = b"ztf/2695378462115010012.avro"
+    original = packets(samples)[key]
+    site.broker.produce(site.alerts, [original], keys=[key])
+    site.start()
+    site.wait({key}, answered)
+    (message,) = site.broker.read(site.topics["enriched"])
+    path = site.folder / "enriched.avro"
+    path.write_bytes(message.value or b"")
+    with path.open("rb") as file:
+        (record,) = fastavro.reader(file)
+    assert isinstance(record, dict)
+    assert "streamfilter" in record
+    assert record["candid"] == 2695378462115010012
+
+
+def test_a_rejected_message_keeps_its_bytes_and_says_why(site: Site, samples: Path) -> None:
+    """What was damaged can be looked at and replayed."""
+    values = {k: v for k, v in packets(samples).items() if k.startswith(b"broken/")}
+    assert len(values) == 5
+    site.broker.produce(site.alerts, values.values(), keys=list(values))
+    site.start()
+    site.wait(set(values), answered)
+    found = site.broker.read(site.topics["rejected"])
+    assert values == {message.key: message.value for message in found}
+    assert all(dict(message.headers)["streamfilter-reason"] for message in found)
+
+
+def test_two_workers_share_and_one_leaving_loses_nothing(site: Site, samples: Path) -> None:
+    """A rebalance in both directions while alerts flow: each alert is answered."""
+    values = repeated(packets(samples), 6)
+    site.broker.produce(site.alerts, values.values(), keys=list(values))
+    first = site.start()
+    second = site.start()
+    site.wait_for_share(second)
+    assert first.stop() == 0
+    site.wait(set(values), answered)
+    assert second.stop() == 0
+    annotated = site.counts("annotations") + site.counts("rejected")
+    assert set(values) == set(annotated)
+    # Both left in order, so nothing was read twice.
+    assert Counter(values) == annotated
+
+
+def test_a_killed_worker_is_replaced_without_loss(site: Site, samples: Path) -> None:
+    """After SIGKILL in the middle the next worker goes on at the last commit."""
+    values = repeated(packets(samples), 6)
+    site.broker.produce(site.alerts, values.values(), keys=list(values))
+    first = site.start()
+    while first.metric("streamfilter_messages_total") < len(values) / 4:
+        time.sleep(0.05)
+    first.kill()
+    second = site.start()
+    site.wait(set(values), answered)
+    assert second.stop() == 0
+    assert sum(site.broker.committed(f"group-{site.alerts}", site.alerts).values()) == len(values)
