@@ -242,8 +242,9 @@ def test_what_a_callback_raises_comes_out_of_poll(broker: Broker) -> None:
         reader.close()
 
 
-def test_an_outage_is_waited_for(private_broker: Broker) -> None:
+def test_an_outage_is_waited_for(private_broker: Broker, monkeypatch: pytest.MonkeyPatch) -> None:
     """A commit fails and is made good, and reading goes on, once the broker is back."""
+    monkeypatch.setattr("streamfilter.kafka.source.COMMIT_WAIT_S", 1.0)
     node = private_broker.node
     assert node is not None
     topic, member_of = private_broker.topic(), group()
