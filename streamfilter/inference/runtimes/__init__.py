@@ -14,7 +14,7 @@ from streamfilter.inference.engine import Engine
 from streamfilter.inference.manifest import load
 
 RUNTIMES: dict[str, str] = {
-    "ort": "streamfilter.inference.runtimes.ort",
+    "onnxruntime": "streamfilter.inference.runtimes.ort",
 }
 """Runtime name: module."""
 

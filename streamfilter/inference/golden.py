@@ -1,0 +1,165 @@
+"""Numbers of the authors' own TensorFlow program on made frames, to hold an engine against.
+
+``engines/<name>/golden.npz`` is written by ``tests/inference/make_golden.py`` where TensorFlow
+is; the frames are made here again from their seed, so that only the numbers are kept.
+"""
+
+import hashlib
+import zipfile
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from streamfilter.errors import EngineUnavailable
+from streamfilter.inference import manifest
+from streamfilter.inference.engine import Batch, Engine
+from streamfilter.inference.manifest import Manifest, Per
+
+TOLERANCE = 1e-5
+"""Largest difference of a probability between TensorFlow and a float32 runtime."""
+
+FRAMES: dict[Per, int] = {Per.PIXEL: 2, Per.TILE: 8}
+"""Frames per golden file: a pixel network's tell much more each."""
+
+_SIDE_PX = 400  # what the authors' SavedModels take
+_POINTS = 600  # pixels of each frame whose probabilities are kept
+_SEED = 1907
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Golden:
+    """What TensorFlow said.
+
+    ``values`` is (N, P, K) at the ``rows`` and ``columns`` of P pixels for a pixel network,
+    (N, K) for a tile network; ``means`` (N, K) is over all pixels.
+    """
+
+    frames_sha256: str
+    rows: npt.NDArray[np.int16]
+    columns: npt.NDArray[np.int16]
+    values: npt.NDArray[np.float32]
+    means: npt.NDArray[np.float64]
+
+
+def frames(count: int) -> Batch:
+    """(count, 1, 400, 400) float32 in units of sigma: noise, stars, and what goes wrong.
+
+    Sums and products of whole numbers alone after a generator that numpy keeps frozen, rounded to
+    float16: the same bits on every machine.
+    """
+    random = np.random.RandomState(_SEED)
+    made = np.zeros((count, 1, _SIDE_PX, _SIDE_PX), np.float32)
+    for number, frame in enumerate(made[:, 0]):
+        frame += (random.randint(-40, 41, frame.shape) + random.randint(-40, 41, frame.shape)) / 33
+        _stars(frame, random, drift=6 * (number % 2))
+        frame[:, random.randint(_SIDE_PX)] += 60  # hot column
+        frame[random.randint(_SIDE_PX), :] = -30  # dead line
+        for _ in range(30):  # cosmic rays
+            row, column = random.randint(0, _SIDE_PX - 12, 2)
+            for step in range(random.randint(1, 12)):
+                frame[row + step // 2, column + step] += random.randint(20, 300)
+        frame[300:340, 100 * (number % 3) : 100 * (number % 3) + 60] = 0  # no data: ties
+        frame /= 4 ** (number // 2)  # fainter and fainter: a tile network is not sure of all
+    return made.astype(np.float16).astype(np.float32)
+
+
+def _stars(frame: npt.NDArray[np.float32], random: np.random.RandomState, *, drift: int) -> None:
+    """Add sources; with a drift they are trailed along the rows."""
+    across = np.array((1, 4, 10, 16, 10, 4, 1), np.float32) / 16
+    along = np.convolve(across, np.ones(1 + drift, np.float32))
+    star = across[:, None] * along[None, :]
+    for _ in range(120):
+        row = random.randint(0, _SIDE_PX - star.shape[0])
+        column = random.randint(0, _SIDE_PX - star.shape[1])
+        place = frame[row : row + star.shape[0], column : column + star.shape[1]]
+        place += random.randint(5, 60) ** 2 // 4 * star
+
+
+def points() -> tuple[npt.NDArray[np.int16], npt.NDArray[np.int16]]:
+    """Rows and columns of the pixels whose probabilities are kept: corners first, then any."""
+    random = np.random.RandomState(_SEED + 1)
+    rows, columns = random.randint(0, _SIDE_PX, (2, _POINTS))
+    last = _SIDE_PX - 1
+    rows[:4], columns[:4] = (0, 0, last, last), (0, last, 0, last)
+    return rows.astype(np.int16), columns.astype(np.int16)
+
+
+def sha256(batch: Batch) -> str:
+    """The sha256 of a batch's little-endian bytes."""
+    return hashlib.sha256(batch.astype("<f4").tobytes()).hexdigest()
+
+
+def of(probabilities: Batch, batch: Batch) -> Golden:
+    """What is kept of a network's (N, K, H, W) or (N, K) probabilities of a batch."""
+    rows, columns = points()
+    if probabilities.ndim == 2:
+        values, means = probabilities, probabilities.astype(np.float64)
+    else:
+        values = probabilities[:, :, rows, columns].transpose(0, 2, 1)
+        means = probabilities.mean(axis=(2, 3), dtype=np.float64)
+    return Golden(sha256(batch), rows, columns, values, means)
+
+
+def path(name: str) -> Path:
+    """Where an engine's golden numbers are."""
+    return manifest.folder() / name / "golden.npz"
+
+
+def save(golden: Golden, file: Path) -> None:
+    """Write golden numbers."""
+    np.savez_compressed(
+        file,
+        frames_sha256=np.array(golden.frames_sha256),
+        rows=golden.rows,
+        columns=golden.columns,
+        values=golden.values,
+        means=golden.means,
+    )
+
+
+def load(file: Path) -> Golden:
+    """Read golden numbers.
+
+    Raises
+    ------
+    EngineUnavailable
+        The file is missing or damaged.
+    """
+    try:
+        with np.load(file, allow_pickle=False) as archive:
+            return Golden(
+                str(archive["frames_sha256"]),
+                archive["rows"],
+                archive["columns"],
+                archive["values"],
+                archive["means"],
+            )
+    except (OSError, KeyError, ValueError, EOFError, zipfile.BadZipFile) as error:
+        raise EngineUnavailable(
+            f"the golden numbers {file} cannot be read ({error}): reinstall streamfilter"
+        ) from error
+
+
+def largest_difference(engine: Engine) -> float:
+    """Largest difference of an engine's probabilities from TensorFlow's; above TOLERANCE is wrong.
+
+    Raises
+    ------
+    EngineUnavailable
+        There are no golden numbers for the engine, or its frames come out otherwise here.
+    """
+    facts: Manifest = engine.manifest
+    golden = load(path(facts.name))
+    batch = frames(FRAMES[facts.per])
+    if sha256(batch) != golden.frames_sha256:
+        raise EngineUnavailable(
+            f"numpy {np.__version__} makes other golden frames than the file was written for: "
+            "please report it"
+        )
+    found = of(engine.infer(batch), batch)
+    return max(
+        float(np.abs(found.values - golden.values).max()),
+        float(np.abs(found.means - golden.means).max()),
+    )

@@ -1,0 +1,22 @@
+"""Write ``engines/<name>/golden.npz`` with the authors' program; needs its TensorFlow.
+
+make parity                  # makes .venv-parity
+.venv-parity/bin/python tests/inference/make_golden.py
+"""
+
+import reference
+
+from streamfilter.inference import golden, manifest
+
+
+def main() -> None:
+    """Write the golden numbers of every engine."""
+    for name in manifest.names():
+        batch = golden.frames(golden.FRAMES[manifest.load(name).per])
+        kept = golden.of(reference.Reference(name).infer(batch), batch)
+        golden.save(kept, golden.path(name))
+        print(f"{golden.path(name)}: {golden.path(name).stat().st_size} bytes")
+
+
+if __name__ == "__main__":
+    main()
