@@ -6,12 +6,10 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any, Protocol
 
-from fastavro.schema import fingerprint as fastavro_fingerprint
-from fastavro.schema import to_parsing_canonical_form
-
 from streamfilter import bundled
 from streamfilter.errors import SchemaUnavailable
 from streamfilter.schemas.definition import parse_definition
+from streamfilter.schemas.sources import crc_64_avro
 from streamfilter.schemas.wire import SINGLE_OBJECT_MAGIC, WriterSchema
 
 MAJOR = 1
@@ -53,10 +51,7 @@ def publish(definition: dict[str, Any]) -> PublishedSchema:
         The definition is no Avro record.
     """
     schema = parse_definition(definition)
-    canonical = to_parsing_canonical_form(schema.parsed)
-    # fastavro gives the hexadecimal digits of the eight bytes, lowest first.
-    digits = fastavro_fingerprint(canonical, "CRC-64-AVRO")
-    return PublishedSchema(schema, int.from_bytes(bytes.fromhex(digits), "little"))
+    return PublishedSchema(schema, crc_64_avro(definition))
 
 
 @cache

@@ -78,10 +78,20 @@ class FolderSource:
                 self._by_fingerprint = dict(self._fingerprints())
         return self._by_fingerprint.get(fingerprint)
 
-    def _fingerprints(self) -> Iterator[tuple[int, Definition]]:
+    def definitions(self) -> Iterator[Definition]:
+        """Every schema of the folder, self-contained.
+
+        Raises
+        ------
+        SchemaUnavailable
+            A file cannot be read or holds no schema.
+        """
         trees = {path.parent for path in self._folder.glob("*/*/*.avsc")}
-        definitions = [_read(path) for path in sorted(self._folder.glob("*.avsc"))]
-        for definition in definitions + [_read_tree(tree) for tree in sorted(trees)]:
+        yield from (_read(path) for path in sorted(self._folder.glob("*.avsc")))
+        yield from (_read_tree(tree) for tree in sorted(trees))
+
+    def _fingerprints(self) -> Iterator[tuple[int, Definition]]:
+        for definition in self.definitions():
             yield crc_64_avro(definition), definition
 
 
@@ -113,6 +123,11 @@ class PackageSource:
     def by_fingerprint(self, fingerprint: int) -> Definition | None:
         """Nothing: LSST does not send the single-object form."""
         return None
+
+    def definitions(self) -> Iterator[Definition]:
+        """Every version that the package ships, self-contained."""
+        for folder in self._folders:
+            yield from folder.definitions()
 
 
 class RegistrySource:

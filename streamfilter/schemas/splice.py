@@ -14,7 +14,7 @@ from typing import Any
 
 import fastavro
 
-from streamfilter.errors import MessageRejected, Reason
+from streamfilter.errors import ConfigurationInvalid, MessageRejected, Reason
 from streamfilter.schemas import binary
 from streamfilter.schemas.published import (
     PublishedSchema,
@@ -53,7 +53,10 @@ def extend(schema: WriterSchema, field: str = FIELD) -> PublishedSchema:
     ------
     MessageRejected
         The record has a field of this name.
+    ConfigurationInvalid
+        The name of the field is none that Avro takes.
     """
+    _require_name(field)
     definition = schema.definition
     if any(old["name"] == field for old in definition["fields"]):
         raise MessageRejected(
@@ -85,6 +88,11 @@ class Splicer:
         Keeps the extended schemas of single-object messages for their readers.
     field
         Name of the appended field.
+
+    Raises
+    ------
+    ConfigurationInvalid
+        The name of the field is none that Avro takes.
     """
 
     def __init__(
@@ -94,8 +102,7 @@ class Splicer:
         store: SchemaStore | None = None,
         field: str = FIELD,
     ) -> None:
-        if not _NAME.fullmatch(field):
-            raise ValueError(f"{field!r} is no Avro name: letters, digits and _ only")
+        _require_name(field)
         self._registrar, self._store, self._field = registrar, store, field
         self._container_start = lru_cache(_SCHEMAS_CACHED)(self._make_container_start)
         self._header = lru_cache(_SCHEMAS_CACHED)(self._make_header)
@@ -155,6 +162,14 @@ class Splicer:
         metadata = ((_SCHEMA_KEY, extend(schema, self._field).text.encode()), *others)
         pairs = (binary.string(key) + binary.long(len(item)) + item for key, item in metadata)
         return b"".join((CONTAINER_MAGIC, binary.long(len(metadata)), *pairs, b"\x00"))
+
+
+def _require_name(field: str) -> None:
+    if not _NAME.fullmatch(field):
+        raise ConfigurationInvalid(
+            f"{field!r} cannot be a field's name in Avro: "
+            "letters, digits and _, and no digit in front"
+        )
 
 
 def _names(definition: dict[str, Any]) -> set[str]:

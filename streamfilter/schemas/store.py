@@ -1,14 +1,12 @@
 """A folder of published schemas, found by fingerprint."""
 
 import json
-import os
-import tempfile
 from pathlib import Path
 from typing import Any, Protocol
 
 from streamfilter.errors import MessageRejected, SchemaUnavailable
-from streamfilter.schemas.definition import self_contained
 from streamfilter.schemas.published import PublishedSchema, publish
+from streamfilter.schemas.sources import write_atomically
 
 
 class SchemaStore(Protocol):
@@ -37,12 +35,8 @@ class SchemaFolder:
         if target.exists():
             return
         try:
-            self.path.mkdir(parents=True, exist_ok=True)
-            handle, name = tempfile.mkstemp(dir=self.path, prefix=".", suffix=".avsc")
-            with os.fdopen(handle, "w") as file:
-                file.write(json.dumps(schema.schema.definition, indent=1) + "\n")
-            Path(name).chmod(0o644)
-            Path(name).replace(target)
+            write_atomically(target, json.dumps(schema.schema.definition, indent=1) + "\n")
+            target.chmod(0o644)  # readers are other users
         except OSError as error:
             raise SchemaUnavailable(
                 f"schema {schema.schema.name} cannot be kept in {self.path}: {error}; "
@@ -78,32 +72,3 @@ class SchemaFolder:
                 f"{path} holds a schema of fingerprint {found.fingerprint:016x}; export it again"
             )
         return found.schema.definition
-
-
-def top_schemas(folder: Path) -> list[dict[str, Any]]:
-    """Definitions of all records under a folder that no other file there refers to.
-
-    Surveys publish one ``.avsc`` a record (alert, source, object ...); what is sent is the alert.
-    References are written out, so that each definition stands by itself.
-
-    Raises
-    ------
-    SchemaUnavailable
-        A file cannot be read or is no named Avro type.
-    """
-    by_name: dict[str, dict[str, Any]] = {}
-    for path in sorted(folder.rglob("*.avsc")):
-        try:
-            definition = json.loads(path.read_text())
-            name, namespace = definition["name"], definition.get("namespace", "")
-        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-            raise SchemaUnavailable(f"{path} defines no named Avro type: {error!r}") from error
-        by_name[f"{namespace}.{name}" if namespace and "." not in name else name] = definition
-    referred: set[str] = set()
-
-    def find(name: str) -> dict[str, Any] | None:
-        referred.add(name)
-        return by_name.get(name)
-
-    whole = {name: self_contained(definition, find) for name, definition in by_name.items()}
-    return [definition for name, definition in whole.items() if name not in referred]

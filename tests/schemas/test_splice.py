@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from streamfilter.encode import encode_annotation
-from streamfilter.errors import MessageRejected, Reason
+from streamfilter.errors import ConfigurationInvalid, MessageRejected, Reason
 from streamfilter.limits import Limits
 from streamfilter.schemas.finder import SchemaFinder
 from streamfilter.schemas.published import PublishedSchema, annotation_schema, publish
@@ -239,5 +239,5 @@ def test_two_streamfilters_follow_each_other_under_two_names() -> None:
 @pytest.mark.parametrize("field", ["", "stream-filter", "1st", "a.b"])
 def test_a_field_name_that_avro_does_not_take_is_refused(field: str) -> None:
     """At once, not with the first alert."""
-    with pytest.raises(ValueError, match="no Avro name"):
+    with pytest.raises(ConfigurationInvalid, match="field's name"):
         Splicer(field=field)
