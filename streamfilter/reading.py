@@ -35,8 +35,8 @@ def read(
     value
         The message's value, in any of the three wire forms.
     schemas
-        Folder of exported schemas (``streamfilter schemas export``, or the ``schemas`` folder of
-        the service's home). Needed for enriched alerts in single-object encoding; annotations
+        Folder of schemas: that of ``streamfilter schemas export``, or ``schemas/published`` in
+        the service's home. Needed for enriched alerts in single-object encoding; annotations
         and containers are read without.
     finder
         Where writer schemas are looked up instead, say a registry; needed for the Confluent form.
