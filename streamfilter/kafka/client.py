@@ -3,7 +3,7 @@
 import logging
 from collections.abc import Callable, Mapping
 from threading import Thread
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import structlog
 from confluent_kafka import KafkaError, KafkaException
@@ -142,7 +142,7 @@ class Trouble:
         self._out = False
         self._failure: Exception | None = None
 
-    def settings(self) -> dict[str, object]:
+    def settings(self) -> dict[str, Any]:
         """The callbacks, to be put beside the client's settings."""
         return {"error_cb": self.on_error, "logger": self}
 
