@@ -60,16 +60,18 @@ ROOMS: dict[str, tuple[int, set[str]]] = {
         {
             "errors", "records", "contaminants", "pipeline", "kafka", "config", "metrics",
             "inference", "schemas", "surveys", "decode", "encode", "batch", "verdict",
-            "rules",
+            "rules", "normalise",
         },
     ),
     "packets": (2, {"errors", "records", "schemas", "limits"}),  # alerts in files: replay, inspect
-    "figures": (5, {"errors", "records", "contaminants", "pipeline"}),
+    "figures": (5, {"errors", "records", "contaminants", "pipeline", "posterior", "inference"}),
     "demo": (6, {
         "errors", "records", "config", "service", "simulate", "kafka", "inference", "schemas",
-        "metrics", "contaminants",
+        "metrics", "contaminants", "reading", "bundled",
     }),
+    "__main__": (8, {"cli"}),
     "cli": (7, {
+        "reading",
         "errors", "records", "config", "logs", "service", "inference", "schemas", "simulate",
         "demo", "figures", "packets", "pipeline", "decode", "kafka", "limits", "contaminants",
         "metrics", "encode", "surveys", "verdict", "rules", "exposure_records", "exposures",

@@ -98,7 +98,7 @@ def test_every_real_packet_is_annotated_or_rejected(site: Site, samples: Path) -
     site.wait(set(values), answered)
     assert worker.stop() == 0
     broken = Counter(key for key in values if key.startswith(b"broken/"))
-    good = Counter(values) - broken
+    good = Counter(list(values)) - broken
     assert broken == site.counts("rejected")
     assert good == site.counts("annotations") == site.counts("enriched")
     assert good == site.counts("clean") + site.counts("contaminated")
@@ -156,9 +156,8 @@ def test_a_rejected_message_keeps_its_bytes_and_says_why(site: Site, samples: Pa
 def test_two_workers_share_and_one_leaving_loses_nothing(site: Site, samples: Path) -> None:
     """A rebalance in both directions while alerts flow: each alert is answered."""
     values = repeated(packets(samples), 6)
+    first, second = site.start(), site.start()
     site.broker.produce(site.alerts, values.values(), keys=list(values))
-    first = site.start()
-    second = site.start()
     site.wait_for_share(second)
     assert first.stop() == 0
     site.wait(set(values), answered)
@@ -166,7 +165,7 @@ def test_two_workers_share_and_one_leaving_loses_nothing(site: Site, samples: Pa
     annotated = site.counts("annotations") + site.counts("rejected")
     assert set(values) == set(annotated)
     # Both left in order, so nothing was read twice.
-    assert Counter(values) == annotated
+    assert Counter(list(values)) == annotated
 
 
 def test_a_killed_worker_is_replaced_without_loss(site: Site, samples: Path) -> None:
