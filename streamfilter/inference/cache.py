@@ -5,7 +5,7 @@ import hashlib
 import os
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -66,9 +66,15 @@ def write_whole(path: Path, content: bytes) -> None:
         raise
 
 
+def remove_unfinished(path: Path) -> None:
+    """Remove what writers of this file left that were killed; the folder's lock must be held."""
+    for left in path.parent.glob(f".{path.name}.*"):
+        left.unlink(missing_ok=True)
+
+
 @contextmanager
-def only_one(folder: Path) -> Iterator[None]:
-    """Hold the folder's lock; another process that fetches into it waits.
+def only_one(folder: Path, waiting: Callable[[], None]) -> Iterator[None]:
+    """Hold the folder's lock; tells ``waiting`` where another process holds it first.
 
     Raises
     ------
@@ -85,5 +91,9 @@ def only_one(folder: Path) -> Iterator[None]:
         ) from error
     with lock:
         # The system gives the lock back when the process ends, however it ends.
-        fcntl.flock(lock, fcntl.LOCK_EX)
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            waiting()
+            fcntl.flock(lock, fcntl.LOCK_EX)
         yield

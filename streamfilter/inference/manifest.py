@@ -136,8 +136,17 @@ def names() -> tuple[str, ...]:
 
 
 def folder() -> Path:
-    """The folder of the engines' manifests."""
-    return bundled.folder("engines")
+    """The folder of the engines' manifests.
+
+    Raises
+    ------
+    EngineUnavailable
+        The installation is incomplete.
+    """
+    try:
+        return bundled.folder("engines")
+    except FileNotFoundError as error:
+        raise EngineUnavailable(str(error)) from error
 
 
 def load(name: str) -> Manifest:
