@@ -114,7 +114,7 @@ def expose(rng: np.random.Generator, sky: Sky, injections: tuple[Injection, ...]
     light = static + observe(sky.changed, sky.psf, seen.side_px)
     science = _read_out(rng, seen, light, injections) - seen.sky_e
     template_sigma = seen.sigma_e * rng.uniform(*camera.template_noise)
-    noise = rng.normal(0.0, template_sigma, seen.shape)
+    noise = _resampled(rng, template_sigma, seen.side_px)
     ceiling = camera.saturation_e - seen.sky_e
     template = np.minimum(observe(sky.static, sky.template_psf, seen.side_px), ceiling) + noise
     shift_y, shift_x = rng.normal(0.0, 0.03, 2)
@@ -164,6 +164,13 @@ def _read_out(
         charge += injection.charge_e
     counted = np.minimum(rng.poisson(expected) + charge, seen.camera.saturation_e)
     return np.asarray(counted + rng.normal(0.0, seen.camera.read_noise_e, light.shape))
+
+
+def _resampled(rng: np.random.Generator, sigma: float, side: int) -> Array:
+    """Noise of a template that was warped onto the exposure's pixels: neighbours share it."""
+    white = rng.normal(0.0, sigma, (side + 1, side + 1))
+    # The mean of four pixels has half their sigma.
+    return np.asarray((white[1:, 1:] + white[:-1, 1:] + white[1:, :-1] + white[:-1, :-1]) / 2)
 
 
 def _in_units(electrons: Array, gain: float) -> Image:

@@ -38,10 +38,10 @@ def test_the_mix_is_kept() -> None:
     """A quarter of each two classes gives about that, and only those."""
     codes = Counter(
         a.truth.code if a.truth else None
-        for a in alerts(9, 120, surveys=("lsst",), mix={"CR": 0.25, "HP": 0.25})
+        for a in alerts(9, 80, surveys=("lsst",), mix={"CR": 0.25, "HP": 0.25})
     )
     assert {"CR", "HP", None} == set(codes)
-    assert all(15 <= codes[code] <= 45 for code in ("CR", "HP"))
+    assert all(8 <= codes[code] <= 32 for code in ("CR", "HP"))
 
 
 def test_the_default_mix_names_every_class_that_can_be_injected() -> None:
@@ -58,8 +58,8 @@ def test_a_mix_that_is_none_is_refused(mix: dict[str, float]) -> None:
 
 
 def test_pixel_shares_are_what_the_alerts_carry() -> None:
-    """Counted in 150 stamps, a hot column's share is within 40 %."""
-    mix = {"HCL": 0.5}
-    night = list(alerts(4, 150, surveys=("ztf",), mix=mix, scenes=150))
+    """Counted in 50 stamps, a hot column's share is within 25 %."""
+    mix = {"HCL": 1.0}
+    night = list(alerts(4, 50, surveys=("lsst",), mix=mix))
     counted = sum(a.truth.mask.mean() for a in night if a.truth) / len(night)
-    assert pixel_shares("ztf", mix)["HCL"] == pytest.approx(counted, rel=0.4)
+    assert pixel_shares("lsst", mix)["HCL"] == pytest.approx(counted, rel=0.25)
