@@ -23,7 +23,7 @@ from streamfilter.errors import StreamfilterError, TransportFailed
 from streamfilter.kafka.embedded import EmbeddedBroker
 from streamfilter.kafka.sink import KafkaSink, Undeliverable
 from streamfilter.kafka.source import KafkaSource
-from streamfilter.reading import read
+from streamfilter.reading import plain, read
 from streamfilter.records import Message, Origin, Output
 from streamfilter.service.build import open_worker
 from streamfilter.service.worker import Worker
@@ -257,9 +257,5 @@ def _write(out: Path, tally: Tally, registry: CollectorRegistry) -> None:
     with (out / "annotations.jsonl").open("w", encoding="utf-8") as file:
         for alert_id, record in tally.annotations.items():
             line = {"truth": tally.truth[alert_id], **record}
-            file.write(json.dumps(line, default=_plain) + "\n")
+            file.write(json.dumps(line, default=plain) + "\n")
     (out / "metrics.txt").write_bytes(generate_latest(registry))
-
-
-def _plain(value: object) -> str:
-    return value.hex() if isinstance(value, bytes) else str(value)

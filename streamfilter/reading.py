@@ -1,6 +1,7 @@
 """Reading what streamfilter published: for consumers."""
 
 import io
+from datetime import datetime
 from functools import cache
 from os import PathLike
 from pathlib import Path
@@ -74,6 +75,16 @@ def read(
         raise MessageRejected(Reason.AVRO_MALFORMED, f"{len(rest)} bytes after the record")
     assert isinstance(record, dict), "the top type of a writer schema is a record"
     return record
+
+
+def plain(value: object) -> str:
+    """What JSON has no form for: bytes as hexadecimal digits, moments in ISO 8601.
+
+    For ``json.dumps(record, default=plain)``.
+    """
+    if isinstance(value, bytes):
+        return value.hex()
+    return value.isoformat() if isinstance(value, datetime) else str(value)
 
 
 @cache

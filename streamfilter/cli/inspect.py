@@ -1,0 +1,168 @@
+"""``streamfilter inspect``: judge packets in files, without Kafka."""
+
+import json
+import os
+from collections import deque
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import click
+from rich.console import Console
+from rich.table import Table
+
+from streamfilter import config as settings_room
+from streamfilter import figures, logs, packets
+from streamfilter.cli import options
+from streamfilter.contaminants import CODES
+from streamfilter.pipeline import Prepared
+from streamfilter.reading import plain, read
+from streamfilter.records import Annotation, Label, Message, Origin, Plane, Rejected
+from streamfilter.service.build import Parts, open_parts
+
+Outcome = tuple[Prepared, Annotation] | Rejected
+
+_STYLES = {
+    Label.CLEAN: "green",
+    Label.SUSPECT: "yellow",
+    Label.CONTAMINATED: "red",
+    Label.NOT_EVALUATED: "dim",
+}
+_MOST_DRAWN = 12
+# What a person wants to see first.
+_ORDER = (Label.CONTAMINATED, Label.SUSPECT, Label.NOT_EVALUATED, Label.CLEAN)
+
+
+@click.command()
+@click.argument("files", nargs=-1, required=True, type=click.Path(exists=True, path_type=Path))
+@click.option("--json", "as_json", is_flag=True, help="One JSON line a packet, all of it.")
+@click.option(
+    "--figure",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help=f"A PNG of {_MOST_DRAWN} alerts, contaminated ones first: stamps, masks, verdicts.",
+)
+@options.settings
+def inspect(
+    files: tuple[Path, ...],
+    as_json: bool,
+    figure: Path | None,
+    config: Path | None,
+    overrides: tuple[str, ...],
+) -> None:
+    """Judge the alert packets in FILES as `run` would, and print what is found.
+
+    FILES are Avro containers of one alert or many, single packets in wire form, folders, or tar
+    archives of these. The exit code is 0 also when packets are rejected: that is a finding; it is
+    1 when there is no packet at all.
+    """
+    settings = settings_room.load(config, overrides=overrides)
+    logs.configure(form=settings.logs.form, level="warning")
+    console = Console(stderr=True, highlight=False)
+    parts = open_parts(settings, threads=os.cpu_count() or 1, say=console.print)
+    table = _Table()
+    gallery = _Gallery()
+    found = False
+    for packet, outcome in _judge(parts, files):
+        found = True
+        if as_json:
+            click.echo(json.dumps(_line(parts, packet, outcome), default=plain))
+        else:
+            table.add(packet, outcome)
+        if figure is not None:
+            gallery.add(outcome)
+    if not found:
+        raise click.ClickException("no alert packet in these files (the log says what was left)")
+    if not as_json:
+        table.show()
+    if figure is not None:
+        figures.draw(gallery.look(parts), figure, most_rows=_MOST_DRAWN)
+        console.print(f"figure: {figure}")
+
+
+def _judge(parts: Parts, files: tuple[Path, ...]) -> Iterator[tuple[packets.Packet, Outcome]]:
+    """Each packet with what came of it, in order."""
+    waiting: deque[packets.Packet] = deque()
+
+    def messages() -> Iterator[Message]:
+        for packet in packets.read(files):
+            waiting.append(packet)
+            yield Message(Origin(packet.source, 0, packet.index), packet.value)
+
+    for outcome in parts.pipeline.judge(parts.engine, messages()):
+        yield waiting.popleft(), outcome
+
+
+def _line(parts: Parts, packet: packets.Packet, outcome: Outcome) -> dict[str, Any]:
+    """What is published of a packet, as a consumer reads it, and where the packet stands."""
+    place = {"file": packet.source, "index": packet.index}
+    if isinstance(outcome, Rejected):
+        return place | {"rejected": outcome.reason, "detail": outcome.detail}
+    return place | read(parts.encoder.annotation(outcome[1], ""))
+
+
+class _Table:
+    """One row a packet, and the sums below."""
+
+    def __init__(self) -> None:
+        self._table = Table()
+        for name in ("packet", "survey", "alert", "verdict", "class", "rule", "core"):
+            self._table.add_column(name, overflow="fold")
+        self._table.add_column("survey flags", overflow="fold")
+
+    def add(self, packet: packets.Packet, outcome: Outcome) -> None:
+        name = Path(packet.source).name + (f"[{packet.index}]" if packet.index else "")
+        if isinstance(outcome, Rejected):
+            why = f"{outcome.reason}: {outcome.detail}"
+            self._table.add_row(name, "", "", "[magenta]rejected[/]", "", why, "", "")
+            return
+        _, annotation = outcome
+        verdict, alert = annotation.verdict, annotation.alert
+        style = _STYLES[verdict.label]
+        self._table.add_row(
+            name,
+            alert.survey,
+            alert.alert_id,
+            f"[{style}]{verdict.label}[/]",
+            verdict.contaminant or "",
+            verdict.rule or _why_not(annotation),
+            _core(annotation),
+            " ".join(sorted(alert.flagged)),
+        )
+
+    def show(self) -> None:
+        """Print it, as wide as the terminal, or as needed where there is none."""
+        console = Console()
+        if not console.is_terminal:
+            console = Console(width=160)
+        console.print(self._table)
+
+
+def _why_not(annotation: Annotation) -> str:
+    return ", ".join(f"{s.plane}: {s.not_evaluated}" for s in annotation.stamps if s.not_evaluated)
+
+
+def _core(annotation: Annotation) -> str:
+    """Core posterior of the class that decided."""
+    code = annotation.verdict.contaminant
+    for stamp in annotation.stamps:
+        if code and stamp.plane is Plane.SCIENCE and stamp.classes:
+            return f"{stamp.classes[CODES.index(code)].core:.2f}"
+    return ""
+
+
+class _Gallery:
+    """The alerts to draw: a bounded number of each label."""
+
+    def __init__(self) -> None:
+        self._found: dict[Label, list[tuple[Prepared, Annotation]]] = {each: [] for each in _ORDER}
+
+    def add(self, outcome: Outcome) -> None:
+        if isinstance(outcome, Rejected):
+            return
+        kept = self._found[outcome[1].verdict.label]
+        if len(kept) < _MOST_DRAWN:
+            kept.append(outcome)
+
+    def look(self, parts: Parts) -> list[figures.Inspected]:
+        rows = [row for label in _ORDER for row in self._found[label]]
+        return [figures.look(parts.engine, *row) for row in rows]
