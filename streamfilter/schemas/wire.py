@@ -201,10 +201,19 @@ def read_container_body(value: bytes, header: ContainerHeader, limits: Limits) -
             Reason.RECORD_COUNT,
             f"{len(value) - position - SYNC_BYTES} bytes after the first block; expected one block",
         )
-    return block if header.codec == "null" else _decompress(block, header.codec, limits)
+    return decompress(block, header.codec, limits)
 
 
-def _decompress(block: bytes, codec: str, limits: Limits) -> bytes:
+def decompress(block: bytes, codec: str, limits: Limits) -> bytes:
+    """The records of a block of an object container file.
+
+    Raises
+    ------
+    MessageRejected
+        The codec is unknown, the block is damaged or holds more than ``max_message_bytes``.
+    """
+    if codec == "null":
+        return block
     if codec not in _CODECS:
         raise MessageRejected(
             Reason.WIRE_FORM_UNKNOWN,

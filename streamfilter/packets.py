@@ -1,0 +1,216 @@
+"""Alerts in files: containers of one or many, single packets, folders and archives of these."""
+
+import bz2
+import io
+import json
+import lzma
+import mmap
+import tarfile
+import zlib
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import cast
+
+import fastavro
+import structlog
+
+from streamfilter.errors import MessageRejected
+from streamfilter.limits import Limits
+from streamfilter.schemas.binary import long
+from streamfilter.schemas.wire import (
+    CONTAINER_MAGIC,
+    SINGLE_OBJECT_MAGIC,
+    SYNC_BYTES,
+    ContainerHeader,
+    decompress,
+    malformed,
+    read_container_header,
+    read_long,
+)
+
+# What is held in memory at once: a packet, a block of records, a member of an archive.
+MAX_BYTES = 64 * 2**20
+# gzip, bzip2 and xz; what is in them shows when it is opened.
+_COMPRESSED = (b"\x1f\x8b", b"BZh", b"\xfd7zXZ\x00")
+_TAR_MAGIC, _TAR_MAGIC_AT = b"ustar", 257
+# Packets whose first bytes are damaged are known by these alone.
+_SUFFIXES = (".avro", ".bin", ".ocf")
+_BROKEN_ARCHIVE = (tarfile.TarError, EOFError, OSError, zlib.error, lzma.LZMAError)
+_COMPRESS: dict[str, Callable[[bytes], bytes]] = {
+    "null": bytes,
+    "deflate": lambda body: zlib.compress(body, wbits=-zlib.MAX_WBITS),
+    "bzip2": bz2.compress,
+    "xz": lzma.compress,
+}
+
+log = structlog.get_logger()
+
+Skipped = Callable[[str, str], None]
+"""Told of each file, member or block that is left out, and why."""
+
+
+@dataclass(frozen=True, slots=True)
+class Packet:
+    """One message as a survey would have sent it."""
+
+    source: str
+    """The file's path; ``archive:member`` in an archive."""
+    index: int
+    """Of the record in its file, from 0."""
+    value: bytes
+
+
+def _log_skipped(source: str, reason: str) -> None:
+    log.warning("file_skipped", file=source, reason=reason)
+
+
+def read(
+    paths: Iterable[Path], *, max_bytes: int = MAX_BYTES, skipped: Skipped = _log_skipped
+) -> Iterator[Packet]:
+    """Every packet in files, folders (sorted, with all below) and tar archives, in this order.
+
+    Containers of many records are split into containers of one; the bytes of the records stay
+    as they are. Of a damaged container the intact records come first, then the header with the
+    damaged rest as one packet, which a filter rejects with its reason.
+
+    Parameters
+    ----------
+    paths
+        Files are known by their first bytes; ``.avro`` and ``.bin`` by name if those are damaged.
+    max_bytes
+        Larger packets, blocks and archive members are skipped.
+    skipped
+        By default a log line.
+
+    Raises
+    ------
+    OSError
+        A path that was named cannot be read.
+    """
+    reader = _Reader(max_bytes, skipped)
+    for path in paths:
+        if path.is_dir():
+            for file in sorted(each for each in path.rglob("*") if each.is_file()):
+                if not any(part.startswith(".") for part in file.relative_to(path).parts):
+                    yield from reader.file(file)
+        else:
+            yield from reader.file(path)
+
+
+@dataclass(frozen=True, slots=True)
+class _Reader:
+    max_bytes: int
+    skipped: Skipped
+
+    def file(self, path: Path) -> Iterator[Packet]:
+        with path.open("rb") as file:
+            head = file.read(tarfile.BLOCKSIZE)
+            tar = head[_TAR_MAGIC_AT:].startswith(_TAR_MAGIC)
+            if tar or head.startswith(_COMPRESSED):
+                yield from self._archive(path)
+            elif not head:
+                yield from self._packets(str(path), b"")
+            else:
+                # Slices of the map are bytes: a file of many alerts is not read as a whole.
+                with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as mapped:
+                    yield from self._packets(str(path), cast("bytes", mapped))
+
+    def _archive(self, path: Path) -> Iterator[Packet]:
+        try:
+            with tarfile.open(path, "r|*") as archive:
+                for member in archive:
+                    yield from self._member(path, archive, member)
+        except _BROKEN_ARCHIVE as error:
+            self.skipped(str(path), f"not an archive of alerts, or damaged from here on: {error}")
+
+    def _member(
+        self, path: Path, archive: tarfile.TarFile, member: tarfile.TarInfo
+    ) -> Iterator[Packet]:
+        name = f"{path}:{member.name}"
+        if not member.isfile() or Path(member.name).name.startswith("."):
+            return
+        if member.size > self.max_bytes:
+            self.skipped(name, self._too_large(member.size))
+            return
+        file = archive.extractfile(member)
+        if file is not None:
+            yield from self._packets(name, file.read())
+
+    def _packets(self, source: str, data: bytes) -> Iterator[Packet]:
+        if data[: len(CONTAINER_MAGIC)] == CONTAINER_MAGIC:
+            yield from self._container(source, data)
+        elif data[:1] == b"\0" or data[:2] == SINGLE_OBJECT_MAGIC or source.endswith(_SUFFIXES):
+            yield from self._whole(source, 0, data[: self.max_bytes + 1], len(data))
+        else:
+            self.skipped(source, f"not an alert: first bytes {data[:4].hex(' ') or '(none)'}")
+
+    def _container(self, source: str, data: bytes) -> Iterator[Packet]:
+        index = start = 0
+        head = b""
+        try:
+            header = read_container_header(data)
+            head, start = data[: header.end], header.end
+            while start < len(data):
+                count, body, end = _block(data, header, start)
+                if end - start > self.max_bytes:
+                    self.skipped(source, f"block at byte {start}: {self._too_large(end - start)}")
+                else:
+                    block = data[start:body], data[body : end - SYNC_BYTES]
+                    for value in self._split(header, head, count, *block):
+                        yield Packet(source, index, value)
+                        index += 1
+                start = end
+        except MessageRejected:
+            rest = head + data[start : start + self.max_bytes + 1]
+            yield from self._whole(source, index, rest, len(head) + len(data) - start)
+        else:
+            if index == 0 and len(data) <= self.max_bytes:
+                yield Packet(source, 0, data[:])
+
+    def _split(
+        self, header: ContainerHeader, head: bytes, count: int, counted: bytes, block: bytes
+    ) -> list[bytes]:
+        """A container for each record of a block; the block as it is where that cannot be."""
+        whole = [head + counted + block + header.sync]
+        if count == 1:
+            return whole
+        try:
+            body = decompress(block, header.codec, Limits(max_message_bytes=self.max_bytes))
+            records = _records(body, count, json.loads(header.metadata["avro.schema"]))
+        except Exception:  # fastavro raises nearly anything on damaged records
+            return whole
+        blocks = [_COMPRESS[header.codec](record) for record in records]
+        return [head + long(1) + long(len(each)) + each + header.sync for each in blocks]
+
+    def _whole(self, source: str, index: int, value: bytes, size: int) -> Iterator[Packet]:
+        if size > self.max_bytes:
+            self.skipped(source, self._too_large(size))
+        else:
+            yield Packet(source, index, value)
+
+    def _too_large(self, size: int) -> str:
+        return f"{size} bytes, over the limit of {self.max_bytes}"
+
+
+def _block(data: bytes, header: ContainerHeader, start: int) -> tuple[int, int, int]:
+    """Of a block: the number of records, where they begin, and where the next block begins."""
+    count, position = read_long(data, start)
+    size, body = read_long(data, position)
+    end = body + size
+    if count < 0 or size < 0 or data[end : end + SYNC_BYTES] != header.sync:
+        raise malformed("a damaged block", start)
+    return count, body, end + SYNC_BYTES
+
+
+def _records(body: bytes, count: int, definition: object) -> list[bytes]:
+    """The encoded records that stand one after another in a block."""
+    schema = fastavro.parse_schema(cast("dict[str, object]", definition))
+    stream, found = io.BytesIO(body), list[bytes]()
+    for _ in range(count):
+        start = stream.tell()
+        fastavro.schemaless_reader(stream, schema, None)
+        found.append(body[start : stream.tell()])
+    if stream.tell() != len(body):
+        raise ValueError(f"{len(body) - stream.tell()} bytes after the last record")
+    return found
