@@ -9,6 +9,7 @@ import re
 import warnings
 import zlib
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
@@ -33,6 +34,8 @@ _HEAD = re.compile(
     rb"(?=BITPIX  = +(-32|-64)[ /])[^\0]{80}(?=NAXIS   = +2[ /])[^\0]{80}"
     rb"(?=NAXIS1  = +(\d{1,9})[ /])[^\0]{80}(?=NAXIS2  = +(\d{1,9})[ /])[^\0]{80}"
 )
+# Short headers repeat from stamp to stamp and are remembered; those with a WCS are all different.
+_REPEATED_BYTES = 12 * _CARD_BYTES
 _NO_HEAP = re.compile(rb"(?=PCOUNT  = +0[ /])[^\0]{80}(?=GCOUNT  = +1[ /])")
 _WIDTHS: Mapping[bytes, "np.dtype[np.floating]"] = {
     b"-32": np.dtype(">f4"),
@@ -40,8 +43,6 @@ _WIDTHS: Mapping[bytes, "np.dtype[np.floating]"] = {
 }
 # Any of these changes what the bytes mean, so astropy reads them.
 _SCALED = frozenset((b"BSCALE  ", b"BZERO   ", b"GROUPS  ", b"INHERIT ", b"CONTINUE"))
-
-_NAMES = (b"EXTNAME ", b"UTYPE   ")
 
 
 class Planes(NamedTuple):
@@ -54,6 +55,18 @@ class Planes(NamedTuple):
     image: Image
     variance: Image | None
     psf: Image | None
+
+
+class _Head(NamedTuple):
+    """A plain image's header: its kind, pixels, and length in bytes with its fill."""
+
+    primary: bool
+    dtype: "np.dtype[np.floating]"
+    width: int
+    height: int
+    size: int
+    name: str
+    uncertainty: str
 
 
 class _Plane(NamedTuple):
@@ -134,37 +147,57 @@ def _read_plain(data: bytes, limits: Limits) -> list[_Plane] | None:
     planes = []
     position = 0
     while position < len(data):
-        head = _HEAD.match(data, position)
         end = data.find(_END, position)
-        if head is None or end < 0 or (end - position) % _CARD_BYTES:
+        header = data[position:end] if end >= 0 else b""
+        head = _known_head(header) if len(header) <= _REPEATED_BYTES else _head(header)
+        if head is None or head.primary != (position == 0):
             return None
-        if (head[1] is None) != (position > 0):
-            return None
-        keywords = [data[at : at + 8] for at in range(position, end, _CARD_BYTES)]
-        if not _SCALED.isdisjoint(keywords):
-            return None
-        if position and not _NO_HEAP.match(data, position + 5 * _CARD_BYTES):
-            return None
-        dtype = _WIDTHS[head[2]]
-        width, height = int(head[3]), int(head[4])
-        _require_side(width, height, limits)
-        start = end + _CARD_BYTES + (position - end - _CARD_BYTES) % _BLOCK_BYTES
-        size = width * height * dtype.itemsize
+        _require_side(head.width, head.height, limits)
+        start = position + head.size
+        pixels = head.width * head.height
+        size = pixels * head.dtype.itemsize
         if start + size > len(data):
             raise _malformed(f"{size} bytes of pixels announced, {len(data) - start} are there")
-        pixels = np.frombuffer(data, dtype, width * height, start).reshape(height, width)
-        name, uncertainty = (_word(data, position, keywords, word) for word in _NAMES)
-        planes.append(_Plane(name, uncertainty, _f4(pixels)))
+        image = np.frombuffer(data, head.dtype, pixels, start).reshape(head.height, head.width)
+        planes.append(_Plane(head.name, head.uncertainty, _f4(image)))
         position = start + size + -size % _BLOCK_BYTES
     return planes or None
 
 
-def _word(data: bytes, header: int, keywords: list[bytes], keyword: bytes) -> str:
+@lru_cache(maxsize=256)
+def _known_head(header: bytes) -> _Head | None:
+    return _head(header)
+
+
+def _head(header: bytes) -> _Head | None:
+    """What a plain header says, up to END; None where it is none or changes the pixels."""
+    first = _HEAD.match(header)
+    if first is None or len(header) % _CARD_BYTES:
+        return None
+    primary = first[1] is not None
+    if not primary and not _NO_HEAP.match(header, 5 * _CARD_BYTES):
+        return None
+    keywords = [header[at : at + 8] for at in range(0, len(header), _CARD_BYTES)]
+    if not _SCALED.isdisjoint(keywords):
+        return None
+    size = len(header) + _CARD_BYTES
+    return _Head(
+        primary,
+        _WIDTHS[first[2]],
+        int(first[3]),
+        int(first[4]),
+        size + -size % _BLOCK_BYTES,
+        _word(header, keywords, b"EXTNAME "),
+        _word(header, keywords, b"UTYPE   "),
+    )
+
+
+def _word(header: bytes, keywords: list[bytes], keyword: bytes) -> str:
     """The text value of a card, or nothing."""
     if keyword not in keywords:
         return ""
-    card = header + _CARD_BYTES * keywords.index(keyword)
-    value = data[card + 10 : card + _CARD_BYTES].split(b"'", 2)
+    card = _CARD_BYTES * keywords.index(keyword)
+    value = header[card + 10 : card + _CARD_BYTES].split(b"'", 2)
     return value[1].decode("latin-1").rstrip() if len(value) == 3 else ""
 
 

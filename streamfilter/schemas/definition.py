@@ -14,9 +14,11 @@ from streamfilter.schemas.wire import WriterSchema
 SMALLEST_BYTES: Mapping[str, int] = {
     "null": 0, "boolean": 1, "int": 1, "long": 1, "float": 4, "double": 8, "bytes": 1, "string": 1,
 }  # fmt: skip
-# LSST 11.1 has about 800 types after expansion, ZTF 4.02 about 600.
-_MOST_TYPES = 20_000
+# LSST 11.1 has 1,101 types after expansion, ZTF 4.02 has 528.
+_MOST_TYPES = 8_000
 _DEEPEST = 64
+# Bytes of a fixed type; real ones are hashes and identifiers.
+_LARGEST_FIXED = 2**20
 # An array item may make the reader visit at most so many types per encoded byte.
 _MOST_TYPES_PER_BYTE = 64
 
@@ -94,8 +96,10 @@ class _Measure:
         if depth > _DEEPEST:
             raise _refused(f"nested deeper than {_DEEPEST}")
         if isinstance(schema, list):
+            if not schema:
+                raise _refused("a union of nothing")
             branches = [self._of(branch, depth + 1) for branch in schema]
-            smallest = min((size for _, size in branches), default=0)
+            smallest = min(size for _, size in branches)
             return 1 + sum(types for types, _ in branches), 1 + smallest
         if isinstance(schema, str):
             return self._of_name(schema)
@@ -120,7 +124,7 @@ class _Measure:
         if kind == "enum":
             measured = (1, 1)
         elif kind == "fixed":
-            if not isinstance(schema["size"], int) or schema["size"] < 0:
+            if not isinstance(schema["size"], int) or not 0 <= schema["size"] <= _LARGEST_FIXED:
                 raise _refused(f"{name} has the size {schema['size']!r}")
             measured = (1, schema["size"])
         else:

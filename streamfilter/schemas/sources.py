@@ -277,11 +277,11 @@ class RegistrySource:
             # A registry's own 404 carries 404xx; a proxy or a wrong path has no such code.
             if error.http_status_code == 404 and str(error.error_code).startswith("404"):
                 return None
-            raise SchemaUnavailable(f"{self._url}: {error}") from error
+            raise SchemaUnavailable(f"{self._url}: {str(error)[:300]}") from error
         # The HTTP stack differs between versions of the client, and so do its exceptions.
         except Exception as error:
             raise SchemaUnavailable(
-                f"{self._url} does not answer: {type(error).__name__}: {error}"
+                f"{self._url} does not answer: {type(error).__name__}: {str(error)[:300]}"
             ) from error
 
 

@@ -155,6 +155,8 @@ def test_bodies_of_real_containers_decode_as_fastavro_decodes_the_file(samples: 
         {"type": "nonsense"},
         "t.unheard_of",
         {"type": "fixed", "name": "f", "size": -1},
+        {"type": "fixed", "name": "f", "size": 2**40},
+        [],
     ],
     ids=repr,
 )
@@ -178,3 +180,10 @@ def test_a_long_schema_is_rejected() -> None:
     """The limit on schema bytes holds for containers."""
     finder = SchemaFinder([], Limits(max_schema_bytes=50))
     assert Reason.SCHEMA_MALFORMED == reason_of(container(SCHEMA), finder)
+
+
+def test_json_that_nests_without_end_is_rejected() -> None:
+    """Neither the JSON reader nor ours may run out of stack."""
+    schema = b'{"type": "array", "items":' * 5000 + b'"long"' + b"}" * 5000
+    value = b"Obj\x01\x02" + length(11) + b"avro.schema" + length(len(schema)) + schema
+    assert Reason.SCHEMA_MALFORMED == reason_of(value + bytes(17), SchemaFinder([], Limits()))
