@@ -11,7 +11,7 @@ from streamfilter.simulate.contaminants import Injection
 
 Array = npt.NDArray[np.float64]
 
-# Sub-pixels per pixel and side: a star of 1.8 px FWHM is still integrated over its pixels.
+# Sub-pixels per pixel and side: a star of 1.5 px FWHM is still integrated over its pixels.
 _FINE = 3
 # Light from outside the stamp reaches into it; also keeps the FFT's wrap-around out.
 _MARGIN_PX = 16
