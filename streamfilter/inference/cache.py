@@ -44,7 +44,7 @@ def sha256_of(path: Path) -> str | None:
     try:
         with path.open("rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return None
     except OSError as error:
         raise EngineUnavailable(f"{path} cannot be read ({error.strerror})") from error

@@ -128,7 +128,7 @@ def load(file: Path) -> Golden:
         The file is missing or damaged.
     """
     try:
-        with np.load(file, allow_pickle=False) as archive:
+        with file.open("rb") as raw, np.load(raw, allow_pickle=False) as archive:
             return Golden(
                 str(archive["frames_sha256"]),
                 archive["rows"],

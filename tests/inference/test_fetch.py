@@ -1,0 +1,205 @@
+"""Fetching an engine from a wheel, and everything that can go wrong on the way."""
+
+import multiprocessing
+import os
+import signal
+import zipfile
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tiny_release
+from tiny_release import TinyRelease
+
+from streamfilter.errors import EngineUnavailable
+from streamfilter.inference import cache, fetch
+from streamfilter.inference.manifest import load
+from streamfilter.inference.runtimes import ort
+
+
+@pytest.fixture
+def tiny(tmp_path: Path) -> TinyRelease:
+    tiny_release.known()
+    return tiny_release.release(tmp_path)
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Path:
+    return tmp_path / "home"
+
+
+def files(home: Path) -> list[str]:
+    """What is in the cache, the lock aside."""
+    return sorted(path.name for path in home.rglob("*") if path.is_file() and path.name != ".lock")
+
+
+def test_a_wheel_becomes_an_onnx_file_beside_its_licence(tiny: TinyRelease, home: Path) -> None:
+    """The file has the pinned sha256 and runs."""
+    path = fetch.fetch_release(tiny.manifest, home, wheel=tiny.wheel)
+    assert tiny.manifest.onnx_sha256 == cache.sha256_of(path)
+    assert ["LICENSE", "tiny.onnx"] == files(home)
+    engine = ort.open(tiny.manifest, path, threads=1)
+    image = np.array([[[[-1.0, 0.0, 2.0]]]], np.float32)
+    np.testing.assert_allclose(1 / (1 + np.exp(-(2 * image + 0.25))), engine.infer(image), 1e-6)
+
+
+def test_a_cached_engine_needs_no_wheel(tiny: TinyRelease, home: Path) -> None:
+    """The second fetch says nothing and touches nothing."""
+    first = fetch.fetch_release(tiny.manifest, home, wheel=tiny.wheel)
+    written = first.stat().st_mtime_ns
+    tiny.wheel.unlink()
+    said: list[str] = []
+    again = fetch.fetch_release(tiny.manifest, home, wheel=tiny.wheel, progress=said.append)
+    assert (first, written, []) == (again, again.stat().st_mtime_ns, said)
+
+
+def test_a_damaged_cache_file_is_made_anew_and_said(tiny: TinyRelease, home: Path) -> None:
+    """A file whose sha256 is wrong is never handed out."""
+    path = fetch.fetch_release(tiny.manifest, home, wheel=tiny.wheel)
+    path.write_bytes(path.read_bytes()[:-1])
+    said: list[str] = []
+    fetch.fetch_release(tiny.manifest, home, wheel=tiny.wheel, progress=said.append)
+    assert tiny.manifest.onnx_sha256 == cache.sha256_of(path)
+    assert "is not what it should be" in said[0]
+
+
+@pytest.mark.parametrize("pin", ["wheel", "weights", "onnx"])
+def test_a_wrong_sha256_leaves_nothing(tiny: TinyRelease, home: Path, pin: str) -> None:
+    """Wheel, weights and ONNX are each held against their pin."""
+    zeros = "0" * 64
+    wrong = {
+        "wheel": replace(tiny.manifest, release=replace(tiny.manifest.release, sha256=zeros)),
+        "weights": replace(tiny.manifest, weights_sha256=zeros),
+        "onnx": replace(tiny.manifest, onnx_sha256=zeros),
+    }[pin]
+    with pytest.raises(EngineUnavailable, match="sha256"):
+        fetch.fetch_release(wrong, home, wheel=tiny.wheel)
+    assert [] == files(home)
+
+
+def test_a_wheel_without_the_model_is_refused(tiny: TinyRelease, home: Path) -> None:
+    """The message names the folder that was looked for."""
+    release = replace(tiny.manifest.release, saved_model="tiny/other")
+    with pytest.raises(EngineUnavailable, match="does not hold tiny/other/variables"):
+        fetch.fetch_release(replace(tiny.manifest, release=release), home, wheel=tiny.wheel)
+
+
+def test_a_file_that_is_no_wheel_is_refused(tiny: TinyRelease, home: Path) -> None:
+    """Also where its sha256 were the pinned one."""
+    tiny.wheel.write_bytes(b"not a zip")
+    release = replace(tiny.manifest.release, sha256=cache.sha256_of(tiny.wheel) or "")
+    with pytest.raises(EngineUnavailable, match="does not hold"):
+        fetch.fetch_release(replace(tiny.manifest, release=release), home, wheel=tiny.wheel)
+
+
+def test_a_network_that_misses_a_variable_is_refused(
+    tiny: TinyRelease, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The message names the variable."""
+    monkeypatch.setitem(fetch.NETWORKS, "tiny", fetch.NETWORKS["maximask"])
+    with pytest.raises(EngineUnavailable, match="hold no variable 'upconv1/kernel'"):
+        fetch.fetch_release(tiny.manifest, home, wheel=tiny.wheel)
+
+
+def test_a_cache_that_cannot_be_written_says_how_to_mend(tiny: TinyRelease, tmp_path: Path) -> None:
+    """A file stands where the folder should be."""
+    (tmp_path / "file").write_text("")
+    with pytest.raises(EngineUnavailable, match="set STREAMFILTER_HOME"):
+        fetch.fetch_release(tiny.manifest, tmp_path / "file", wheel=tiny.wheel)
+
+
+def test_pip_takes_the_wheel_from_where_the_user_says(
+    tiny: TinyRelease, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """pip is run with the user's own settings; here a folder instead of an index."""
+    monkeypatch.setenv("PIP_NO_INDEX", "1")
+    monkeypatch.setenv("PIP_FIND_LINKS", str(tiny.wheel.parent))
+    path = fetch.fetch_release(tiny.manifest, home)
+    assert tiny.manifest.onnx_sha256 == cache.sha256_of(path)
+
+
+def test_a_download_that_fails_names_the_way_without_an_index(
+    tiny: TinyRelease, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What pip said, and --wheel."""
+    monkeypatch.setenv("PIP_NO_INDEX", "1")
+    monkeypatch.setenv("PIP_FIND_LINKS", "")
+    with pytest.raises(EngineUnavailable, match=r"No matching distribution.*--wheel FILE"):
+        fetch.fetch_release(tiny.manifest, home)
+    assert [] == files(home)
+
+
+def _fetch_and_say(tiny: TinyRelease, home: Path, ready: Callable[[], None], said: Path) -> None:
+    tiny_release.known()
+    ready()
+    lines: list[str] = []
+    fetch.fetch_release(tiny.manifest, home, wheel=tiny.wheel, progress=lines.append)
+    said.write_text("\n".join(lines))
+
+
+def test_two_processes_at_once_make_it_once(tiny: TinyRelease, home: Path, tmp_path: Path) -> None:
+    """One writes; the other waits for it and takes what it made."""
+    spawn = multiprocessing.get_context("spawn")
+    gate = spawn.Barrier(2)
+    said = [tmp_path / "said0", tmp_path / "said1"]
+    both = [
+        spawn.Process(target=_fetch_and_say, args=(tiny, home, gate.wait, path)) for path in said
+    ]
+    for process in both:
+        process.start()
+    for process in both:
+        process.join(60)
+    assert [0, 0] == [process.exitcode for process in both]
+    assert 1 == sum("writing tiny as ONNX" in path.read_text() for path in said)
+    assert ["LICENSE", "tiny.onnx"] == files(home)
+
+
+def _write_and_be_killed(path: Path) -> None:
+    rename = Path.replace
+
+    def killed(self: Path, target: Path) -> Path:
+        os.kill(os.getpid(), signal.SIGKILL)
+        return rename(self, target)
+
+    Path.replace = killed  # type: ignore[assignment,method-assign]
+    cache.write_whole(path, b"half")
+
+
+def test_a_killed_writer_leaves_no_file_and_no_lasting_rest(tiny: TinyRelease, home: Path) -> None:
+    """Killed before the rename: no file under its name, and the next fetch clears the rest."""
+    path = cache.onnx_path(tiny.manifest, home)
+    path.parent.mkdir(parents=True)
+    process = multiprocessing.get_context("spawn").Process(
+        target=_write_and_be_killed, args=(path,)
+    )
+    process.start()
+    process.join(60)
+    assert -signal.SIGKILL == process.exitcode
+    assert not path.exists()
+    assert 1 == len(files(home))
+    fetch.fetch_release(tiny.manifest, home, wheel=tiny.wheel)
+    assert ["LICENSE", "tiny.onnx"] == files(home)
+
+
+def test_an_interrupted_writer_leaves_nothing(tmp_path: Path) -> None:
+    """A failure while writing removes what was begun."""
+    (tmp_path / "there").mkdir()
+    with pytest.raises(IsADirectoryError):
+        cache.write_whole(tmp_path / "there", b"content")
+    assert [tmp_path / "there"] == list(tmp_path.iterdir())
+
+
+def test_the_made_wheel_is_one(tiny: TinyRelease) -> None:
+    """The tests' own release holds what a release holds."""
+    with zipfile.ZipFile(tiny.wheel) as archive:
+        assert archive.testzip() is None
+
+
+@pytest.mark.engine
+@pytest.mark.parametrize("name", ["maximask", "maxitrack"])
+def test_the_cached_networks_are_what_the_manifests_pin(name: str, engine_home: Path) -> None:
+    """Fetched with this onnx version, to the byte."""
+    found = load(name)
+    assert found.onnx_sha256 == cache.sha256_of(cache.onnx_path(found, engine_home))

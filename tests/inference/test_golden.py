@@ -1,0 +1,60 @@
+"""Engines against the numbers of the authors' own TensorFlow program."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from streamfilter.errors import EngineUnavailable
+from streamfilter.inference import golden, manifest
+from streamfilter.inference.runtimes import open_engine
+
+
+@pytest.mark.engine
+@pytest.mark.parametrize("name", ["maximask", "maxitrack"])
+def test_probabilities_are_tensorflows(name: str, engine_home: Path) -> None:
+    """Within 1e-5 of the SavedModel's, at every kept pixel and in the mean of every class."""
+    assert golden.TOLERANCE == 1e-5
+    engine = open_engine(name, "onnxruntime", engine_home, 1)
+    assert golden.largest_difference(engine) <= golden.TOLERANCE
+
+
+@pytest.mark.parametrize("name", ["maximask", "maxitrack"])
+def test_the_frames_are_those_that_tensorflow_saw(name: str) -> None:
+    """The generator gives the same bits here."""
+    found = golden.load(golden.path(name))
+    count = golden.FRAMES[manifest.load(name).per]
+    assert found.frames_sha256 == golden.sha256(golden.frames(count))
+
+
+def test_the_golden_numbers_say_something() -> None:
+    """Contaminants are present, MaxiTrack is sure and unsure, and the files are small."""
+    pixels = golden.load(golden.path("maximask")).values
+    codes = manifest.load("maximask").codes
+    assert all(pixels[..., codes.index(code)].max() > 0.9 for code in ("CR", "HCL", "BBG", "BG"))
+    errors = golden.load(golden.path("maxitrack")).values[:, 1]
+    assert errors.min() < 0.01
+    assert errors.max() > 0.99
+    assert any((errors > 0.2) & (errors < 0.8))
+    assert sum(golden.path(name).stat().st_size for name in manifest.names()) < 300_000
+
+
+def test_a_damaged_golden_file_is_named(tmp_path: Path) -> None:
+    """A truncated file is an EngineUnavailable, not a traceback."""
+    raw = golden.path("maxitrack").read_bytes()
+    for length in (0, 10, len(raw) // 2, len(raw) - 30):
+        damaged = tmp_path / "golden.npz"
+        damaged.write_bytes(raw[:length])
+        with pytest.raises(EngineUnavailable, match=str(damaged)):
+            golden.load(damaged)
+
+
+def test_golden_numbers_survive_the_file(tmp_path: Path) -> None:
+    """What is kept of probabilities comes back from disk."""
+    batch = golden.frames(1)
+    kept = golden.of(np.stack([batch[:, 0], -batch[:, 0]], axis=1), batch)
+    golden.save(kept, tmp_path / "golden.npz")
+    found = golden.load(tmp_path / "golden.npz")
+    np.testing.assert_array_equal(kept.values, found.values)
+    assert batch[0, 0, kept.rows[9], kept.columns[9]] == found.values[0, 9, 0]
+    assert kept.frames_sha256 == found.frames_sha256

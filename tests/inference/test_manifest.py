@@ -1,0 +1,99 @@
+"""Manifests: the shipped ones, and what a damaged one says."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from streamfilter import contaminants
+from streamfilter.errors import EngineUnavailable
+from streamfilter.inference import manifest
+from streamfilter.inference.manifest import Per, ShapeRule
+
+
+def test_both_networks_are_shipped() -> None:
+    """The names are the folders' names."""
+    assert manifest.names() == ("maximask", "maxitrack")
+    assert [manifest.load(name).name for name in manifest.names()] == list(manifest.names())
+
+
+def test_maximask_agrees_with_the_class_table() -> None:
+    """Codes in the order of the outputs and training priors are the table's."""
+    expected = {row.code: row.training_prior for row in contaminants.TABLE}
+    found = manifest.load("maximask").training_priors
+    assert list(expected) == list(found)
+    assert expected == found
+
+
+def test_maxitrack_knows_two_classes_of_equal_prior() -> None:
+    """Its training set held as many of each."""
+    found = manifest.load("maxitrack")
+    assert {"TRACKED": 0.5, "TRACKING_ERROR": 0.5} == found.training_priors
+    assert found.per is Per.TILE
+
+
+def test_the_licence_travels_with_every_engine() -> None:
+    """The MIT notice of the weights stands in the engine's folder."""
+    for name in manifest.names():
+        notice = (manifest.folder() / name / "LICENSE").read_text()
+        assert "Copyright 2018 Maxime Paillassa" in notice
+        assert "shall be included in all copies" in notice
+
+
+def test_an_unknown_engine_is_answered_with_the_known_ones() -> None:
+    """The message says what there is."""
+    with pytest.raises(EngineUnavailable, match="'maxmask'; there are maximask, maxitrack"):
+        manifest.load("maxmask")
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ('name = "maximask"\n', ""),
+        ('per = "pixel"', 'per = "row"'),
+        ("multiple_px = 16", "multiple = 16"),
+        ("[release]", "[release"),
+        ("[input]\n", "[inputs]\n"),
+    ],
+)
+def test_a_damaged_manifest_is_named(tmp_path: Path, old: str, new: str) -> None:
+    """A missing key, a value that cannot be, an unknown key or broken TOML names the file."""
+    text = (manifest.folder() / "maximask" / "engine.toml").read_text()
+    assert old in text
+    damaged = tmp_path / "engine.toml"
+    damaged.write_text(text.replace(old, new, 1))
+    with pytest.raises(EngineUnavailable, match=str(damaged)):
+        manifest.read(damaged)
+
+
+@pytest.mark.parametrize(
+    ("height", "width", "fits"),
+    [(32, 32, True), (64, 96, True), (400, 400, True), (16, 32, False), (63, 64, False)],
+)
+def test_a_rule_of_multiples(height: int, width: int, fits: bool) -> None:
+    """Both sides are multiples and not too small; they may differ."""
+    assert ShapeRule(multiple_px=16, min_side_px=32).admits(height, width) is fits
+
+
+def test_a_rule_of_one_side() -> None:
+    """A network of fixed size takes that square and no other."""
+    rule = ShapeRule(side_px=400)
+    assert rule.admits(400, 400)
+    assert not rule.admits(400, 416)
+
+
+@pytest.mark.parametrize(
+    "batch",
+    [
+        np.zeros((0, 1, 64, 64), np.float32),
+        np.zeros((1, 2, 64, 64), np.float32),
+        np.zeros((1, 1, 64, 63), np.float32),
+        np.zeros((1, 64, 64), np.float32),
+        np.zeros((1, 1, 64, 64), np.float64),
+    ],
+    ids=["empty", "planes", "side", "axes", "dtype"],
+)
+def test_a_batch_that_does_not_fit_is_refused(batch: np.ndarray) -> None:
+    """The message says what the network takes and what this is."""
+    with pytest.raises(EngineUnavailable, match=r"takes float32 of shape \(N, 1, H, W\)"):
+        manifest.load("maximask").check(batch)
