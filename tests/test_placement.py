@@ -1,0 +1,39 @@
+"""Where the alert lies in a stamp."""
+
+import numpy as np
+import pytest
+
+from streamfilter.placement import by_distance, core, distances
+
+
+@pytest.mark.parametrize(("side", "centre", "pixels"), [(63, [31, 31], 13), (30, [14.5, 14.5], 12)])
+def test_a_square_stamp_has_its_alert_in_the_middle(
+    side: int, centre: list[float], pixels: int
+) -> None:
+    """The core is symmetric about the centre, which lies between pixels of an even side."""
+    inside = np.argwhere(core(side, side))
+    assert centre == inside.mean(axis=0).tolist()
+    assert pixels == len(inside)
+
+
+def test_a_stamp_cut_by_the_chip_has_its_alert_at_one_of_two_places() -> None:
+    """63x48: pixel 31 from either end of the cut axis, on the middle of the whole one."""
+    assert [[31, 16], [31, 31]] == np.argwhere(distances(63, 48) == 0).tolist()
+
+
+def test_a_stamp_too_narrow_for_its_alert_takes_the_middle() -> None:
+    """Less than half of the nominal side cannot hold the alert where it should be."""
+    assert [[31, 10]] == np.argwhere(distances(63, 21) == 0).tolist()
+
+
+def test_pixels_in_order_of_distance_begin_with_the_core() -> None:
+    """The first of them are exactly the core."""
+    order, away, n = by_distance(62, 61)
+    assert (np.diff(away) >= 0).all()
+    assert set(np.flatnonzero(core(62, 61))) == set(order[:n].tolist())
+
+
+def test_what_is_shared_cannot_be_changed() -> None:
+    """Distances are kept for all stamps of a shape."""
+    with pytest.raises(ValueError, match="read-only"):
+        distances(30, 30)[0, 0] = 1.0

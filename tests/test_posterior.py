@@ -1,0 +1,66 @@
+"""The prior change and its inverse."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from streamfilter.contaminants import TABLE
+from streamfilter.posterior import raw_threshold, update, update_tracking
+
+priors = st.floats(1e-6, 1 - 1e-6)
+probabilities = st.floats(0.0, 1.0)
+
+
+@given(probabilities, priors)
+def test_equal_priors_change_nothing(raw: float, prior: float) -> None:
+    """Where the network was trained is where it is used: its word stands."""
+    assert raw == pytest.approx(float(update(raw, prior, prior)), abs=1e-12)
+
+
+@given(priors, priors)
+def test_certainty_stays_certain(training: float, deployment: float) -> None:
+    """No prior in (0, 1) moves 0 or 1."""
+    assert [0.0, 1.0] == update([0.0, 1.0], training, deployment).tolist()
+
+
+def test_nothing_known_gives_back_the_prior() -> None:
+    """An output equal to the training prior carries no evidence."""
+    for row in TABLE:
+        found = update(row.training_prior, row.training_prior, row.prior)
+        assert row.prior == pytest.approx(float(found), rel=1e-12)
+
+
+@given(st.lists(probabilities, min_size=2, max_size=20), priors, priors)
+def test_the_order_of_outputs_is_kept(
+    raws: list[float], training: float, deployment: float
+) -> None:
+    """The prior change is monotonic: it changes no ROC curve."""
+    raws.sort()
+    assert (np.diff(update(raws, training, deployment)) >= 0).all()
+
+
+@given(st.floats(1e-3, 1 - 1e-3), st.floats(1e-3, 0.9), st.floats(1e-3, 0.9))
+def test_the_raw_threshold_is_the_inverse(
+    posterior: float, training: float, deployed: float
+) -> None:
+    """The output at the raw threshold has the posterior asked for."""
+    raw = raw_threshold(posterior, training, deployed)
+    assert posterior == pytest.approx(float(update(raw, training, deployed)), rel=1e-9)
+
+
+def test_the_release_s_cosmic_rays_need_an_output_of_094() -> None:
+    """With the release's priors and threshold .43, CR is masked above a raw 0.9384."""
+    assert 0.9384 == pytest.approx(float(raw_threshold(0.43, 0.010, 5e-4)), abs=1e-4)
+
+
+def test_tracking_has_even_training_priors() -> None:
+    """P / (P + ((1-p)/p)(1-P)) with p = 0.05, as MaxiTrack does it."""
+    expected = 0.9 / (0.9 + (0.95 / 0.05) * 0.1)
+    assert expected == pytest.approx(float(update_tracking(0.9)), rel=1e-12)
+
+
+def test_priors_broadcast_over_classes() -> None:
+    """A column of priors serves a row of pixels per class."""
+    found = update(np.full((2, 3), 0.5), np.array([[0.5], [0.1]]), 0.5)
+    assert [[0.5] * 3, [0.9] * 3] == found.round(12).tolist()
