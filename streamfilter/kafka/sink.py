@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
+from threading import Lock
 
 from confluent_kafka import KafkaError, KafkaException, Producer
 from confluent_kafka import Message as RawMessage
@@ -44,6 +45,8 @@ GUARANTEES = {
 REFUSALS = frozenset(
     {KafkaError.MSG_SIZE_TOO_LARGE, KafkaError.INVALID_RECORD, KafkaError.RECORD_LIST_TOO_LARGE}
 )
+# Of the second producer, for outputs whose batch was refused.
+ALONE: Settings = {"batch.num.messages": 1, "linger.ms": 0, "statistics.interval.ms": 0}
 # How long ``send`` serves acknowledgements before it tries for room again.
 ROOM_WAIT_S = 0.05
 
@@ -94,6 +97,9 @@ class KafkaSink:
             self._producer = Producer({**ready, **callbacks})
         except (KafkaException, TypeError, ValueError) as error:
             raise settings_invalid(error, "producer") from error
+        self._alone_settings = {**ready, **self._trouble.settings(), **ALONE}
+        self._alone: Producer | None = None
+        self._lock = Lock()
 
     def send(self, output: Output, done: Done, *, timeout_s: float | None = None) -> None:
         """Hand an output over; wait for room when the queue is full.
@@ -104,59 +110,84 @@ class KafkaSink:
             The broker cannot be used, or there was no room within ``timeout_s``.
         """
         end = None if timeout_s is None else time.monotonic() + timeout_s
-        while True:
-            self._trouble.check()
-            try:
-                self._producer.produce(
-                    output.topic,
-                    output.value,
-                    output.key,
-                    headers=list(output.headers) or None,
-                    on_delivery=partial(self._delivered, output, done),
+        self._trouble.check()
+        while not self._produced(self._producer, output, done):
+            if end is not None and time.monotonic() > end:
+                raise TransportFailed(
+                    f"no room for an output to {output.topic} within {timeout_s} s: "
+                    "see that the broker is up and takes what is sent"
                 )
-            except BufferError:
-                if end is not None and time.monotonic() > end:
-                    raise TransportFailed(
-                        f"no room for an output to {output.topic} within {timeout_s} s: "
-                        "see that the broker is up and takes what is sent"
-                    ) from None
-                self._producer.poll(ROOM_WAIT_S)
-            except KafkaException as exception:
-                error = error_of(exception)
-                if error.code() not in REFUSALS:
-                    raise transport_failed(error, f"sending to {output.topic}") from exception
-                done(output, Undeliverable(_refused(output, error)))
-                return
-            else:
-                return
+            self._producer.poll(ROOM_WAIT_S)
+            self._trouble.check()
 
     def poll(self, timeout_s: float) -> int:
         """Serve acknowledgements for at most ``timeout_s``; how many there were."""
         served = self._producer.poll(timeout_s)
+        if self._alone is not None:
+            served += self._alone.poll(0)
         self._trouble.check()
         return served
 
     def flush(self, timeout_s: float) -> int:
         """Wait until all is acknowledged; how many outputs are still in flight."""
+        end = time.monotonic() + timeout_s
         left = self._producer.flush(timeout_s)
+        if self._alone is not None:
+            left += self._alone.flush(max(0.0, end - time.monotonic()))
         self._trouble.check()
         return left
 
     def close(self) -> None:
         """Throw away what is still in flight; ``flush`` first to keep it."""
-        self._producer.purge()
-        self._producer.flush(1.0)
+        for producer in (self._producer, self._alone):
+            if producer is not None:
+                producer.purge()
+                producer.flush(1.0)
+
+    def _produced(self, producer: Producer, output: Output, done: Done) -> bool:
+        """Whether there was room for the output, or it was refused at once."""
+        try:
+            producer.produce(
+                output.topic,
+                output.value,
+                output.key,
+                headers=list(output.headers) or None,
+                on_delivery=partial(self._delivered, producer, output, done),
+            )
+        except BufferError:
+            return False
+        except KafkaException as exception:
+            error = error_of(exception)
+            if error.code() not in REFUSALS:
+                raise transport_failed(error, f"sending to {output.topic}") from exception
+            done(output, Undeliverable(_refused(output, error)))
+        return True
 
     def _delivered(
-        self, output: Output, done: Done, error: KafkaError | None, _: RawMessage
+        self,
+        producer: Producer,
+        output: Output,
+        done: Done,
+        error: KafkaError | None,
+        _: RawMessage,
     ) -> None:
         if error is None:
             self._trouble.recovered()
             done(output, None)
-        elif error.code() in REFUSALS:
+        elif error.code() not in REFUSALS:
+            self._trouble.fail(transport_failed(error, f"sending to {output.topic}"))
+        elif producer is self._alone:
             done(output, Undeliverable(_refused(output, error)))
         else:
-            self._trouble.fail(transport_failed(error, f"sending to {output.topic}"))
+            self._send_alone(output, done)
+
+    def _send_alone(self, output: Output, done: Done) -> None:
+        """Send again, in a batch of one: brokers refuse a batch as a whole."""
+        with self._lock:
+            if self._alone is None:
+                self._alone = Producer(self._alone_settings)
+        while not self._produced(self._alone, output, done):
+            self._alone.poll(ROOM_WAIT_S)
 
     def _statistics(self, text: str) -> None:
         statistics = parsed(json.loads(text))

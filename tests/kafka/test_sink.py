@@ -80,6 +80,20 @@ def test_a_message_that_is_too_large_is_a_value_and_the_others_arrive(
     assert [b"a", b"b"] == [message.value for message in broker.read(topic)]
 
 
+def test_a_batch_that_is_too_large_is_sent_again_one_by_one(broker: Broker) -> None:
+    """The broker refuses a batch as a whole: only what is too large by itself is a value."""
+    topic, said = broker.topic(max_message_bytes="1000"), Acknowledged()
+    settings: dict[str, str | int] = {"linger.ms": 100, "compression.type": "none"}
+    sink = KafkaSink({"bootstrap.servers": broker.bootstrap, **settings})
+    for offset in range(20):
+        sink.send(output(topic, b"x" * (2000 if offset == 7 else 200), offset=offset), said)
+    assert 0 == sink.flush(30.0)
+    sink.close()
+    fine = sorted({*range(20)} - {7})
+    assert (fine, [7]) == (sorted(said.fine), [offset for offset, _ in said.refused])
+    assert fine == sorted(int(message.key or b"") for message in broker.read(topic))
+
+
 def test_a_topic_that_is_not_there_stops_the_service(broker: Broker) -> None:
     """The failure names the topic and what creates it; no output is called delivered."""
     said = Acknowledged()
