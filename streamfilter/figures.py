@@ -80,13 +80,17 @@ def look(engine: Engine, prepared: Prepared, annotation: Annotation) -> Inspecte
     return Inspected(annotation, update(raw[0, :, rows, columns], training, deployment))
 
 
-def draw(inspected: Sequence[Inspected], path: Path, *, most_rows: int = 12) -> None:
+def draw(
+    inspected: Sequence[Inspected], path: Path, *, most_rows: int = 12, others: int = 0
+) -> None:
     """Write a page, one alert a row, in the order given; it says how many it leaves out.
 
     Parameters
     ----------
     path
         Its ending chooses the format (.png, .pdf, .svg).
+    others
+        Alerts that there are besides; they are counted as left out.
 
     Raises
     ------
@@ -120,7 +124,7 @@ def draw(inspected: Sequence[Inspected], path: Path, *, most_rows: int = 12) -> 
         ]
         _draw_stamps(panels, row)
         _write_verdict(figure, row, (4 * _ROW_IN + 0.12) / width, top - 0.06 / height, height)
-    _write_head(figure, rows, len(inspected) - len(rows), height)
+    _write_head(figure, rows, len(inspected) - len(rows) + others, height)
     try:
         figure.savefig(path)
     except (OSError, ValueError) as error:

@@ -75,7 +75,7 @@ def inspect(
     if not as_json:
         table.show()
     if figure is not None:
-        figures.draw(gallery.look(parts), figure, most_rows=_MOST_DRAWN)
+        gallery.draw(parts, figure)
         console.print(f"figure: {figure}")
 
 
@@ -155,14 +155,18 @@ class _Gallery:
 
     def __init__(self) -> None:
         self._found: dict[Label, list[tuple[Prepared, Annotation]]] = {each: [] for each in _ORDER}
+        self._alerts = 0
 
     def add(self, outcome: Outcome) -> None:
         if isinstance(outcome, Rejected):
             return
+        self._alerts += 1
         kept = self._found[outcome[1].verdict.label]
         if len(kept) < _MOST_DRAWN:
             kept.append(outcome)
 
-    def look(self, parts: Parts) -> list[figures.Inspected]:
-        rows = [row for label in _ORDER for row in self._found[label]]
-        return [figures.look(parts.engine, *row) for row in rows]
+    def draw(self, parts: Parts, path: Path) -> None:
+        """Write the page, what a person wants to see first on top."""
+        rows = [row for label in _ORDER for row in self._found[label]][:_MOST_DRAWN]
+        inspected = [figures.look(parts.engine, *row) for row in rows]
+        figures.draw(inspected, path, most_rows=_MOST_DRAWN, others=self._alerts - len(rows))

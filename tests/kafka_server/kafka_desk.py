@@ -117,6 +117,16 @@ class Broker:
                 found.append(Message(origin, each.value(), each.key(), stamp, headers))
         return found
 
+    def size(self, topic: str) -> int:
+        """How many messages were ever appended to a topic, as its end offsets say."""
+        consumer = Consumer({"bootstrap.servers": self.bootstrap, "group.id": "size"})
+        try:
+            known = consumer.list_topics(topic, ANSWER_S).topics[topic].partitions
+            ends = (consumer.get_watermark_offsets(Position(topic, n), ANSWER_S) for n in known)
+            return sum(high for _, high in ends)
+        finally:
+            consumer.close()
+
     def counts(self, topic: str) -> Counter[bytes | None]:
         """How often each key stands in a topic."""
         return Counter(message.key for message in self.read(topic))

@@ -1,0 +1,251 @@
+"""From Kafka to Kafka: alerts/s beside the engine's own stamps/s, latency, and scaling.
+
+    python tests/bench/bench_stream.py [--json] [--alerts N] [--survey ztf|lsst]
+
+A real Kafka is started on this machine, and shares its cores with what is measured. Latency is
+from the append of the alert to the append of its annotation, both by the broker's clock. The
+engine's own rate is measured before and after each run of the stream, on the same stamps, with
+as many threads at a time as the worker has judges.
+"""
+
+import argparse
+import itertools
+import json
+import os
+import sys
+import tempfile
+import threading
+import time
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+from confluent_kafka import Producer
+
+ROOT = Path(__file__).parent.parent.parent
+sys.path += [str(ROOT / "tests" / "kafka_server"), str(ROOT / "tests" / "integration")]
+
+from filter_process import FilterProcess  # noqa: E402
+from kafka_desk import Broker  # noqa: E402
+from kafka_node import KafkaNode  # noqa: E402
+from machine import facts  # noqa: E402
+
+from streamfilter.inference.cache import default_home  # noqa: E402
+from streamfilter.inference.runtimes import open_engine  # noqa: E402
+from streamfilter.records import Message  # noqa: E402
+
+PARTITIONS = 8
+BATCH = 16
+SIDE_PX = 64
+ENGINE_S = 5.0
+PATTERNS = {"ztf": "ztf/24*.avro", "lsst": "lsst/1*.bin"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Run:
+    """One run of the stream."""
+
+    workers: int
+    judges: int
+    alerts: int
+    engine_stamps_per_s: float
+    alerts_per_s: float
+    share_of_engine: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Latency:
+    """From append to append at a steady rate, in milliseconds."""
+
+    offered_per_s: float
+    alerts: int
+    p50_ms: float
+    p90_ms: float
+    p99_ms: float
+    max_ms: float
+
+
+def engine_rate(home: Path, judges: int) -> float:
+    """Stamps/s of the network alone: full batches, one thread each, ``judges`` at a time."""
+    engine = open_engine("maximask", "onnxruntime", home, 1)
+    batch = np.random.default_rng(1).normal(size=(BATCH, 1, SIDE_PX, SIDE_PX)).astype(np.float32)
+    engine.infer(batch)
+    end = time.monotonic() + ENGINE_S
+    done = [0] * judges
+
+    def work(number: int) -> None:
+        while time.monotonic() < end:
+            engine.infer(batch)
+            done[number] += BATCH
+
+    threads = [threading.Thread(target=work, args=(n,)) for n in range(judges)]
+    started = time.monotonic()
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    rate = sum(done) / (time.monotonic() - started)
+    engine.close()
+    return rate
+
+
+class Bench:
+    """A broker, packets, and the cache of engines."""
+
+    def __init__(self, broker: Broker, folder: Path, survey: str, samples: Path) -> None:
+        self._broker = broker
+        self._folder = folder
+        self._home = default_home(os.environ)
+        self._packets = [path.read_bytes() for path in sorted(samples.glob(PATTERNS[survey]))]
+        if not self._packets:
+            raise SystemExit(f"no packets at {samples / PATTERNS[survey]}")
+
+    def _topics(self) -> tuple[str, str]:
+        alerts, out = (
+            self._broker.topic(n, message_timestamp_type="LogAppendTime") for n in (PARTITIONS, 1)
+        )
+        return alerts, out
+
+    @contextmanager
+    def _workers(self, count: int, judges: int, alerts: str, out: str) -> Iterator[None]:
+        settings = {
+            "kafka.bootstrap": self._broker.bootstrap,
+            "kafka.group": f"bench-{uuid.uuid4().hex}",
+            "alerts.topics": f'["{alerts}"]',
+            "outputs.annotations": out,
+            "outputs.rejected": "",
+            "engine.workers": str(judges),
+        }
+        processes = []
+        try:
+            for number in range(count):
+                log = self._folder / f"worker-{number}.log"
+                processes.append(FilterProcess(log, settings, self._home))
+            for process in processes:
+                process.wait_ready()
+            yield
+        finally:
+            for process in processes:
+                process.stop()
+
+    def throughput(self, workers: int, judges: int, alerts: int) -> Run:
+        """Alerts/s of a backlog, from the first annotation to the last."""
+        before = engine_rate(self._home, workers * judges)
+        topic, out = self._topics()
+        with self._workers(workers, judges, topic, out):
+            # The workers wait with their partitions: the backlog comes at once.
+            self._broker.produce(topic, itertools.islice(itertools.cycle(self._packets), alerts))
+            stamps = self._appended(out, alerts)
+        after = engine_rate(self._home, workers * judges)
+        engine = (before + after) / 2
+        # The first tenth fills the queues, the last is a worker that has nothing left to do.
+        low, high = int(0.1 * alerts), int(0.9 * alerts)
+        rate = float((high - low) / (stamps[high] - stamps[low]) * 1000)
+        return Run(
+            workers=workers,
+            judges=judges,
+            alerts=alerts,
+            engine_stamps_per_s=engine,
+            alerts_per_s=rate,
+            share_of_engine=rate / engine,
+        )
+
+    def latency(self, judges: int, rate_per_s: float, alerts: int) -> Latency:
+        """Latency of alerts that come evenly."""
+        topic, out = self._topics()
+        with self._workers(1, judges, topic, out):
+            self._produce_evenly(topic, rate_per_s, alerts)
+            self._appended(out, alerts)
+        began = {_place(m): m.timestamp_ms or 0 for m in self._broker.read(topic)}
+        ended = {_origin(m): m.timestamp_ms or 0 for m in self._broker.read(out)}
+        found = np.array([ended[place] - began[place] for place in began])[alerts // 10 :]
+        p50, p90, p99 = np.quantile(found, (0.5, 0.9, 0.99))
+        return Latency(
+            offered_per_s=rate_per_s,
+            alerts=len(found),
+            p50_ms=float(p50),
+            p90_ms=float(p90),
+            p99_ms=float(p99),
+            max_ms=float(found.max()),
+        )
+
+    def _produce_evenly(self, topic: str, rate_per_s: float, alerts: int) -> None:
+        producer = Producer({"bootstrap.servers": self._broker.bootstrap, "linger.ms": 0})
+        started = time.monotonic()
+        for number, value in enumerate(itertools.islice(itertools.cycle(self._packets), alerts)):
+            time.sleep(max(0.0, started + number / rate_per_s - time.monotonic()))
+            producer.produce(topic, value, str(number).encode())
+            producer.poll(0)
+        producer.flush()
+
+    def _appended(self, topic: str, count: int) -> npt.NDArray[np.int64]:
+        """Append times of a topic in order, in milliseconds, once it holds ``count``."""
+        end = time.monotonic() + 600
+        while self._broker.size(topic) < count:
+            if time.monotonic() > end:
+                raise SystemExit(f"{topic} did not reach {count} messages")
+            time.sleep(0.2)
+        return np.sort([m.timestamp_ms or 0 for m in self._broker.read(topic)])
+
+
+def _place(message: Message) -> tuple[int, int]:
+    return message.origin.partition, message.origin.offset
+
+
+def _origin(message: Message) -> tuple[int, int]:
+    headers = dict(message.headers)
+    partition, offset = headers["streamfilter-partition"], headers["streamfilter-offset"]
+    return int(partition or b""), int(offset or b"")
+
+
+def measure(bench: Bench, alerts: int) -> dict[str, object]:
+    """All figures, ratios first."""
+    cores = os.cpu_count() or 1
+    whole = bench.throughput(1, cores, alerts)
+    latency = bench.latency(cores, whole.engine_stamps_per_s / 2, alerts // 2)
+    one = bench.throughput(1, 1, alerts // 2)
+    two = bench.throughput(2, 1, alerts // 2)
+    return {
+        "share_of_engine": round(whole.share_of_engine, 3),
+        "two_workers_over_one": round(two.alerts_per_s / one.alerts_per_s, 2),
+        "p99_ms_at_half_rate": round(latency.p99_ms, 1),
+        "latency": asdict(latency),
+        "runs": [asdict(run) for run in (whole, one, two)],
+        "machine": facts("confluent-kafka", "onnxruntime", "numpy"),
+    }
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--json", action="store_true")
+    parser.add_argument("--alerts", type=int, default=4000)
+    parser.add_argument("--survey", choices=sorted(PATTERNS), default="ztf")
+    default = os.environ.get("STREAMFILTER_SAMPLES", str(ROOT.parent / "shared" / "samples"))
+    parser.add_argument("--samples", type=Path, default=Path(default))
+    given = parser.parse_args()
+    with tempfile.TemporaryDirectory() as scratch:
+        node = KafkaNode(Path(scratch))
+        node.start()
+        try:
+            broker = Broker(node.bootstrap, node)
+            bench = Bench(broker, Path(scratch), given.survey, given.samples)
+            found = {"survey": given.survey, **measure(bench, given.alerts)}
+        finally:
+            node.remove()
+    if given.json:
+        print(json.dumps(found, indent=2))
+        return
+    for key, value in found.items():
+        if not isinstance(value, list):
+            print(f"{key:24} {value}")
+    for run in found["runs"]:
+        print("run".ljust(24), run)
+
+
+if __name__ == "__main__":
+    main()
