@@ -23,8 +23,8 @@ from streamfilter.records import (
 
 Probabilities = npt.NDArray[np.float32]
 
-SOURCE = "BBG"
-"""The class of the pixels of a real source."""
+_INDEX = {code: k for k, code in enumerate(CODES)}
+_SOURCE = _INDEX["BBG"]  # the class of a real source's own pixels
 _TRAINING = np.array([row.training_prior for row in TABLE])
 _ORDER = (Action.DROP, Action.FLAG, Action.KEEP)
 
@@ -156,11 +156,9 @@ def decide(evidence: Sequence[StampEvidence], rules: Sequence[Rule]) -> Verdict:
 
 def speaks(rule: Rule, stamp: StampEvidence) -> bool:
     """Whether an evaluated stamp fulfils a rule."""
-    found = stamp.classes[CODES.index(rule.contaminant)]
-    value = {
-        Statistic.CORE: found.core,
-        Statistic.PEAK: found.peak,
-        Statistic.PIXELS: found.pixels,
-    }[rule.statistic]
-    source = stamp.classes[CODES.index(SOURCE)].core
-    return value > rule.above and source <= rule.unless_source_above
+    found = stamp.classes[_INDEX[rule.contaminant]]
+    if rule.statistic is Statistic.CORE:
+        value = found.core
+    else:
+        value = found.peak if rule.statistic is Statistic.PEAK else found.pixels
+    return value > rule.above and stamp.classes[_SOURCE].core <= rule.unless_source_above

@@ -201,3 +201,19 @@ def test_reflection_keeps_the_mask_of_filled_pixels() -> None:
     place = reflect(stamp, np.empty((64, 64), np.float32))
     assert (12, 12, 40, 40) == (place.top, place.left, place.height, place.width)
     assert stamp.filled is place.filled
+
+
+def test_hostile_pixels_raise_nothing() -> None:
+    """Any scale, infinities, ends of float32's range, useless variances: an image or a reason."""
+    random, specials = np.random.default_rng(11), (np.nan, np.inf, 3.4e38, -3.4e38, 1e-45, 0.0)
+    for _ in range(150):
+        shape = tuple(random.integers(8, 70, 2))
+        scales = 10.0 ** random.uniform(-40, 37, 2)
+        image, variance = (random.normal(size=shape) * s for s in scales)
+        for value in specials:
+            image[random.random(shape) < random.choice([0.0, 0.01, 0.9])] = value
+        found = normalise(Stamp(image.astype(np.float32), variance.astype(np.float32)))
+        if isinstance(found, Normalised):
+            out = np.full((found.side, found.side), np.nan, np.float32)
+            reflect(found, out)
+            assert np.isfinite(out).all()
