@@ -20,12 +20,13 @@ from prometheus_client import CollectorRegistry, generate_latest
 from streamfilter.bundled import folder as bundled_folder
 from streamfilter.config import Settings
 from streamfilter.errors import StreamfilterError, TransportFailed
+from streamfilter.figures import draw, look
 from streamfilter.kafka.embedded import EmbeddedBroker
 from streamfilter.kafka.sink import KafkaSink, Undeliverable
 from streamfilter.kafka.source import KafkaSource
 from streamfilter.reading import plain, read
-from streamfilter.records import Message, Origin, Output
-from streamfilter.service.build import open_worker
+from streamfilter.records import Label, Message, Origin, Output, Rejected
+from streamfilter.service.build import Parts, open_parts, open_worker
 from streamfilter.service.worker import Worker
 from streamfilter.simulate.visits import Simulated, alerts
 
@@ -37,9 +38,11 @@ OUTPUTS = {
     "rejected": "demo.rejected",
 }
 PARTITIONS = 16
+ANNOTATIONS, METRICS, FIGURE = "annotations.jsonl", "metrics.txt", "alerts.png"
 DAMAGED = "damaged"
 REAL = "real event"
 
+_DRAWN = 8  # alerts in the figure
 _AHEAD = 32  # alerts; 16 partitions of 5 MB hold twenty times that
 _RENDERED_FIRST = 200  # distinct skies of the simulation, 10 to 30 ms each
 _DAMAGED_EVERY = 100
@@ -68,7 +71,7 @@ class Tally:
     def verdict(self, alert_id: str) -> str:
         """What came out of an alert."""
         if alert_id in self.annotations:
-            return str(self.annotations[alert_id]["verdict"]["label"])
+            return _label(self.annotations[alert_id])
         return "rejected" if self.copies["rejected", alert_id] else "lost"
 
     def table(self) -> dict[str, Counter[str]]:
@@ -147,7 +150,10 @@ def run(
     with EmbeddedBroker(dict.fromkeys((IN, *OUTPUTS.values()), PARTITIONS)) as broker:
         say(f"embedded broker at {broker.bootstrap}")
         registry = CollectorRegistry()
-        worker = open_worker(settings(broker.bootstrap, home), registry=registry, say=say)
+        chosen = settings(broker.bootstrap, home)
+        parts = open_parts(chosen, threads=1, say=say)
+        worker = open_worker(chosen, parts, registry=registry)
+        say(f"{parts.engine.manifest.name} is warm on {parts.engine.runtime}")
         failures: list[StreamfilterError] = []
         thread = threading.Thread(target=_guarded(worker, failures), name="worker")
         thread.start()
@@ -157,6 +163,7 @@ def run(
             worker.stop()
             thread.join()
     _write(out, tally, registry)
+    _draw(out, tally, parts, seed)
     return tally
 
 
@@ -254,8 +261,24 @@ def _note(tally: Tally, message: Message) -> None:
 
 def _write(out: Path, tally: Tally, registry: CollectorRegistry) -> None:
     """Annotations as JSON lines beside their truth, and the worker's metrics."""
-    with (out / "annotations.jsonl").open("w", encoding="utf-8") as file:
+    with (out / ANNOTATIONS).open("w", encoding="utf-8") as file:
         for alert_id, record in tally.annotations.items():
             line = {"truth": tally.truth[alert_id], **record}
             file.write(json.dumps(line, default=plain) + "\n")
-    (out / "metrics.txt").write_bytes(generate_latest(registry))
+    (out / METRICS).write_bytes(generate_latest(registry))
+
+
+def _draw(out: Path, tally: Tally, parts: Parts, seed: int) -> None:
+    """A figure of the first alerts that were not clean."""
+    wanted = {key for key, record in tally.annotations.items() if _label(record) != Label.CLEAN}
+    stream = alerts(seed, len(tally.truth), scenes=_RENDERED_FIRST)
+    chosen = islice((alert for alert in stream if alert.alert_id in wanted), _DRAWN)
+    messages = (Message(Origin(IN, 0, 0), alert.value) for alert in chosen)
+    judged = parts.pipeline.judge(parts.engine, messages)
+    rows = [look(parts.engine, *each) for each in judged if not isinstance(each, Rejected)]
+    if rows:
+        draw(rows, out / FIGURE, others=len(tally.annotations) - len(rows))
+
+
+def _label(record: dict[str, Any]) -> str:
+    return str(record["verdict"]["label"])

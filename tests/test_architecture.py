@@ -36,14 +36,14 @@ ROOMS: dict[str, tuple[int, set[str]]] = {
     "shapes": (2, {"exposure_records", "records"}),
     "frames": (2, {"errors", "exposure_records", "records"}),
     "tracking": (2, {"exposure_records", "records", "posterior"}),
+    "focal_plane": (2, {"exposure_records", "records"}),  # detectors to exposures as they come
     "exposures": (4, {
-        "background", "exposure_records", "frames", "inference", "records", "shapes", "tiles",
-        "tracking",
+        "background", "exposure_records", "inference", "records", "shapes", "tiles", "tracking",
     }),
     "masking": (4, {
         "background", "contaminants", "exposure_records", "inference", "posterior", "records",
     }),
-    "exposure_figures": (5, {"exposure_records", "exposures", "records"}),
+    "exposure_figures": (5, {"exposure_records", "exposures", "records", "errors"}),
     "reading": (3, {"errors", "limits", "schemas"}),  # what a consumer of ours calls
     "decode": (3, {"errors", "records", "schemas", "surveys", "limits"}),
     "simulate": (3, {"errors", "records", "schemas", "contaminants", "bundled"}),
@@ -67,7 +67,7 @@ ROOMS: dict[str, tuple[int, set[str]]] = {
     "figures": (5, {"errors", "records", "contaminants", "pipeline", "posterior", "inference"}),
     "demo": (6, {
         "errors", "records", "config", "service", "simulate", "kafka", "inference", "schemas",
-        "metrics", "contaminants", "reading", "bundled",
+        "metrics", "contaminants", "reading", "bundled", "figures",
     }),
     "__main__": (8, {"cli"}),
     "cli": (7, {
@@ -75,7 +75,7 @@ ROOMS: dict[str, tuple[int, set[str]]] = {
         "errors", "records", "config", "logs", "service", "inference", "schemas", "simulate",
         "demo", "figures", "packets", "pipeline", "decode", "kafka", "limits", "contaminants",
         "metrics", "encode", "surveys", "verdict", "rules", "exposure_records", "exposures",
-        "exposure_figures", "frames", "masking",
+        "exposure_figures", "focal_plane", "frames", "masking", "tracking",
     }),
 }  # fmt: skip
 

@@ -8,7 +8,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from streamfilter import logs
-from streamfilter.demo import DAMAGED, REAL, Tally, run
+from streamfilter.demo import ANNOTATIONS, DAMAGED, FIGURE, METRICS, REAL, Tally, run
 
 _VERDICTS = ("clean", "suspect", "contaminated", "not_evaluated", "rejected", "lost")
 
@@ -78,7 +78,7 @@ def _report(console: Console, tally: Tally, out: Path) -> None:
         highlight=False,
     )
     console.print(
-        f"annotations: {out / 'annotations.jsonl'}, metrics: {out / 'metrics.txt'} "
-        f"({REAL}: nothing was put in; {DAMAGED}: a packet cut short)",
+        f"({REAL}: nothing was put in; {DAMAGED}: a packet cut short)\n"
+        f"annotations {out / ANNOTATIONS}, metrics {out / METRICS}, figure {out / FIGURE}",
         highlight=False,
     )

@@ -10,7 +10,7 @@ from prometheus_client import CollectorRegistry
 from streamfilter import __version__, logs
 from streamfilter import config as settings_room
 from streamfilter.cli import options
-from streamfilter.service.build import open_worker
+from streamfilter.service.build import open_parts, open_worker
 from streamfilter.service.http import Endpoint
 
 
@@ -28,7 +28,8 @@ def run(config: Path | None, overrides: tuple[str, ...]) -> None:
     log = structlog.get_logger("streamfilter")
     log.info("starting", version=__version__, topics=settings.alerts.topics)
     registry = CollectorRegistry()
-    worker = open_worker(settings, registry=registry, say=lambda line: log.info(line))
+    parts = open_parts(settings, threads=settings.engine.threads, say=log.info)
+    worker = open_worker(settings, parts, registry=registry)
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: worker.stop())
     endpoint = None

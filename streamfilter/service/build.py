@@ -84,16 +84,15 @@ def open_parts(settings: Settings, *, threads: int, say: Say) -> Parts:
     return Parts(pipeline, engine, encoder)
 
 
-def open_worker(settings: Settings, *, registry: CollectorRegistry, say: Say) -> Worker:
+def open_worker(settings: Settings, parts: Parts, *, registry: CollectorRegistry) -> Worker:
     """A worker with a warm engine, which joins its group when it is run.
 
     Raises
     ------
-    ConfigurationInvalid, EngineUnavailable
-        What is missing, and how to mend it.
+    ConfigurationInvalid
+        A setting of Kafka cannot be.
     """
     metrics = Metrics(registry)
-    parts = open_parts(settings, threads=settings.engine.threads, say=say)
     judges = settings.engine.workers or os.cpu_count() or 1
     size = settings.batch.size
     parts.engine.warm_up(tuple((n, 1, side, side) for side in SIDES_PX for n in sorted({1, size})))
@@ -102,7 +101,7 @@ def open_worker(settings: Settings, *, registry: CollectorRegistry, say: Say) ->
     metrics.engine.info(
         {"name": manifest.name, "sha256": manifest.onnx_sha256, "runtime": parts.engine.runtime}
     )
-    say(f"{manifest.name} {manifest.version} is warm on {parts.engine.runtime}")
+    log.info("warm", engine=manifest.name, version=manifest.version, runtime=parts.engine.runtime)
     kafka = settings.kafka
     clients = {"bootstrap.servers": kafka.bootstrap, **kafka.settings}
     output = {"bootstrap.servers": kafka.output_bootstrap} if kafka.output_bootstrap else {}

@@ -74,6 +74,16 @@ class FilterProcess:
                 return float(value)
         return 0.0
 
+    def lines(self, start: str) -> list[str]:
+        """Lines of the metrics page that begin so."""
+        return [line for line in self.get("/metrics")[1].splitlines() if line.startswith(start)]
+
+    def peak_mb(self) -> float:
+        """The most memory that the worker ever had resident, in MB."""
+        status = Path(f"/proc/{self.process.pid}/status").read_text()
+        (line,) = (line for line in status.splitlines() if line.startswith("VmHWM"))
+        return int(line.split()[1]) / 1000
+
     def stop(self) -> int:
         """SIGTERM, as an orchestrator sends it; the exit code."""
         self.process.send_signal(signal.SIGTERM)

@@ -33,7 +33,7 @@ class Site:
         settings = {
             "kafka.bootstrap": self.broker.bootstrap,
             "kafka.group": f"group-{self.alerts}",
-            "kafka.consumer": '{"session.timeout.ms" = 6000, "auto.offset.reset" = "earliest"}',
+            "kafka.consumer": '{"session.timeout.ms" = 6000}',
             "alerts.topics": f'["{self.alerts}"]',
             "engine.workers": "1",
             **{f"outputs.{name}": topic for name, topic in self.topics.items()},
@@ -180,3 +180,61 @@ def test_a_killed_worker_is_replaced_without_loss(site: Site, samples: Path) -> 
     site.wait(set(values), answered)
     assert second.stop() == 0
     assert sum(site.broker.committed(f"group-{site.alerts}", site.alerts).values()) == len(values)
+
+
+def test_memory_stays_bounded_when_the_topic_holds_far_more(site: Site, samples: Path) -> None:
+    """A backlog of 300 MB waits at the broker, not in the worker."""
+    values = [value for key, value in packets(samples).items() if key.startswith(b"lsst/")]
+    many = [values[n % len(values)] for n in range(2400)]
+    assert sum(map(len, many)) > 300e6
+    site.broker.produce(site.alerts, many)
+    worker = site.start()
+    while worker.metric("streamfilter_messages_total") < 800:
+        time.sleep(0.2)
+    assert worker.peak_mb() < 1000
+    assert worker.metric("streamfilter_in_flight_messages") <= 512
+    started = time.monotonic()
+    assert worker.stop() == 0
+    assert time.monotonic() - started < 30
+
+
+def test_what_an_output_topic_refuses_is_rejected(site: Site, samples: Path) -> None:
+    """A topic with a small limit loses nothing: the alert comes out as rejected."""
+    site.topics["enriched"] = site.broker.topic(stem="small", max_message_bytes="20000")
+    key = b"lsst/170587117053804617.bin"
+    site.broker.produce(site.alerts, [packets(samples)[key]], keys=[key])
+    worker = site.start()
+    site.wait({key}, lambda site: set(site.counts("rejected")))
+    (message,) = site.broker.read(site.topics["rejected"])
+    assert dict(message.headers)["streamfilter-reason"] == b"output_too_large"
+    assert message.value == packets(samples)[key]
+    assert worker.stop() == 0
+    assert sum(site.broker.committed(f"group-{site.alerts}", site.alerts).values()) == 1
+
+
+def test_metrics_tell_what_happened(site: Site, samples: Path) -> None:
+    """Counters, stages, latencies, lag and brokers stand on the page that Prometheus reads."""
+    values = {k: v for k, v in packets(samples).items() if k.startswith((b"ztf/", b"broken/"))}
+    site.broker.produce(site.alerts, values.values(), keys=list(values))
+    settings = '{"statistics.interval.ms" = 500}'
+    worker = site.start(kafka__consumer=settings)
+    site.wait(set(values), answered)
+    time.sleep(2)  # two commits and two statistics
+    assert worker.metric("streamfilter_messages_total") == len(values)
+    assert worker.metric('streamfilter_rejected_total{reason="avro_malformed"}') == 5
+    alerts = [line for line in worker.lines("streamfilter_alerts_total") if 'survey="ztf"' in line]
+    assert sum(float(line.split()[-1]) for line in alerts) == len(values) - 5
+    for stage in ("decode", "normalise", "queue", "infer", "conclude", "produce"):
+        assert worker.metric(f'streamfilter_stage_seconds_count{{stage="{stage}"}}') > 0, stage
+    for since in ("received", "message", "light"):
+        assert worker.metric(f'streamfilter_latency_seconds_count{{since="{since}"}}') > 0, since
+    lag = f'streamfilter_consumer_lag{{partition="0",topic="{site.alerts}"}}'
+    assert [f"{lag} 0.0"] == worker.lines(lag)
+    assert any(line.endswith(" 1.0") for line in worker.lines("streamfilter_broker_up"))
+
+
+def test_a_wrong_configuration_exits_2_and_names_the_key(tmp_path: Path, engine_home: Path) -> None:
+    """Nothing starts half."""
+    worker = FilterProcess(tmp_path / "log", {"batch.size": "0"}, engine_home)
+    assert worker.process.wait(20) == 2
+    assert "batch.size" in worker.log.read_text()
