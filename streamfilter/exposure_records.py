@@ -134,6 +134,10 @@ class Judgement:
     """Posterior of the pooled log-odds under ``prior``; None where every tile abstained."""
     log_odds: float | None
     """Of the evidence alone, without the prior; positive speaks for a tracking error."""
+    weight: float
+    """Sum of the tiles' weights; what ``mean_log_odds`` is the mean under."""
+    mean_log_odds: float | None
+    """Weighted mean over the tiles that did not abstain."""
     reference_mean: float | None
     """Mean of the tiles' posteriors, as the MaxiTrack program has it, abstention or not."""
     prior: float

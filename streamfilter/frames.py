@@ -1,0 +1,386 @@
+"""FITS bytes and files to detectors' frames; what cannot be read is a value with a reason."""
+
+import io
+import re
+import warnings
+import zlib
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+from streamfilter.exposure_records import Frame, FrameReason, FrameRefused, Mask
+
+if TYPE_CHECKING:
+    from astropy.io import fits
+
+    ImageHdu: TypeAlias = fits.PrimaryHDU | fits.ImageHDU | fits.CompImageHDU
+
+Header = Mapping[str, object]
+
+_GZIP_MAGIC = b"\x1f\x8b"
+_OTHER_COMPRESSION = {
+    b"BZh": "bzip2",
+    b"\xfd7zXZ": "xz",
+    b"PK\x03\x04": "zip",
+    b"\x28\xb5\x2f\xfd": "zstd",
+    b"\x1f\x9d": "compress",
+    b"\x04\x22\x4d\x18": "lz4",
+}
+_AUXILIARY = re.compile(
+    r"(BPM|MASK|DQ|DQMASK|FLAGS?|ERR|ERROR|VAR|VARIANCE|UNCERT|STDDEV|SIGMA|WEIGHT|WGT|WHT|IVAR"
+    r"|PSF|PSFIMAGE|BKG|BACKGROUND|SKY|OVERSCAN|EXP|EXPMAP|CON|CTX|GUIDE[RD]?)\d*"
+)
+"""Names of extensions that are images but no detector's."""
+_SECTION = re.compile(r"\[\s*(\d+)\s*:\s*(\d+)\s*,\s*(\d+)\s*:\s*(\d+)\s*\]")
+_WITH_HDU = re.compile(r"(.+)\[([^\[\]]+)\]")
+_MOST_HDUS = 2000
+"""LSST's focal plane has 205 detectors with three images each."""
+_FLAT_TOP = (0.02, 10)
+"""So many pixels in the highest 2 % above the sky are a plateau: saturation no header tells."""
+_EVERY = 7
+"""Pixels along each axis from which the sky's level is guessed."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class FrameRules:
+    """What is read of a file, and what it may cost."""
+
+    max_bytes: int = 512 * 2**20
+    """Of a file or message, and again of what a gzip holds."""
+    max_pixels: int = 2**26
+    """Of one detector: a frame takes about 20 bytes a pixel while it is judged."""
+    use_sections: bool = True
+    """Leave out what TRIMSEC, DATASEC and BIASSEC say is no sky."""
+    section: str | None = None
+    """Instead of the header's, such as ``[17:528,1:520]`` (x then y, from 1, inclusive)."""
+    mask_extensions: tuple[str, ...] = ("BPM",)
+    """Extensions whose non-zero pixels are bad."""
+    mask_planes: tuple[str, ...] = ("BAD", "NO_DATA")
+    """Planes of an extension MASK with ``MP_`` keywords (Rubin) that are bad."""
+    saturation_keywords: tuple[str, ...] = ("SATURATE", "SATLEVEL", "MAXLIN")
+
+
+def read_path(path: str, rules: FrameRules | None = None) -> Iterator[Frame | FrameRefused]:
+    """The frames of a file, one detector at a time.
+
+    Parameters
+    ----------
+    path
+        ``x.fits``, ``x.fits.fz``, ``x.fits.gz``; with ``[2]`` or ``[NAME]`` behind it that HDU
+        alone.
+    """
+    rules = rules or FrameRules()
+    name, hdu = split_hdu(path)
+    try:
+        size = Path(name).stat().st_size
+        if size > rules.max_bytes:
+            detail = f"{size} bytes; the limit is max_bytes = {rules.max_bytes}"
+            yield FrameRefused(path, None, FrameReason.TOO_LARGE, detail)
+            return
+        content = Path(name).read_bytes()
+    except FileNotFoundError:
+        yield FrameRefused(path, None, FrameReason.REFERENCE_MISSING, "no such file")
+        return
+    except OSError as error:
+        detail = error.strerror or str(error)
+        yield FrameRefused(path, None, FrameReason.REFERENCE_UNREACHABLE, detail)
+        return
+    yield from read(content, path, rules, hdu)
+
+
+def split_hdu(path: str) -> tuple[str, str | None]:
+    """A path and the HDU named behind it in brackets, where there is one."""
+    found = _WITH_HDU.fullmatch(path)
+    if found is None or Path(path).exists():
+        return path, None
+    return found[1], found[2]
+
+
+def read(
+    content: bytes, source: str, rules: FrameRules | None = None, hdu: str | None = None
+) -> Iterator[Frame | FrameRefused]:
+    """The frames in FITS bytes, plain, in gzip or with Rice-compressed tiles.
+
+    Parameters
+    ----------
+    source
+        Named in what comes back.
+    hdu
+        Number or name of the only HDU to read; all images that are a detector's otherwise.
+
+    Yields
+    ------
+    frame or refusal
+        At least one; nothing is raised, whatever the bytes.
+    """
+    rules = rules or FrameRules()
+    try:
+        hdus = _opened(_unpacked(content, rules.max_bytes))
+        with _quiet():
+            wanted = _wanted(hdus, hdu)
+        if not wanted:
+            raise _Refusal(FrameReason.NO_IMAGE, "no HDU holds a detector's image")
+    except _Refusal as refusal:
+        yield FrameRefused(source, None, refusal.reason, refusal.detail)
+        return
+    for index in wanted:
+        yield _frame(hdus, index, source, rules)
+
+
+class _Refusal(Exception):
+    """Carries a reason to the rim of this room."""
+
+    def __init__(self, reason: FrameReason, detail: str) -> None:
+        super().__init__(detail)
+        self.reason = reason
+        self.detail = detail
+
+
+def _unpacked(content: bytes, most: int) -> bytes:
+    """Plain FITS bytes."""
+    if not content:
+        raise _Refusal(FrameReason.EMPTY, "0 bytes")
+    if content.startswith(_GZIP_MAGIC):
+        content = _gunzipped(content, most)
+    elif len(content) > most:
+        raise _Refusal(FrameReason.TOO_LARGE, f"{len(content)} bytes; max_bytes = {most}")
+    for magic, name in _OTHER_COMPRESSION.items():
+        if content.startswith(magic):
+            detail = f"{name}; expected FITS, gzip or tile compression (.fz)"
+            raise _Refusal(FrameReason.COMPRESSION_UNKNOWN, detail)
+    if not content.startswith(b"SIMPLE  ="):
+        raise _Refusal(FrameReason.NOT_FITS, f"starts with {content[:9]!r}, not b'SIMPLE  ='")
+    return content
+
+
+def _gunzipped(content: bytes, most: int) -> bytes:
+    """The content of a gzip file of one or more members, checksums checked."""
+    parts, size = [], 0
+    while content.rstrip(b"\0"):
+        member = zlib.decompressobj(zlib.MAX_WBITS | 16)
+        try:
+            parts.append(member.decompress(content, most + 1 - size))
+        except zlib.error as error:
+            raise _Refusal(FrameReason.MALFORMED, f"gzip: {error}") from error
+        size += len(parts[-1])
+        if size > most:
+            raise _Refusal(FrameReason.TOO_LARGE, f"gzip of over max_bytes = {most}")
+        if not member.eof:
+            raise _Refusal(FrameReason.TRUNCATED, f"gzip ends early, after {size} bytes")
+        content = member.unused_data
+    return parts[0] if len(parts) == 1 else b"".join(parts)
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Refusals as they are; whatever else astropy raises says only that bytes are damaged."""
+    # astropy warns of what it then raises, or mends; both are reported here in words of ours.
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            yield
+        except _Refusal:
+            raise
+        except Exception as error:
+            detail = f"{type(error).__name__}: {str(error)[:200]}"
+            raise _Refusal(FrameReason.MALFORMED, detail) from error
+
+
+def _opened(content: bytes) -> "fits.HDUList":
+    from astropy.io import fits
+
+    with _quiet():
+        hdus = fits.open(io.BytesIO(content), memmap=False)
+        if len(hdus) > _MOST_HDUS:
+            raise _Refusal(FrameReason.TOO_LARGE, f"{len(hdus)} HDUs; at most {_MOST_HDUS}")
+    return hdus
+
+
+def _wanted(hdus: "fits.HDUList", hdu: str | None) -> list[int]:
+    """Numbers of the HDUs to read."""
+    if hdu is None:
+        return [i for i in range(len(hdus)) if _is_detector(hdus[i])]
+    number, names = hdu.strip(), [item.name for item in hdus]
+    index = int(number) if number.isdecimal() else -1
+    if index < 0 and number.upper() in names:
+        index = names.index(number.upper())
+    if not 0 <= index < len(hdus):
+        raise _Refusal(FrameReason.NOT_AN_IMAGE, f"no HDU {hdu!r}; there are {len(hdus)}")
+    if not _is_image(hdus[index]):
+        raise _Refusal(FrameReason.NOT_AN_IMAGE, f"HDU {hdu} is no image")
+    return [index]
+
+
+def _is_image(hdu: object) -> bool:
+    from astropy.io import fits
+
+    images = fits.PrimaryHDU | fits.ImageHDU | fits.CompImageHDU
+    return isinstance(hdu, images) and len(hdu.shape) > 0
+
+
+def _is_detector(hdu: "ImageHdu") -> bool:
+    return _is_image(hdu) and not _AUXILIARY.fullmatch(hdu.name.strip().upper())
+
+
+def _frame(
+    hdus: "fits.HDUList", index: int, source: str, rules: FrameRules
+) -> Frame | FrameRefused:
+    """One detector; a damaged one does not take the others with it."""
+    hdu, detector = hdus[index], str(index)
+    try:
+        with _quiet():
+            detector = _name(hdus, index)
+            pixels = _pixels(hdu, rules)
+            masked = _masked(hdus, index, pixels.shape, rules)
+            saturation = _saturation(hdu.header, pixels, rules)
+            rows, columns, bias = _sections(hdu.header, pixels.shape, rules)
+    except _Refusal as refusal:
+        return FrameRefused(source, index, refusal.reason, refusal.detail, detector)
+    finally:
+        if "data" in hdu.__dict__:
+            del hdu.data  # the next detector needs the memory
+    if bias is not None:
+        masked = np.zeros(pixels.shape, np.bool_) if masked is None else masked
+        masked[bias] = True
+    with np.errstate(over="ignore", invalid="ignore"):
+        image = np.ascontiguousarray(pixels[rows, columns], dtype=np.float32)
+    if masked is not None:
+        masked = np.ascontiguousarray(masked[rows, columns])
+    return Frame(
+        source, index, detector, image, masked, saturation, (rows.start or 0, columns.start or 0)
+    )
+
+
+def _name(hdus: "fits.HDUList", index: int) -> str:
+    """EXTNAME where it tells the detectors of a file apart, else CCDNUM, else the HDU's number."""
+    header, names = hdus[index].header, [hdu.name for hdu in hdus]
+    name = str(header.get("EXTNAME", "")).strip()
+    if name and names.count(name.upper()) == 1:
+        return name
+    if name and "EXTVER" in header:
+        return f"{name},{header['EXTVER']}"
+    return str(header.get("CCDNUM", index))
+
+
+def _pixels(hdu: "ImageHdu", rules: FrameRules) -> npt.NDArray[np.number]:
+    """The image as stored, 2-D, scaled; checked before anything is allocated."""
+    axes = [side for side in hdu.shape if side != 1]
+    if len(hdu.shape) > 2 and len(axes) > 2:
+        sides = " x ".join(str(side) for side in hdu.shape[::-1])
+        raise _Refusal(FrameReason.CUBE, f"{sides} px: {len(hdu.shape)} axes; expected 2")
+    if len(hdu.shape) < 2 or 0 in hdu.shape:
+        raise _Refusal(FrameReason.MALFORMED, f"an image of shape {hdu.shape}; expected 2 axes")
+    size = int(np.prod([int(side) for side in hdu.shape], dtype=object))
+    if size > rules.max_pixels:
+        raise _Refusal(FrameReason.TOO_LARGE, f"{size} pixels; max_pixels = {rules.max_pixels}")
+    _require_whole(hdu)
+    pixels: npt.NDArray[np.number] = hdu.data
+    shape = hdu.shape[-2:]
+    if pixels.size != shape[0] * shape[1]:
+        raise _Refusal(FrameReason.CUBE, f"an image of shape {hdu.shape}; expected 2 axes")
+    return pixels.reshape(shape)
+
+
+def _require_whole(hdu: "ImageHdu") -> None:
+    """Refuse an HDU whose header announces more bytes than there are."""
+    # A tile-compressed image keeps the table it came from in a private place.
+    stored = getattr(hdu, "_bintable", None) or hdu
+    info = stored.fileinfo()
+    if info is None:
+        return
+    there = info["file"].size - info["datLoc"]
+    if stored.size > there:
+        detail = f"{stored.size} bytes of pixels announced, {max(there, 0)} are there"
+        raise _Refusal(FrameReason.TRUNCATED, detail)
+
+
+def _masked(
+    hdus: "fits.HDUList", index: int, shape: tuple[int, ...], rules: FrameRules
+) -> Mask | None:
+    """Bad pixels from the mask extension that goes with an image."""
+    version = hdus[index].header.get("EXTVER", 1)
+    alone = sum(_is_detector(hdu) for hdu in hdus) == 1
+    masked: Mask | None = None
+    for hdu in hdus:
+        if not _is_image(hdu) or tuple(hdu.shape) != tuple(shape):
+            continue
+        if not alone and hdu.header.get("EXTVER", 1) != version:
+            continue
+        bad = _bad_pixels(hdu, rules)
+        if bad is not None:
+            masked = bad if masked is None else masked | bad
+    return masked
+
+
+def _bad_pixels(hdu: "ImageHdu", rules: FrameRules) -> Mask | None:
+    if hdu.name in rules.mask_extensions:
+        _require_whole(hdu)
+        return np.asarray(hdu.data, bool)
+    bits = [hdu.header.get(f"MP_{plane}") for plane in rules.mask_planes]
+    known = [1 << bit for bit in bits if isinstance(bit, int) and 0 <= bit < 31]
+    if hdu.name != "MASK" or not known:
+        return None
+    _require_whole(hdu)
+    return np.asarray(np.asarray(hdu.data).astype(np.int64) & sum(known), bool)
+
+
+def _saturation(header: Header, pixels: npt.NDArray[np.number], rules: FrameRules) -> float | None:
+    """Level from the header, or a plateau at the highest value."""
+    for keyword in rules.saturation_keywords:
+        level = header.get(keyword)
+        if isinstance(level, int | float) and level > 0:
+            return float(level)
+    finite = np.isfinite(pixels)
+    if not finite.any():
+        return None
+    top = float(np.max(pixels, where=finite, initial=0))
+    sample = pixels[::_EVERY, ::_EVERY]
+    sky = float(np.median(sample[np.isfinite(sample)])) if np.isfinite(sample).any() else top
+    edge = top - _FLAT_TOP[0] * (top - sky)
+    if top <= 0 or np.count_nonzero(pixels >= edge) < _FLAT_TOP[1]:
+        return None
+    return edge
+
+
+def _sections(
+    header: Header, shape: tuple[int, ...], rules: FrameRules
+) -> tuple[slice, slice, tuple[slice, slice] | None]:
+    """Rows and columns with sky, and the overscan where only that is named.
+
+    A section that reaches beyond the image was written before the frame was trimmed: then none
+    of the header's sections is believed.
+    """
+    whole = slice(0, shape[0]), slice(0, shape[1])
+    if rules.section is not None:
+        given = section(rules.section, shape)
+        if given is None:
+            raise _Refusal(FrameReason.MALFORMED, f"section {rules.section} of {shape} px")
+        return *given, None
+    named = {key: header.get(key) for key in ("TRIMSEC", "DATASEC", "BIASSEC")}
+    texts = {key: text for key, text in named.items() if _is_section(text)}
+    found = {key: section(str(text), shape) for key, text in texts.items()}
+    if not rules.use_sections or not found or None in found.values():
+        return *whole, None
+    kept = found.get("TRIMSEC") or found.get("DATASEC")
+    return (*kept, None) if kept else (*whole, found["BIASSEC"])
+
+
+def _is_section(text: object) -> bool:
+    return isinstance(text, str) and _SECTION.fullmatch(text.strip()) is not None
+
+
+def section(text: str, shape: tuple[int, ...]) -> tuple[slice, slice] | None:
+    """Rows and columns of ``[x1:x2,y1:y2]`` (from 1, inclusive); None where it does not fit."""
+    found = _SECTION.fullmatch(text.strip())
+    if found is None:
+        return None
+    x1, x2, y1, y2 = (int(number) for number in found.groups())
+    (left, right), (bottom, top) = sorted((x1, x2)), sorted((y1, y2))
+    if left < 1 or bottom < 1 or right > shape[1] or top > shape[0]:
+        return None
+    return slice(bottom - 1, top), slice(left - 1, right)

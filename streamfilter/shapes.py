@@ -1,0 +1,242 @@
+"""What the stars of a detector look like: the evidence that a person would ask for.
+
+Detection is SEP's (Barbary 2016, JOSS 1(6) 58; Bertin & Arnouts 1996). Shapes are adaptive
+moments (Hirata & Seljak 2003, MNRAS 343, 459): an elliptical Gaussian weight is fitted to each
+star, which keeps neighbours and the wings' noise out. Left out are blended, truncated and
+saturated sources, what is sharper than a star (cosmic rays, hot pixels), and what is much larger
+than the detector's stars (galaxies, satellite trails).
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import sep
+
+from streamfilter.exposure_records import Mask, Shapes
+from streamfilter.records import Image
+
+Array = npt.NDArray[np.float64]
+Sources = npt.NDArray[np.void]
+
+_THRESHOLD = 3.0
+"""Of detection, in units of sigma of the filtered image's pixels."""
+_SMALLEST_AREA_PX = 6
+_SHARPEST = 2.3
+"""Peak over peak after SEP's filter, [1, 2, 1]/4 along both axes: 4 for a single pixel, 2.2 for a
+star of FWHM 1.5 px, below 2 for its trail."""
+_PEAK = 15.0
+"""A star whose filtered peak is this high, in sigma, has a shape worth measuring."""
+_MOST_STARS = 300
+"""Measured per detector, from the brightest down; the median needs no more."""
+_MOST_PIXELS = 10**7
+"""SEP's buffer for pixels over threshold; beyond it the threshold is raised."""
+_WIDTHS = (0.5, 1.6)
+"""Minor axis of stars, relative to the detector's median."""
+_LENGTHS = (0.4, 2.0)
+"""Major axis, likewise."""
+_LINE = 3.0
+"""Elongation of pieces of a satellite's trail, which are no stars unless all stars trail."""
+_THINNEST_PX = 0.4
+"""Minor rms of a star of FWHM 1 px; below it a fit has gone astray."""
+_SATURATED = 0.9
+"""Of the saturation level, where detectors are no longer linear."""
+_FWHM_OVER_RMS = 2.3548
+_RMS_OF_TRAIL = 12**-0.5
+"""Root mean square of a uniform line of length 1."""
+_ROUNDS = 12
+"""Adaptive moments settle in fewer for a star that stands alone."""
+_RADII_PX = (8, 40)
+"""Half the side of a star's cut-out, at least and at most."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Stars:
+    """Sources of a frame that are no hot pixels, cosmic rays or cut by an edge."""
+
+    x: Array
+    y: Array
+    moments: Array
+    """(n, 3): variances along x, along y, and covariance, px^2, of the n that were measured."""
+
+    def inside(self, y: int, x: int, side: int) -> int:
+        """Number of sources in a square."""
+        rows = (self.y >= y) & (self.y < y + side)
+        return int(np.count_nonzero(rows & (self.x >= x) & (self.x < x + side)))
+
+
+def find(image: Image, masked: Mask | None = None, saturation: float | None = None) -> Stars:
+    """Stars of a frame.
+
+    Parameters
+    ----------
+    image
+        (height, width), background-subtracted, in units of sigma, finite.
+    masked
+        Pixels without data.
+    saturation
+        Level from which on pixels are saturated, in units of sigma above the sky.
+    """
+    found = _extracted(image, masked)
+    sharp = found["peak"] > _SHARPEST * found["cpeak"]
+    found = found[~sharp & (found["flag"] & (sep.OBJ_TRUNC | sep.OBJ_SINGU) == 0)]
+    good = found["flag"] & sep.OBJ_MERGED == 0
+    if saturation is not None:
+        good &= found["peak"] < _SATURATED * saturation
+    good &= found["peak"] > _PEAK
+    chosen = np.flatnonzero(good)
+    chosen = chosen[np.argsort(-found["flux"][chosen])][:_MOST_STARS]
+    moments = _of_one_kind(_moments(image, found[chosen]))
+    if not _all_trail(moments):
+        found = found[found["a"] < _LINE * found["b"]]
+    return Stars(found["x"], found["y"], moments)
+
+
+def _all_trail(moments: Array) -> bool:
+    """Whether the stars themselves are lines, so that lines may be stars."""
+    if len(moments) < 3:
+        return False
+    major, minor = axes(moments)
+    return bool(np.median(major / minor) > _LINE / 2)
+
+
+def measure(stars: Stars) -> Shapes:
+    """Medians over the stars whose shape was measured."""
+    if not len(stars.moments):
+        return Shapes(0)
+    major, minor = axes(stars.moments)
+    xx, yy, xy = stars.moments.T
+    double = np.exp(1j * np.arctan2(2 * xy, xx - yy)).mean()
+    across = float(np.median(minor))
+    trail = float(np.sqrt(np.median(major**2 - minor**2))) / _RMS_OF_TRAIL
+    return Shapes(
+        stars=len(major),
+        elongation=float(np.median(major / minor)),
+        position_angle_deg=_half_angle_deg(complex(double)),
+        coherence=float(np.abs(double)),
+        fwhm_px=across * _FWHM_OVER_RMS,
+        trail_fwhm=trail / (across * _FWHM_OVER_RMS),
+    )
+
+
+def axes(moments: Array) -> tuple[Array, Array]:
+    """Rms along the major and the minor axis, px, of (n, 3) moments."""
+    xx, yy, xy = moments.T
+    middle, half = (xx + yy) / 2, np.hypot((xx - yy) / 2, xy)
+    return np.sqrt(middle + half), np.sqrt(middle - half)
+
+
+def _half_angle_deg(double: complex) -> float:
+    """Position angle in [-90, 90) from the vector of twice the angle."""
+    angle = float(np.degrees(np.angle(double) / 2))
+    return angle if angle < 90 else -90.0
+
+
+def pool(detectors: list[Shapes]) -> Shapes:
+    """Shapes of an exposure: means over its detectors, each as heavy as its stars, at most 100.
+
+    The angles' mean vector is that of the detectors' mean vectors, so detectors that trail in
+    different directions (rotation) lower the coherence.
+    """
+    known = [s for s in detectors if s.elongation is not None]
+    if not known:
+        return Shapes(0)
+    weights = np.array([min(s.stars, 100) for s in known], float)
+    weights /= weights.sum()
+    columns = np.array([(s.elongation, s.fwhm_px, s.trail_fwhm) for s in known], float)
+    elongation, fwhm, trail = weights @ columns
+    vectors = [
+        (s.coherence or 0.0) * np.exp(2j * np.radians(s.position_angle_deg or 0.0)) for s in known
+    ]
+    double = complex(weights @ np.array(vectors))
+    return Shapes(
+        stars=sum(s.stars for s in known),
+        elongation=float(elongation),
+        position_angle_deg=_half_angle_deg(double),
+        coherence=abs(double),
+        fwhm_px=float(fwhm),
+        trail_fwhm=float(trail),
+    )
+
+
+def _extracted(image: Image, masked: Mask | None) -> Sources:
+    """SEP's catalogue; in crowded frames of a higher threshold, so that it is bounded."""
+    sep.set_extract_pixstack(_MOST_PIXELS)
+    sep.set_sub_object_limit(10_000)
+    for threshold in (_THRESHOLD, 3 * _THRESHOLD, 10 * _THRESHOLD):
+        try:
+            found: Sources = sep.extract(
+                np.ascontiguousarray(image),
+                threshold,
+                mask=masked,
+                minarea=_SMALLEST_AREA_PX,
+                deblend_nthresh=16,
+                deblend_cont=0.02,
+            )
+            return found
+        except Exception as error:  # SEP raises bare exceptions when a buffer is full
+            if "overflow" not in str(error) and "full" not in str(error):
+                raise
+    return _nothing()
+
+
+def _nothing() -> Sources:
+    """An empty catalogue."""
+    names = ("x", "y", "a", "b", "x2", "y2", "xy", "peak", "cpeak", "flux")
+    return np.zeros(0, [(name, float) for name in names] + [("flag", int)])
+
+
+def _moments(image: Image, found: Sources) -> Array:
+    """Adaptive moments of sources, (n, 3); those that do not settle are left out."""
+    if not len(found):
+        return np.zeros((0, 3))
+    wanted = 3.5 * float(np.percentile(found["a"], 75))
+    radius = int(np.clip(np.ceil(wanted), *_RADII_PX))
+    column, row = np.rint(found["x"]).astype(int), np.rint(found["y"]).astype(int)
+    height, width = image.shape
+    inner = (row >= radius) & (row < height - radius) & (column >= radius)
+    inner &= column < width - radius
+    found, row, column = found[inner], row[inner], column[inner]
+    along = np.arange(-radius, radius + 1)
+    cut = image[(row[:, None] + along)[:, :, None], (column[:, None] + along)[:, None, :]]
+    centre = np.stack([found["x"] - column, found["y"] - row])
+    shape = np.stack([found["x2"], found["y2"], found["xy"]])
+    with np.errstate(all="ignore"):
+        for _ in range(_ROUNDS):
+            before = shape
+            centre, shape = _one_round(cut, along.astype(np.float32), centre, shape)
+        drift = np.abs(shape - before).max(axis=0)
+        size = shape[0] + shape[1]
+        settled = (drift < 0.02 * size) & (np.abs(centre).max(axis=0) < 3)
+        thinnest = size / 2 - np.hypot((shape[0] - shape[1]) / 2, shape[2])
+        settled &= (thinnest > _THINNEST_PX**2) & (np.sqrt(size) < radius)
+    return np.asarray(shape[:, settled].T)
+
+
+def _one_round(cut: Image, along: Image, centre: Array, shape: Array) -> tuple[Array, Array]:
+    """New centres and moments under Gaussian weights of the old ones; arrays (2 or 3, n)."""
+    xx, yy, xy = shape
+    determinant = xx * yy - xy**2
+    dx = (along - centre[0][:, None]).astype(np.float32)[:, None, :]
+    dy = (along - centre[1][:, None]).astype(np.float32)[:, :, None]
+    inverse = (np.stack([yy, xx, -2 * xy]) / determinant).astype(np.float32)[..., None, None]
+    weight = np.exp(-0.5 * (inverse[0] * dx**2 + inverse[1] * dy**2 + inverse[2] * dx * dy))
+    weight *= cut
+    by_column, by_row = weight.sum(axis=1), weight.sum(axis=2)
+    x, y = dx[:, 0], dy[:, :, 0]
+    total = by_column.sum(axis=1)
+    first = np.stack([(by_column * x).sum(axis=1), (by_row * y).sum(axis=1)]) / total
+    cross = np.einsum("nij,ni,nj->n", weight, y, x)
+    second = np.stack([(by_column * x**2).sum(axis=1), (by_row * y**2).sum(axis=1), cross])
+    # Under its own weight a Gaussian's variance is halved, and so is a step of its centre.
+    return centre + 2 * first, 2 * second / total
+
+
+def _of_one_kind(moments: Array) -> Array:
+    """Sources of about the detector's median width and length."""
+    if len(moments) < 3:
+        return moments
+    major, minor = axes(moments)
+    wide, long = minor / np.median(minor), major / np.median(major)
+    kept = (wide > _WIDTHS[0]) & (wide < _WIDTHS[1])
+    return moments[kept & (long > _LENGTHS[0]) & (long < _LENGTHS[1])]

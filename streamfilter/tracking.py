@@ -1,0 +1,192 @@
+"""Tiles to detectors to exposures: pooled evidence, decisions with the voice that spoke.
+
+The reference program averages the tiles' posteriors and cannot say "cannot tell". Here tiles are
+witnesses of one common cause: their log-odds are averaged under weights and count as few
+independent witnesses, because tiles of one exposure err together.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from streamfilter import posterior
+from streamfilter.exposure_records import (
+    Decision,
+    DetectorEvidence,
+    Judgement,
+    Shapes,
+    TileEvidence,
+    Voice,
+)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TrackingRules:
+    """How evidence becomes a decision."""
+
+    prior: float = 0.05
+    """Of a tracking error, before looking."""
+    fewest_stars: int = 3
+    """In a tile; with fewer the network flags 69 to 94 % of good tiles, so they abstain."""
+    half_weight_stars: float = 5.0
+    """A tile with so many stars counts half as much as one full of stars."""
+    smallest_unmasked: float = 0.5
+    """Share of a tile with data, below which it abstains."""
+    error_rate: float = 0.02
+    """Of the network on a tile of clear stars: no tile speaks more surely than that."""
+    correlation: float = 0.3
+    """Between the errors of tiles: however many there are, they count as 1/0.3 = 3.3."""
+    decided_at: float = 0.5
+    """Posterior from which on it is a tracking error."""
+    smallest_weight: float = 1.0
+    """Sum of tiles' weights below which the network cannot say that all is well."""
+    shape_stars: int = 8
+    """Fewest stars whose shapes may speak."""
+    elongated: float = 1.6
+    """Median elongation that speaks for a tracking error: a trail of 1.8 times the FWHM."""
+    round: float = 1.35
+    """Median elongation below which shapes say that all is well."""
+    coherent: float = 0.8
+    """Coherence of position angles that a tracking error has at least."""
+
+    def __post_init__(self) -> None:
+        """Refuse rules that decide nothing.
+
+        Raises
+        ------
+        ValueError
+            What was found, and what is expected.
+        """
+        for name in ("prior", "error_rate", "decided_at"):
+            if not 0 < getattr(self, name) < 1:
+                raise ValueError(f"{name} is {getattr(self, name)}; it must be between 0 and 1")
+        if not 0 <= self.correlation <= 1:
+            raise ValueError(f"correlation is {self.correlation}; it must be in [0, 1]")
+        if not 1 <= self.round <= self.elongated:
+            raise ValueError("round must be at least 1 and at most elongated")
+
+
+def tile_weight(stars: int, unmasked: float, share: float, rules: TrackingRules) -> float:
+    """Weight of a tile's log-odds in [0, 1); 0 where it abstains.
+
+    Parameters
+    ----------
+    stars
+        Sources in it.
+    unmasked
+        Share of pixels with data.
+    share
+        Share of its area that is its own when overlaps are divided evenly.
+    """
+    if stars < rules.fewest_stars or unmasked < rules.smallest_unmasked:
+        return 0.0
+    return share * unmasked * stars / (stars + rules.half_weight_stars)
+
+
+def judge_detector(
+    tiles: Sequence[TileEvidence], shapes: Shapes, rules: TrackingRules
+) -> Judgement:
+    """What the tiles and the stars of one detector say."""
+    speaking = [tile for tile in tiles if not tile.abstains and tile.probability is not None]
+    weight = sum(tile.weight for tile in speaking)
+    mean = None
+    if speaking:
+        mean = sum(t.weight * log_odds(t.probability or 0.0, rules) for t in speaking) / weight
+    raw = [tile.probability for tile in tiles if tile.probability is not None]
+    reference = float(posterior.update_tracking(raw, rules.prior).mean()) if raw else None
+    vote = shape_vote(shapes, rules)
+    return _judged(
+        mean, weight, reference, (len(speaking), len(tiles) - len(speaking)), shapes, vote, rules
+    )
+
+
+def judge_exposure(
+    detectors: Sequence[DetectorEvidence], shapes: Shapes, rules: TrackingRules
+) -> Judgement:
+    """What all detectors of an exposure say together.
+
+    Parameters
+    ----------
+    shapes
+        Pooled over the detectors.
+    """
+    found = [d.judgement for d in detectors if d.not_evaluated is None]
+    weight = sum(j.weight for j in found)
+    mean = None
+    if weight > 0:
+        mean = sum(j.weight * (j.mean_log_odds or 0.0) for j in found) / weight
+    means = [j.reference_mean for j in found if j.reference_mean is not None]
+    counts = sum(j.tiles_used for j in found), sum(j.tiles_abstained for j in found)
+    reference = float(np.mean(means)) if means else None
+    vote = _majority([shape_vote(j.shapes, rules) for j in found]) or shape_vote(shapes, rules)
+    return _judged(mean, weight, reference, counts, shapes, vote, rules)
+
+
+def nothing(rules: TrackingRules, shapes: Shapes | None = None) -> Judgement:
+    """The judgement where nothing could be looked at."""
+    return _judged(None, 0.0, None, (0, 0), shapes or Shapes(0), None, rules)
+
+
+def log_odds(probability: float, rules: TrackingRules) -> float:
+    """Of a tile's raw output, no surer than the network is right."""
+    p = min(max(probability, rules.error_rate), 1 - rules.error_rate)
+    return float(np.log(p / (1 - p)))
+
+
+def witnesses(weight: float, rules: TrackingRules) -> float:
+    """Number of independent tiles that count as much as correlated ones of this total weight."""
+    return weight / (1 + max(weight - 1, 0.0) * rules.correlation)
+
+
+def shape_vote(shapes: Shapes, rules: TrackingRules) -> Decision | None:
+    """What the stars' shapes say; None where they are too few or in between."""
+    if shapes.stars < rules.shape_stars or shapes.elongation is None or shapes.coherence is None:
+        return None
+    if shapes.elongation >= rules.elongated and shapes.coherence >= rules.coherent:
+        return Decision.TRACKING_ERROR
+    return Decision.OK if shapes.elongation < rules.round else None
+
+
+def _majority(votes: Iterable[Decision | None]) -> Decision | None:
+    """A tracking error where most detectors' stars trail, also in a field that turned."""
+    cast = [vote for vote in votes if vote is not None]
+    failed = sum(vote is Decision.TRACKING_ERROR for vote in cast)
+    return Decision.TRACKING_ERROR if 2 * failed > len(cast) else None
+
+
+def _judged(
+    mean: float | None,
+    weight: float,
+    reference: float | None,
+    counts: tuple[int, int],
+    shapes: Shapes,
+    shapes_say: Decision | None,
+    rules: TrackingRules,
+) -> Judgement:
+    pooled = probability = None
+    network: Decision | None = None
+    if mean is not None:
+        pooled = witnesses(weight, rules) * mean
+        logit = pooled + float(np.log(rules.prior / (1 - rules.prior)))
+        probability = float(1 / (1 + np.exp(-logit)))
+        if probability >= rules.decided_at:
+            network = Decision.TRACKING_ERROR
+        elif weight >= rules.smallest_weight:
+            network = Decision.OK
+    decision, voice = _combined(network, shapes_say)
+    return Judgement(
+        decision, voice, probability, pooled, weight, mean, reference, rules.prior, *counts, shapes
+    )
+
+
+def _combined(network: Decision | None, shapes: Decision | None) -> tuple[Decision, Voice]:
+    """A tracking error where either sees one, else well where either says so."""
+    for decision in (Decision.TRACKING_ERROR, Decision.OK):
+        if network == shapes == decision:
+            return decision, Voice.BOTH
+        if network == decision:
+            return decision, Voice.NETWORK
+        if shapes == decision:
+            return decision, Voice.SHAPES
+    return Decision.CANNOT_TELL, Voice.NONE

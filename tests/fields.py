@@ -1,0 +1,65 @@
+"""Frames of stars with known shapes, made from a seed."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from streamfilter.records import Image
+
+
+@dataclass(frozen=True, kw_only=True)
+class Field:
+    """Sky of 1000, noise of 10, Moffat-like stars of one shape."""
+
+    height: int = 900
+    width: int = 1000
+    stars: int = 150
+    fwhm_px: float = 3.0
+    trail_px: float = 0.0
+    angle_deg: float = 0.0
+    galaxies: int = 0
+    cosmic_rays: int = 0
+    faintest: float = 2e3
+    seed: int = 1
+
+    def image(self) -> Image:
+        """The frame."""
+        rng = np.random.default_rng(self.seed)
+        image = rng.normal(1000.0, 10.0, (self.height, self.width))
+        for _ in range(self.stars):
+            self._add(image, rng, self.faintest / rng.random() ** 0.9, self.fwhm_px, self.trail_px)
+        for _ in range(self.galaxies):
+            self._add(image, rng, 2e4, self.fwhm_px * rng.uniform(2.5, 5), 0.0)
+        for _ in range(self.cosmic_rays):
+            y, x = rng.integers(20, self.height - 20), rng.integers(20, self.width - 20)
+            for step in range(int(rng.integers(1, 5))):
+                image[y, x + step] += rng.uniform(300, 5000)
+        return image.astype(np.float32)
+
+    def _add(
+        self,
+        image: npt.NDArray[np.float64],
+        rng: np.random.Generator,
+        flux: float,
+        fwhm: float,
+        trail: float,
+    ) -> None:
+        half = int(4 * fwhm + trail)
+        y0, x0 = (
+            rng.uniform(half + 1, self.height - half - 1),
+            rng.uniform(half + 1, self.width - half - 1),
+        )
+        row, column = int(y0), int(x0)
+        y, x = np.mgrid[-half : half + 1, -half : half + 1]
+        sigma = fwhm / 2.3548
+        angle = np.radians(self.angle_deg)
+        steps = np.linspace(-trail / 2, trail / 2, max(int(2 * trail), 1)) if trail else [0.0]
+        star = np.zeros(y.shape)
+        for step in steps:
+            dy = y - (y0 - row) - step * np.sin(angle)
+            dx = x - (x0 - column) - step * np.cos(angle)
+            star += np.exp(-(dy**2 + dx**2) / (2 * sigma**2))
+        image[row - half : row + half + 1, column - half : column + half + 1] += (
+            min(flux, 3e5) * star / star.sum()
+        )

@@ -1,0 +1,98 @@
+"""Shapes of stars, held against fields whose shapes are known."""
+
+import numpy as np
+import pytest
+from fields import Field
+
+from streamfilter import shapes
+from streamfilter.background import normalise
+from streamfilter.exposure_records import Shapes
+from streamfilter.shapes import Stars
+
+
+def find(field: Field, saturation: float | None = None) -> Stars:
+    found = normalise(field.image())
+    assert isinstance(found, tuple)
+    return shapes.find(found[0], None, saturation)
+
+
+def number(value: float | None) -> float:
+    assert value is not None
+    return value
+
+
+def test_round_stars_are_round_and_as_wide_as_they_are() -> None:
+    """Elongation near 1, FWHM that of the seeing, no common direction."""
+    found = shapes.measure(find(Field(fwhm_px=3.2)))
+    assert 1.08 > number(found.elongation)
+    assert 0.5 > number(found.coherence)
+    assert 3.2 == pytest.approx(number(found.fwhm_px), rel=0.06)
+    assert 50 < found.stars
+
+
+@pytest.mark.parametrize("angle", [0.0, 35.0, 89.0, -60.0])
+def test_trails_have_a_direction(angle: float) -> None:
+    """From x towards y; a vector mean of twice the angle knows that 89 and -89 are near."""
+    found = shapes.measure(find(Field(trail_px=8.0, angle_deg=angle)))
+    assert 0.97 < number(found.coherence)
+    off = (number(found.position_angle_deg) - angle + 90) % 180 - 90
+    assert 3.0 > abs(off)
+
+
+@pytest.mark.parametrize("trail", [3.0, 6.0, 12.0, 30.0])
+def test_the_length_of_a_trail_is_found(trail: float) -> None:
+    """In units of the FWHM across it."""
+    found = shapes.measure(find(Field(trail_px=trail, faintest=8e3)))
+    assert trail / 3.0 == pytest.approx(number(found.trail_fwhm), rel=0.25)
+
+
+def test_cosmic_rays_are_no_stars() -> None:
+    """They are neither counted nor measured."""
+    rays = find(Field(stars=0, cosmic_rays=300))
+    assert 30 > len(rays.x)
+    both = shapes.measure(find(Field(cosmic_rays=300)))
+    assert 1.1 > number(both.elongation)
+    assert 3.0 == pytest.approx(number(both.fwhm_px), rel=0.08)
+
+
+def test_galaxies_do_not_widen_the_stars() -> None:
+    """What is much larger than the detector's stars is left out."""
+    found = shapes.measure(find(Field(galaxies=60)))
+    assert 3.0 == pytest.approx(number(found.fwhm_px), rel=0.1)
+
+
+def test_saturated_stars_are_not_measured() -> None:
+    """Stars above 0.9 of the level are left out."""
+    every, some = find(Field()), find(Field(), saturation=200.0)
+    assert len(every.moments) > len(some.moments) > 0
+
+
+def test_a_satellite_does_not_make_stars() -> None:
+    """A line across the frame breaks into pieces that do not count while stars are round."""
+    image = Field(stars=0).image()
+    for step in np.arange(0, 890, 0.2):
+        image[int(step), int(step * 1.1)] += 12
+    found = normalise(image)
+    assert isinstance(found, tuple)
+    assert 12 > len(shapes.find(found[0]).x)
+
+
+def test_an_empty_sky_has_no_shapes() -> None:
+    """No star, no number."""
+    assert Shapes(0) == shapes.measure(find(Field(stars=0)))
+
+
+def test_stars_are_counted_in_a_square() -> None:
+    """Both edges of a pixel row belong to one square only."""
+    stars = Stars(np.array([5.0, 15.0]), np.array([5.0, 5.0]), np.zeros((0, 3)))
+    assert (1, 2) == (stars.inside(0, 0, 10), stars.inside(0, 0, 20))
+
+
+def test_detectors_that_trail_in_all_directions_are_not_coherent() -> None:
+    """A field that turned has elongated stars and no common angle."""
+    turned = [Shapes(50, 2.0, angle, 1.0, 3.0, 2.5) for angle in (-90.0, -45.0, 0.0, 45.0)]
+    same = [Shapes(50, 2.0, 20.0, 1.0, 3.0, 2.5)] * 4
+    assert 0.01 > number(shapes.pool(turned).coherence)
+    assert 0.99 < number(shapes.pool(same).coherence)
+    assert 20.0 == pytest.approx(number(shapes.pool(same).position_angle_deg))
+    assert Shapes(0) == shapes.pool([Shapes(0)])
