@@ -1,11 +1,18 @@
 """``streamfilter config``: what the settings are, and whether they can work."""
 
+from dataclasses import asdict
+from enum import StrEnum
 from pathlib import Path
 
 import click
+import tomli_w
 
 from streamfilter import config as settings_room
 from streamfilter.cli import options
+from streamfilter.config import Settings
+from streamfilter.errors import ConfigurationInvalid
+from streamfilter.service.build import policy_of
+from streamfilter.surveys import Surveys
 
 
 @click.group()
@@ -31,3 +38,33 @@ def check(config: Path | None, overrides: tuple[str, ...]) -> None:
     read = ", ".join(settings.alerts.topics)
     written = ", ".join(topic for topic in settings.outputs.model_dump().values() if topic)
     click.echo(f"well-formed: reads {read}; publishes {written or 'nothing'}")
+
+
+@config.command()
+@click.argument("surveys", nargs=-1)
+@options.settings
+def rules(surveys: tuple[str, ...], config: Path | None, overrides: tuple[str, ...]) -> None:
+    """Print how SURVEYS (default: all) are judged, as TOML to copy and change.
+
+    Priors are the shares of such pixels that are expected, thresholds those on the posterior
+    above which a pixel counts; the first rule that speaks decides, drops before flags.
+    """
+    settings = settings_room.load(config, overrides=overrides)
+    known = Surveys.load(settings.alerts.survey_folders).names
+    if unknown := sorted(set(surveys) - set(known)):
+        raise ConfigurationInvalid(f"no survey {unknown[0]!r}; there are {', '.join(known)}")
+    table = {name: _policy(settings, name) for name in surveys or known}
+    click.echo(tomli_w.dumps({"surveys": table}), nl=False)
+
+
+def _policy(settings: Settings, survey: str) -> dict[str, object]:
+    found = policy_of(settings, survey)
+    return {
+        "priors": {prior.code: prior.prior for prior in found.priors},
+        "thresholds": {prior.code: prior.threshold for prior in found.priors},
+        "rules": [{k: _text(v) for k, v in asdict(rule).items()} for rule in found.rules],
+    }
+
+
+def _text(value: object) -> object:
+    return str(value) if isinstance(value, StrEnum) else value

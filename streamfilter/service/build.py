@@ -78,7 +78,7 @@ def open_parts(settings: Settings, *, threads: int, say: Say) -> Parts:
     pipeline = Pipeline(
         decoder=Decoder(finder, surveys, settings.limits),
         planes=settings.alerts.planes,
-        policies={name: _policy(settings, name) for name in surveys.names},
+        policies={name: policy_of(settings, name) for name in surveys.names},
         engine=identity,
     )
     return Parts(pipeline, engine, encoder)
@@ -157,7 +157,8 @@ def _registry(registry: Registry) -> dict[str, Scalar]:
     return {"url": registry.url, **registry.settings}
 
 
-def _policy(settings: Settings, survey: str) -> Policy:
+def policy_of(settings: Settings, survey: str) -> Policy:
+    """How a survey's alerts are judged: its defaults, changed by the settings."""
     chosen = settings.surveys.get(survey, Survey())
     return policy(survey, priors=chosen.priors, thresholds=chosen.thresholds, rules=chosen.rules)
 

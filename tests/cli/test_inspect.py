@@ -1,0 +1,71 @@
+"""``streamfilter inspect`` on real packets."""
+
+import json
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+from streamfilter.cli import root
+
+HIT = "170587117053804617"
+
+
+def inspect(*arguments: str | Path) -> Result:
+    return CliRunner().invoke(root, ["inspect", *map(str, arguments)])
+
+
+@pytest.fixture(autouse=True)
+def cached(engine_home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("STREAMFILTER_HOME", str(engine_home))
+
+
+def lines(found: Result) -> list[dict[str, object]]:
+    assert found.exit_code == 0, found.output
+    return [json.loads(line) for line in found.stdout.splitlines()]
+
+
+def test_one_cosmic_ray_stands_in_the_lsst_packets(samples: Path) -> None:
+    """Rubin's own reliability of it is 1.0; no other packet is dropped by CR."""
+    found = lines(inspect(samples / "lsst", "--json"))
+    assert len(found) == 25
+    verdicts = {line["alert_id"]: line["verdict"] for line in found}
+    hits = [i for i, v in verdicts.items() if v["contaminant"] == "CR"]  # type: ignore[index]
+    assert [HIT] == hits
+    assert verdicts[HIT]["label"] == "contaminated"  # type: ignore[index]
+
+
+@pytest.mark.parametrize("folder", ["ztf", "winter", "decam", "pgir"])
+def test_every_survey_is_judged(samples: Path, folder: str) -> None:
+    """Each packet comes out with evidence of its science stamp."""
+    found = lines(inspect(samples / folder, "--json"))
+    assert len(list((samples / folder).iterdir())) == len(found)
+    assert [] == [line["file"] for line in found if not line["science"]["bg"]]  # type: ignore[index]
+
+
+def test_damaged_packets_are_rejected_with_a_reason(samples: Path) -> None:
+    """A finding, not a failure."""
+    found = lines(inspect(samples / "broken", "--json"))
+    assert [5, {"avro_malformed"}] == [len(found), {line["rejected"] for line in found}]
+
+
+def test_the_table_and_the_figure_show_the_verdict(samples: Path, tmp_path: Path) -> None:
+    """For a person: a row and a picture."""
+    figure = tmp_path / "hit.png"
+    found = inspect(samples / "lsst" / f"{HIT}.bin", "--figure", figure)
+    assert found.exit_code == 0
+    assert "contaminated" in found.stdout
+    assert figure.read_bytes().startswith(b"\x89PNG")
+
+
+def test_template_and_difference_can_be_judged(samples: Path) -> None:
+    """Switched on by configuration."""
+    planes = 'alerts.planes=["science", "template", "difference"]'
+    (line,) = lines(inspect(samples / "lsst" / f"{HIT}.bin", "--json", "--set", planes))
+    assert line["template"]["cr"]["core"] < 0.5 < line["difference"]["cr"]["core"]  # type: ignore[index]
+
+
+def test_no_packet_at_all_is_a_failure(tmp_path: Path) -> None:
+    """A wrong folder does not look like a clean one."""
+    (tmp_path / "notes.txt").write_text("nothing")
+    assert inspect(tmp_path).exit_code == 1

@@ -1,0 +1,35 @@
+"""The command line as a whole."""
+
+import subprocess
+import sys
+
+import pytest
+from click.testing import CliRunner
+
+from streamfilter.cli import root
+
+
+@pytest.mark.parametrize("command", sorted(root.list_commands(None)))  # type: ignore[arg-type]
+def test_every_command_teaches(command: str) -> None:
+    """--help says what it does in a sentence and works without any set-up."""
+    found = CliRunner().invoke(root, [command, "--help"])
+    assert (0, None) == (found.exit_code, found.exception)
+    assert len(found.output.splitlines()) > 5
+
+
+def test_help_lists_what_there_is() -> None:
+    """A newcomer finds the way from the root."""
+    found = CliRunner().invoke(root, ["--help"])
+    assert found.exit_code == 0
+    for command in ("demo", "run", "inspect", "replay", "engines", "config", "topics", "schemas"):
+        assert f"\n  {command} " in found.output
+
+
+def test_a_failure_is_one_line() -> None:
+    """No traceback for what the user can mend."""
+    command = [sys.executable, "-m", "streamfilter", "config", "show", "--set", "batch.size=0"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert done.stdout == ""
+    assert done.stderr.startswith("streamfilter: --set: batch.size: ")
+    assert len(done.stderr.splitlines()) == 1
