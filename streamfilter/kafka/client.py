@@ -172,7 +172,7 @@ class Trouble:
             raise self._failure
 
     def log(self, level: int, template: str, facility: str, client: str, line: str) -> None:
-        """Pass on a log line of librdkafka; failed connections are reported by ``on_error``."""
-        quiet = level < logging.WARNING or facility in {"FAIL", "ERROR"}
+        """Pass on a log line of librdkafka; what it retries is reported by ``on_error``."""
+        quiet = level < logging.WARNING or facility in {"FAIL", "ERROR", "GETPID", "REQTMOUT"}
         say = log.debug if quiet else log.warning
         say("librdkafka", client=self._client, facility=facility, detail=line)

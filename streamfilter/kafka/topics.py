@@ -77,7 +77,7 @@ def create(
     admin, end = _client(settings, trouble), time.monotonic() + timeout_s
     new = [NewTopic(name, partitions, replication, config=dict(config or {})) for name in names]
     futures: Mapping[str, Future[None]] = admin.create_topics(new, request_timeout=timeout_s)
-    made = {name: _made(name, future, trouble, end) for name, future in futures.items()}
+    made = {name: _made(admin, name, future, trouble, end) for name, future in futures.items()}
     known = _known(admin, trouble, end)
     return tuple(Topic(name, made[name], known.get(name, partitions)) for name in names)
 
@@ -105,12 +105,15 @@ def _client(settings: Settings, trouble: Trouble) -> AdminClient:
         raise settings_invalid(error, "client") from error
 
 
-def _made(name: str, future: Future[None], trouble: Trouble, end: float) -> bool:
+def _made(
+    admin: AdminClient, name: str, future: Future[None], trouble: Trouble, end: float
+) -> bool:
     """Whether the topic is new."""
     while True:
         try:
             future.result(CHECK_S)
         except NotYet:
+            admin.poll(0)  # serves the callbacks that tell of lasting trouble
             trouble.check()
             if time.monotonic() > end + CHECK_S:
                 raise TransportFailed(
@@ -130,6 +133,7 @@ def _made(name: str, future: Future[None], trouble: Trouble, end: float) -> bool
 def _known(admin: AdminClient, trouble: Trouble, end: float) -> dict[str, int]:
     """Partitions of every topic that the broker shows."""
     while True:
+        admin.poll(0)
         trouble.check()
         left_s = end - time.monotonic()
         try:

@@ -79,11 +79,16 @@ class KafkaNode:
         self._data = folder / "data"
         self.log = folder / "kafka.log"
         self._properties = folder / "server.properties"
-        self._port, controller_port = free_ports(2)
+        self._port, self._sasl_port, controller_port = free_ports(3)
         self._process: subprocess.Popen[bytes] | None = None
         template = string.Template((HERE / "server.properties").read_text())
         self._properties.write_text(
-            template.substitute(port=self._port, controller_port=controller_port, data=self._data)
+            template.substitute(
+                port=self._port,
+                sasl_port=self._sasl_port,
+                controller_port=controller_port,
+                data=self._data,
+            )
         )
         self._format()
 
@@ -91,6 +96,11 @@ class KafkaNode:
     def bootstrap(self) -> str:
         """The address that clients are given."""
         return f"127.0.0.1:{self._port}"
+
+    @property
+    def sasl_bootstrap(self) -> str:
+        """The address at which user ``filter`` gives the password ``right`` (PLAIN, no TLS)."""
+        return f"127.0.0.1:{self._sasl_port}"
 
     def _java(self, *arguments: str) -> list[str]:
         # The first compiler alone: the node lives for a minute, its start is what counts.
