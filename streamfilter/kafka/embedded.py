@@ -4,6 +4,7 @@ It keeps about 5 MB a partition and silently drops the oldest, has no administra
 transactions mean nothing: never test delivery guarantees on it. It may crash, hence the child.
 """
 
+import contextlib
 import ctypes
 import ctypes.util
 import json
@@ -56,9 +57,12 @@ class EmbeddedBroker:
             self._child.stdin.write(json.dumps(dict(topics or {})) + "\n")
             self._child.stdin.flush()
             answer = within(START_S, self._child.stdout.readline)
-        except OSError:
-            answer = []
+        except OSError:  # it ended before it read
+            answer = [""]
         if not answer or not answer[0]:
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                # Its output ends a moment before it does.
+                self._child.wait(STOP_S if answer else 0.0)
             failure = self._failure()
             self.close()
             raise failure
