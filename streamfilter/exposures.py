@@ -42,6 +42,7 @@ class Look:
     evidence: DetectorEvidence
     image: Image | None = None
     """None where the frame was not evaluated."""
+    stars: shapes.Stars | None = None
 
 
 class Watcher:
@@ -87,7 +88,7 @@ class Watcher:
         evidence = DetectorEvidence(
             frame.source, frame.hdu, frame.detector, judgement, tiles=witnesses
         )
-        return Look(evidence, image)
+        return Look(evidence, image, stars)
 
     def judge(self, detectors: Sequence[DetectorEvidence]) -> Judgement:
         """What an exposure's detectors say together."""

@@ -56,6 +56,8 @@ class Stars:
 
     x: Array
     y: Array
+    flux: Array
+    """In sigma times pixels."""
     moments: Array
     """(n, 3): variances along x, along y, and covariance, px^2, of the n that were measured."""
 
@@ -89,7 +91,7 @@ def find(image: Image, masked: Mask | None = None, saturation: float | None = No
     moments = _of_one_kind(_moments(image, found[chosen]))
     if not _all_trail(moments):
         found = found[found["a"] < _LINE * found["b"]]
-    return Stars(found["x"], found["y"], moments)
+    return Stars(found["x"], found["y"], found["flux"], moments)
 
 
 def _all_trail(moments: Array) -> bool:

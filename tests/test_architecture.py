@@ -36,6 +36,7 @@ ROOMS: dict[str, tuple[int, set[str]]] = {
     "shapes": (2, {"exposure_records", "records"}),
     "frames": (2, {"errors", "exposure_records", "records"}),
     "tracking": (2, {"exposure_records", "records", "posterior"}),
+    "frame_paths": (3, {"frames"}),
     "focal_plane": (2, {"exposure_records", "records"}),  # detectors to exposures as they come
     "exposures": (4, {
         "background", "exposure_records", "inference", "records", "shapes", "tiles", "tracking",
@@ -75,7 +76,7 @@ ROOMS: dict[str, tuple[int, set[str]]] = {
         "errors", "records", "config", "logs", "service", "inference", "schemas", "simulate",
         "demo", "figures", "packets", "pipeline", "decode", "kafka", "limits", "contaminants",
         "metrics", "encode", "surveys", "verdict", "rules", "exposure_records", "exposures",
-        "exposure_figures", "focal_plane", "frames", "masking", "tracking",
+        "exposure_figures", "focal_plane", "frame_paths", "frames", "masking", "tracking",
     }),
 }  # fmt: skip
 

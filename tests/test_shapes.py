@@ -84,7 +84,7 @@ def test_an_empty_sky_has_no_shapes() -> None:
 
 def test_stars_are_counted_in_a_square() -> None:
     """Both edges of a pixel row belong to one square only."""
-    stars = Stars(np.array([5.0, 15.0]), np.array([5.0, 5.0]), np.zeros((0, 3)))
+    stars = Stars(np.array([5.0, 15.0]), np.array([5.0, 5.0]), np.ones(2), np.zeros((0, 3)))
     assert (1, 2) == (stars.inside(0, 0, 10), stars.inside(0, 0, 20))
 
 

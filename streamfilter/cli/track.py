@@ -1,0 +1,164 @@
+"""``streamfilter track``: judge the tracking of exposures in files, without Kafka."""
+
+import json
+import os
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import click
+from rich.console import Console
+from rich.table import Table
+
+from streamfilter import exposure_figures, frame_paths, frames
+from streamfilter.exposure_records import Decision, DetectorEvidence, Judgement
+from streamfilter.exposures import ExposureRules, Watcher
+from streamfilter.inference import cache, runtimes
+from streamfilter.tracking import TrackingRules
+
+_STYLES = {Decision.OK: "green", Decision.TRACKING_ERROR: "red", Decision.CANNOT_TELL: "yellow"}
+_HEAD = (
+    "exposure", "detector", "decision", "said by", "probability", "mean", "tiles", "stars",
+    "elongation", "angle", "coherence", "FWHM",
+)  # fmt: skip
+
+
+@dataclass(slots=True)
+class _Exposure:
+    """Detectors that were looked at together."""
+
+    name: str
+    detectors: list[DetectorEvidence] = field(default_factory=list)
+    seen: list[exposure_figures.Seen] = field(default_factory=list)
+
+
+@click.command()
+@click.argument("files", nargs=-1, required=True)
+@click.option("--json", "as_json", is_flag=True, help="One JSON line an exposure, all of it.")
+@click.option(
+    "--figure",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="A PNG: tile maps, the worst cut-outs, the verdicts.",
+)
+@click.option(
+    "--prior",
+    type=click.FloatRange(0, 1, min_open=True, max_open=True),
+    default=TrackingRules().prior,
+    show_default=True,
+    help="Of a tracking error, before looking.",
+)
+@click.option("--together", is_flag=True, help="All files are detectors of one exposure.")
+@click.option("--section", help="Keep only [x1:x2,y1:y2] of each frame (from 1, inclusive).")
+def track(
+    files: tuple[str, ...],
+    as_json: bool,
+    figure: Path | None,
+    prior: float,
+    together: bool,
+    section: str | None,
+) -> None:
+    """Judge the tracking of the exposures in FILES with MaxiTrack and the shapes of their stars.
+
+    FILES are FITS images (.fits, .fits.fz, .fits.gz, file.fits[2] for one HDU), folders, or
+    .list files of one path a line. Each file is an exposure and each of its images a detector.
+
+    The exit code is 0 also when an exposure fails or cannot be read: that is a finding; it is 1
+    when there is no file at all or the engine cannot be had.
+    """
+    paths = list(frame_paths.expand(files))
+    if not paths:
+        raise click.ClickException("no FITS file in these folders or lists")
+    console = Console(stderr=True, highlight=False)
+    home = cache.default_home(os.environ)
+    engine = runtimes.open_engine(
+        "maxitrack", "onnxruntime", home, os.cpu_count() or 1, progress=console.print
+    )
+    watcher = Watcher(engine, ExposureRules(tracking=TrackingRules(prior=prior)))
+    rules = frames.FrameRules(section=section)
+    table, rows = Table(*_HEAD), []
+    for exposure in _looked_at(watcher, paths, rules, together, draw=figure is not None):
+        judgement = watcher.judge(exposure.detectors)
+        if as_json:
+            click.echo(json.dumps(_line(exposure, judgement)))
+        else:
+            _add(table, exposure, judgement)
+        if figure is not None:
+            seen = tuple(exposure.seen)
+            rows.append(exposure_figures.Row(Path(exposure.name).name, judgement, seen))
+    engine.close()
+    if not as_json:
+        out = Console()
+        (out if out.is_terminal else Console(width=170)).print(table)
+    if figure is not None:
+        worst = sorted(rows, key=lambda row: -_badness(row.judgement))
+        exposure_figures.draw(worst, figure)
+        console.print(f"figure: {figure}")
+
+
+def _looked_at(
+    watcher: Watcher, paths: list[str], rules: frames.FrameRules, together: bool, *, draw: bool
+) -> Iterator[_Exposure]:
+    """Exposures in order, one detector in memory at a time."""
+    exposure = _Exposure("together")
+    for path in paths:
+        if not together:
+            exposure = _Exposure(path)
+        for frame in frames.read_path(path, rules):
+            look = watcher.look(frame)
+            evidence = look.evidence
+            if together:
+                evidence = replace(evidence, detector=f"{Path(path).name}:{evidence.detector}")
+            exposure.detectors.append(evidence)
+            if draw:
+                exposure.seen.append(exposure_figures.keep(replace(look, evidence=evidence)))
+        if not together:
+            yield exposure
+    if together:
+        yield exposure
+
+
+def _badness(judgement: Judgement) -> float:
+    """What a person wants to see first: tracking errors, then what cannot be told."""
+    order = {Decision.TRACKING_ERROR: 2.0, Decision.CANNOT_TELL: 1.0, Decision.OK: 0.0}
+    return order[judgement.decision] + (judgement.probability or 0.0) / 2
+
+
+def _line(exposure: _Exposure, judgement: Judgement) -> dict[str, Any]:
+    """All of an exposure, the names as in the records."""
+    detectors = [asdict(evidence) for evidence in exposure.detectors]
+    return {"exposure": exposure.name, "judgement": asdict(judgement), "detectors": detectors}
+
+
+def _add(table: Table, exposure: _Exposure, judgement: Judgement) -> None:
+    name = Path(exposure.name).name
+    for evidence in exposure.detectors:
+        table.add_row(name, evidence.detector, *_cells(evidence.judgement, evidence))
+    if len(exposure.detectors) > 1:
+        table.add_row(name, "[bold]all[/]", *_cells(judgement))
+
+
+def _cells(judgement: Judgement, evidence: DetectorEvidence | None = None) -> tuple[str, ...]:
+    style = _STYLES[judgement.decision]
+    decision = f"[{style}]{judgement.decision}[/]"
+    if evidence is not None and evidence.not_evaluated is not None:
+        why = f"{evidence.not_evaluated}: {evidence.detail}"
+        return decision, why, *[""] * (len(_HEAD) - 4)
+    shapes = judgement.shapes
+    used, every = judgement.tiles_used, judgement.tiles_used + judgement.tiles_abstained
+    return (
+        decision,
+        str(judgement.voice),
+        _number(judgement.probability, 3),
+        _number(judgement.reference_mean, 3),
+        f"{used}/{every}",
+        str(shapes.stars),
+        _number(shapes.elongation, 2),
+        _number(shapes.position_angle_deg, 0),
+        _number(shapes.coherence, 2),
+        _number(shapes.fwhm_px, 1),
+    )
+
+
+def _number(value: float | None, digits: int) -> str:
+    return "" if value is None else f"{value:.{digits}f}"

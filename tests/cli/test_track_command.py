@@ -1,0 +1,46 @@
+"""``streamfilter track`` on real frames."""
+
+import json
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from streamfilter.cli.track import track
+
+pytestmark = pytest.mark.engine
+
+
+def test_a_line_of_json_holds_all_of_an_exposure(engine_home: Path, samples: Path) -> None:
+    """Decision, voice, pooled probability, the reference's mean, shapes and every tile."""
+    path = str(samples / "exposures/trailed/lco0m4_banzai_trailed.fits.fz")
+    result = CliRunner().invoke(track, [path, "missing.fits", "--json"])
+    assert 0 == result.exit_code, result.output
+    trailed, missing = (json.loads(line) for line in result.stdout.splitlines())
+    assert ("tracking_error", "both") == (
+        trailed["judgement"]["decision"],
+        trailed["judgement"]["voice"],
+    )
+    assert 0.99 < trailed["judgement"]["reference_mean"]
+    assert 12 == len(trailed["detectors"][0]["tiles"])
+    assert "reference_missing" == missing["detectors"][0]["not_evaluated"]
+
+
+def test_the_table_and_the_figure_show_every_file(
+    engine_home: Path, samples: Path, tmp_path: Path
+) -> None:
+    """Files as detectors of one exposure have a row for all of them."""
+    folder = samples / "exposures/good"
+    figure = tmp_path / "page.png"
+    result = CliRunner().invoke(track, ["--together", str(folder), "--figure", str(figure)])
+    assert 0 == result.exit_code, result.output
+    assert "too_small" in result.stdout
+    assert "all" in result.stdout
+    assert 10_000 < figure.stat().st_size
+
+
+def test_a_folder_without_frames_is_an_error(tmp_path: Path) -> None:
+    """Exit code 1: there was nothing to judge."""
+    result = CliRunner().invoke(track, [str(tmp_path)])
+    assert 1 == result.exit_code
+    assert "no FITS file" in result.output
