@@ -7,22 +7,22 @@ the alert's place on real sky. Run ``python tests/bench/bench_rules.py [--json F
 
 import argparse
 import csv
-import gzip
 import json
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-from astropy.io import fits
+from machine import facts
+from painting import defects, filtered, hits, sigma_of, sky, source
 
 from streamfilter.config import Settings
 from streamfilter.contaminants import CODES
 from streamfilter.inference.engine import Engine
-from streamfilter.normalise import Normalised, background, normalise, reflect
+from streamfilter.normalise import Normalised, normalise, reflect
 from streamfilter.placement import Placement
 from streamfilter.records import (
     Action,
@@ -213,48 +213,6 @@ def peaks(image: Image, above: float, margin: int) -> list[tuple[int, int]]:
 # ---- painted ------------------------------------------------------------------------------------
 
 
-def hits(samples: Path) -> list[Reals]:
-    """Real hits in electrons, one small image each."""
-    path = samples / "cosmic_rays" / "cosmic_rays_itl_2017.fits.gz"
-    spans: dict[int, list[tuple[int, int, Reals]]] = {}
-    with gzip.open(path) as file:
-        for span in fits.getdata(file, 1):
-            values = np.asarray(span["pixel_values"], np.float64)
-            spans.setdefault(int(span["fp_id"]), []).append(
-                (int(span["x0"]), int(span["y0"]), values)
-            )
-    images = []
-    for parts in spans.values():
-        left, top = min(p[0] for p in parts), min(p[1] for p in parts)
-        shape = (max(p[1] for p in parts) - top + 1, max(p[0] + p[2].size for p in parts) - left)
-        image = np.zeros(shape)
-        for x, y, values in parts:
-            image[y - top, x - left : x - left + values.size] += values
-        images.append(image)
-    return [image for image in images if image.max() > 0]
-
-
-def sky(images: Sequence[Stamp], n: int, random: np.random.Generator) -> list[Stamp]:
-    """Stamps with empty sky in the middle: shifted round, so that their sources stay in them."""
-    bases: list[Stamp] = []
-    while len(bases) < n:
-        stamp = images[int(random.integers(len(images)))]
-        scaled = normalise(stamp)
-        if isinstance(scaled, NotEvaluated) or scaled.filled is not None:
-            continue
-        side = scaled.image.shape[0]
-        y, x = random.integers(4, side - 4, 2)
-        if scaled.image[y - 4 : y + 5, x - 4 : x + 5].max() > 3.5:
-            continue
-        shift = (side // 2 - int(y), side // 2 - int(x))
-        rolled = [
-            None if plane is None else np.roll(plane, shift, (0, 1))
-            for plane in (stamp.image, stamp.variance)
-        ]
-        bases.append(Stamp(rolled[0], rolled[1]))  # type: ignore[arg-type]
-    return bases
-
-
 def painted_hits(
     judge: Judge, survey: str, bases: Sequence[Stamp], samples: Path, random: np.random.Generator
 ) -> list[Row]:
@@ -288,57 +246,6 @@ def painted_hits(
     ]
 
 
-def sigma_of(stamp: Stamp) -> float:
-    if stamp.variance is not None:
-        return float(np.sqrt(np.median(stamp.variance)))
-    level = background(stamp.image)
-    assert level is not None
-    return level.sigma
-
-
-def filtered(layer: Reals, fwhm_px: float) -> float:
-    """The highest signal through a normalised Gaussian of the point-spread function's width."""
-    reach = np.arange(-8, 9)
-    profile = np.exp(-(reach**2) / (2 * (fwhm_px / 2.3548) ** 2))
-    profile /= np.sqrt(np.sum(profile**2))
-    for axis in (0, 1):
-        layer = np.apply_along_axis(np.convolve, axis, layer, profile, mode="same")
-    return float(layer.max())
-
-
-def defects(random: np.random.Generator) -> dict[str, Callable[[Image, float], Image]]:
-    """Defects through the middle of an image in units of sigma, at a strength in sigma."""
-
-    def trail(image: Image, strength: float) -> Image:
-        angle, y, x = random.uniform(0, np.pi), *np.indices(image.shape)
-        middle = image.shape[0] // 2
-        away = (y - middle) * np.cos(angle) - (x - middle) * np.sin(angle)
-        profile = np.exp(-(away**2) / (2 * random.uniform(0.8, 1.5) ** 2))
-        crossed: Image = (image + strength * profile).astype(np.float32)
-        return crossed
-
-    def hot_column(image: Image, strength: float) -> Image:
-        image[:, image.shape[1] // 2] += strength
-        return image
-
-    def dead_column(image: Image, strength: float) -> Image:
-        image[:, image.shape[1] // 2] = -strength
-        return image
-
-    def hot_pixel(image: Image, strength: float) -> Image:
-        image[image.shape[0] // 2, image.shape[1] // 2] += strength
-        return image
-
-    def dead_pixel(image: Image, strength: float) -> Image:
-        image[image.shape[0] // 2, image.shape[1] // 2] = -strength
-        return image
-
-    return {
-        "trails": trail, "hot columns": hot_column, "dead columns": dead_column,
-        "hot pixels": hot_pixel, "dead pixels": dead_pixel,
-    }  # fmt: skip
-
-
 def painted_defects(
     judge: Judge, survey: str, bases: Sequence[Stamp], random: np.random.Generator
 ) -> list[Row]:
@@ -359,6 +266,23 @@ def painted_defects(
             rows.append(
                 row(survey, f"painted {name}, {low:g} to {high:g} sigma", list(found.values()))
             )
+    return rows
+
+
+def painted_sources(
+    judge: Judge, survey: str, bases: Sequence[Stamp], random: np.random.Generator
+) -> list[Row]:
+    """What must be kept: stars of any seeing and brightness, asteroids trailed by up to 25 px."""
+    rows = []
+    for name, longest_px in (("stars", 0.0), ("asteroids", 25.0)):
+        stamps = []
+        for base in bases:
+            flux = source(base, random, longest_px)
+            photons = random.normal(size=flux.shape) * np.sqrt(flux / GAIN[survey])
+            layer = (base.image + flux + photons).astype(np.float32)
+            stamps.append(Stamp(layer, base.variance))
+        found = judge.evidence(stamps, survey)
+        rows.append(row(survey, f"painted {name}", list(found.values())))
     return rows
 
 
@@ -458,6 +382,7 @@ def measure(parts: Parts, samples: Path, n: int) -> tuple[list[Row], list[Margin
     for survey, bases in (("ztf", ztf), ("lsst", lsst)):
         rows += painted_hits(judge, survey, bases, samples, random)
         rows += painted_defects(judge, survey, bases[: n // 6], random)
+    rows += painted_sources(judge, "lsst", lsst, random)
     return rows, packets(parts, samples)
 
 
@@ -471,7 +396,11 @@ def main() -> None:
     rows, margins = measure(parts, chosen.samples, chosen.painted)
     print(table(rows, margins))
     if chosen.json:
-        report = {"rows": [asdict(r) for r in rows], "packets": [asdict(m) for m in margins]}
+        report = {
+            "machine": facts("numpy", "onnxruntime"),
+            "rows": [asdict(r) for r in rows],
+            "packets": [asdict(m) for m in margins],
+        }
         chosen.json.write_text(json.dumps(report, indent=1) + "\n")
 
 
