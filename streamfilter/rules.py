@@ -50,8 +50,8 @@ DEFECTS = (
     _drop("dead-pixel", "DP", 0.80, unless_source_above=0.2),
 )
 
-# Never more than flags: P, FR, NEB and OV have no truth to be measured by, SP takes 0.7 % of painted
-# asteroids, and SAT rises with brightness (at most 14 px in 1,042 ZTF stamps, none saturated).
+# Never more than flags: P, FR, NEB and OV have no truth to be measured by, SP takes 0.7 % of
+# painted asteroids, SAT rises with brightness (up to 14 px in 1,042 ZTF stamps, none saturated).
 DOUBTS = (
     _flag("trail-on-source", "TRL", 0.20),
     _flag("trail-in-stamp", "TRL", 30, Statistic.PIXELS),
@@ -84,8 +84,8 @@ RULES: dict[str, tuple[Rule, ...]] = {
         _flag("cosmic-ray-on-source", "CR", 0.60),
         *DOUBTS,
     ),
-    # Well sampled: of 1,800 painted stars and asteroids one passes .15 and none .25, of painted hits
-    # 98 % do. A half-repaired track keeps a source at .41, so the guard is wide.
+    # Well sampled: of 1,800 painted stars and asteroids one passes .15 and none .25, of painted
+    # hits 95 % do. A half-repaired track keeps a source at .41, so the guard is wide.
     "lsst": (
         _drop("cosmic-ray", "CR", 0.25, unless_source_above=0.80),
         *DEFECTS,
