@@ -14,6 +14,7 @@ import numpy.typing as npt
 from streamfilter.contaminants import BY_CODE, CODES, TABLE
 from streamfilter.errors import ConfigurationInvalid
 from streamfilter.inference.engine import Engine
+from streamfilter.normalise import has_data
 from streamfilter.pipeline import Prepared, infer
 from streamfilter.posterior import update
 from streamfilter.records import Annotation, ClassEvidence, Image, Label, Plane, StampEvidence
@@ -48,8 +49,6 @@ _LABEL_COLOURS = {
     Label.NOT_EVALUATED: "#666666",
 }
 _PAPER, _INK, _FAINT, _NO_DATA = "#FFFFFF", "#222222", "#777777", "#9FB0C8"
-# No detector counts this much.
-_NOTHING = 1e30
 # Core posteriors below this are not worth a word.
 _SPOKEN = 0.01
 _ROW_IN, _TEXT_IN, _HEAD_IN, _DPI = 2.05, 4.5, 1.0, 110
@@ -154,8 +153,8 @@ def _draw_stamps(panels: "Sequence[Axes]", row: Inspected) -> None:
 
 def _draw_image(panel: "Axes", image: Image) -> None:
     """An image in units of its noise, asinh-stretched from -2 sigma to its bright pixels."""
-    has_data = _has_data(image)
-    finite = image[has_data].astype(np.float64)
+    valid = has_data(image)
+    finite = image[valid].astype(np.float64)
     if finite.size == 0:
         panel.set_facecolor(_NO_DATA)
         panel.text(0.5, 0.5, "no data", ha="center", va="center", transform=panel.transAxes)
@@ -166,19 +165,13 @@ def _draw_image(panel: "Axes", image: Image) -> None:
     highest = np.arcsinh(max(8.0, (np.percentile(finite, 99.7) - level) / sigma))
     panel.set_facecolor(_NO_DATA)
     panel.imshow(
-        np.ma.masked_where(~has_data, stretched),
+        np.ma.masked_where(~valid, stretched),
         cmap="gray",
         origin="lower",
         interpolation="nearest",
         vmin=-1.5,
         vmax=float(highest),
     )
-
-
-def _has_data(image: Image) -> Mask:
-    """Pixels that are numbers; ZTF also writes the lowest float32 (-3.4e38) for none."""
-    mask: Mask = np.isfinite(image) & (np.abs(image) < _NOTHING)
-    return mask
 
 
 def _sky(values: npt.NDArray[np.float64]) -> tuple[float, float]:
@@ -195,10 +188,10 @@ def _masks(row: Inspected) -> list[tuple[str, Mask]]:
     """Contaminants with a pixel above their threshold, and those pixels where there are data."""
     if row.posteriors is None:
         return []
-    has_data = _has_data(row.annotation.alert.stamps[Plane.SCIENCE].image)
+    valid = has_data(row.annotation.alert.stamps[Plane.SCIENCE].image)
     thresholds = {prior.code: prior.threshold for prior in row.annotation.priors}
     masks = (
-        (code, has_data & (posterior > thresholds.get(code, BY_CODE[code].threshold)))
+        (code, valid & (posterior > thresholds.get(code, BY_CODE[code].threshold)))
         for code, posterior in zip(CODES, row.posteriors, strict=True)
         if not BY_CODE[code].normal
     )

@@ -57,7 +57,7 @@ class Background:
 def normalise(stamp: Stamp) -> Normalised | NotEvaluated:
     """Subtract the stamp's own background and divide by its noise, one number each.
 
-    Pixels without data (NaN, infinite) are filled with the background. Where the stamp carries a
+    Pixels without data (see ``has_data``) are filled with the background. Where the stamp carries a
     variance, sigma is the root of the variance of its sky, else the clipped deviation.
 
     Returns
@@ -69,7 +69,7 @@ def normalise(stamp: Stamp) -> Normalised | NotEvaluated:
     image = stamp.image
     if reason := _unfit_shape(image):
         return reason
-    valid = np.isfinite(image)
+    valid = has_data(image)
     complete = bool(valid.all())
     if not complete and (
         np.count_nonzero(valid) < FEWEST_PX or not (valid & core(*image.shape)).any()
@@ -85,6 +85,12 @@ def normalise(stamp: Stamp) -> Normalised | NotEvaluated:
         return Normalised(scaled.astype(np.float32))
     scaled[~valid] = 0.0
     return Normalised(scaled.astype(np.float32), ~valid)
+
+
+def has_data(image: Image) -> Mask:
+    """Pixels that are measurements; besides NaN, ZTF writes the lowest float32 for none."""
+    mask: Mask = np.abs(image) < np.finfo(np.float32).max  # false for NaN
+    return mask
 
 
 def _unfit_shape(image: Image) -> NotEvaluated | None:

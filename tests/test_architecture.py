@@ -65,7 +65,9 @@ ROOMS: dict[str, tuple[int, set[str]]] = {
         },
     ),
     "packets": (2, {"errors", "records", "schemas", "limits"}),  # alerts in files: replay, inspect
-    "figures": (5, {"errors", "records", "contaminants", "pipeline", "posterior", "inference"}),
+    "figures": (5, {
+        "errors", "records", "contaminants", "pipeline", "posterior", "inference", "normalise",
+    }),
     "demo": (6, {
         "errors", "records", "config", "service", "simulate", "kafka", "inference", "schemas",
         "metrics", "contaminants", "reading", "bundled", "figures",
@@ -76,7 +78,8 @@ ROOMS: dict[str, tuple[int, set[str]]] = {
         "errors", "records", "config", "logs", "service", "inference", "schemas", "simulate",
         "demo", "figures", "packets", "pipeline", "decode", "kafka", "limits", "contaminants",
         "metrics", "encode", "surveys", "verdict", "rules", "exposure_records", "exposures",
-        "exposure_figures", "focal_plane", "frame_paths", "frames", "masking", "tracking",
+        "background", "exposure_figures", "focal_plane", "frame_paths", "frames", "masking",
+        "tracking",
     }),
 }  # fmt: skip
 

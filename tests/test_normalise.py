@@ -92,6 +92,15 @@ def test_a_useless_variance_is_not_used(value: float) -> None:
     assert 1.0 == pytest.approx(evaluated(Stamp(sky(), variance)).image.std(), abs=0.03)
 
 
+def test_the_lowest_number_means_no_data() -> None:
+    """ZTF fills templates with -3.4028235e38 where there is none."""
+    image = sky()
+    image[:20] = np.finfo(np.float32).min
+    found = normalise(Stamp(image))
+    assert isinstance(found, Normalised)
+    assert found.filled_px == 20 * image.shape[1]
+
+
 def test_pixels_without_data_hold_the_background_and_are_counted() -> None:
     """NaN and infinities are filled with 0 and known."""
     image = sky()
