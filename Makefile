@@ -36,5 +36,14 @@ unit: $(VENV)/.installed-dev
 	$(BIN)/streamfilter engines fetch maxitrack
 	$(BIN)/python -m pytest
 
+# The authors' own TensorFlow program, in an environment of its own (2.5 GB), on real frames.
+$(VENV)-parity/.installed: pyproject.toml
+	$(PYTHON) -m venv $(VENV)-parity
+	$(VENV)-parity/bin/python -m pip install --quiet --disable-pip-version-check 'MaxiMask==1.4.1' --editable .
+	touch $@
+
+parity: $(VENV)-parity/.installed
+	TF_CPP_MIN_LOG_LEVEL=3 $(VENV)-parity/bin/python tests/inference/parity.py
+
 clean:
 	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache

@@ -113,7 +113,9 @@ class _Network:
         self.skips[level] = x
         pooled = self._maximum(x, (2, 2), f"pool{level}", level)
         corner, top, left = (
-            self._equal(self._maximum(x, kernel, f"{name}{level}", level), pooled)
+            self._equal(
+                self._maximum(x, kernel, f"{name}{level}", level), pooled, f"in_{name}{level}"
+            )
             for name, kernel in (("corner", (1, 1)), ("top", (1, 2)), ("left", (2, 1)))
         )
         place = graph.node("Sub", [left, self._number(2)], f"left{level}_less_2")
@@ -121,8 +123,8 @@ class _Network:
         place = graph.node("Sub", [place, corner], f"top{level}_share_less_corner")
         place = graph.node("Sub", [place, left], f"place{level}_less_3")
         place = graph.node("Add", [place, self._number(3)], f"place{level}")
-        mask = self._equal(self._doubled(place, level), self._places(pooled, level))
-        self._masks[level] = mask
+        places = self._places(pooled, level)
+        self._masks[level] = self._equal(self._doubled(place, level), places, f"mask{level}")
         return pooled
 
     def unpool(self, y: str, level: int) -> str:
@@ -172,10 +174,10 @@ class _Network:
         sides = graph.node("Shape", [self.skips[level]], f"{x}_sides", start=2)
         return graph.node("Slice", [x, graph.ints(0, 0), sides, graph.ints(2, 3)], f"{x}_cut")
 
-    def _equal(self, x: str, y: str) -> str:
+    def _equal(self, x: str, y: str, name: str) -> str:
         """1 where two maps are equal, else 0."""
-        equal = self.graph.node("Equal", [x, y], f"{x}_equal")
-        return self.graph.node("Cast", [equal], f"{x}_mask", to=onnx.TensorProto.FLOAT)
+        equal = self.graph.node("Equal", [x, y], f"{name}_equal")
+        return self.graph.node("Cast", [equal], name, to=onnx.TensorProto.FLOAT)
 
     def _number(self, value: int) -> str:
         """A constant scalar."""

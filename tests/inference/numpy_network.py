@@ -1,11 +1,15 @@
-"""MaxiMask's network in plain numpy, as the paper draws it: the slow equivalent of the ONNX."""
+"""MaxiMask's network in plain numpy, as the paper draws it: the slow equivalent of the ONNX.
 
-from collections.abc import Mapping
+It computes in the precision of the image that it is given.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-Floats = npt.NDArray[np.float32]
+Floats = npt.NDArray[np.floating[Any]]
 
 
 def convolve(x: Floats, weights: Mapping[str, Floats], name: str) -> Floats:
@@ -13,11 +17,11 @@ def convolve(x: Floats, weights: Mapping[str, Floats], name: str) -> Floats:
     kernel = weights[f"{name}/kernel"]
     padded = np.pad(x, ((1, 1), (1, 1), (0, 0)))
     height, width, _ = x.shape
-    total = np.zeros((height, width, kernel.shape[3]), np.float64)
+    total = np.zeros((height, width, kernel.shape[3]), x.dtype)
     for row in range(3):
         for column in range(3):
             total += padded[row : row + height, column : column + width] @ kernel[row, column]
-    return (total + weights[f"{name}/bias"]).astype(np.float32)
+    return np.asarray(total + weights[f"{name}/bias"])
 
 
 def pool(x: Floats) -> tuple[Floats, npt.NDArray[np.intp]]:
@@ -34,26 +38,39 @@ def pool(x: Floats) -> tuple[Floats, npt.NDArray[np.intp]]:
 def unpool(y: Floats, place: npt.NDArray[np.intp], like: Floats) -> Floats:
     """Each value back to where its maximum was."""
     height, width, channels = y.shape
-    even = np.zeros((2 * height, 2 * width, channels), np.float32)
+    even = np.zeros((2 * height, 2 * width, channels), y.dtype)
     for row in range(2):
         for column in range(2):
             even[row::2, column::2] = np.where(place == 2 * row + column, y, 0)
     return even[: like.shape[0], : like.shape[1]]
 
 
-def maximask(image: Floats, weights: Mapping[str, Floats]) -> Floats:
-    """Probabilities (14, height, width) of one image in units of sigma."""
+def chosen(mask: Floats) -> npt.NDArray[np.intp]:
+    """Places as ``pool`` gives them, from a mask (height, width, channel) of the maxima."""
+    return pool(mask)[1]
+
+
+def maximask(
+    image: Floats, weights: Mapping[str, Floats], masks: Sequence[Floats] | None = None
+) -> Floats:
+    """Probabilities (14, height, width) of one image in units of sigma.
+
+    With masks (1, channel, height, width) of every pooling, their choice of the maxima is taken.
+    """
 
     def layer(x: Floats, name: str) -> Floats:
         return np.maximum(convolve(x, weights, name), 0)
 
     x = np.arcsinh(image)[:, :, None]
-    skips, places = [], []
+    skips: list[Floats] = []
+    places: list[npt.NDArray[np.intp]] = []
     for names in ("conv1", "conv2", "conv3_1 conv3_2", "conv4_1 conv4_2", "conv5_1 conv5_2"):
         for name in names.split():
             x = layer(x, name)
         skips.append(x)
         x, place = pool(x)
+        if masks is not None:
+            place = chosen(masks[len(places)][0].transpose(1, 2, 0))
         places.append(place)
 
     def up(x: Floats, level: int) -> Floats:
@@ -71,4 +88,4 @@ def maximask(image: Floats, weights: Mapping[str, Floats]) -> Floats:
             x = layer(up(x, level), f"{path}_conv{level}")
         sides.append(x)
     logits = convolve(np.concatenate(sides, axis=2), weights, "final_conv")
-    return np.asarray(1 / (1 + np.exp(-logits)), np.float32).transpose(2, 0, 1)
+    return np.asarray(1 / (1 + np.exp(-logits))).transpose(2, 0, 1)

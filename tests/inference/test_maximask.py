@@ -65,7 +65,7 @@ def test_it_equals_the_network_in_plain_numpy(
 ) -> None:
     """Also where a map is odd at the fifth level (48, 80) and where sides differ."""
     found = engine.infer(image(*shape)[None, None])[0]
-    expected = maximask(image(*shape), weights)
+    expected = maximask(image(*shape).astype(np.float64), weights)
     np.testing.assert_allclose(found, expected, atol=1e-5, rtol=0)
     assert expected.max() > 0.9
 
