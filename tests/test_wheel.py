@@ -1,0 +1,47 @@
+"""The wheel that users install, not the checkout."""
+
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("wheel")
+    command = [sys.executable, "-m", "pip", "wheel", "--no-deps", "--no-build-isolation"]
+    command += ["--quiet", "--disable-pip-version-check", "--wheel-dir", str(folder), str(ROOT)]
+    subprocess.run(command, check=True)
+    (found,) = folder.glob("*.whl")
+    return found
+
+
+def test_what_the_package_reads_travels_with_it(wheel: Path) -> None:
+    """Manifests, field maps and schemas stand in the wheel."""
+    with zipfile.ZipFile(wheel) as archive:
+        names = set(archive.namelist())
+    for folder in ("engines", "schemas"):
+        files = [path for path in (ROOT / folder).rglob("*") if path.is_file()]
+        expected = {f"streamfilter/_bundled/{path.relative_to(ROOT)}" for path in files}
+        assert expected
+        assert expected <= names
+
+
+def test_an_installed_wheel_needs_no_checkout(wheel: Path, tmp_path: Path) -> None:
+    """It runs from a folder of its own and finds its engines and surveys there."""
+    with zipfile.ZipFile(wheel) as archive:
+        archive.extractall(tmp_path)
+    code = (
+        "import streamfilter, streamfilter.surveys as s, streamfilter.inference.manifest as m;"
+        "print(streamfilter.__file__, *s.Surveys.load().names, *m.names())"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True
+    )
+    place, *names = done.stdout.split()
+    assert Path(place).is_relative_to(tmp_path)
+    assert {"lsst", "ztf", "maximask", "maxitrack"} <= set(names)
