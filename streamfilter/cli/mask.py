@@ -1,0 +1,192 @@
+"""``streamfilter mask``: write MaxiMask's masks of frames in files."""
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+import numpy as np
+import numpy.typing as npt
+from rich.console import Console
+
+from streamfilter import frame_paths, frames
+from streamfilter.background import normalise
+from streamfilter.contaminants import TABLE
+from streamfilter.exposure_records import Frame, FrameReason, FrameRefused
+from streamfilter.inference import cache, runtimes
+from streamfilter.masking import Masker, MaskRules
+
+if TYPE_CHECKING:
+    from astropy.io import fits
+
+_FORMS = ("bits", "classes", "probabilities")
+Pixels = npt.NDArray[np.number]
+
+
+@dataclass(frozen=True, slots=True)
+class _Job:
+    """What is asked for."""
+
+    masker: Masker
+    rules: MaskRules
+    form: str
+    priors: bool
+    rice: bool
+
+
+@click.command()
+@click.argument("files", nargs=-1, required=True)
+@click.option(
+    "-o",
+    "--output",
+    required=True,
+    type=click.Path(file_okay=False, path_type=Path),
+    help="Folder of the masks; made where it is not there.",
+)
+@click.option(
+    "--form",
+    type=click.Choice(_FORMS),
+    default="bits",
+    show_default=True,
+    help="One image of bit codes, a cube of 0 and 1 per class, or a cube of probabilities.",
+)
+@click.option(
+    "--priors/--no-priors",
+    default=True,
+    show_default=True,
+    help="Change the network's output to the deployment priors, as MaxiMask does.",
+)
+@click.option("--rice", is_flag=True, help="Compress the masks' tiles (.fits.fz).")
+def mask(files: tuple[str, ...], output: Path, form: str, priors: bool, rice: bool) -> None:
+    """Write which pixels of the frames in FILES are contaminated, and by what.
+
+    FILES are as for `track`. x.fits gives x.mask.fits with the same HDUs: images of detectors
+    become masks, everything else is copied, and the header names the classes, priors, thresholds
+    and bits as the MaxiMask program does (that one's --single_mask is the default here).
+
+    The exit code is 1 when a file could not be masked; the others are.
+    """
+    paths = list(frame_paths.expand(files))
+    if not paths:
+        raise click.ClickException("no FITS file in these folders or lists")
+    console = Console(stderr=True, highlight=False)
+    home = cache.default_home(os.environ)
+    engine = runtimes.open_engine(
+        "maximask", "onnxruntime", home, os.cpu_count() or 1, progress=console.print
+    )
+    rules = MaskRules() if priors else MaskRules(priors={r.code: r.training_prior for r in TABLE})
+    job = _Job(Masker(engine, rules), rules, form, priors, rice)
+    output.mkdir(parents=True, exist_ok=True)
+    failed = [path for path in paths if not _mask_file(path, output, job)]
+    engine.close()
+    if failed:
+        raise click.ClickException(f"{len(failed)} of {len(paths)} files could not be masked")
+
+
+def _mask_file(path: str, output: Path, job: _Job) -> bool:
+    """Write one file's mask; False where there is none."""
+    from astropy.io import fits
+
+    rules = frames.FrameRules(use_sections=False, mask_extensions=(), mask_planes=())
+    masks: dict[int, fits.ImageHDU] = {}
+    for frame in frames.read_path(path, rules):
+        if isinstance(frame, FrameRefused):
+            click.echo(f"{path}: {frame.reason}: {frame.detail}", err=True)
+            continue
+        masks[frame.hdu] = _masked(frame, job)
+    if not masks:
+        return False
+    file, only = frames.split_hdu(path)
+    target = output / (frame_paths.mask_name(path) + (".fz" if job.rice else ""))
+    if only is not None:
+        hdus = list(masks.values())
+    else:
+        with fits.open(file, memmap=False) as original:
+            hdus = [masks.get(i) or _copied(hdu) for i, hdu in enumerate(original)]
+    if job.rice and job.form == "bits":
+        hdus = [_compressed(hdu) if i in masks or only else hdu for i, hdu in enumerate(hdus)]
+    fits.HDUList([*_primary(hdus[0]), *hdus[1:]]).writeto(target, overwrite=True)
+    return True
+
+
+def _masked(frame: Frame, job: _Job) -> "fits.ImageHDU":
+    """A detector's mask with the header of the MaxiMask program."""
+    from astropy.io import fits
+
+    found = normalise(frame.image)
+    if isinstance(found, FrameReason):
+        click.echo(f"{frame.source}[{frame.hdu}]: {found}: the mask is empty", err=True)
+        shape = frame.image.shape if job.form == "bits" else (len(TABLE), *frame.image.shape)
+        pixels: Pixels = np.zeros(shape, np.int16 if job.form == "bits" else np.uint8)
+    elif job.form == "bits":
+        result = job.masker.mask(found[0])
+        pixels = result.bits
+        click.echo(f"{frame.source}[{frame.hdu}]: {_shares(result.areas)}")
+    else:
+        pixels = job.masker.probabilities(found[0])
+        if job.form == "classes":
+            limits = [job.rules.thresholds[row.code] for row in TABLE]
+            pixels = (pixels > np.array(limits, np.float32)[:, None, None]).astype(np.uint8)
+    hdu = fits.ImageHDU(pixels)
+    _fill(hdu.header, job)
+    return hdu
+
+
+def _shares(areas: Mapping[str, float]) -> str:
+    """Contaminants with any pixel, the largest first."""
+    bad = [(areas[row.code], row.code) for row in TABLE if not row.normal and areas[row.code] > 0]
+    return ", ".join(f"{code} {share:.3%}" for share, code in sorted(bad, reverse=True)) or "clean"
+
+
+def _fill(header: "fits.Header", job: _Job) -> None:
+    """The keywords that the MaxiMask program writes."""
+    now = datetime.now(UTC)
+    header["MM_UTC"] = (now.ctime(), "MaxiMask UTC processing date")
+    header["MM_LOC"] = (now.astimezone().ctime(), "MaxiMask LOC processing date")
+    thresholded, single = job.form != "probabilities", job.form == "bits"
+    header["PRIORS"] = (_yes(job.priors), "Whether prior modification was applied or not")
+    header["THRESH"] = (_yes(thresholded), "Whether thresholding was applied or not")
+    header["SMASK"] = (_yes(single), "Whether binary power mask was applied or not")
+    for number, row in enumerate(TABLE):
+        header[row.code] = f"{row.code}: {row.meaning}"
+        header[f"{row.code}_DIM"] = str(number)
+        if job.priors:
+            header[f"{row.code}_PR"] = (f"{job.rules.priors[row.code]:g}", f"{row.code} prior")
+        if thresholded:
+            limit = f"{job.rules.thresholds[row.code]:.2f}"
+            header[f"{row.code}_TH"] = (limit, f"{row.code} threshold")
+        if single:
+            header[f"{row.code}_SM"] = (f"{row.bit:.1f}", f"{row.code} binary power value")
+
+
+def _yes(answer: bool) -> str:
+    return "Yes" if answer else "No"
+
+
+def _copied(hdu: "fits.ImageHDU") -> "fits.ImageHDU":
+    """Any other HDU, its pixels not compressed, as the MaxiMask program leaves them."""
+    from astropy.io import fits
+
+    if isinstance(hdu, fits.CompImageHDU):
+        return fits.ImageHDU(hdu.data, name=hdu.name)
+    return hdu.copy()
+
+
+def _compressed(hdu: "fits.ImageHDU") -> "fits.CompImageHDU":
+    from astropy.io import fits
+
+    return fits.CompImageHDU(hdu.data, hdu.header, compression_type="RICE_1")
+
+
+def _primary(hdu: "fits.ImageHDU") -> "list[fits.PrimaryHDU]":
+    """The first HDU as a primary one; a compressed or tabular one comes behind an empty one."""
+    from astropy.io import fits
+
+    if isinstance(hdu, fits.PrimaryHDU):
+        return [hdu]
+    if isinstance(hdu, fits.ImageHDU):
+        return [fits.PrimaryHDU(hdu.data, hdu.header)]
+    return [fits.PrimaryHDU(), hdu]

@@ -1,0 +1,70 @@
+"""``streamfilter mask``: files with the structure that the MaxiMask program writes."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from astropy.io import fits
+from click.testing import CliRunner
+from fields import Field
+
+from streamfilter.cli.mask import mask
+
+pytestmark = pytest.mark.engine
+
+
+@pytest.fixture
+def visit(tmp_path: Path) -> Path:
+    """An empty primary HDU, a detector, its bad pixels and a table."""
+    image = Field(height=200, width=260, stars=15, cosmic_rays=8).image()
+    table = fits.BinTableHDU.from_columns([fits.Column("X", "E", array=[1.0])], name="CAT")
+    bad = fits.ImageHDU(np.zeros(image.shape, np.uint8), name="BPM")
+    sci = fits.CompImageHDU(image.astype(np.int16), name="SCI", compression_type="RICE_1")
+    path = tmp_path / "visit.fits.fz"
+    fits.HDUList([fits.PrimaryHDU(), sci, bad, table]).writeto(path)
+    return path
+
+
+def run(*arguments: str) -> int:
+    return int(CliRunner().invoke(mask, list(arguments)).exit_code)
+
+
+def test_the_mask_has_the_hdus_of_the_frame(engine_home: Path, visit: Path) -> None:
+    """Bit codes for the detector, copies of the rest, the reference's keywords."""
+    assert 0 == run(str(visit), "-o", str(visit.parent / "masks"))
+    with fits.open(visit.parent / "masks" / "visit.mask.fits") as hdus:
+        kinds = ["PrimaryHDU", "ImageHDU", "ImageHDU", "BinTableHDU"]
+        assert kinds == [type(hdu).__name__ for hdu in hdus]
+        assert (np.dtype(">i2"), (200, 260)) == (hdus[1].data.dtype, hdus[1].data.shape)
+        assert 0 < np.count_nonzero(hdus[1].data & 1)
+        header = hdus[1].header
+        assert ("Yes", "Yes", "Yes") == (header["PRIORS"], header["THRESH"], header["SMASK"])
+        assert ("1.0", "0.43", "0") == (header["CR_SM"], header["CR_TH"], header["CR_DIM"])
+
+
+@pytest.mark.parametrize(("form", "kind"), [("classes", "u1"), ("probabilities", ">f4")])
+def test_cubes_have_a_plane_per_class(engine_home: Path, visit: Path, form: str, kind: str) -> None:
+    """(14, height, width), 0 and 1 or probabilities; of one HDU it is the only one."""
+    assert 0 == run(f"{visit}[1]", "-o", str(visit.parent), "--form", form)
+    with fits.open(visit.parent / "visit.mask1.fits") as hdus:
+        assert [(14, 200, 260)] == [hdu.data.shape for hdu in hdus]
+        assert np.dtype(kind) == hdus[0].data.dtype
+        assert 0.0 <= float(hdus[0].data.min()) <= float(hdus[0].data.max()) <= 1.0
+
+
+def test_masks_can_be_compressed(engine_home: Path, visit: Path) -> None:
+    """Rice tiles hold the same bits in less space."""
+    folder = str(visit.parent)
+    assert 0 == run(str(visit), "-o", folder) == run(str(visit), "-o", folder, "--rice")
+    plain, packed = visit.parent / "visit.mask.fits", visit.parent / "visit.mask.fits.fz"
+    with fits.open(plain) as one, fits.open(packed) as other:
+        np.testing.assert_array_equal(one[1].data, other[1].data)
+    assert packed.stat().st_size < plain.stat().st_size
+
+
+def test_a_file_that_cannot_be_read_does_not_stop_the_others(
+    engine_home: Path, visit: Path
+) -> None:
+    """Exit code 1, and the mask of the good one."""
+    assert 1 == run("missing.fits", str(visit), "-o", str(visit.parent))
+    assert (visit.parent / "visit.mask.fits").exists()
