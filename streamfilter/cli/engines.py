@@ -89,11 +89,18 @@ def verify(name: str | None) -> None:
     show_default=True,
     help="Of the runtime within one batch; 0 takes every core.",
 )
+@click.option(
+    "--seconds",
+    type=click.FloatRange(min=0, max=600),
+    default=1.0,
+    show_default=True,
+    help="For each batch size and side; five batches at least.",
+)
 @click.option("--json", "as_json", is_flag=True, help="One JSON document instead of a table.")
-def bench(name: str | None, threads: int, as_json: bool) -> None:
+def bench(name: str | None, threads: int, seconds: float, as_json: bool) -> None:
     """Measure images per second and the latency of a batch, by batch size and side."""
     home = cache.default_home(os.environ)
-    measured = [_measure(one, home, threads) for one in _chosen(name)]
+    measured = [_measure(one, home, threads, seconds) for one in _chosen(name)]
     if as_json:
         machine = {"cpus": os.cpu_count(), "machine": platform.machine(), "threads": threads}
         engines = [asdict(one) for one in measured]
@@ -151,14 +158,15 @@ def _check(one: Manifest, home: Path) -> _Check:
     return _Check(one.name, whole=True, difference=golden.largest_difference(engine))
 
 
-def _measure(one: Manifest, home: Path, threads: int) -> _Measured:
+def _measure(one: Manifest, home: Path, threads: int, seconds: float) -> _Measured:
     """Open an engine, fetched where it is not cached, and time it."""
 
     def say(line: str) -> None:
         click.echo(line, err=True)
 
     engine = runtimes.open_engine(one.name, _RUNTIME, home, threads, progress=say)
-    return _Measured(one.name, one.onnx_sha256, engine.runtime, tuple(speeds.measure(engine)))
+    found = tuple(speeds.measure(engine, cell_s=seconds))
+    return _Measured(one.name, one.onnx_sha256, engine.runtime, found)
 
 
 def _row(one: Manifest, home: Path) -> tuple[str, ...]:

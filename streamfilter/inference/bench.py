@@ -27,16 +27,15 @@ class Speed:
     p99_s: float
 
 
-def measure(
-    engine: Engine, *, batches: tuple[int, ...] = (1, 4, 16), cell_s: float = _CELL_S
-) -> Iterator[Speed]:
+def measure(engine: Engine, *, cell_s: float = _CELL_S) -> Iterator[Speed]:
     """Speed of every batch size at each side that the engine is used with.
 
-    Sides are 64, 96 and 128 px, or the one side that the network takes.
+    Stamps of 64, 96 and 128 px, 1, 4 and 16 at a time; or 1 and 4 tiles of the one side that the
+    network takes.
     """
     side = engine.manifest.shape.side_px
     for side_px in (side,) if side else (64, 96, 128):
-        for batch in batches:
+        for batch in (1, 4) if side else (1, 4, 16):
             yield cell(engine, batch, side_px, cell_s=cell_s)
 
 

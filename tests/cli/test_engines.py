@@ -1,0 +1,119 @@
+"""`streamfilter engines`: what a user sees and which exit code follows."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from streamfilter.inference import cache
+from streamfilter.inference.manifest import load
+
+
+def streamfilter(home: Path, *arguments: str) -> "subprocess.CompletedProcess[str]":
+    """The installed command, as a user runs it."""
+    return subprocess.run(
+        [sys.executable, "-m", "streamfilter", *arguments],
+        env={**os.environ, "STREAMFILTER_HOME": str(home), "PIP_NO_INDEX": "1"},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+
+
+@pytest.fixture
+def copied(engine_home: Path, tmp_path: Path) -> Path:
+    """A cache with MaxiTrack alone, which a test may damage."""
+    manifest = load("maxitrack")
+    path = cache.onnx_path(manifest, tmp_path)
+    path.parent.mkdir(parents=True)
+    shutil.copy(cache.onnx_path(manifest, engine_home), path)
+    return tmp_path
+
+
+def test_the_list_shows_what_is_not_cached(tmp_path: Path) -> None:
+    """Name, version, weights, sides and the cache's place, without fetching anything."""
+    done = streamfilter(tmp_path, "engines", "list")
+    assert 0 == done.returncode
+    for word in ("maximask", "1.4.1", load("maximask").weights_sha256[:12], "400 x 400 px", " no "):
+        assert word in done.stdout
+    assert str(tmp_path) in done.stdout
+    assert [] == list(tmp_path.iterdir())
+
+
+@pytest.mark.engine
+def test_the_list_shows_what_is_cached_and_what_is_damaged(copied: Path) -> None:
+    """The file is hashed, not only looked for."""
+    assert "yes" in streamfilter(copied, "engines", "list").stdout
+    cache.onnx_path(load("maxitrack"), copied).write_bytes(b"")
+    assert "damaged" in streamfilter(copied, "engines", "list").stdout
+
+
+@pytest.mark.engine
+def test_verify_of_a_right_engine_exits_0(copied: Path) -> None:
+    """The largest difference from TensorFlow is shown."""
+    done = streamfilter(copied, "engines", "verify", "maxitrack")
+    assert 0 == done.returncode
+    assert "right" in done.stdout
+    assert "sha256 as pinned" in done.stdout
+
+
+@pytest.mark.engine
+def test_verify_of_a_damaged_engine_exits_1(copied: Path) -> None:
+    """One byte is enough; the file is not run."""
+    path = cache.onnx_path(load("maxitrack"), copied)
+    raw = bytearray(path.read_bytes())
+    raw[len(raw) // 2] ^= 1
+    path.write_bytes(raw)
+    done = streamfilter(copied, "engines", "verify")
+    assert 1 == done.returncode
+    assert "WRONG" in done.stdout
+    assert done.stderr.startswith("streamfilter: maxitrack: not what it should be")
+
+
+def test_verify_without_an_engine_says_what_to_do(tmp_path: Path) -> None:
+    """Nothing is fetched behind the user's back; one line, no traceback."""
+    done = streamfilter(tmp_path, "engines", "verify", "maximask")
+    assert (1, 1) == (done.returncode, len(done.stderr.splitlines()))
+    assert "`streamfilter engines fetch maximask` first" in done.stderr
+
+
+def test_a_fetch_without_an_index_names_the_wheel_option(tmp_path: Path) -> None:
+    """One line on standard error, exit code 1, nothing left in the cache."""
+    done = streamfilter(tmp_path, "engines", "fetch", "maximask")
+    assert (1, 1) == (done.returncode, len(done.stderr.splitlines()))
+    assert "--wheel FILE" in done.stderr
+    assert [".lock"] == [path.name for path in tmp_path.rglob("*") if path.is_file()]
+
+
+def test_a_wrong_wheel_is_refused(tmp_path: Path) -> None:
+    """Its sha256 and the expected one are named."""
+    wrong = tmp_path / "MaxiMask-1.4.1-py3-none-any.whl"
+    wrong.write_bytes(b"PK")
+    done = streamfilter(tmp_path / "home", "engines", "fetch", "maximask", "--wheel", str(wrong))
+    assert (1, 1) == (done.returncode, len(done.stderr.splitlines()))
+    assert f"expected {load('maximask').release.sha256}" in done.stderr
+
+
+def test_an_unknown_engine_is_a_wrong_argument(tmp_path: Path) -> None:
+    """Exit code 2, with the names there are."""
+    done = streamfilter(tmp_path, "engines", "fetch", "maxmask")
+    assert 2 == done.returncode
+    assert "'maximask', 'maxitrack'" in done.stderr
+
+
+@pytest.mark.engine
+def test_the_bench_is_json_on_request(copied: Path) -> None:
+    """Rate and percentiles per batch size and side, with the machine's facts."""
+    options = ("--json", "--threads", "2", "--seconds", "0.1")
+    done = streamfilter(copied, "engines", "bench", "maxitrack", *options)
+    assert (0, "") == (done.returncode, done.stderr)
+    found = json.loads(done.stdout)
+    assert 2 == found["machine"]["threads"]
+    speeds = found["engines"][0]["speeds"]
+    assert {400} == {speed["side_px"] for speed in speeds}
+    assert all(0 < speed["p50_s"] <= speed["p99_s"] for speed in speeds)
