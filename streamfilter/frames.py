@@ -4,6 +4,7 @@ import io
 import re
 import warnings
 import zlib
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -123,13 +124,14 @@ def read(
         hdus = _opened(_unpacked(content, rules.max_bytes))
         with _quiet():
             wanted = _wanted(hdus, hdu)
+            names = _names(hdus)
         if not wanted:
             raise _Refusal(FrameReason.NO_IMAGE, "no HDU holds a detector's image")
     except _Refusal as refusal:
         yield FrameRefused(source, None, refusal.reason, refusal.detail)
         return
     for index in wanted:
-        yield _frame(hdus, index, source, rules)
+        yield _frame(hdus, index, names[index], source, rules)
 
 
 class _Refusal(Exception):
@@ -228,13 +230,12 @@ def _is_detector(hdu: "ImageHdu") -> bool:
 
 
 def _frame(
-    hdus: "fits.HDUList", index: int, source: str, rules: FrameRules
+    hdus: "fits.HDUList", index: int, detector: str, source: str, rules: FrameRules
 ) -> Frame | FrameRefused:
     """One detector; a damaged one does not take the others with it."""
-    hdu, detector = hdus[index], str(index)
+    hdu = hdus[index]
     try:
         with _quiet():
-            detector = _name(hdus, index)
             pixels = _pixels(hdu, rules)
             masked = _masked(hdus, index, pixels.shape, rules)
             saturation = _saturation(hdu.header, pixels, rules)
@@ -256,15 +257,23 @@ def _frame(
     )
 
 
-def _name(hdus: "fits.HDUList", index: int) -> str:
-    """EXTNAME where it tells the detectors of a file apart, else CCDNUM, else the HDU's number."""
-    header, names = hdus[index].header, [hdu.name for hdu in hdus]
-    name = str(header.get("EXTNAME", "")).strip()
-    if name and names.count(name.upper()) == 1:
-        return name
-    if name and "EXTVER" in header:
-        return f"{name},{header['EXTVER']}"
-    return str(header.get("CCDNUM", index))
+def _names(hdus: "fits.HDUList") -> list[str]:
+    """EXTNAME, with EXTVER, or CCDNUM, whichever tells a file's images apart, else the number."""
+    chosen = [str(index) for index in range(len(hdus))]
+    for keywords in (("CCDNUM",), ("EXTNAME", "EXTVER"), ("EXTNAME",)):
+        names = [_words(hdu, keywords) for hdu in hdus]
+        count = Counter(names)
+        for index, name in enumerate(names):
+            chosen[index] = name if name and count[name] == 1 else chosen[index]
+    return chosen
+
+
+def _words(hdu: "ImageHdu", keywords: tuple[str, ...]) -> str:
+    """Values of keywords, joined; empty where one is missing or the HDU is no detector's."""
+    if not _is_detector(hdu):
+        return ""
+    words = [str(hdu.header.get(keyword, "")).strip() for keyword in keywords]
+    return ",".join(words) if all(words) else ""
 
 
 def _pixels(hdu: "ImageHdu", rules: FrameRules) -> npt.NDArray[np.number]:
@@ -303,11 +312,15 @@ def _masked(
     hdus: "fits.HDUList", index: int, shape: tuple[int, ...], rules: FrameRules
 ) -> Mask | None:
     """Bad pixels from the mask extension that goes with an image."""
+    known = (*rules.mask_extensions, "MASK")
+    masks = [hdu for hdu in hdus if hdu.name in known and _is_image(hdu)]
+    if not masks:
+        return None
     version = hdus[index].header.get("EXTVER", 1)
     alone = sum(_is_detector(hdu) for hdu in hdus) == 1
     masked: Mask | None = None
-    for hdu in hdus:
-        if not _is_image(hdu) or tuple(hdu.shape) != tuple(shape):
+    for hdu in masks:
+        if tuple(hdu.shape) != tuple(shape):
             continue
         if not alone and hdu.header.get("EXTVER", 1) != version:
             continue

@@ -103,6 +103,18 @@ def test_the_result_is_in_units_of_the_noise() -> None:
     assert 0.02 > abs(float(found[0].std()) - 1.0)
 
 
+@pytest.mark.parametrize("unit", [1e-25, 1e-3, 1e20])
+def test_the_unit_of_the_pixels_does_not_matter(unit: float) -> None:
+    """Counts, nJy or erg/s: the result is in sigma, and clipped in sigma."""
+    image = noise(600, 600)
+    image[300, 300] = 1e9
+    plain, scaled = normalise(image), normalise((image * unit).astype(np.float32))
+    assert isinstance(plain, tuple)
+    assert isinstance(scaled, tuple)
+    np.testing.assert_allclose(plain[0], scaled[0], atol=1e-3)
+    assert 1e4 == float(plain[0].max())
+
+
 def test_masked_and_missing_pixels_do_not_count_and_become_zero() -> None:
     """NaN, infinities and masked pixels leave the sky as it is."""
     image, masked = noise(800, 800), np.zeros((800, 800), bool)

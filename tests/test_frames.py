@@ -73,6 +73,26 @@ def test_each_image_is_a_detector_but_auxiliary_ones_are_not() -> None:
     assert [("CCD1", 1), ("CCD2", 2)] == [(frame.detector, frame.hdu) for frame in found]
 
 
+@pytest.mark.parametrize(
+    ("cards", "expected"),
+    [
+        ([{"EXTNAME": "N1"}, {"EXTNAME": "N2"}], ["N1", "N2"]),
+        ([{"EXTNAME": "SCI", "EXTVER": i} for i in (1, 2)], ["SCI,1", "SCI,2"]),
+        ([{"CCDNUM": 31}, {"CCDNUM": 32}], ["31", "32"]),
+        ([{"EXTNAME": "AMP", "CCDNUM": 31}] * 2, ["1", "2"]),
+    ],
+)
+def test_names_tell_the_detectors_of_a_file_apart(
+    cards: list[dict[str, str]], expected: list[str]
+) -> None:
+    """No two have one name: the focal plane would take the second for a duplicate."""
+    images = [fits.ImageHDU(pixels()) for _ in cards]
+    for image, card in zip(images, cards, strict=True):
+        image.header.update(card)
+    found = list(frames.read(file_of(*images), "visit"))
+    assert expected == [frame.detector for frame in found]
+
+
 @pytest.mark.parametrize("hdu", ["2", "ccd2"])
 def test_an_hdu_can_be_chosen(hdu: str) -> None:
     """By number or by name."""

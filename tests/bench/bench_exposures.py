@@ -1,0 +1,299 @@
+"""Speed, memory and ranks of the exposure half, beside the reference program where it is there.
+
+    python tests/bench/bench_exposures.py [--json FILE] [--without-mask]
+
+With the MaxiMask package and TensorFlow (``.venv-parity`` of ``make parity``) the same frame goes
+through the authors' program in the same run, and ratios are given; without them that is said.
+"""
+
+import argparse
+import csv
+import gc
+import json
+import os
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from machine import facts
+
+from streamfilter import frames, tiles
+from streamfilter.background import Mesh, normalise
+from streamfilter.exposure_records import Frame
+from streamfilter.exposures import ExposureRules, Watcher
+from streamfilter.inference.cache import default_home
+from streamfilter.inference.engine import Engine
+from streamfilter.inference.runtimes import open_engine
+from streamfilter.masking import Masker
+
+Image = npt.NDArray[np.float32]
+
+SAMPLES = Path(__file__).parents[3] / "shared" / "samples"
+HEIGHT, WIDTH = 2048, 4096
+ROUNDS = 5
+MEBI = 2**20
+
+
+@dataclass(frozen=True, slots=True)
+class Reference:
+    """The authors' functions; ``networks`` is False where TensorFlow is missing."""
+
+    utils: Any
+    networks: bool
+
+
+def made_frame(height: int, width: int) -> npt.NDArray[np.uint16]:
+    """Sky, stars of a power law, a few saturated: counts of 16 bits."""
+    rng = np.random.default_rng(20200301)
+    image = rng.normal(1200, 35, (height, width))
+    y, x = np.mgrid[-12:13, -12:13]
+    star = np.exp(-(y**2 + x**2) / (2 * 1.6**2))
+    for _ in range(height * width // 3000):
+        row, column = rng.integers(12, height - 13), rng.integers(12, width - 13)
+        peak = min(60 / rng.random() ** 1.1, 2e5)
+        image[row - 12 : row + 13, column - 12 : column + 13] += peak * star
+    return image.clip(0, 65535).astype(np.uint16)
+
+
+def reference() -> Reference | None:
+    """The MaxiMask package, where it is installed."""
+    try:
+        from maximask_and_maxitrack import utils
+    except ImportError:
+        return None
+    try:
+        import tensorflow  # noqa: F401
+    except ImportError:
+        return Reference(utils, networks=False)
+    return Reference(utils, networks=True)
+
+
+def best_s(work: Callable[[], object], rounds: int) -> float:
+    """Shortest of some rounds: what the machine does when nobody else asks."""
+    taken = []
+    for _ in range(rounds):
+        start = time.perf_counter()
+        work()
+        taken.append(time.perf_counter() - start)
+    return min(taken)
+
+
+def compared(
+    pixels: int, ours: Callable[[], object], theirs: Callable[[], object] | None, rounds: int
+) -> dict[str, float]:
+    """Mpix/s of both, round by round in turn, and their ratio."""
+    mine, other = [], []
+    for _ in range(rounds):
+        mine.append(best_s(ours, 1))
+        if theirs is not None:
+            other.append(best_s(theirs, 1))
+    found = {"mpix_per_s": pixels / min(mine) / 1e6}
+    if other:
+        found |= {"reference_mpix_per_s": pixels / min(other) / 1e6}
+        found |= {"ratio": min(other) / min(mine)}
+    return {key: round(value, 3) for key, value in found.items()}
+
+
+def normalisation(known: Reference | None) -> dict[str, object]:
+    """Speed on floats and on whole numbers."""
+    counts = made_frame(HEIGHT, WIDTH)
+    found: dict[str, object] = {}
+    noise = np.random.default_rng(1).normal(0, 0.3, counts.shape)
+    for name, image in (
+        ("whole_numbers", counts.astype(np.float32)),
+        ("fractions", (counts + noise).astype(np.float32)),
+    ):
+
+        def theirs(image: Image = image) -> object:
+            assert known is not None
+            return known.utils.image_norm(image)
+
+        def ours(image: Image = image) -> object:
+            return normalise(image)
+
+        found[name] = compared(image.size, ours, theirs if known else None, ROUNDS)
+    return found
+
+
+def sample_frames() -> Iterator[tuple[Path, Frame]]:
+    """Every sample frame that a tile fits into."""
+    for path in sorted((SAMPLES / "exposures").glob("*/*.f*")):
+        for frame in frames.read_path(str(path)):
+            large = isinstance(frame, Frame) and min(frame.image.shape) >= tiles.SIDE_PX
+            if large and "trailmask" not in path.name:
+                assert isinstance(frame, Frame)
+                yield path, frame
+
+
+def agreement(known: Reference | None) -> dict[str, object]:
+    """Largest difference from the reference over the samples, of 1 sigma or of the pixel."""
+    if known is None:
+        return {"skipped": "the MaxiMask package is not installed here"}
+    worst, count = 0.0, 0
+    for _, frame in sample_frames():
+        theirs, _seconds = known.utils.image_norm(frame.image)
+        ours = normalise(frame.image, None, Mesh(as_reference=True))
+        assert isinstance(ours, tuple)
+        off = np.abs(ours[0] - theirs) / np.maximum(1.0, np.abs(theirs))
+        worst, count = max(worst, float(off.max())), count + 1
+    return {"frames": count, "largest_difference_sigma": worst}
+
+
+def networks(known: Reference | None, home: Path, *, mask: bool) -> dict[str, object]:
+    """Mpix/s of both networks on one normalised frame."""
+    normalised = normalise(made_frame(HEIGHT, WIDTH).astype(np.float32))
+    assert isinstance(normalised, tuple)
+    image = normalised[0]
+    threads = os.cpu_count() or 1
+    with_theirs = known is not None and known.networks
+    maxitrack = open_engine("maxitrack", "onnxruntime", home, threads)
+    watcher, cut = Watcher(maxitrack), tiles.cut((HEIGHT, WIDTH))
+    theirs = their_maxitrack(image) if with_theirs else None
+    found: dict[str, object] = {
+        "maxitrack": compared(image.size, lambda: watcher.probabilities(image, cut), theirs, 3)
+    }
+    maxitrack.close()
+    if mask:
+        masker = Masker(open_engine("maximask", "onnxruntime", home, threads))
+        theirs = their_maximask(image) if with_theirs else None
+        found["maximask"] = compared(image.size, lambda: masker.mask(image), theirs, 1)
+    return found
+
+
+def their_maxitrack(image: Image) -> Callable[[], object]:
+    """The authors' loop over tiles."""
+    import maximask_and_maxitrack
+    import tensorflow as tf
+    from maximask_and_maxitrack.maxitrack.maxitrack import MaxiTrack_inference
+
+    folder = Path(str(maximask_and_maxitrack.__file__)).parent / "maxitrack" / "model"
+    model, program = tf.saved_model.load(str(folder)), MaxiTrack_inference("", "", 0.05, 1, 16)
+    return lambda: program.process_image(image, model)
+
+
+def their_maximask(image: Image) -> Callable[[], object]:
+    """The authors' loop over tiles, all classes in a single mask."""
+    import maximask_and_maxitrack
+    import tensorflow as tf
+    from maximask_and_maxitrack.maximask.maximask import MaxiMask_inference
+
+    from streamfilter.contaminants import TABLE
+
+    folder = Path(str(maximask_and_maxitrack.__file__)).parent / "maximask" / "model"
+    priors, limits = (
+        np.array([getattr(row, name) for row in TABLE], np.float32)
+        for name in ("prior", "threshold")
+    )
+    every = np.ones(len(TABLE), bool)
+    program = MaxiMask_inference("", "", every, priors, limits, True, 8)
+    model, out = tf.saved_model.load(str(folder)), np.zeros(image.shape, np.int16)
+    return lambda: program.process_image(image, out, model)
+
+
+def ranks(home: Path) -> dict[str, object]:
+    """Spearman's rank correlation with the ellipticity of the season's frames."""
+    folder = SAMPLES / "exposures" / "tracking"
+    with (folder / "table.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    watcher = Watcher(open_engine("maxitrack", "onnxruntime", home, os.cpu_count() or 1))
+    found = []
+    for row in rows:
+        (frame,) = frames.read_path(str(folder / row["file"]))
+        evidence = watcher.look(frame).evidence
+        judgement, shapes = evidence.judgement, evidence.judgement.shapes
+        raw = np.clip([tile.probability or 0.0 for tile in evidence.tiles], 1e-7, 1 - 1e-7)
+        found.append(
+            SimpleNamespace(
+                network=float(np.log(raw / (1 - raw)).mean()),
+                mean=judgement.reference_mean,
+                elongation=shapes.elongation,
+                trail=shapes.trail_fwhm,
+                coherence=shapes.coherence,
+            )
+        )
+    truth = [float(row["ellipticity"]) for row in rows]
+    names = ("network", "mean", "elongation", "trail", "coherence")
+    return {"frames": len(rows)} | {
+        name: round(spearman(truth, [getattr(one, name) for one in found]), 3) for name in names
+    }
+
+
+def spearman(first: list[float], second: list[float]) -> float:
+    """Correlation of ranks; equal values share the mean of theirs."""
+    both = []
+    for values in (np.array(first), np.array(second)):
+        both.append([(values < v).sum() + (values == v).sum() / 2 for v in values])
+    return float(np.corrcoef(both)[0, 1])
+
+
+def memory() -> dict[str, object]:
+    """Highest resident memory of a process that judges one 4k x 4k frame of 16 bits, in Rice."""
+    from astropy.io import fits
+
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "large.fits.fz"
+        hdu = fits.CompImageHDU(made_frame(4096, 4096), compression_type="RICE_1")
+        fits.HDUList([fits.PrimaryHDU(), hdu]).writeto(path)
+        del hdu
+        gc.collect()
+        command = [sys.executable, __file__, "--only-look", str(path)]
+        told = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+        found: dict[str, object] = json.loads(told)
+        return {"file_mib": round(path.stat().st_size / MEBI, 1)} | found
+
+
+def only_look(path: str, engine: Engine) -> dict[str, object]:
+    """Judge one file and tell what it took."""
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    start = time.perf_counter()
+    watcher = Watcher(engine, ExposureRules())
+    decisions = [
+        watcher.look(frame).evidence.judgement.decision for frame in frames.read_path(path)
+    ]
+    return {
+        "decisions": decisions,
+        "seconds": round(time.perf_counter() - start, 2),
+        "peak_mib": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024),
+        "before_mib": round(before),
+    }
+
+
+def main() -> None:
+    """Print or write all figures."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--json", type=Path)
+    parser.add_argument("--without-mask", action="store_true", help="MaxiMask takes minutes")
+    parser.add_argument("--only-look", help=argparse.SUPPRESS)
+    given = parser.parse_args()
+    home = default_home(os.environ)
+    if given.only_look:
+        engine = open_engine("maxitrack", "onnxruntime", home, os.cpu_count() or 1)
+        print(json.dumps(only_look(given.only_look, engine)))
+        return
+    known = reference()
+    found: dict[str, object] = {
+        "machine": facts("numpy", "onnxruntime", "sep"),
+        "reference": "MaxiMask 1.4.1" if known else "not installed: ours alone",
+        "normalisation": normalisation(known),
+        "memory_4k_4k": memory(),
+    }
+    if SAMPLES.is_dir():
+        found |= {"agreement": agreement(known), "spearman_with_ellipticity": ranks(home)}
+    found["networks"] = networks(known, home, mask=not given.without_mask)
+    text = json.dumps(found, indent=2)
+    print(text)
+    if given.json:
+        given.json.write_text(text + "\n")
+
+
+if __name__ == "__main__":
+    main()
