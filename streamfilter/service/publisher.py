@@ -1,7 +1,9 @@
 """From a verdict to acknowledged outputs: what is published, and when a message is settled."""
 
+import queue
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 
 import structlog
@@ -17,6 +19,7 @@ from streamfilter.service.ticket import Ticket
 log = structlog.get_logger(__name__)
 
 _PRODUCER_HEADER = "producer_timestamp"  # Rubin's producer: milliseconds as text
+_DIGITS = 16  # to the year 300,000; anyone may write a header, and this is read in a callback
 
 
 class Publisher:
@@ -36,6 +39,7 @@ class Publisher:
         self._topics = topics
         self._metrics = metrics
         self._settled = settled
+        self._answers: queue.SimpleQueue[tuple[Ticket, Output]] = queue.SimpleQueue()
         self._names = {topic: name for name, topic in topics.model_dump().items() if topic}
 
     def publish(self, ticket: Ticket, annotation: Annotation) -> None:
@@ -105,15 +109,37 @@ class Publisher:
         else:
             self._metrics.output_failures.labels(name).inc()
             log.error("output refused", output=name, topic=output.topic, detail=refusal.detail)
-            if self._topics.rejected and output.topic != self._topics.rejected:
-                self._metrics.rejected.labels(Reason.OUTPUT_TOO_LARGE).inc()
-                detail = f"{name}: {refusal.detail}"
-                rejected = Rejected(ticket.message, Reason.OUTPUT_TOO_LARGE, detail)
-                self._sink.send(self._rejection(ticket, rejected), partial(self._done, ticket))
+            if answer := self._answer(ticket, output, refusal):
+                self._answers.put((ticket, answer))
                 return
         if ticket.acknowledged():
             self._time(ticket)
             self._settled(ticket)
+
+    def _answer(self, ticket: Ticket, output: Output, refusal: Undeliverable) -> Output | None:
+        """What is published instead of a refused output; None where nothing is left to try."""
+        if not self._topics.rejected:
+            return None
+        if output.topic == self._topics.rejected:
+            # The headers still say why, and where the original stands.
+            return replace(output, value=None) if output.value is not None else None
+        self._metrics.rejected.labels(Reason.OUTPUT_TOO_LARGE).inc()
+        detail = f"{self._names[output.topic]}: {refusal.detail}"
+        return self._rejection(ticket, Rejected(ticket.message, Reason.OUTPUT_TOO_LARGE, detail))
+
+    def answer_refusals(self) -> None:
+        """Send what answers refused outputs.
+
+        Not while their acknowledgements are served: waiting for room there would wait for itself.
+
+        Raises
+        ------
+        TransportFailed
+            The broker cannot be used.
+        """
+        while not self._answers.empty():
+            ticket, output = self._answers.get()
+            self._sink.send(output, partial(self._done, ticket))
 
     def _count(self, annotation: Annotation) -> None:
         verdict, survey = annotation.verdict, annotation.alert.survey
@@ -132,7 +158,7 @@ class Publisher:
         if message.timestamp_ms is not None:
             since["message"] = message.timestamp_ms / 1000
         for name, value in message.headers:
-            if name == _PRODUCER_HEADER and value is not None and value.isdigit():
+            if name == _PRODUCER_HEADER and value and len(value) <= _DIGITS and value.isdigit():
                 since["producer"] = int(value) / 1000
         if ticket.prepared and ticket.prepared.alert.light_end_unix_s is not None:
             since["light"] = ticket.prepared.alert.light_end_unix_s

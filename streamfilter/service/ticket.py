@@ -24,6 +24,7 @@ class Ticket:
     unacknowledged: int = 0
     sent_s: float = 0.0
     """Monotonic time at which the outputs were handed to the producer."""
+    given_up: bool = False
     lock: threading.Lock = field(default_factory=threading.Lock)
 
     @property
@@ -50,6 +51,12 @@ class Ticket:
             self.queue_s = max(self.queue_s, queue_s)
             self.infer_s = max(self.infer_s, infer_s)
             return None not in self.evidence
+
+    def give_up(self) -> bool:
+        """Reject the message; True for the first of its stamps that asks."""
+        with self.lock:
+            first, self.given_up = not self.given_up, True
+            return first
 
     def acknowledged(self) -> bool:
         """Count one acknowledged output; True at the last."""

@@ -5,24 +5,26 @@ releases the interpreter); one serves acknowledgements. What crosses them is a `
 message and one queue of batches; what is in flight is bounded by count and bytes.
 """
 
+import math
 import queue
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from typing import TypeVar
 
 import structlog
 
 from streamfilter.batch import Batch, Batcher
 from streamfilter.config import Flow
-from streamfilter.errors import Reason, SchemaUnavailable, StreamfilterError
+from streamfilter.errors import Reason, SchemaUnavailable, StreamfilterError, TransportFailed
 from streamfilter.inference.engine import Engine
 from streamfilter.kafka.ledger import Ledger
 from streamfilter.kafka.sink import KafkaSink
 from streamfilter.kafka.source import KafkaSource
 from streamfilter.metrics import Metrics
 from streamfilter.pipeline import Item, Pipeline
-from streamfilter.records import Alert, Message, Rejected
+from streamfilter.records import Message, Rejected
 from streamfilter.service.flow import InFlight
 from streamfilter.service.publisher import Publisher
 from streamfilter.service.ticket import Ticket
@@ -33,10 +35,14 @@ _POLL_S = 0.1  # longest sleep of the reader: how soon it sees a stop
 _POLL_MESSAGES = 64  # alerts decoded between two looks at the deadlines
 _PATIENCE_S = 0.5  # wait for room before pausing, which throws away what was fetched ahead
 _SCHEMA_RETRIES_S = (0.5, 1.0, 2.0)
+# Then nothing is waited for so long: 64 messages of patience would outlast max.poll.interval.ms.
+_SCHEMA_REST_S = 60.0
 _DRAIN_STEP_S = 0.005
 _FLUSH_S = 1.0
+_JOIN_S = 2.0  # for the batch that a judge has in hand; what hangs ends with the process
 _SILENCE_S = 60.0  # a healthy reader turns many times a second
 
+Result = TypeVar("Result")
 
 Waiting = tuple[Ticket, Item, float]
 """A stamp that waits for the network, its ticket, and since when (monotonic seconds)."""
@@ -72,14 +78,19 @@ class Worker:
         self._judges = [self._thread(self._judge, f"judge-{i}") for i in range(judges)]
         self._delivery = self._thread(self._deliver, "delivery")
         self._stopping = threading.Event()
-        self._drained = threading.Event()
+        self._stopped_s = math.inf
+        self._leaving = threading.Event()
+        self._flushed = threading.Event()
         self._failure: BaseException | None = None
         self._source: KafkaSource | None = None
         self._paused = False
         self._committed_s = 0.0
         self._beat_s = time.monotonic()
+        self._impatient_until_s = 0.0
         metrics.in_flight.set_function(lambda: self._in_flight.messages)
         metrics.in_flight_bytes.set_function(lambda: self._in_flight.bytes)
+        metrics.assigned.set_function(lambda: len(self._source.assigned) if self._source else 0)
+        metrics.ready.set_function(lambda: self.unready() is None)
 
     # ---- the life of a worker -----------------------------------------------------------------
 
@@ -97,15 +108,21 @@ class Worker:
             self._source = self._open_source(self)
             while not self._stopping.is_set():
                 self._read(self._source)
-            self._drain(None)
-        finally:
-            self._close()
+        except Exception as error:  # what is under way is not waited for: it is read again
+            self._fail(error)
+        self._close()
         if self._failure is not None:
             raise self._failure
 
     def stop(self) -> None:
         """Ask the worker to finish; safe in a signal handler and from any thread."""
+        self._stopped_s = min(self._stopped_s, time.monotonic())
         self._stopping.set()
+
+    def _fail(self, error: BaseException) -> None:
+        """Keep the first failure, and stop."""
+        self._failure = self._failure or error
+        self.stop()
 
     def wrong(self) -> str | None:
         """Why the worker is unhealthy; None while it is well."""
@@ -126,16 +143,27 @@ class Worker:
 
     def _read(self, source: KafkaSource) -> None:
         """One turn of the reader: wait for room, read, decode, hand on what is due, commit."""
-        self._beat_s = now = time.monotonic()
-        self._hand_on(self._batcher.due(now))
-        room = self._in_flight.room(0.0 if self._paused else self._wait_s(_PATIENCE_S))
+        self._beat_s = time.monotonic()
+        room = self._room(0.0 if self._paused else _PATIENCE_S)
         if (room == 0) != self._paused:
             self._pause(source, paused=room == 0)
         for message in source.poll(min(room, _POLL_MESSAGES) or 1, self._wait_s(_POLL_S)):
+            if self._stopping.is_set():
+                break  # not tracked, so not committed: the next worker reads it
             self._accept(message)
             self._hand_on(self._batcher.due(time.monotonic()))
         if time.monotonic() - self._committed_s >= self._flow.commit_interval_s:
             self._commit(wait=False)
+
+    def _room(self, patience_s: float) -> int:
+        """Messages that may be read now; waits for room, and hands on what becomes due."""
+        until = time.monotonic() + patience_s
+        while True:
+            now = time.monotonic()
+            self._hand_on(self._batcher.due(now))
+            room = self._in_flight.room(self._wait_s(max(until - now, 0.0)))
+            if room or now >= until or self._stopping.is_set():
+                return room
 
     def _wait_s(self, longest_s: float) -> float:
         """How long the reader may sleep: a batch that becomes due wakes it."""
@@ -159,12 +187,14 @@ class Worker:
         self._in_flight.enter(ticket.size_bytes)
         self._metrics.messages.inc()
         self._metrics.message_bytes.inc(ticket.size_bytes)
-        with self._unexpected(ticket):
+        with self._answered(ticket):
             self._prepare(ticket)
 
     def _prepare(self, ticket: Ticket) -> None:
         started = time.monotonic()
-        alert = self._decode(ticket.message)
+        alert = self._patiently(
+            lambda: self._pipeline.decode(ticket.message), meanwhile=self._hand_all_on
+        )
         ticket.decode_s = time.monotonic() - started
         self._metrics.stage.labels("decode").observe(ticket.decode_s)
         if isinstance(alert, Rejected):
@@ -177,66 +207,110 @@ class Worker:
             self._conclude(ticket)
         for item in items:
             batch = self._batcher.add(item.side, (ticket, item, now), now)
+            self._metrics.queue_depth.inc()
             self._hand_on([batch] if batch else [])
-
-    def _decode(self, message: Message) -> Alert | Rejected:
-        """Decode; a registry that does not answer is asked again before the message is rejected."""
-        for delay_s in (*_SCHEMA_RETRIES_S, None):
-            try:
-                return self._pipeline.decode(message)
-            except SchemaUnavailable as error:
-                if delay_s is None:
-                    return Rejected(message, Reason.SCHEMA_UNAVAILABLE, str(error))
-                log.warning("schema unavailable", error=str(error), retry_s=delay_s)
-                self._stopping.wait(delay_s)
-        raise AssertionError("the last try returns")
-
-    @contextmanager
-    def _unexpected(self, ticket: Ticket) -> Iterator[None]:
-        """Reject a message over which our own code stumbles: one bad alert stops no stream."""
-        try:
-            yield
-        except StreamfilterError:
-            raise
-        except Exception as error:
-            log.error("internal error", origin=str(ticket.message.origin), exc_info=True)
-            detail = f"{type(error).__name__}: {error}"
-            self._publisher.reject(ticket, Rejected(ticket.message, Reason.INTERNAL, detail))
 
     def _hand_on(self, batches: Sequence[Batch[int, Waiting]]) -> None:
         for batch in batches:
             self._batches.put(batch)
-        self._metrics.queue_depth.set(self._batches.qsize())
+
+    def _hand_all_on(self) -> None:
+        """Let no stamp wait for the reader while it waits for something else."""
+        self._beat_s = time.monotonic()
+        self._hand_on(self._batcher.flush())
+
+    # ---- every message has its answer -----------------------------------------------------------
+
+    def _patiently(
+        self, work: Callable[[], Result], *, meanwhile: Callable[[], None] = lambda: None
+    ) -> Result:
+        """Do what needs a schema; a registry that does not answer is asked again.
+
+        Raises
+        ------
+        SchemaUnavailable
+            It did not answer in time, or not even in a minute before.
+        """
+        patient = time.monotonic() > self._impatient_until_s
+        for delay_s in _SCHEMA_RETRIES_S if patient else ():
+            try:
+                return work()
+            except SchemaUnavailable as error:
+                log.warning("schema unavailable", error=str(error), retry_s=delay_s)
+                meanwhile()
+                self._stopping.wait(delay_s)
+        try:
+            return work()
+        except SchemaUnavailable:
+            meanwhile()
+            self._impatient_until_s = time.monotonic() + _SCHEMA_REST_S
+            raise
+
+    @contextmanager
+    def _answered(self, ticket: Ticket) -> Iterator[None]:
+        """Reject a message without a schema, or over which our own code stumbles.
+
+        One bad alert stops no stream; an engine or a broker that fails does.
+        """
+        try:
+            yield
+        except SchemaUnavailable as error:
+            self._reject(ticket, Reason.SCHEMA_UNAVAILABLE, str(error))
+        except StreamfilterError:
+            raise
+        except Exception as error:
+            log.error("internal error", origin=str(ticket.message.origin), exc_info=True)
+            self._reject(ticket, Reason.INTERNAL, f"{type(error).__name__}: {error}")
+
+    def _reject(self, ticket: Ticket, reason: Reason, detail: str) -> None:
+        if ticket.give_up():
+            self._publisher.reject(ticket, Rejected(ticket.message, reason, detail))
 
     # ---- judging ------------------------------------------------------------------------------
 
     def _judge(self) -> None:
         """A judge's thread: batches through the network, verdicts out, until None comes."""
-        while (batch := self._batches.get()) is not None:
-            started = time.monotonic()
-            items = [item for _, item, _ in batch.items]
-            evidence = self._pipeline.evaluate(self._engine, items)
-            infer_s = time.monotonic() - started
-            self._metrics.stage.labels("infer").observe(infer_s)
-            self._metrics.batch_stamps.labels(batch.key).observe(len(items))
-            for (ticket, item, since), found in zip(batch.items, evidence, strict=True):
-                self._metrics.stage.labels("queue").observe(started - since)
-                if ticket.add(item.slot, found, started - since, infer_s):
-                    with self._unexpected(ticket):
-                        self._conclude(ticket)
+        while (batch := self._batches.get()) is not None and not self._leaving.is_set():
+            self._metrics.queue_depth.dec(len(batch.items))
+            self._metrics.batch_stamps.labels(batch.key).observe(len(batch.items))
+            self._evaluate(batch.items)
+
+    def _evaluate(self, waiting: Sequence[Waiting]) -> None:
+        """Evaluate stamps of one side; one that cannot be does not take the others with it."""
+        started = time.monotonic()
+        try:
+            evidence = self._pipeline.evaluate(self._engine, [item for _, item, _ in waiting])
+        except StreamfilterError:
+            raise
+        except Exception:
+            if len(waiting) > 1:
+                for each in waiting:
+                    self._evaluate([each])
+                return
+            with self._answered(waiting[0][0]):
+                raise
+            return
+        infer_s = time.monotonic() - started
+        self._metrics.stage.labels("infer").observe(infer_s)
+        for (ticket, item, since), found in zip(waiting, evidence, strict=True):
+            self._metrics.stage.labels("queue").observe(started - since)
+            if ticket.add(item.slot, found, started - since, infer_s):
+                with self._answered(ticket):
+                    self._conclude(ticket)
 
     def _conclude(self, ticket: Ticket) -> None:
         started = time.monotonic()
         annotation = self._pipeline.conclude(*ticket.concluded())
-        self._publisher.publish(ticket, annotation)
+        self._patiently(lambda: self._publisher.publish(ticket, annotation))
         self._metrics.stage.labels("conclude").observe(time.monotonic() - started)
 
     # ---- delivery -----------------------------------------------------------------------------
 
     def _deliver(self) -> None:
         """The delivery thread: serve acknowledgements until all is drained."""
-        while not self._drained.is_set():
+        while not self._flushed.is_set():
             self._sink.poll(_POLL_S)
+            self._publisher.answer_refusals()
 
     def _settle(self, ticket: Ticket) -> None:
         self._ledger.settle(ticket.message.origin)
@@ -249,18 +323,22 @@ class Worker:
         of them, and the ledger settles the message. 3. The settled prefix is committed, here.
         """
         self._committed_s = time.monotonic()
+        if self._source is None:
+            return
         offsets = self._ledger.committable()
-        if offsets and self._source is not None:
-            self._source.commit(offsets, wait=wait)
-            self._ledger.committed(offsets)
+        # Also without new offsets: the source has those that the broker refused before.
+        self._source.commit(offsets, wait=wait)
+        self._ledger.committed(offsets)
+        if offsets:
             self._metrics.commits.inc()
 
-    def _drain(self, partitions: Sequence[tuple[str, int]] | None) -> None:
-        """Finish what is under way of these partitions (None: of all), then commit."""
+    def _drain(self, partitions: Sequence[tuple[str, int]]) -> None:
+        """Finish what is under way of these partitions, then commit."""
         self._hand_on(self._batcher.flush())
-        until = time.monotonic() + self._flow.drain_s
+        started = time.monotonic()
         while (left := self._ledger.outstanding(partitions)) and self._failure is None:
-            if time.monotonic() > until:
+            # After a stop all that is waited for counts together.
+            if time.monotonic() - min(started, self._stopped_s) > self._flow.drain_s:
                 log.warning("not drained in time; they will be read again", messages=left)
                 break
             self._beat_s = time.monotonic()
@@ -295,20 +373,27 @@ class Worker:
                 work()
             except BaseException as error:
                 log.error("failed", thread=name, error=str(error), exc_info=True)
-                self._failure = self._failure or error
-                self._stopping.set()
+                self._fail(error)
 
         return threading.Thread(target=guarded, name=name, daemon=True)
 
     def _close(self) -> None:
-        if self._source is not None:
-            self._source.close()
+        """Leave the group, which finishes and commits what is under way, then end the threads."""
+        try:
+            if self._source is not None:
+                self._source.close()
+        except Exception as error:
+            self._fail(error)
+        self._leaving.set()
         for _ in self._judges:
             self._batches.put(None)
         for judge in self._judges:
-            judge.join()
-        # What is not acknowledged is not committed either, so there is nothing to wait for.
-        if left := self._sink.flush(_FLUSH_S):
-            log.warning("not acknowledged; will be read again", outputs=left)
-        self._drained.set()
-        self._delivery.join()
+            judge.join(_JOIN_S)
+        try:
+            # What is not acknowledged is not committed either, so there is nothing to wait for.
+            if left := self._sink.flush(_FLUSH_S):
+                log.warning("not acknowledged; will be read again", outputs=left)
+        except TransportFailed as error:
+            self._fail(error)
+        self._flushed.set()
+        self._delivery.join(_JOIN_S)
