@@ -11,7 +11,7 @@ from streamfilter import config as settings_room
 from streamfilter.cli import options
 from streamfilter.config import Settings
 from streamfilter.errors import ConfigurationInvalid
-from streamfilter.service.build import policy_of
+from streamfilter.service.build import checked, policy_of
 from streamfilter.surveys import Surveys
 
 
@@ -35,6 +35,7 @@ def show(config: Path | None, overrides: tuple[str, ...]) -> None:
 def check(config: Path | None, overrides: tuple[str, ...]) -> None:
     """Check the settings without connecting to anything; exit 2 names key, file and mend."""
     settings = settings_room.load(config, overrides=overrides)
+    checked(settings)
     read = ", ".join(settings.alerts.topics)
     written = ", ".join(topic for topic in settings.outputs.model_dump().values() if topic)
     click.echo(f"well-formed: reads {read}; publishes {written or 'nothing'}")

@@ -2,6 +2,7 @@
 
 import os
 import platform
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,9 +16,10 @@ from streamfilter.config import Registry, Scalar, Settings, Survey
 from streamfilter.decode import Decoder
 from streamfilter.encode import Encoder
 from streamfilter.errors import ConfigurationInvalid
+from streamfilter.inference import manifest
 from streamfilter.inference.cache import default_home
 from streamfilter.inference.engine import Engine
-from streamfilter.inference.runtimes import open_engine
+from streamfilter.inference.runtimes import RUNTIMES, open_engine
 from streamfilter.kafka.sink import KafkaSink
 from streamfilter.kafka.source import KafkaSource
 from streamfilter.kafka.statistics import Statistics
@@ -50,6 +52,49 @@ class Parts:
     encoder: Encoder
 
 
+def checked(settings: Settings) -> Surveys:
+    """The field maps, once the settings fit them, the engines and each other.
+
+    Raises
+    ------
+    ConfigurationInvalid
+        Names the key, what was found and what there is.
+    """
+    surveys = Surveys.load(settings.alerts.survey_folders)
+    if unknown := sorted(set(settings.surveys) - set(surveys.names)):
+        raise ConfigurationInvalid(
+            f"surveys.{unknown[0]}: no field map of that name; there are "
+            f"{', '.join(surveys.names)} (alerts.survey_folders adds others)"
+        )
+    name, runtime = settings.engine.name, settings.engine.runtime
+    fitting = [each for each in manifest.names() if manifest.load(each).per is manifest.Per.PIXEL]
+    if name not in fitting:
+        raise ConfigurationInvalid(
+            f"engine.name: {name!r} is no engine for stamps; there are {', '.join(fitting)}"
+        )
+    if runtime not in RUNTIMES:
+        raise ConfigurationInvalid(
+            f"engine.runtime: no runtime {runtime!r}; there are {', '.join(sorted(RUNTIMES))}"
+        )
+    for key, topic in settings.outputs.model_dump().items():
+        if topic and any(_reads(each, topic) for each in settings.alerts.topics):
+            raise ConfigurationInvalid(
+                f"outputs.{key}: {topic!r} is also read (alerts.topics), so what is published "
+                "would come round for ever; choose another topic or a narrower pattern"
+            )
+    return surveys
+
+
+def _reads(subscribed: str, topic: str) -> bool:
+    """Whether a name or pattern of ``alerts.topics`` takes a topic."""
+    if not subscribed.startswith("^"):
+        return subscribed == topic
+    try:
+        return re.match(subscribed, topic) is not None
+    except re.error:  # librdkafka and brokers know other dialects, and judge it themselves
+        return False
+
+
 def open_parts(settings: Settings, *, threads: int, say: Say) -> Parts:
     """Open the engine (fetched at first use, which is said) and what stands around it.
 
@@ -58,14 +103,9 @@ def open_parts(settings: Settings, *, threads: int, say: Say) -> Parts:
     ConfigurationInvalid, EngineUnavailable
         What is missing, and how to mend it.
     """
+    surveys = checked(settings)
     home = settings.engine.home or default_home(os.environ)
     chosen = settings.engine
-    surveys = Surveys.load(settings.alerts.survey_folders)
-    if unknown := sorted(set(settings.surveys) - set(surveys.names)):
-        raise ConfigurationInvalid(
-            f"surveys.{unknown[0]}: no field map of that name; there are "
-            f"{', '.join(surveys.names)} (alerts.survey_folders adds others)"
-        )
     engine = open_engine(chosen.name, chosen.runtime, home, threads, progress=say)
     finder = SchemaFinder(_sources(settings, home), settings.limits)
     publish = settings.schemas.publish
@@ -97,29 +137,34 @@ def open_worker(settings: Settings, parts: Parts, *, registry: CollectorRegistry
     size = settings.batch.size
     parts.engine.warm_up(tuple((n, 1, side, side) for side in SIDES_PX for n in sorted({1, size})))
     metrics.build.info({"version": __version__, "python": platform.python_version()})
-    manifest = parts.engine.manifest
-    metrics.engine.info(
-        {"name": manifest.name, "sha256": manifest.onnx_sha256, "runtime": parts.engine.runtime}
-    )
-    log.info("warm", engine=manifest.name, version=manifest.version, runtime=parts.engine.runtime)
+    network, runtime = parts.engine.manifest, parts.engine.runtime
+    metrics.engine.info({"name": network.name, "sha256": network.onnx_sha256, "runtime": runtime})
+    log.info("warm", engine=network.name, version=network.version, runtime=runtime)
     kafka = settings.kafka
     clients = {"bootstrap.servers": kafka.bootstrap, **kafka.settings}
     output = {"bootstrap.servers": kafka.output_bootstrap} if kafka.output_bootstrap else {}
 
-    def watch(client: str) -> Callable[[Statistics], None]:
-        return lambda statistics: _watch(metrics, client, statistics)
-
-    sink = KafkaSink({**clients, **output, **kafka.producer}, on_statistics=watch("producer"))
+    sink = KafkaSink(
+        {**clients, **output, **kafka.producer},
+        on_statistics=lambda statistics: _watch_brokers(metrics, "producer", statistics),
+    )
 
     def source(worker: Worker) -> KafkaSource:
-        return KafkaSource(
+        def watch(statistics: Statistics) -> None:
+            _watch_brokers(metrics, "consumer", statistics)
+            # The client goes on naming partitions that other workers read by now.
+            lag = statistics.lag
+            metrics.clients.lag = {each: lag[each] for each in made.assigned if each in lag}
+
+        made = KafkaSource(
             {**clients, "group.id": kafka.group, **kafka.consumer},
             settings.alerts.topics,
             on_assigned=worker.assigned,
             on_revoked=worker.revoked,
             on_lost=worker.lost,
-            on_statistics=watch("consumer"),
+            on_statistics=watch,
         )
+        return made
 
     batcher: Batcher[int, Waiting] = Batcher(max_items=size, max_wait_s=settings.batch.max_wait_s)
     return Worker(
@@ -163,10 +208,8 @@ def policy_of(settings: Settings, survey: str) -> Policy:
     return policy(survey, priors=chosen.priors, thresholds=chosen.thresholds, rules=chosen.rules)
 
 
-def _watch(metrics: Metrics, client: str, statistics: Statistics) -> None:
-    """Replace what is shown of one client by its last statistics."""
-    if client == "consumer":
-        metrics.clients.lag = statistics.lag
+def _watch_brokers(metrics: Metrics, client: str, statistics: Statistics) -> None:
+    """Replace what is shown of one client's brokers by its last statistics."""
     others = {key: state for key, state in metrics.clients.brokers.items() if key[0] != client}
     metrics.clients.brokers = others | {
         (client, broker.name): BrokerState(broker.up, broker.rtt_s) for broker in statistics.brokers

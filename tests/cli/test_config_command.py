@@ -49,3 +49,10 @@ def test_rules_of_an_unknown_survey_name_the_known() -> None:
     found = config("rules", "ltsst")
     assert isinstance(found.exception, ConfigurationInvalid)
     assert "lsst" in str(found.exception)
+
+
+def test_check_finds_what_would_stop_the_worker() -> None:
+    """Not only the form: a stream that feeds itself is refused without starting."""
+    found = config("check", "--set", "outputs.clean=alerts")
+    assert isinstance(found.exception, ConfigurationInvalid)
+    assert "outputs.clean" in str(found.exception)
