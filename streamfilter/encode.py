@@ -1,6 +1,7 @@
 """Output bytes: annotations, enriched alerts, and the headers that stand beside them."""
 
 import math
+import threading
 import time
 from collections.abc import Callable
 from enum import StrEnum
@@ -143,7 +144,8 @@ class Encoder:
         self._splicer = Splicer(registrar=registrar, store=store, field=field)
         self._clock = clock
         self._header = lru_cache(None)(self._make_header)
-        self._last: tuple[Annotation | None, bytes] = (None, b"")
+        # Of each thread: another's annotation may come in between.
+        self._last = threading.local()
 
     def annotation(self, annotation: Annotation, topic: str) -> bytes:
         """The annotation as a message of its own.
@@ -202,10 +204,10 @@ class Encoder:
         return single_object_header(schema)
 
     def _body(self, annotation: Annotation) -> bytes:
-        last, body = self._last
-        if last is not annotation:
-            body = encode_annotation(annotation, annotated_unix_s=self._clock())
-            self._last = (annotation, body)
+        if getattr(self._last, "annotation", None) is not annotation:
+            self._last.body = encode_annotation(annotation, annotated_unix_s=self._clock())
+            self._last.annotation = annotation
+        body: bytes = self._last.body
         return body
 
 

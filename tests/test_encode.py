@@ -1,8 +1,10 @@
 """Output bytes and headers."""
 
 import io
+import itertools
 from dataclasses import replace
 from datetime import UTC, datetime
+from threading import Thread
 from typing import Any
 
 import fastavro
@@ -301,3 +303,15 @@ def test_the_annotation_is_the_same_in_both_outputs_though_time_passes() -> None
     first = make_annotation()
     bodies = [encoder.annotation(item, "a") for item in (first, first, replace(first))]
     assert bodies[0] == bodies[1] != bodies[2]
+
+
+def test_an_annotation_stays_the_same_whatever_other_threads_encode() -> None:
+    """The enriched alert carries the bytes of the annotation, also with several judges."""
+    ticks = itertools.count(NOW)
+    encoder = Encoder(SchemaFinder([PublishedSource()], Limits()), clock=lambda: next(ticks))
+    mine, other = make_annotation(), make_annotation()
+    first = encoder.annotation(mine, "annotations")
+    thread = Thread(target=encoder.annotation, args=(other, "annotations"))
+    thread.start()
+    thread.join()
+    assert first == encoder.annotation(mine, "annotations")

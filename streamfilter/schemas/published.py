@@ -9,7 +9,7 @@ from typing import Any, Protocol
 from streamfilter import bundled
 from streamfilter.errors import SchemaUnavailable
 from streamfilter.schemas.definition import parse_definition
-from streamfilter.schemas.sources import crc_64_avro
+from streamfilter.schemas.sources import CLIENT_DEFAULTS, crc_64_avro
 from streamfilter.schemas.wire import SINGLE_OBJECT_MAGIC, WriterSchema
 
 MAJOR = 1
@@ -123,7 +123,8 @@ class ConfluentRegistrar:
     """
 
     def __init__(self, settings: Mapping[str, Any]) -> None:
-        self._settings = dict(settings)
+        # The client itself would wait for ever for a registry that hangs.
+        self._settings = {**CLIENT_DEFAULTS, **settings}
         self._client: Any = None
 
     def register(self, subject_name: str, schema: PublishedSchema) -> int:

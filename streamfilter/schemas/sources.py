@@ -24,7 +24,7 @@ Definition = dict[str, Any]
 # LSST's rule: schema id = 100 * major + minor.
 _MINORS = 100
 # A registry that does not answer in this time is in trouble; the caller tries again later.
-_CLIENT_DEFAULTS: Mapping[str, Any] = {"timeout": 10, "max.retries": 2, "retries.wait.ms": 200}
+CLIENT_DEFAULTS: Mapping[str, Any] = {"timeout": 10, "max.retries": 2, "retries.wait.ms": 200}
 # For so long an id that a registry did not know is not asked for again.
 _UNKNOWN_S = 30.0
 _MOST_UNKNOWN = 10_000
@@ -162,7 +162,7 @@ class RegistrySource:
         from confluent_kafka.schema_registry import SchemaRegistryClient
 
         try:
-            self._client = SchemaRegistryClient({**_CLIENT_DEFAULTS, **settings})
+            self._client = SchemaRegistryClient({**CLIENT_DEFAULTS, **settings})
         except (ValueError, TypeError, OSError) as error:
             raise ConfigurationInvalid(f"schemas.registry: {error}") from error
         parts = urlsplit(str(settings["url"]))

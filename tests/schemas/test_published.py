@@ -1,6 +1,7 @@
 """The schemas of what is published."""
 
 import json
+import socket
 from collections.abc import Iterator
 from enum import StrEnum
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -23,6 +24,7 @@ from streamfilter.schemas.published import (
     single_object_header,
     subject,
 )
+from streamfilter.schemas.sources import CLIENT_DEFAULTS
 
 NAMES = {row.code.lower(): row.meaning for row in TABLE}
 
@@ -152,3 +154,14 @@ def test_a_registry_that_does_not_answer_is_named() -> None:
     settings = {"url": "http://127.0.0.1:9", "max.retries": 0}
     with pytest.raises(SchemaUnavailable, match=r"127\.0\.0\.1:9"):
         ConfluentRegistrar(settings).register("annotations-value", annotation_schema())
+
+
+def test_a_registry_that_hangs_is_not_waited_for_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A judge that waited without end would hold its alerts, and the end of the worker."""
+    assert 10 == CLIENT_DEFAULTS["timeout"]
+    quick = {"timeout": 0.2, "max.retries": 0}
+    monkeypatch.setattr("streamfilter.schemas.published.CLIENT_DEFAULTS", quick)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        url = f"http://127.0.0.1:{silent.getsockname()[1]}"
+        with pytest.raises(SchemaUnavailable, match="annotations-value"):
+            ConfluentRegistrar({"url": url}).register("annotations-value", annotation_schema())
