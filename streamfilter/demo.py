@@ -201,7 +201,9 @@ def _survey(
                 _send(sink, tally, *next(stream))
                 sent += 1
             sink.poll(0)
-            if messages := source.poll(256, 0.02):
+            messages = source.poll(256, 0.02)
+            # Nothing is missed while nothing is under way, at a slow rate.
+            if messages or tally.done == sent:
                 heard_s = time.monotonic()
             for message in messages:
                 _note(tally, message)

@@ -3,6 +3,9 @@
 import json
 from pathlib import Path
 
+import pytest
+
+from streamfilter import demo
 from streamfilter.demo import ANNOTATIONS, DAMAGED, FIGURE, METRICS, REAL, Tally, run
 
 
@@ -44,3 +47,20 @@ def test_an_alert_that_came_out_twice_is_an_error() -> None:
     tally.annotations["1"] = {"verdict": {"label": "clean", "action": "keep"}}
     tally.copies.update({("annotations", "1"): 2, ("clean", "1"): 1})
     assert 1 == len(tally.errors())
+
+
+def test_a_slow_survey_is_no_silence(
+    tmp_path: Path, engine_home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What was not yet sent is not waited for, however long."""
+    monkeypatch.setattr(demo, "_SILENCE_S", 1.5)
+    tally = run(
+        count=2,
+        rate_per_s=0.5,
+        seed=3,
+        out=tmp_path,
+        home=engine_home,
+        say=lambda line: None,
+        progress=lambda tally: None,
+    )
+    assert 2 == tally.done

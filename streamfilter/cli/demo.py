@@ -14,8 +14,21 @@ _VERDICTS = ("clean", "suspect", "contaminated", "not_evaluated", "rejected", "l
 
 
 @click.command()
-@click.option("--alerts", "count", default=1500, show_default=True, help="How many to simulate.")
-@click.option("--rate", default=50.0, show_default=True, help="Alerts a second at most.")
+@click.option(
+    "--alerts",
+    "count",
+    default=1500,
+    show_default=True,
+    type=click.IntRange(min=1),
+    help="How many to simulate.",
+)
+@click.option(
+    "--rate",
+    default=50.0,
+    show_default=True,
+    type=click.FloatRange(min=0, min_open=True),
+    help="Alerts a second at most.",
+)
 @click.option("--seed", default=1, show_default=True, help="The same seed, the same alerts.")
 @click.option(
     "--out",

@@ -56,6 +56,9 @@ def inspect(
     1 when there is no packet at all.
     """
     settings = settings_room.load(config, overrides=overrides)
+    # Nothing is published, so nothing is registered: the annotation is read back from its own form.
+    schemas = settings.schemas.model_copy(update={"publish": settings_room.Registry()})
+    settings = settings.model_copy(update={"schemas": schemas})
     logs.configure(form=settings.logs.form, level="warning")
     console = Console(stderr=True, highlight=False)
     parts = open_parts(settings, threads=os.cpu_count() or 1, say=console.print)

@@ -69,3 +69,10 @@ def test_no_packet_at_all_is_a_failure(tmp_path: Path) -> None:
     """A wrong folder does not look like a clean one."""
     (tmp_path / "notes.txt").write_text("nothing")
     assert inspect(tmp_path).exit_code == 1
+
+
+def test_a_registry_to_publish_to_is_left_alone(samples: Path) -> None:
+    """A look with the worker's own configuration registers nothing and needs no registry."""
+    registry = 'schemas.publish.url="http://127.0.0.1:9"'
+    (line,) = lines(inspect(samples / "lsst" / f"{HIT}.bin", "--json", "--set", registry))
+    assert HIT == line["alert_id"]
