@@ -25,7 +25,7 @@ _SAMPLE = 1009
 _CORE_SIGMAS = 8.0
 """Half the range of the radix sort: 2**16 steps of 2.4e-4 sigma."""
 _GAUSSIAN_MAD = 1.4826
-_BAND_ROWS = 64
+_BAND_ROWS = 32
 """Rows that are normalised at once: a band of 4,096 columns stays in the cache."""
 _REFERENCE_ADU = (-500.0, 80000.0)
 """The reference's clip, in the image's unit."""
@@ -226,13 +226,8 @@ def sorted_values(values: npt.NDArray[np.float32]) -> Array:
     codes.sort(kind="stable")  # a radix sort for 16-bit integers
     core = codes * step
     core += float(start)
-    return np.concatenate(
-        (
-            np.sort(values[below]).astype(np.float64),
-            np.clip(core, low, high),
-            np.sort(values[above]).astype(np.float64),
-        )
-    )
+    below_sorted, above_sorted = np.sort(values[below]), np.sort(values[above])
+    return np.concatenate((below_sorted, core, above_sorted))
 
 
 def _step(values: npt.NDArray[np.float32], sample: Array, low: float, high: float) -> float:
@@ -349,18 +344,28 @@ class Cubics:
         powers = np.stack([(m1 - m0) / 6, m0 / 2, y1 - y0 - (2 * m0 + m1) / 6, y0])
         return cls(powers[..., None].astype(np.float32), sky.columns)
 
-    def band(self, rows: slice) -> Image:
-        """The map in some rows of the frame."""
+    def band(self, rows: slice, room: Image | None = None) -> Image:
+        """The map in some rows of the frame.
+
+        Parameters
+        ----------
+        room
+            An array of the shape that ``room`` gives, to write into.
+        """
         axis = self.axis
         along = (np.arange(axis.step) / axis.step).astype(np.float32)
         cubed, squared, linear, constant = self.coefficients[:, rows]
-        result: Image = cubed * along
+        result: Image = np.multiply(cubed, along, out=None if room is None else room[: len(cubed)])
         for coefficient in (squared, linear):
             result += coefficient
             result *= along
         result += constant
         flat: Image = result.reshape(result.shape[0], -1)
         return flat[:, -axis.first : axis.length - axis.first]
+
+    def room(self, rows: int) -> Image:
+        """An array for ``band``: making one anew for every band costs as much as the map."""
+        return np.empty((rows, self.coefficients.shape[2], self.axis.step), np.float32)
 
 
 def _divided(image: Image, sky: Sky, mesh: Mesh) -> Image:
@@ -371,18 +376,24 @@ def _divided(image: Image, sky: Sky, mesh: Mesh) -> Image:
     # The spline may overshoot between a quiet and a noisy cell.
     floor = np.float32(sky.sigma.min() / 2)
 
-    def band(top: int) -> None:
-        rows = slice(top, top + _BAND_ROWS)
-        out = result[rows]
-        np.subtract(image[rows], anchor, out=out)
-        out -= level.band(rows)
-        noise = sigma.band(rows)
-        if not mesh.as_reference:
+    def bands(tops: range) -> None:
+        room = level.room(_BAND_ROWS)
+        for top in tops:
+            rows = slice(top, min(top + _BAND_ROWS, image.shape[0]))
+            out = result[rows]
+            np.subtract(image[rows], anchor, out=out)
+            out -= level.band(rows, room)
+            noise = sigma.band(rows, room)
+            if mesh.as_reference:
+                out /= noise
+                continue
             np.maximum(noise, floor, out=noise)
-        out /= noise
-        if not mesh.as_reference:
-            np.clip(out, -mesh.largest_sigmas, mesh.largest_sigmas, out=out)
+            out /= noise
+            np.minimum(out, ceiling, out=out)
+            np.maximum(out, -ceiling, out=out)
 
+    tops = range(0, image.shape[0], _BAND_ROWS)
+    ceiling = np.float32(mesh.largest_sigmas)
     with np.errstate(all="ignore"), ThreadPoolExecutor(mesh.threads) as pool:
-        list(pool.map(band, range(0, image.shape[0], _BAND_ROWS)))
+        list(pool.map(bands, [tops[i :: mesh.threads] for i in range(mesh.threads)]))
     return result
