@@ -147,6 +147,8 @@ class Worker:
         """One turn of the reader: wait for room, read, decode, hand on what is due, commit."""
         self._beat_s = time.monotonic()
         room = self._room(0.0 if self._paused else _PATIENCE_S)
+        if self._stopping.is_set():
+            return
         if (room == 0) != self._paused:
             self._pause(source, paused=room == 0)
         for message in source.poll(min(room, _POLL_MESSAGES) or 1, self._wait_s(_POLL_S)):
