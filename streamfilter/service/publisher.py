@@ -10,7 +10,7 @@ import structlog
 
 from streamfilter.config import Outputs
 from streamfilter.encode import Encoder
-from streamfilter.errors import MessageRejected, Reason
+from streamfilter.errors import Reason
 from streamfilter.kafka.sink import KafkaSink, Undeliverable
 from streamfilter.metrics import Metrics
 from streamfilter.records import Action, Annotation, Headers, Output, Rejected
@@ -47,23 +47,21 @@ class Publisher:
 
         Raises
         ------
+        MessageRejected, SchemaUnavailable
+            Nothing of it was published: it is enriched already, or a schema cannot be had.
         TransportFailed
             The broker cannot be used.
         """
         topics, message = self._topics, ticket.message
         headers = self._encoder.headers(annotation)
         outputs = []
-        try:
-            if topics.annotations:
-                key = message.key or annotation.alert.alert_id.encode()
-                value = self._encoder.annotation(annotation, topics.annotations)
-                outputs.append(Output(message.origin, topics.annotations, value, key, headers))
-            if topics.enriched:
-                value = self._encoder.enriched(annotation, topics.enriched)
-                outputs.append(self._as_it_came(ticket, topics.enriched, headers, value))
-        except MessageRejected as error:
-            self.reject(ticket, Rejected(message, error.reason, error.detail))
-            return
+        if topics.annotations:
+            key = message.key or annotation.alert.alert_id.encode()
+            value = self._encoder.annotation(annotation, topics.annotations)
+            outputs.append(Output(message.origin, topics.annotations, value, key, headers))
+        if topics.enriched:
+            value = self._encoder.enriched(annotation, topics.enriched)
+            outputs.append(self._as_it_came(ticket, topics.enriched, headers, value))
         dropped = annotation.verdict.action is Action.DROP
         if route := topics.contaminated if dropped else topics.clean:
             outputs.append(self._as_it_came(ticket, route, headers, message.value))

@@ -17,7 +17,13 @@ import structlog
 
 from streamfilter.batch import Batch, Batcher
 from streamfilter.config import Flow
-from streamfilter.errors import Reason, SchemaUnavailable, StreamfilterError, TransportFailed
+from streamfilter.errors import (
+    MessageRejected,
+    Reason,
+    SchemaUnavailable,
+    StreamfilterError,
+    TransportFailed,
+)
 from streamfilter.inference.engine import Engine
 from streamfilter.kafka.ledger import Ledger
 from streamfilter.kafka.sink import KafkaSink
@@ -252,12 +258,14 @@ class Worker:
 
     @contextmanager
     def _answered(self, ticket: Ticket) -> Iterator[None]:
-        """Reject a message without a schema, or over which our own code stumbles.
+        """Reject a message that cannot be used, or over which our own code stumbles.
 
         One bad alert stops no stream; an engine or a broker that fails does.
         """
         try:
             yield
+        except MessageRejected as error:
+            self._reject(ticket, error.reason, error.detail)
         except SchemaUnavailable as error:
             self._reject(ticket, Reason.SCHEMA_UNAVAILABLE, str(error))
         except StreamfilterError:

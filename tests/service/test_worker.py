@@ -20,9 +20,9 @@ from memory_worker import (
 from prometheus_client import CollectorRegistry
 
 from streamfilter.encode import Encoder
-from streamfilter.errors import EngineUnavailable, SchemaUnavailable
+from streamfilter.errors import EngineUnavailable, MessageRejected, Reason, SchemaUnavailable
 from streamfilter.inference.engine import Engine
-from streamfilter.pipeline import Item
+from streamfilter.pipeline import Item, Prepared
 from streamfilter.records import Alert, Message, Rejected, StampEvidence
 from streamfilter.schemas.published import PublishedSchema
 
@@ -177,6 +177,22 @@ def test_a_registry_that_takes_no_schema_stops_nothing() -> None:
     reasons = {dict(output.headers)["streamfilter-reason"] for output in sink.to("rejected")}
     assert {b"schema_unavailable"} == reasons
     assert {PARTITION: 6} == source.committed
+
+
+class Late(SimulatedPipeline):
+    """Finds out late that an alert cannot be used."""
+
+    def prepare(self, alert: Alert) -> Prepared:
+        raise MessageRejected(Reason.STAMP_MALFORMED, "seen too late")
+
+
+def test_a_late_rejection_is_a_rejection() -> None:
+    """Whichever step says it, a message that cannot be used stops nothing."""
+    source, sink = MemorySource(packets(2)), MemorySink()
+    run_to_the_end(worker(source, sink, pipeline=Late()), source)
+    reasons = {dict(output.headers)["streamfilter-reason"] for output in sink.to("rejected")}
+    assert {b"stamp_malformed"} == reasons
+    assert {PARTITION: 2} == source.committed
 
 
 class Unknown(SimulatedPipeline):
