@@ -14,7 +14,10 @@ def configure(*, form: Format = "auto", level: Level = "info") -> None:
     """Send all log events to standard error; ``auto`` is human on a terminal, else JSON."""
     human = form == "human" or (form == "auto" and sys.stderr.isatty())
     renderer: structlog.typing.Processor = (
-        structlog.dev.ConsoleRenderer() if human else structlog.processors.JSONRenderer()
+        # Not the drawn traceback: it shows every local, passwords among them, and takes seconds.
+        structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)
+        if human
+        else structlog.processors.JSONRenderer()
     )
     processors: list[structlog.typing.Processor] = [
         structlog.contextvars.merge_contextvars,
