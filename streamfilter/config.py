@@ -114,7 +114,7 @@ class Engine(Section):
 class Batch(Section):
     """When a micro-batch is full."""
 
-    size: Count = 16
+    size: Annotated[int, Field(ge=1, le=1024)] = 16
     max_wait_s: Positive = 0.02
 
 

@@ -73,6 +73,8 @@ def test_a_property_of_librdkafka_is_quoted_like_a_toml_key() -> None:
         ("[alerts]\ntopics = []", "alerts.topics"),
         ("[[surveys.a.rules]]\nname='n'\ncontaminant='BG'\nstatistic='core'\nabove=0.5", "'n'"),
         ("[nothing]", "nothing"),
+        # The engine is warmed up with a whole batch.
+        ("[batch]\nsize = 1000000\n", "batch.size"),
     ],
 )
 def test_a_wrong_value_names_key_and_file(tmp_path: Path, text: str, key: str) -> None:

@@ -157,7 +157,9 @@ class Worker:
             return
         if (room == 0) != self._paused:
             self._pause(source, paused=room == 0)
-        for message in source.poll(min(room, _POLL_MESSAGES) or 1, self._wait_s(_POLL_S)):
+        # A registry that hangs takes half a minute a message: the group is to be polled between.
+        most = 1 if self._impatient else _POLL_MESSAGES
+        for message in source.poll(min(room, most) or 1, self._wait_s(_POLL_S)):
             if self._stopping.is_set():
                 break  # not tracked, so not committed: the next worker reads it
             self._accept(message)
@@ -241,8 +243,7 @@ class Worker:
         SchemaUnavailable
             It did not answer in time, or not even in a minute before.
         """
-        patient = time.monotonic() > self._impatient_until_s
-        for delay_s in _SCHEMA_RETRIES_S if patient else ():
+        for delay_s in () if self._impatient else _SCHEMA_RETRIES_S:
             try:
                 return work()
             except SchemaUnavailable as error:
@@ -255,6 +256,11 @@ class Worker:
             meanwhile()
             self._impatient_until_s = time.monotonic() + _SCHEMA_REST_S
             raise
+
+    @property
+    def _impatient(self) -> bool:
+        """Whether a registry did not answer of late."""
+        return time.monotonic() < self._impatient_until_s
 
     @contextmanager
     def _answered(self, ticket: Ticket) -> Iterator[None]:

@@ -51,12 +51,14 @@ class MemorySource:
         self.committed: dict[tuple[str, int], int] = {}
         self.commits = 0
         self.pauses = 0
+        self.asked: list[int] = []
         self.ended = threading.Event()
 
     def poll(self, max_messages: int, timeout_s: float) -> list[Message]:
         if not self._waiting:
             self.ended.wait(timeout_s)
             self.ended.set()
+        self.asked.append(max_messages)
         taken, self._waiting = self._waiting[:max_messages], self._waiting[max_messages:]
         return taken
 

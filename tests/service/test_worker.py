@@ -212,6 +212,7 @@ def test_an_outage_of_the_registry_is_waited_for_once() -> None:
     assert time.monotonic() - started < 6
     assert 6 == len(sink.to("rejected")) == len(sink.to("annotations"))
     assert {PARTITION: 12} == source.committed
+    assert {1} == set(source.asked[1:])  # so that the group sees it between two questions
 
 
 def test_a_refused_commit_is_tried_again_without_new_messages() -> None:
