@@ -219,15 +219,18 @@ def sorted_values(values: npt.NDArray[np.float32]) -> Array:
         np.float32(middle + _CORE_SIGMAS * spread),
     )
     step = _step(values, sample, float(low), float(high))
-    below, above = values < low, values > high
-    inside = values[~(below | above)]
     start = np.ceil(low) if step == 1.0 else low
-    codes = ((inside - start) * np.float32(1 / step) + np.float32(0.5)).astype(np.uint16)
-    codes.sort(kind="stable")  # a radix sort for 16-bit integers
-    core = codes * step
+    codes = values - np.float32(start - 0.5 * step)
+    codes *= np.float32(1 / step)
+    # Tails go to the ends of the range; so many codes are then cut off at either end.
+    np.minimum(codes, np.float32(2**16 - 1), out=codes)
+    np.maximum(codes, np.float32(0.0), out=codes)
+    steps = codes.astype(np.uint16)
+    steps.sort(kind="stable")  # a radix sort for 16-bit integers
+    below, above = np.sort(values[values < low]), np.sort(values[values > high])
+    core: Array = steps[below.size : steps.size - above.size] * step
     core += float(start)
-    below_sorted, above_sorted = np.sort(values[below]), np.sort(values[above])
-    return np.concatenate((below_sorted, core, above_sorted))
+    return np.concatenate((below, core, above))
 
 
 def _step(values: npt.NDArray[np.float32], sample: Array, low: float, high: float) -> float:
