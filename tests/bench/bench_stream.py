@@ -138,7 +138,10 @@ class Bench:
         topic, out = self._topics()
         with self._workers(workers, judges, topic, out):
             # The workers wait with their partitions: the backlog comes at once.
-            self._broker.produce(topic, itertools.islice(itertools.cycle(self._packets), alerts))
+            # Keys spread them evenly over the partitions, and so over the workers.
+            values = itertools.islice(itertools.cycle(self._packets), alerts)
+            keys = [str(number).encode() for number in range(alerts)]
+            self._broker.produce(topic, values, keys=keys)
             stamps = self._appended(out, alerts)
         after = engine_rate(self._home, workers * judges)
         engine = (before + after) / 2
