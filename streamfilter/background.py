@@ -228,7 +228,8 @@ def sorted_values(values: npt.NDArray[np.float32]) -> Array:
     steps = codes.astype(np.uint16)
     steps.sort(kind="stable")  # a radix sort for 16-bit integers
     below, above = np.sort(values[values < low]), np.sort(values[values > high])
-    core: Array = steps[below.size : steps.size - above.size] * step
+    core = steps[below.size : steps.size - above.size].astype(np.float64)
+    core *= step
     core += float(start)
     return np.concatenate((below, core, above))
 
