@@ -17,10 +17,12 @@ _COMMANDS = {
     "demo": "streamfilter.cli.demo:demo",
     "engines": "streamfilter.cli.engines:engines",
     "inspect": "streamfilter.cli.inspect:inspect",
+    "mask": "streamfilter.cli.mask:mask",
     "replay": "streamfilter.cli.replay:replay",
     "run": "streamfilter.cli.run:run",
     "schemas": "streamfilter.cli.schemas:schemas",
     "topics": "streamfilter.cli.topics:topics",
+    "track": "streamfilter.cli.track:track",
 }
 """Loaded when chosen: ``streamfilter --help`` need not import a network's runtime."""
 
