@@ -166,6 +166,11 @@ class Trouble:
         """Keep the first lasting failure; callbacks cannot raise it themselves."""
         self._failure = self._failure or failure
 
+    @property
+    def failed(self) -> bool:
+        """Whether there is a lasting failure."""
+        return self._failure is not None
+
     def check(self) -> None:
         """Raise the lasting failure, if there is one."""
         if self._failure is not None:

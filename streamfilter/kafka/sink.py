@@ -186,7 +186,8 @@ class KafkaSink:
         with self._lock:
             if self._alone is None:
                 self._alone = Producer(self._alone_settings)
-        while not self._produced(self._alone, output, done):
+        # In a callback nothing can be raised: the next call of ``send`` or ``poll`` does.
+        while not self._trouble.failed and not self._produced(self._alone, output, done):
             self._alone.poll(ROOM_WAIT_S)
 
     def _statistics(self, text: str) -> None:

@@ -127,6 +127,7 @@ class KafkaSource:
         self._closing = False
         self._in_callback = False
         self._uncommitted: dict[Partition, int] = {}
+        self._issued: dict[Partition, int] = {}
         ready = merged(DEFAULTS, settings, ("bootstrap.servers", "group.id"))
         ready["enable.auto.commit"] = "false"
         # The broker assigns in the newer protocol, which does not know the classic options.
@@ -189,12 +190,12 @@ class KafkaSource:
         1 s (measured) to fetch again after ``resume``. Not polling for a while costs nothing.
         """
         self._paused = True
-        self._consumer.pause(self._positions())
+        self._steer(self._consumer.pause)
 
     def resume(self) -> None:
         """Fetch again, from where reading stopped."""
         self._paused = False
-        self._consumer.resume(self._positions())
+        self._steer(self._consumer.resume)
 
     def commit(self, offsets: Mapping[Partition, int], *, wait: bool) -> bool:
         """Commit the next offsets to read; partitions that are not assigned are left out.
@@ -215,6 +216,7 @@ class KafkaSource:
         ]
         if not positions:
             return True
+        self._issued |= {(each.topic, each.partition): each.offset for each in positions}
         if not wait:
             answer = self._commit(positions, asynchronous=True)
         elif self._in_callback:
@@ -256,6 +258,12 @@ class KafkaSource:
         if isinstance(answer, KafkaError):
             return self._committed(answer, positions)
         return self._committed(None, answer)
+
+    def _steer(self, what: Callable[[list[Position]], None]) -> None:
+        try:
+            what(self._positions())
+        except KafkaException as error:
+            raise transport_failed(error_of(error), "pausing or resuming") from error
 
     def _positions(self) -> list[Position]:
         return [Position(topic, partition) for topic, partition in self._assigned]
@@ -318,6 +326,7 @@ class KafkaSource:
         for partition in _named(positions):
             self._assigned.pop(partition, None)
             self._uncommitted.pop(partition, None)
+            self._issued.pop(partition, None)
         try:
             if self._incremental:
                 consumer.incremental_unassign(positions)
@@ -332,7 +341,10 @@ class KafkaSource:
             detail = (error or refused[0].error or KafkaError(KafkaError.UNKNOWN)).str()
             log.warning("commit_refused", partitions=len(refused), detail=detail, retried=True)
         for each in refused:
-            self._uncommitted.setdefault((each.topic, each.partition), each.offset)
+            partition = (each.topic, each.partition)
+            # A refusal may come after a later offset was committed; going back to it would repeat.
+            if self._issued.get(partition) == each.offset:
+                self._uncommitted.setdefault(partition, each.offset)
         return not refused
 
     def _statistics(self, text: str) -> None:

@@ -24,7 +24,8 @@ class Statistics:
     """The state of one client at one moment."""
 
     lag: Mapping[tuple[str, int], int]
-    """Messages after the committed offset, by topic and partition; absent where not known."""
+    """Messages after the committed offset (before the first commit: after what was read), by topic
+    and partition; absent where not known."""
     brokers: tuple[BrokerHealth, ...]
     prefetched_messages: int
     """Fetched and not yet read (consumer)."""
@@ -47,9 +48,9 @@ def parsed(document: Mapping[str, Any]) -> Statistics:
     partitions = list(_partitions(document))
     return Statistics(
         lag={
-            (topic, number): each["consumer_lag"]
+            (topic, number): lag
             for topic, number, each in partitions
-            if each.get("consumer_lag", -1) >= 0
+            if (lag := _lag(each)) is not None
         },
         brokers=tuple(_brokers(document)),
         prefetched_messages=sum(each.get("fetchq_cnt", 0) for _, _, each in partitions),
@@ -58,6 +59,12 @@ def parsed(document: Mapping[str, Any]) -> Statistics:
         queued_bytes=document.get("msg_size", 0),
         rebalances=document.get("cgrp", {}).get("rebalance_cnt", 0),
     )
+
+
+def _lag(partition: Mapping[str, Any]) -> int | None:
+    """Behind the committed offset; before the first commit, behind what was read."""
+    known = (partition.get(key, -1) for key in ("consumer_lag", "consumer_lag_stored"))
+    return next((lag for lag in known if lag >= 0), None)
 
 
 def _partitions(document: Mapping[str, Any]) -> Iterator[tuple[str, int, Mapping[str, Any]]]:

@@ -5,6 +5,8 @@ import uuid
 from collections.abc import Callable
 
 import pytest
+from confluent_kafka import KafkaError
+from confluent_kafka import TopicPartition as Position
 from kafka_desk import Broker
 
 from streamfilter.errors import ConfigurationInvalid, TransportFailed
@@ -101,6 +103,20 @@ def test_a_restart_resumes_at_the_committed_offset(broker: Broker, wait: bool) -
     found = read(again, 6)
     again.close()
     assert [b"4", b"5", b"6", b"7", b"8", b"9"] == [message.value for message in found]
+
+
+def test_a_late_refusal_does_not_take_a_commit_back(broker: Broker) -> None:
+    """What was refused is tried again only if nothing later was committed meanwhile."""
+    topic, name = broker.topic(), group()
+    broker.produce(topic, [b"v"] * 3)
+    reader = source(broker, topic, member_of=name)
+    read(reader, 3)
+    reader.commit({(topic, 0): 3}, wait=True)
+    refused = Position(topic, 0, 1)
+    reader._committed(KafkaError(KafkaError._TIMED_OUT), [refused])
+    reader.commit({}, wait=True)
+    reader.close()
+    assert broker.committed(name, topic) == {0: 3}
 
 
 def test_a_partition_of_another_worker_is_not_committed(broker: Broker) -> None:

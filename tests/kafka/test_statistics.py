@@ -25,6 +25,7 @@ CONSUMER = {
             "partitions": {
                 "0": {"partition": 0, "consumer_lag": 7, "fetchq_cnt": 2, "fetchq_size": 200},
                 "1": {"partition": 1, "consumer_lag": -1, "fetchq_cnt": 1, "fetchq_size": 50},
+                "2": {"partition": 2, "consumer_lag": -1, "consumer_lag_stored": 5},
                 "-1": {"partition": -1, "consumer_lag": 99, "fetchq_cnt": 99, "fetchq_size": 99},
             }
         }
@@ -36,7 +37,7 @@ CONSUMER = {
 def test_a_consumers_statistics_are_read() -> None:
     """Partition -1, a lag of -1 and negative node ids are not reported."""
     assert parsed(CONSUMER) == Statistics(
-        lag={("alerts", 0): 7},
+        lag={("alerts", 0): 7, ("alerts", 2): 5},
         brokers=(
             BrokerHealth(1, "a:9092", True, 0.0015, 3),
             BrokerHealth(2, "b:9092", False, None, 0),
