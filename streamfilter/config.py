@@ -124,8 +124,9 @@ class Flow(Section):
     max_in_flight: Count = 512
     max_in_flight_bytes: Count = 96 * 2**20
     commit_interval_s: Positive = 1.0
-    drain_s: Positive = 25.0
-    """Longest wait for alerts under way at SIGTERM or when partitions move."""
+    drain_s: Positive = 14.0
+    """Longest wait for alerts under way at SIGTERM or when partitions move. Where the broker hangs,
+    committing and leaving the group add 15 s, and orchestrators kill after 30."""
 
 
 class Metrics(Section):

@@ -157,6 +157,16 @@ class Encoder:
         """
         return self._header(topic) + self._body(annotation)
 
+    def register(self, topic: str) -> None:
+        """Register the schema of annotations now rather than with the first of them.
+
+        Raises
+        ------
+        SchemaUnavailable
+            The registry does not answer, or refuses it.
+        """
+        self._header(topic)
+
     def enriched(self, annotation: Annotation, topic: str) -> bytes:
         """The alert's message with the annotation appended to its record.
 

@@ -131,7 +131,11 @@ def open_worker(settings: Settings, parts: Parts, *, registry: CollectorRegistry
     ------
     ConfigurationInvalid
         A setting of Kafka cannot be.
+    SchemaUnavailable
+        A registry is configured for what is published, and it does not take the annotation.
     """
+    if settings.outputs.annotations:
+        parts.encoder.register(settings.outputs.annotations)
     metrics = Metrics(registry)
     judges = settings.engine.workers or os.cpu_count() or 1
     size = settings.batch.size

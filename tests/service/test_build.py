@@ -1,12 +1,14 @@
 """Settings that cannot work are refused before anything is opened."""
 
+from pathlib import Path
 from typing import Any
 
 import pytest
+from prometheus_client import CollectorRegistry
 
 from streamfilter.config import Settings
-from streamfilter.errors import ConfigurationInvalid
-from streamfilter.service.build import checked
+from streamfilter.errors import ConfigurationInvalid, SchemaUnavailable
+from streamfilter.service.build import checked, open_parts, open_worker
 
 
 def settings(**sections: dict[str, Any]) -> Settings:
@@ -33,3 +35,12 @@ def test_what_cannot_be_names_its_key(sections: dict[str, Any], named: str) -> N
     """A network for tiles, an unknown runtime, a stream that feeds itself."""
     with pytest.raises(ConfigurationInvalid, match=named):
         checked(settings(**sections))
+
+
+def test_a_registry_that_does_not_answer_is_a_start_up_error(engine_home: Path) -> None:
+    """Without it every alert would be rejected, slowly, all night."""
+    publish = {"url": "http://127.0.0.1:9"}
+    chosen = settings(schemas={"publish": publish}, engine={"home": str(engine_home)})
+    parts = open_parts(chosen, threads=1, say=print)
+    with pytest.raises(SchemaUnavailable, match=r"127\.0\.0\.1:9"):
+        open_worker(chosen, parts, registry=CollectorRegistry())
