@@ -6,7 +6,7 @@ from enum import StrEnum
 import numpy as np
 import numpy.typing as npt
 
-from streamfilter.records import Image, Origin
+from streamfilter.records import Image, Message, Origin
 
 Mask = npt.NDArray[np.bool_]
 """True where a pixel is not to be used."""
@@ -33,6 +33,43 @@ class FrameReason(StrEnum):
     NO_DATA = "no_data"
     NO_VARIATION = "no_variation"
     SATURATED = "saturated"
+
+
+@dataclass(frozen=True, slots=True)
+class FrameReference:
+    """A file that is read only if it is the one announced."""
+
+    uri: str
+    size: int
+    """In bytes."""
+    sha256: str
+    """64 hexadecimal digits."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Announced:
+    """What a message of the exposure stream says, the frame aside.
+
+    ``detector`` and ``hdu`` are None where the file's HDUs are the detectors.
+    """
+
+    exposure_id: str
+    instrument: str
+    detector: str | None = None
+    detectors_expected: int | None = None
+    hdu: str | None = None
+    mid_exposure_unix_s: float | None = None
+    exposure_time_s: float | None = None
+    filter: str | None = None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ExposureMessage:
+    """A decoded message of the exposure stream; its frame is inside or referred to."""
+
+    message: Message
+    announced: Announced
+    frame: bytes | FrameReference
 
 
 @dataclass(frozen=True, slots=True)

@@ -38,6 +38,10 @@ ROOMS: dict[str, tuple[int, set[str]]] = {
     "tracking": (2, {"exposure_records", "records", "posterior"}),
     "frame_paths": (3, {"frames"}),
     "focal_plane": (2, {"exposure_records", "records"}),  # detectors to exposures as they come
+    "decode_exposure": (3, {"errors", "exposure_records", "records", "schemas"}),
+    "encode_exposure": (3, {"exposure_records", "schemas"}),  # what a telescope's readout writes
+    "encode_tracking": (3, {"exposure_records", "records", "schemas"}),
+    "frame_references": (2, {"errors", "exposure_records"}),
     "exposures": (4, {
         "background", "exposure_records", "inference", "records", "shapes", "tiles", "tracking",
     }),

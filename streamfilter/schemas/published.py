@@ -64,7 +64,23 @@ def published_schemas() -> tuple[PublishedSchema, ...]:
 @cache
 def annotation_schema() -> PublishedSchema:
     """The schema of an annotation."""
-    (found,) = (s for s in published_schemas() if s.schema.name == "streamfilter.v1.Annotation")
+    return _named("streamfilter.v1.Annotation")
+
+
+@cache
+def exposure_schema() -> PublishedSchema:
+    """The schema of a message of the exposure stream, which producers write."""
+    return _named("streamfilter.v1.Exposure")
+
+
+@cache
+def tracking_schema() -> PublishedSchema:
+    """The schema of what is said of a detector's or an exposure's tracking."""
+    return _named("streamfilter.v1.Tracking")
+
+
+def _named(name: str) -> PublishedSchema:
+    (found,) = (schema for schema in published_schemas() if schema.schema.name == name)
     return found
 
 

@@ -7,7 +7,7 @@ import pytest
 from click.testing import CliRunner
 
 from streamfilter.cli.schemas import schemas
-from streamfilter.schemas.published import annotation_schema, publish
+from streamfilter.schemas.published import annotation_schema, publish, published_schemas
 from streamfilter.schemas.splice import extend
 from streamfilter.schemas.store import SchemaFolder
 
@@ -39,7 +39,7 @@ def invoke(*arguments: object) -> list[str]:
 
 def test_list_shows_fingerprint_and_name() -> None:
     """The digits are those of file names and error messages."""
-    title, line = invoke("list", "--no-packages")
+    title, line, *_ = invoke("list", "--no-packages")
     assert ["fingerprint", "fields", "name"] == title.split()
     fingerprint, _, name = line.split()
     assert ("streamfilter.v1.Annotation", annotation_schema().fingerprint) == (
@@ -52,7 +52,7 @@ def test_export_writes_what_read_finds(tmp_path: Path, survey: Path) -> None:
     """Annotation and extended alert, and not the parts of the alert."""
     lines = invoke("export", tmp_path / "out", "--no-packages", "--survey-schemas", survey)
     folder = SchemaFolder(tmp_path / "out")
-    expected = [annotation_schema(), EXTENDED]
+    expected = [*published_schemas(), EXTENDED]
     assert [str(folder.path / schema.file_name) for schema in expected] == lines
     assert all(folder.by_fingerprint(schema.fingerprint) for schema in expected)
 
@@ -65,8 +65,6 @@ def test_export_twice_changes_nothing(tmp_path: Path) -> None:
 
 def test_the_field_name_may_be_another(survey: Path) -> None:
     """It changes the schema, hence the fingerprint."""
-    (_, _, default) = invoke("list", "--no-packages", "--survey-schemas", survey)
-    (_, _, other) = invoke(
-        "list", "--no-packages", "--survey-schemas", survey, "--field", "maximask"
-    )
+    *_, default = invoke("list", "--no-packages", "--survey-schemas", survey)
+    *_, other = invoke("list", "--no-packages", "--survey-schemas", survey, "--field", "maximask")
     assert default.split()[0] == f"{EXTENDED.fingerprint:016x}" != other.split()[0]

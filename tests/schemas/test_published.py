@@ -1,5 +1,6 @@
 """The schemas of what is published."""
 
+import dataclasses
 import json
 import socket
 from collections.abc import Iterator
@@ -13,6 +14,16 @@ import pytest
 from streamfilter.contaminants import TABLE
 from streamfilter.encode import Agreement
 from streamfilter.errors import SchemaUnavailable
+from streamfilter.exposure_records import (
+    Closing,
+    Decision,
+    FrameReason,
+    Irregularity,
+    Judgement,
+    Shapes,
+    TileEvidence,
+    Voice,
+)
 from streamfilter.records import Action, Label, NotEvaluated
 from streamfilter.schemas.published import (
     ConfluentRegistrar,
@@ -23,6 +34,7 @@ from streamfilter.schemas.published import (
     published_schemas,
     single_object_header,
     subject,
+    tracking_schema,
 )
 from streamfilter.schemas.sources import CLIENT_DEFAULTS
 
@@ -34,11 +46,16 @@ def records(schema: Any) -> Iterator[dict[str, Any]]:
     for part in schema if isinstance(schema, list) else [schema]:
         if isinstance(part, dict):
             yield from (part,) if "name" in part else ()
+            yield from records(part.get("items", []))
             for field in part.get("fields", ()):
                 yield from records(field["type"])
 
 
 TYPES = {part["name"]: part for part in records(annotation_schema().schema.definition)}
+EVERY = [
+    part for each in published_schemas() for part in records(each.schema.definition)
+]  # of all schemas: the same name may stand in several
+EXPOSURE_TYPES = {part["name"]: part for part in records(tracking_schema().schema.definition)}
 
 
 @pytest.mark.parametrize(("record", "before"), [("StampEvidence", 2), ("Priors", 0)])
@@ -56,20 +73,35 @@ def test_symbols_of_the_schema_are_those_of_the_records(enum: type[StrEnum]) -> 
     assert [str(symbol) for symbol in enum] == TYPES[enum.__name__]["symbols"]
 
 
+@pytest.mark.parametrize("enum", [Decision, Voice, FrameReason, Closing, Irregularity])
+def test_symbols_of_the_tracking_schema_are_those_of_the_records(enum: type[StrEnum]) -> None:
+    """A value that the schema does not know could not be written."""
+    assert [str(symbol) for symbol in enum] == EXPOSURE_TYPES[enum.__name__]["symbols"]
+
+
+@pytest.mark.parametrize(
+    ("record", "name"), [(Judgement, "Judgement"), (Shapes, "Shapes"), (TileEvidence, "Tile")]
+)
+def test_fields_of_the_tracking_schema_are_those_of_the_records(record: Any, name: str) -> None:
+    """What is found out is published, under the same names."""
+    fields = [field["name"] for field in EXPOSURE_TYPES[name]["fields"]]
+    assert [field.name for field in dataclasses.fields(record)] == fields
+
+
 def test_every_type_and_field_is_documented() -> None:
     """Columns explain themselves."""
     undocumented = [
         f"{part['name']}.{field['name']}"
-        for part in TYPES.values()
+        for part in EVERY
         for field in part.get("fields", ())
         if not field.get("doc")
     ]
-    assert ([], []) == (undocumented, [name for name, part in TYPES.items() if not part.get("doc")])
+    assert ([], []) == (undocumented, [part["name"] for part in EVERY if not part.get("doc")])
 
 
 def test_every_nullable_field_defaults_to_null() -> None:
     """A reader of a later minor version can fill what an earlier one did not write."""
-    fields = [field for part in TYPES.values() for field in part.get("fields", ())]
+    fields = [field for part in EVERY for field in part.get("fields", ())]
     nullable = [field for field in fields if isinstance(field["type"], list)]
     assert {("null", None)} == {(field["type"][0], field.get("default", 0)) for field in nullable}
 
