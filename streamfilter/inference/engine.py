@@ -1,13 +1,31 @@
 """The Engine contract that every runtime keeps."""
 
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
 
-from streamfilter.inference.manifest import Manifest
+from streamfilter.errors import EngineUnavailable
+from streamfilter.inference.manifest import Manifest, Precision
 
 Batch = npt.NDArray[np.float32]
+
+# Activations of MaxiMask take 1.3 kB a pixel and a runtime keeps the room for them: 65,536 px
+# (16 stamps of 64 px) hold about 0.1 GB. Larger runs are no quicker a stamp.
+_RUN_PX = 2**16
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Running:
+    """How a runtime is to run an engine."""
+
+    threads: int = 1
+    """Within one batch; 0: every core."""
+    workers: int = 1
+    """Batches at a time; more callers wait, or share, as the runtime does it."""
+    precision: Precision = Precision.FLOAT32
 
 
 class Engine(Protocol):
@@ -24,7 +42,10 @@ class Engine(Protocol):
 
     @property
     def runtime(self) -> str:
-        """Name and version of the runtime, such as ``onnxruntime 1.20.1``."""
+        """Name and version of the runtime, such as ``onnxruntime 1.20.1``.
+
+        A precision other than float32 follows, such as ``openvino 2026.4.1 bf16``.
+        """
         ...
 
     def warm_up(self, shapes: tuple[tuple[int, int, int, int], ...]) -> None:
@@ -56,3 +77,28 @@ class Engine(Protocol):
     def close(self) -> None:
         """Give back what the runtime holds; the engine is not used again."""
         ...
+
+
+def check_names(manifest: Manifest, names: Sequence[str], found_in: object) -> None:
+    """Refuse a network whose inputs and outputs are not the manifest's.
+
+    Raises
+    ------
+    EngineUnavailable
+        Names what was found in the file and what the manifest says.
+    """
+    expected = [manifest.input_name, manifest.output_name]
+    if list(names) != expected:
+        raise EngineUnavailable(
+            f"{found_in} has inputs and outputs {list(names)}; the manifest of {manifest.name} "
+            f"says {expected}"
+        )
+
+
+def in_runs(run: Callable[[Batch], Batch], batch: Batch) -> Batch:
+    """Run a batch in parts of no more pixels than a runtime should hold at a time."""
+    count, _, height, width = batch.shape
+    step = max(1, _RUN_PX // (height * width))
+    if count <= step:
+        return run(batch)
+    return np.concatenate([run(batch[start : start + step]) for start in range(0, count, step)])

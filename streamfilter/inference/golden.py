@@ -6,6 +6,7 @@ is; the frames are made here again from their seed, so that only the numbers are
 
 import hashlib
 import zipfile
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,7 +16,7 @@ import numpy.typing as npt
 from streamfilter.errors import EngineUnavailable
 from streamfilter.inference import manifest
 from streamfilter.inference.engine import Batch, Engine
-from streamfilter.inference.manifest import Manifest, Per
+from streamfilter.inference.manifest import Manifest, Per, Tolerance
 
 TOLERANCE = 1e-5
 """Largest difference of a probability between TensorFlow and a float32 runtime."""
@@ -23,6 +24,7 @@ TOLERANCE = 1e-5
 FRAMES: dict[Per, int] = {Per.PIXEL: 2, Per.TILE: 8}
 """Frames per golden file: a pixel network's tell much more each."""
 
+_STAMPS_PX = (64, 96, 128)  # sides that stamps come to
 _SIDE_PX = 400  # what the authors' SavedModels take
 _POINTS = 600  # pixels of each frame whose probabilities are kept
 _SEED = 1907
@@ -41,6 +43,18 @@ class Golden:
     columns: npt.NDArray[np.int16]
     values: npt.NDArray[np.float32]
     means: npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """Of probabilities: the largest, and the largest mean of a class's absolute differences."""
+
+    largest: float
+    mean: float
+
+    def within(self, allowed: Tolerance) -> bool:
+        """Whether both are as the manifest says."""
+        return self.largest <= allowed.largest and self.mean <= allowed.mean
 
 
 def frames(count: int) -> Batch:
@@ -140,6 +154,27 @@ def load(file: Path) -> Golden:
         raise EngineUnavailable(
             f"the golden numbers {file} cannot be read ({error}): reinstall streamfilter"
         ) from error
+
+
+def batches(facts: Manifest) -> Iterator[Batch]:
+    """Batches to hold runtimes against each other: the frames, and for stamps parts of them."""
+    whole = frames(FRAMES[facts.per])
+    yield whole
+    if facts.shape.side_px is None:
+        for side in _STAMPS_PX:
+            starts = range(0, _SIDE_PX - side + 1, side)
+            places = [(top, left) for top in starts for left in starts]
+            cut = [whole[:, :, y : y + side, x : x + side] for y, x in places]
+            yield np.concatenate(cut)
+
+
+def difference(engine: Engine, measure: Engine) -> Difference:
+    """How far an engine is from another on ``batches``."""
+    found = [
+        np.abs(engine.infer(batch) - measure.infer(batch)) for batch in batches(engine.manifest)
+    ]
+    means = [each.mean(axis=(0, 2, 3)[: each.ndim - 1], dtype=np.float64).max() for each in found]
+    return Difference(max(float(each.max()) for each in found), float(max(means)))
 
 
 def largest_difference(engine: Engine) -> float:

@@ -23,6 +23,25 @@ class Per(StrEnum):
     """(N, K): a probability per class and image."""
 
 
+class Precision(StrEnum):
+    """The numbers a runtime computes with; a batch and its probabilities are float32 always."""
+
+    FLOAT32 = "float32"
+    BF16 = "bf16"
+    """Eight bits of significand: quicker where the CPU has it, and single pixels differ."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Tolerance:
+    """How far a runtime's probabilities may be from ONNX Runtime's float32 ones."""
+
+    precision: Precision
+    largest: float
+    """Of any probability."""
+    mean: float
+    """Of a class's absolute difference, mean over all pixels or images of a set."""
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Release:
     """Where the authors published the weights."""
@@ -97,6 +116,8 @@ class Manifest:
     weights_sha256: str
     """Of the SavedModel's data shard."""
     onnx_sha256: str
+    tolerances: tuple[Tolerance, ...] = ()
+    """One for each precision that the engine may be run at."""
 
     @property
     def codes(self) -> tuple[str, ...]:
@@ -107,6 +128,22 @@ class Manifest:
     def training_priors(self) -> dict[str, float]:
         """Share of each class in the training set, in the order of the outputs."""
         return {row.code: row.training_prior for row in self.classes}
+
+    def tolerance(self, precision: Precision) -> Tolerance:
+        """How far probabilities may be off at a precision.
+
+        Raises
+        ------
+        EngineUnavailable
+            The engine is not run at this precision.
+        """
+        for row in self.tolerances:
+            if row.precision is precision:
+                return row
+        known = ", ".join(row.precision for row in self.tolerances)
+        raise EngineUnavailable(
+            f"the engine {self.name} is not run at precision {str(precision)!r}; it is at {known}"
+        )
 
     def check(self, batch: npt.NDArray[np.float32]) -> None:
         """Refuse what the network does not take; values are not looked at.
@@ -195,4 +232,7 @@ def _parse(document: Mapping[str, Any]) -> Manifest:
         classes=tuple(OutputClass(**row) for row in output["classes"]),
         weights_sha256=sha256["weights"],
         onnx_sha256=sha256["onnx"],
+        tolerances=tuple(
+            Tolerance(precision=Precision(key), **row) for key, row in document["tolerance"].items()
+        ),
     )

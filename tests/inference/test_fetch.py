@@ -15,6 +15,7 @@ from tiny_release import TinyRelease
 
 from streamfilter.errors import EngineUnavailable
 from streamfilter.inference import cache, fetch
+from streamfilter.inference.engine import Running
 from streamfilter.inference.manifest import load
 from streamfilter.inference.runtimes import ort
 
@@ -40,7 +41,7 @@ def test_a_wheel_becomes_an_onnx_file_beside_its_licence(tiny: TinyRelease, home
     path = fetch.fetch_release(tiny.manifest, home, wheel=tiny.wheel)
     assert tiny.manifest.onnx_sha256 == cache.sha256_of(path)
     assert ["LICENSE", "tiny.onnx"] == files(home)
-    engine = ort.open(tiny.manifest, path, threads=1)
+    engine = ort.open(tiny.manifest, path, Running())
     image = np.array([[[[-1.0, 0.0, 2.0]]]], np.float32)
     np.testing.assert_allclose(1 / (1 + np.exp(-(2 * image + 0.25))), engine.infer(image), 1e-6)
 

@@ -1,6 +1,6 @@
 """Runtimes that run an engine's ONNX file, each a leaf module loaded when it is chosen.
 
-A runtime's module has ``open(manifest, onnx_path, *, threads) -> Engine``.
+A runtime's module has ``open(manifest, onnx_path, running) -> Engine``.
 """
 
 import importlib
@@ -10,16 +10,23 @@ from typing import cast
 
 from streamfilter.errors import EngineUnavailable
 from streamfilter.inference import fetch
-from streamfilter.inference.engine import Engine
-from streamfilter.inference.manifest import load
+from streamfilter.inference.engine import Engine, Running
+from streamfilter.inference.manifest import Manifest, Precision, load
 
 RUNTIMES: dict[str, str] = {
+    "openvino": "streamfilter.inference.runtimes.openvino",
     "onnxruntime": "streamfilter.inference.runtimes.ort",
 }
-"""Runtime name: module."""
+"""Runtime name: module; in the order in which ``auto`` tries them."""
+
+AUTO = "auto"
+"""The first of ``RUNTIMES`` that works here, whatever it is."""
 
 # The extra of streamfilter that brings a runtime's libraries; none for what every install has.
-_EXTRAS: dict[str, str] = {}
+_EXTRAS: dict[str, str] = {"openvino": "openvino"}
+
+Opener = Callable[[Manifest, Path, Running], Engine]
+"""The ``open`` of a runtime's module."""
 
 
 def open_engine(
@@ -28,6 +35,8 @@ def open_engine(
     home: Path,
     threads: int,
     *,
+    workers: int = 1,
+    precision: str = Precision.FLOAT32,
     wheel: Path | None = None,
     progress: fetch.Progress = fetch.silent,
 ) -> Engine:
@@ -38,29 +47,90 @@ def open_engine(
     name
         Of the engine, as in ``engines/``.
     runtime
-        A key of ``RUNTIMES``. No other runtime is taken in its place.
+        A key of ``RUNTIMES``, and no other is taken in its place; or ``auto``, whose choice and
+        what was passed over and why goes to ``progress``.
     home
         The engine cache.
     threads
         Of the runtime, for one batch; 0 lets the runtime take every core.
+    workers
+        Batches at a time.
+    precision
+        One of ``Precision``; ``auto`` passes over a runtime that has it not.
     wheel, progress
         As for ``fetch``.
 
     Raises
     ------
     EngineUnavailable
-        The engine or the runtime is unknown, not installed, or does not work here.
+        The engine, runtime or precision is unknown, not installed, or does not work here.
     """
-    opener = _opener(runtime)
+    check(runtime, precision)
+    running = Running(threads=threads, workers=workers, precision=Precision(precision))
+    # Before anything is fetched: a runtime that is not installed is known without.
+    chosen = None if runtime == AUTO else opener(runtime)
     manifest = load(name)
     path = fetch.fetch_release(manifest, home, wheel=wheel, progress=progress)
-    return opener(manifest, path, threads=threads)
+    if chosen is None:
+        return _first_usable(manifest, path, running, progress)
+    return chosen(manifest, path, running)
 
 
-def _opener(runtime: str) -> Callable[..., Engine]:
-    """The ``open`` of a runtime's module."""
-    if runtime not in RUNTIMES:
-        raise EngineUnavailable(f"no runtime {runtime!r}; there are {', '.join(sorted(RUNTIMES))}")
+def check(runtime: str, precision: str) -> None:
+    """Refuse names that no runtime or precision has; what is installed is not looked at.
+
+    Raises
+    ------
+    EngineUnavailable
+        Says what there is.
+    """
+    if runtime not in (AUTO, *RUNTIMES):
+        known = ", ".join((AUTO, *sorted(RUNTIMES)))
+        raise EngineUnavailable(f"no runtime {runtime!r}; there are {known}")
+    if precision not in list(Precision):
+        raise EngineUnavailable(f"no precision {precision!r}; there are {', '.join(Precision)}")
+
+
+def installed() -> tuple[str, ...]:
+    """Names of the runtimes whose libraries can be imported here, as ``auto`` tries them."""
+    found = []
+    for runtime in RUNTIMES:
+        try:
+            opener(runtime)
+        except EngineUnavailable:
+            continue
+        found.append(runtime)
+    return tuple(found)
+
+
+def _first_usable(
+    manifest: Manifest, path: Path, running: Running, progress: fetch.Progress
+) -> Engine:
+    """The engine on the first runtime that opens it and runs a smallest batch."""
+    passed_over = []
+    for runtime in RUNTIMES:
+        try:
+            engine = opener(runtime)(manifest, path, running)
+            side = manifest.shape.side_px or manifest.shape.min_side_px
+            engine.warm_up(((1, len(manifest.planes), side, side),))
+        except EngineUnavailable as error:
+            passed_over.append(f"not {runtime}: {error}")
+            continue
+        progress("; ".join((f"runtime {AUTO}: {engine.runtime}", *passed_over)))
+        return engine
+    raise EngineUnavailable(
+        f"no runtime can run {manifest.name} at {running.precision} here: {'; '.join(passed_over)}"
+    )
+
+
+def opener(runtime: str) -> Opener:
+    """The ``open`` of a runtime's module.
+
+    Raises
+    ------
+    EngineUnavailable
+        Its libraries are not installed; names what brings them.
+    """
     try:
         module = importlib.import_module(RUNTIMES[runtime])
     except ImportError as error:
@@ -69,4 +139,4 @@ def _opener(runtime: str) -> Callable[..., Engine]:
         raise EngineUnavailable(
             f"the runtime {runtime!r} is not installed ({error}): pip install '{package}'"
         ) from error
-    return cast("Callable[..., Engine]", module.open)
+    return cast("Opener", module.open)

@@ -6,29 +6,27 @@ import numpy as np
 import onnxruntime
 
 from streamfilter.errors import EngineUnavailable
-from streamfilter.inference.engine import Batch, Engine
-from streamfilter.inference.manifest import Manifest
-
-# Activations of MaxiMask take 1.3 kB a pixel and stay in the arena: 65,536 px (16 stamps of
-# 64 px) hold about 0.1 GB. Larger runs are no quicker a stamp.
-_RUN_PX = 2**16
+from streamfilter.inference.engine import Batch, Engine, Running, check_names, in_runs
+from streamfilter.inference.manifest import Manifest, Precision
 
 
-def open(manifest: Manifest, onnx_path: Path, *, threads: int) -> Engine:
-    """Open an ONNX file on CPU with this many threads per batch; 0 takes every core.
+def open(manifest: Manifest, onnx_path: Path, running: Running) -> Engine:
+    """Open an ONNX file on CPU; as many batches run at a time as there are callers.
 
     Raises
     ------
     EngineUnavailable
-        The file is not an ONNX model that this ONNX Runtime takes, or not the manifest's.
+        The file is not an ONNX model that this ONNX Runtime takes, or not the manifest's, or the
+        precision is not float32.
     """
-    session = _session(onnx_path, threads)
-    names = [node.name for node in (*session.get_inputs(), *session.get_outputs())]
-    if names != [manifest.input_name, manifest.output_name]:
+    if running.precision is not Precision.FLOAT32:
         raise EngineUnavailable(
-            f"{onnx_path} has inputs and outputs {names}; the manifest of {manifest.name} says "
-            f"{[manifest.input_name, manifest.output_name]}"
+            f"the runtime 'onnxruntime' has no precision {str(running.precision)!r}; "
+            "choose 'float32', or the runtime 'openvino'"
         )
+    session = _session(onnx_path, running.threads)
+    names = [node.name for node in (*session.get_inputs(), *session.get_outputs())]
+    check_names(manifest, names, onnx_path)
     return _OrtEngine(manifest, session)
 
 
@@ -77,13 +75,7 @@ class _OrtEngine:
     def infer(self, batch: Batch) -> Batch:
         """Raw probabilities of a batch; see ``Engine.infer``."""
         self._manifest.check(batch)
-        count, _, height, width = batch.shape
-        step = max(1, _RUN_PX // (height * width))
-        if count <= step:
-            return self._run(batch)
-        return np.concatenate(
-            [self._run(batch[start : start + step]) for start in range(0, count, step)]
-        )
+        return in_runs(self._run, batch)
 
     def close(self) -> None:
         """Give back the session's memory, once the last batch in flight is done."""
