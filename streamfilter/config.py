@@ -103,6 +103,9 @@ class Engine(Section):
 
     name: str = "maximask"
     runtime: str = "onnxruntime"
+    """Or ``auto``: the first that works here, which the log names."""
+    precision: str = "float32"
+    """Or ``bf16``, where runtime and CPU have it: quicker, and single pixels differ."""
     home: Path | None = None
     """Cache of engines and schemas; default STREAMFILTER_HOME or the user's cache directory."""
     workers: Annotated[int, Field(ge=0)] = 0

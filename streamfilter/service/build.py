@@ -19,7 +19,7 @@ from streamfilter.errors import ConfigurationInvalid
 from streamfilter.inference import manifest
 from streamfilter.inference.cache import default_home
 from streamfilter.inference.engine import Engine
-from streamfilter.inference.runtimes import RUNTIMES, open_engine
+from streamfilter.inference.runtimes import AUTO, RUNTIMES, open_engine
 from streamfilter.kafka.sink import KafkaSink
 from streamfilter.kafka.source import KafkaSource
 from streamfilter.kafka.statistics import Statistics
@@ -72,12 +72,14 @@ def checked(settings: Settings) -> Surveys:
         raise ConfigurationInvalid(
             f"engine.name: {name!r} is no engine for stamps; there are {', '.join(fitting)}"
         )
-    if runtime not in RUNTIMES:
-        raise ConfigurationInvalid(
-            f"engine.runtime: no runtime {runtime!r}; there are {', '.join(sorted(RUNTIMES))}"
-        )
+    if runtime not in (AUTO, *RUNTIMES):
+        known = ", ".join((AUTO, *RUNTIMES))
+        raise ConfigurationInvalid(f"engine.runtime: no runtime {runtime!r}; there are {known}")
+    precision, known = settings.engine.precision, ", ".join(manifest.Precision)
+    if precision not in list(manifest.Precision):
+        raise ConfigurationInvalid(f"engine.precision: no {precision!r}; there are {known}")
     for key, topic in settings.outputs.model_dump().items():
-        if topic and any(_reads(each, topic) for each in settings.alerts.topics):
+        if topic and any(reads(each, topic) for each in settings.alerts.topics):
             raise ConfigurationInvalid(
                 f"outputs.{key}: {topic!r} is also read (alerts.topics), so what is published "
                 "would come round for ever; choose another topic or a narrower pattern"
@@ -85,7 +87,7 @@ def checked(settings: Settings) -> Surveys:
     return surveys
 
 
-def _reads(subscribed: str, topic: str) -> bool:
+def reads(subscribed: str, topic: str) -> bool:
     """Whether a name or pattern of ``alerts.topics`` takes a topic."""
     if not subscribed.startswith("^"):
         return subscribed == topic
@@ -106,12 +108,20 @@ def open_parts(settings: Settings, *, threads: int, say: Say) -> Parts:
     surveys = checked(settings)
     home = settings.engine.home or default_home(os.environ)
     chosen = settings.engine
-    engine = open_engine(chosen.name, chosen.runtime, home, threads, progress=say)
-    finder = SchemaFinder(_sources(settings, home), settings.limits)
+    engine = open_engine(
+        chosen.name,
+        chosen.runtime,
+        home,
+        threads,
+        workers=_judges(settings),
+        precision=chosen.precision,
+        progress=say,
+    )
+    finder = SchemaFinder(schema_sources(settings, home), settings.limits)
     publish = settings.schemas.publish
     encoder = Encoder(
         finder,
-        registrar=ConfluentRegistrar(_registry(publish)) if publish.url else None,
+        registrar=ConfluentRegistrar(registry_settings(publish)) if publish.url else None,
         store=SchemaFolder(home / "schemas" / "published"),
     )
     identity = EngineIdentity(chosen.name, engine.manifest.onnx_sha256, engine.runtime)
@@ -122,6 +132,11 @@ def open_parts(settings: Settings, *, threads: int, say: Say) -> Parts:
         engine=identity,
     )
     return Parts(pipeline, engine, encoder)
+
+
+def _judges(settings: Settings) -> int:
+    """How many batches are in the network at a time."""
+    return settings.engine.workers or os.cpu_count() or 1
 
 
 def open_worker(settings: Settings, parts: Parts, *, registry: CollectorRegistry) -> Worker:
@@ -137,7 +152,7 @@ def open_worker(settings: Settings, parts: Parts, *, registry: CollectorRegistry
     if settings.outputs.annotations:
         parts.encoder.register(settings.outputs.annotations)
     metrics = Metrics(registry)
-    judges = settings.engine.workers or os.cpu_count() or 1
+    judges = _judges(settings)
     size = settings.batch.size
     parts.engine.warm_up(tuple((n, 1, side, side) for side in SIDES_PX for n in sorted({1, size})))
     metrics.build.info({"version": __version__, "python": platform.python_version()})
@@ -190,19 +205,19 @@ def open_worker(settings: Settings, parts: Parts, *, registry: CollectorRegistry
     )
 
 
-def _sources(settings: Settings, home: Path) -> list[SchemaSource]:
+def schema_sources(settings: Settings, home: Path) -> list[SchemaSource]:
     """Where writer schemas are looked up, the nearest first."""
     schemas = settings.schemas
     sources: list[SchemaSource] = [FolderSource(folder) for folder in schemas.folders]
     if schemas.registry.url:
         cache = home / "schemas" / "registry"
-        sources.append(RegistrySource(_registry(schemas.registry), cache, settings.limits))
+        sources.append(RegistrySource(registry_settings(schemas.registry), cache, settings.limits))
     if schemas.packages:
         sources.append(PackageSource())
     return [*sources, PublishedSource()]
 
 
-def _registry(registry: Registry) -> dict[str, Scalar]:
+def registry_settings(registry: Registry) -> dict[str, Scalar]:
     return {"url": registry.url, **registry.settings}
 
 

@@ -66,7 +66,7 @@ def blurred_logits(batch: Logits) -> Logits:
     height, width = batch.shape[2:]
     padded = np.pad(batch[:, 0], ((0, 0), (1, 1), (1, 1)))
     near = [padded[:, y : y + height, x : x + width] for y in range(3) for x in range(3)]
-    return np.stack([sum(near) / 8, near[5]], axis=1)
+    return np.stack([np.sum(near, axis=0) / 8, near[5]], axis=1)
 
 
 def rebuilt(graph: Graph, x: str) -> str:
@@ -78,7 +78,7 @@ def rebuilt(graph: Graph, x: str) -> str:
 
 def rebuilt_logits(batch: Logits) -> Logits:
     count, _, height, width = batch.shape
-    blocks = batch.reshape(count, 1, height // 2, 2, width // 2, 2).max(axis=(3, 5))
+    blocks: Logits = batch.reshape(count, 1, height // 2, 2, width // 2, 2).max(axis=(3, 5))
     return blocks.repeat(2, axis=2).repeat(2, axis=3)
 
 
