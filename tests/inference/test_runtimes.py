@@ -1,5 +1,6 @@
 """Runtimes: chosen by name, or the first that works."""
 
+import subprocess
 import sys
 from pathlib import Path
 
@@ -51,6 +52,19 @@ def test_a_precision_that_no_runtime_has_is_answered_with_the_known_ones(tmp_pat
     """Nothing is fetched for it."""
     with pytest.raises(EngineUnavailable, match="no precision 'int8'; there are float32, bf16"):
         runtimes.open_engine("maximask", "onnxruntime", tmp_path, 1, precision="int8")
+    assert [] == list(tmp_path.iterdir())
+
+
+def test_openvino_reports_nothing_to_its_makers(tmp_path: Path) -> None:
+    """No telemetry is loaded, and no identity is left in the home directory."""
+    if "openvino" not in runtimes.installed():
+        pytest.skip("OpenVINO is not installed")
+    code = (
+        "import sys, streamfilter.inference.runtimes.openvino\n"
+        "sys.exit(sys.modules['openvino_telemetry'] is not None)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], env={"HOME": str(tmp_path)}, check=False)
+    assert 0 == done.returncode
     assert [] == list(tmp_path.iterdir())
 
 

@@ -1,16 +1,22 @@
 """OpenVINO on CPU, at float32 or bf16."""
 
 import queue
+import sys
 import threading
 from functools import partial
 from pathlib import Path
 
 import numpy as np
-import openvino
 
 from streamfilter.errors import EngineUnavailable
 from streamfilter.inference.engine import Batch, Engine, Running, check_names, in_runs
 from streamfilter.inference.manifest import Manifest, Precision
+
+# Importing OpenVINO reports the import to its makers and keeps an identity in ~/intel, unless its
+# telemetry cannot be imported: a service calls nobody that it was not told to.
+sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
+
+import openvino  # noqa: E402
 
 _VERSION = openvino.__version__.partition("-")[0]  # without the build's number and commit
 
