@@ -76,6 +76,28 @@ class Outputs(Section):
     clean: str = ""
     contaminated: str = ""
     rejected: str = "streamfilter.rejected"
+    tracking: str = "streamfilter.tracking"
+    """What is said of exposures and their detectors (``exposures.topics``)."""
+
+
+class Exposures(Section):
+    """Whether a telescope's exposures are watched for tracking errors, and how."""
+
+    topics: tuple[str, ...] = ()
+    """Names, or patterns that begin with ``^``; empty: none are watched."""
+    group: str = "streamfilter-exposures"
+    """Consumer group; not that of the alerts."""
+    prior: Probability = 0.05
+    """Of a tracking error, before looking."""
+    wait_s: Positive = 60.0
+    """Longest wait for the detectors of an exposure, from the first."""
+    threads: Annotated[int, Field(ge=0)] = 0
+    """Of the network, which looks at one frame at a time; 0: as many as cores."""
+    max_message_bytes: Count = 40 * 2**20
+    max_frame_bytes: Count = 512 * 2**20
+    """Of a referenced file, and of what a gzip holds."""
+    reference_folders: tuple[Path, ...] = ()
+    """Folders from which ``file://`` references are read; empty: none are."""
 
 
 class Registry(Section):
@@ -180,6 +202,7 @@ class Settings(Section):
 
     kafka: Kafka = Kafka()
     alerts: Alerts = Alerts()
+    exposures: Exposures = Exposures()
     outputs: Outputs = Outputs()
     schemas: Schemas = Schemas()
     engine: Engine = Engine()

@@ -4,7 +4,7 @@ An exposure closes when all its detectors came or its time is over. What its mes
 from stays open until then, so a restart in the middle reads them again and loses none.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field, replace
 
 from streamfilter.exposure_records import (
@@ -71,7 +71,8 @@ class _Exposure:
     expected: int | None = None
     revision: int = 0
     detectors: dict[str, DetectorEvidence] = field(default_factory=dict)
-    origins: list[Origin] = field(default_factory=list)
+    origins: dict[str, Origin] = field(default_factory=dict)
+    """By detector, of those not yet in a verdict."""
     irregular: set[Irregularity] = field(default_factory=set)
 
 
@@ -117,7 +118,7 @@ class FocalPlanes:
             exposure = _Exposure(arrived.exposure_id, arrived.instrument, now_s)
             self._open[key] = exposure
         if not self._taken(exposure, arrived):
-            again = arrived.origin is None or arrived.origin in exposure.origins
+            again = arrived.origin is None or arrived.origin in exposure.origins.values()
             return Step(ignored=() if again or arrived.origin is None else (arrived.origin,))
         if late:
             return Step((self._verdict(exposure, Closing.LATE_DETECTOR),))
@@ -137,6 +138,15 @@ class FocalPlanes:
         """Close everything now, where no more will come: the end of a list of files."""
         return Step(tuple(self._close(key, Closing.STOPPING) for key in list(self._open)))
 
+    def forget(self, partitions: Collection[tuple[str, int]]) -> None:
+        """Leave out detectors read from these partitions: who reads them now judges them."""
+        for key, exposure in list(self._open.items()):
+            gone = [d for d, o in exposure.origins.items() if (o.topic, o.partition) in partitions]
+            for detector in gone:
+                del exposure.detectors[detector], exposure.origins[detector]
+            if gone and not exposure.detectors:
+                del self._open[key]
+
     def _taken(self, exposure: _Exposure, arrived: DetectorArrived) -> bool:
         """Add a detector; False where it adds nothing."""
         announced = arrived.detectors_expected
@@ -146,7 +156,7 @@ class FocalPlanes:
             exposure.expected = max(announced, exposure.expected or 0)
         evidence = arrived.evidence
         if evidence.detector in exposure.detectors:
-            if arrived.origin is None or arrived.origin not in exposure.origins:
+            if arrived.origin is None or arrived.origin not in exposure.origins.values():
                 exposure.irregular.add(Irregularity.DUPLICATE_DETECTOR)
             return False
         if exposure.expected is not None and len(exposure.detectors) >= exposure.expected:
@@ -157,7 +167,7 @@ class FocalPlanes:
         # Tiles are published with their detector; kept for thousands of detectors they add up.
         exposure.detectors[evidence.detector] = replace(evidence, tiles=())
         if arrived.origin is not None:
-            exposure.origins.append(arrived.origin)
+            exposure.origins[evidence.detector] = arrived.origin
         return True
 
     def _close(self, key: tuple[str, str], closing: Closing) -> Closed:
@@ -184,6 +194,6 @@ class FocalPlanes:
             detectors_expected=exposure.expected,
             irregularities=tuple(sorted(irregular)),
         )
-        origins = tuple(exposure.origins)
-        exposure.origins = []
+        origins = tuple(exposure.origins.values())
+        exposure.origins = {}
         return Closed(verdict, origins)

@@ -20,6 +20,8 @@ _LATENCY_S = (
 )
 _STAMPS = (1, 2, 4, 8, 12, 16, 32, 64, 128, 256)
 
+_MOST_INSTRUMENTS = 32  # a telescope has a few
+
 STAGES = ("decode", "normalise", "queue", "infer", "conclude", "produce")
 SINCE = ("received", "message", "producer", "light")
 
@@ -118,3 +120,58 @@ class Metrics:
         return Histogram(
             f"streamfilter_{name}", text, labels, buckets=buckets, registry=self.registry
         )
+
+
+class ExposureMetrics:
+    """All instruments of the exposure half."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        def name(rest: str) -> str:
+            return f"streamfilter_exposure_{rest}"
+
+        instrument = ("instrument",)
+        self.messages = Counter(
+            name("messages_total"), "Messages of exposures read.", registry=registry
+        )
+        self.rejected = Counter(
+            name("rejected_total"), "Messages rejected.", ("reason",), registry=registry
+        )
+        self.not_evaluated = Counter(
+            name("frames_not_evaluated_total"),
+            "Frames that the network did not see.",
+            ("reason",),
+            registry=registry,
+        )
+        self.decisions = Counter(
+            name("decisions_total"),
+            "Decisions on detectors and exposures.",
+            ("kind", *instrument, "decision"),
+            registry=registry,
+        )
+        self.probability = Gauge(
+            name("tracking_error_probability"),
+            "Of the last exposure judged; NaN where nothing could be.",
+            instrument,
+            registry=registry,
+        )
+        self.latency = Histogram(
+            name("latency_seconds"),
+            "From a start to the acknowledged verdict on an exposure.",
+            ("since",),
+            buckets=_LATENCY_S,
+            registry=registry,
+        )
+        self.look = Histogram(
+            name("look_seconds"), "Time spent on a message.", buckets=_LATENCY_S, registry=registry
+        )
+        self.output_failures = Counter(
+            name("output_failures_total"), "Messages that the broker refused.", registry=registry
+        )
+        self.open = Gauge(name("open"), "Exposures that wait for detectors.", registry=registry)
+        self._instruments: set[str] = set()
+
+    def instrument(self, name: str) -> str:
+        """The label of an instrument: anyone may write a name, so only the first few have one."""
+        if len(self._instruments) < _MOST_INSTRUMENTS:
+            self._instruments.add(name)
+        return name if name in self._instruments else "other"

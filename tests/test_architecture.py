@@ -65,7 +65,9 @@ ROOMS: dict[str, tuple[int, set[str]]] = {
         {
             "errors", "records", "contaminants", "pipeline", "kafka", "config", "metrics",
             "inference", "schemas", "surveys", "decode", "encode", "batch", "verdict",
-            "rules", "normalise",
+            "rules", "normalise", "limits",
+            "exposure_records", "exposures", "decode_exposure", "encode_tracking", "frames",
+            "frame_references", "focal_plane", "tracking",
         },
     ),
     "packets": (2, {"errors", "records", "schemas", "limits"}),  # alerts in files: replay, inspect

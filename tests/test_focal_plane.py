@@ -161,3 +161,23 @@ def test_bounds_that_close_nothing_are_refused() -> None:
     """With what was found."""
     with pytest.raises(ValueError, match="must be above 0"):
         FocalPlaneRules(wait_s=0)
+
+
+def test_detectors_of_partitions_that_went_are_forgotten() -> None:
+    """Another worker reads them and judges the exposure; here nothing half is published."""
+    plane = planes(wait_s=10)
+    plane.add(arrived("1", 10), 0.0)
+    plane.forget({("exposures", 1)})
+    assert 1 == plane.open_exposures
+    plane.forget({("exposures", 0)})
+    assert (0, Step()) == (plane.open_exposures, plane.tick(100.0))
+
+
+def test_what_is_read_again_after_forgetting_counts_once() -> None:
+    """The partition came back: the exposure is complete without irregularities."""
+    plane = planes()
+    plane.add(arrived("1", 10), 0.0)
+    plane.forget({("exposures", 0)})
+    plane.add(arrived("1", 10), 5.0)
+    step = plane.add(arrived("2", 11), 6.0)
+    assert ([10, 11], ()) == (offsets(step), step.closed[0].verdict.irregularities)

@@ -12,6 +12,7 @@ from streamfilter.cli import options
 from streamfilter.config import Settings
 from streamfilter.errors import ConfigurationInvalid
 from streamfilter.service.build import checked, policy_of
+from streamfilter.service.build_exposures import checked_exposures
 from streamfilter.surveys import Surveys
 
 
@@ -36,8 +37,11 @@ def check(config: Path | None, overrides: tuple[str, ...]) -> None:
     """Check the settings without connecting to anything; exit 2 names key, file and mend."""
     settings = settings_room.load(config, overrides=overrides)
     checked(settings)
-    read = ", ".join(settings.alerts.topics)
-    written = ", ".join(topic for topic in settings.outputs.model_dump().values() if topic)
+    checked_exposures(settings)
+    read = ", ".join((*settings.alerts.topics, *settings.exposures.topics))
+    unused = set() if settings.exposures.topics else {"tracking"}
+    outputs = settings.outputs.model_dump(exclude=unused).values()
+    written = ", ".join(topic for topic in outputs if topic)
     click.echo(f"well-formed: reads {read}; publishes {written or 'nothing'}")
 
 

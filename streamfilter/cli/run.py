@@ -1,7 +1,9 @@
-"""``streamfilter run``: a worker until SIGTERM."""
+"""``streamfilter run``: workers until SIGTERM."""
 
 import signal
+import threading
 from pathlib import Path
+from typing import Protocol
 
 import click
 import structlog
@@ -10,41 +12,102 @@ from prometheus_client import CollectorRegistry
 from streamfilter import __version__, logs
 from streamfilter import config as settings_room
 from streamfilter.cli import options
+from streamfilter.config import Settings
+from streamfilter.errors import ConfigurationInvalid
 from streamfilter.service.build import open_parts, open_worker
+from streamfilter.service.build_exposures import open_exposures
 from streamfilter.service.http import Endpoint
+
+log = structlog.get_logger("streamfilter")
+
+
+class _Worker(Protocol):
+    def run(self) -> None: ...
+
+    def stop(self) -> None: ...
+
+    def wrong(self) -> str | None: ...
+
+    def unready(self) -> str | None: ...
 
 
 @click.command()
 @options.settings
-def run(config: Path | None, overrides: tuple[str, ...]) -> None:
+@click.option(
+    "--only",
+    type=click.Choice(["alerts", "exposures"]),
+    help="Run one of the two workers. Default: alerts, and exposures if exposures.topics is set.",
+)
+def run(config: Path | None, overrides: tuple[str, ...], only: str | None) -> None:
     """Filter the configured topics until SIGTERM or Ctrl-C.
 
     The engine is fetched at first use and warmed up before the worker joins its group. On SIGTERM
     what is under way is finished and committed (flow.drain_s). Start more workers with the same
-    kafka.group to share the partitions.
+    kafka.group to share the partitions. Exposures are watched in the same process, on threads and
+    in a consumer group of their own.
     """
     settings = settings_room.load(config, overrides=overrides)
     logs.configure(form=settings.logs.form, level=settings.logs.level)
-    log = structlog.get_logger("streamfilter")
-    log.info("starting", version=__version__, topics=settings.alerts.topics)
+    alerts = () if only == "exposures" else settings.alerts.topics
+    exposures = () if only == "alerts" else settings.exposures.topics
+    if only == "exposures" and not exposures:
+        raise ConfigurationInvalid("exposures.topics: at least one is needed to watch exposures")
+    log.info("starting", version=__version__, topics=alerts, exposures=exposures)
     registry = CollectorRegistry()
-    parts = open_parts(settings, threads=settings.engine.threads, say=log.info)
-    worker = open_worker(settings, parts, registry=registry)
+    workers: list[_Worker] = []
+    if alerts:
+        parts = open_parts(settings, threads=settings.engine.threads, say=log.info)
+        workers.append(open_worker(settings, parts, registry=registry))
+    if exposures:
+        workers.append(open_exposures(settings, registry=registry, say=log.info))
     for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: worker.stop())
-    endpoint = None
-    if settings.metrics.enabled:
-        endpoint = Endpoint(
-            settings.metrics.host,
-            settings.metrics.port,
-            registry,
-            healthy=worker.wrong,
-            ready=worker.unready,
-        )
-        log.info("listening", metrics=f"{endpoint.url}/metrics")
+        signal.signal(number, lambda *_: _stop(workers))
+    endpoint = _endpoint(settings, registry, workers) if settings.metrics.enabled else None
     try:
-        worker.run()
+        _run(workers)
     finally:
         if endpoint is not None:
             endpoint.close()
     log.info("stopped")
+
+
+def _endpoint(settings: Settings, registry: CollectorRegistry, workers: list[_Worker]) -> Endpoint:
+    """What is wrong with any worker is wrong with the process."""
+    metrics = settings.metrics
+    endpoint = Endpoint(
+        metrics.host,
+        metrics.port,
+        registry,
+        healthy=lambda: next((w for each in workers if (w := each.wrong())), None),
+        ready=lambda: next((w for each in workers if (w := each.unready())), None),
+    )
+    log.info("listening", metrics=f"{endpoint.url}/metrics")
+    return endpoint
+
+
+def _stop(workers: list[_Worker]) -> None:
+    for worker in workers:
+        worker.stop()
+
+
+def _run(workers: list[_Worker]) -> None:
+    """Run the first here, the others on threads; the end of one is the end of all."""
+    failures: list[Exception] = []
+
+    def guarded(worker: _Worker) -> None:
+        try:
+            worker.run()
+        except Exception as error:
+            failures.append(error)
+        finally:
+            _stop(workers)
+
+    first, *others = workers
+    threads = [threading.Thread(target=guarded, args=(each,)) for each in others]
+    for thread in threads:
+        thread.start()
+    guarded(first)
+    for thread in threads:
+        thread.join()
+    if failures:
+        raise failures[0]

@@ -218,6 +218,7 @@ def schema_sources(settings: Settings, home: Path) -> list[SchemaSource]:
 
 
 def registry_settings(registry: Registry) -> dict[str, Scalar]:
+    """Settings of the registry's client."""
     return {"url": registry.url, **registry.settings}
 
 

@@ -18,9 +18,10 @@ STOP_S = 30.0
 class FilterProcess:
     """``streamfilter run`` with overrides; its log is kept in a file."""
 
-    def __init__(self, log: Path, overrides: Mapping[str, str], home: Path) -> None:
+    def __init__(self, log: Path, overrides: Mapping[str, str], home: Path, *options: str) -> None:
         self.log = log
-        command = [sys.executable, "-m", "streamfilter", "run", "--set", "metrics.port=0"]
+        command = [sys.executable, "-m", "streamfilter", "run", *options]
+        command += ["--set", "metrics.port=0"]
         for key, value in overrides.items():
             command += ["--set", f"{key}={value}"]
         environment = {**os.environ, "STREAMFILTER_HOME": str(home)}

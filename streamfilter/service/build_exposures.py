@@ -1,0 +1,135 @@
+"""From settings to a worker for exposures."""
+
+import os
+
+import structlog
+from prometheus_client import CollectorRegistry
+
+from streamfilter.config import Settings
+from streamfilter.decode_exposure import ExposureDecoder
+from streamfilter.encode import Encoder
+from streamfilter.encode_tracking import TrackingEncoder
+from streamfilter.errors import ConfigurationInvalid
+from streamfilter.exposures import ExposureRules, Watcher
+from streamfilter.focal_plane import FocalPlaneRules, FocalPlanes
+from streamfilter.frames import FrameRules
+from streamfilter.inference.cache import default_home
+from streamfilter.inference.engine import Engine
+from streamfilter.inference.runtimes import open_engine
+from streamfilter.kafka.sink import KafkaSink
+from streamfilter.kafka.source import KafkaSource
+from streamfilter.limits import Limits
+from streamfilter.metrics import ExposureMetrics
+from streamfilter.records import EngineIdentity
+from streamfilter.schemas.finder import SchemaFinder
+from streamfilter.schemas.published import ConfluentRegistrar
+from streamfilter.service.build import Say, reads, registry_settings, schema_sources
+from streamfilter.service.exposures import ExposureWorker
+from streamfilter.service.looking import Looker
+from streamfilter.tracking import TrackingRules
+
+log = structlog.get_logger(__name__)
+
+ENGINE = "maxitrack"
+_RUNTIME = "onnxruntime"
+_HEADROOM_BYTES = 2**20
+"""Of keys, headers and framing, over the largest message."""
+
+
+def checked_exposures(settings: Settings) -> None:
+    """Refuse settings under which what is published would be read again.
+
+    Raises
+    ------
+    ConfigurationInvalid
+        Names the key and what was found.
+    """
+    for key, topic in settings.outputs.model_dump().items():
+        if topic and any(reads(each, topic) for each in settings.exposures.topics):
+            raise ConfigurationInvalid(
+                f"outputs.{key}: {topic!r} is also read (exposures.topics), so what is published "
+                "would come round for ever; choose another topic or a narrower pattern"
+            )
+    if settings.exposures.group == settings.kafka.group:
+        raise ConfigurationInvalid(
+            f"exposures.group: {settings.kafka.group!r} is kafka.group too; the two groups read "
+            "different topics, choose another name"
+        )
+
+
+def open_exposures(settings: Settings, *, registry: CollectorRegistry, say: Say) -> ExposureWorker:
+    """A worker for exposures with an open engine, which joins its group when it is run.
+
+    Raises
+    ------
+    ConfigurationInvalid, EngineUnavailable
+        What is missing, and how to mend it.
+    """
+    checked_exposures(settings)
+    chosen = settings.exposures
+    home = settings.engine.home or default_home(os.environ)
+    threads = chosen.threads or os.cpu_count() or 1
+    engine = open_engine(ENGINE, _RUNTIME, home, threads, progress=say)
+    limits = Limits(max_message_bytes=chosen.max_message_bytes)
+    finder = SchemaFinder(schema_sources(settings, home), limits)
+    watcher = Watcher(engine, ExposureRules(tracking=TrackingRules(prior=chosen.prior)))
+    looker = Looker(
+        decoder=ExposureDecoder(finder),
+        watcher=watcher,
+        rules=FrameRules(max_bytes=chosen.max_frame_bytes),
+        reference_folders=chosen.reference_folders,
+    )
+    publish = settings.schemas.publish
+    return ExposureWorker(
+        source=lambda worker: _source(settings, worker),
+        sink=_sink(settings),
+        looker=looker,
+        planes=FocalPlanes(watcher.judge, FocalPlaneRules(wait_s=chosen.wait_s)),
+        tracking=TrackingEncoder(
+            _identity(engine),
+            registrar=ConfluentRegistrar(registry_settings(publish)) if publish.url else None,
+        ),
+        encoder=Encoder(finder),
+        topic=settings.outputs.tracking,
+        rejected_topic=settings.outputs.rejected,
+        metrics=ExposureMetrics(registry),
+    )
+
+
+def _identity(engine: Engine) -> EngineIdentity:
+    return EngineIdentity(engine.manifest.name, engine.manifest.onnx_sha256, engine.runtime)
+
+
+def _source(settings: Settings, worker: ExposureWorker) -> KafkaSource:
+    kafka = settings.kafka
+    largest = settings.exposures.max_message_bytes + _HEADROOM_BYTES
+    return KafkaSource(
+        {
+            "bootstrap.servers": kafka.bootstrap,
+            # One message fetched ahead is enough; smaller bounds would still take the largest.
+            "fetch.max.bytes": largest,
+            "receive.message.max.bytes": largest + _HEADROOM_BYTES,
+            **kafka.settings,
+            **kafka.consumer,
+            "group.id": settings.exposures.group,
+        },
+        settings.exposures.topics,
+        on_assigned=worker.assigned,
+        on_revoked=worker.revoked,
+        on_lost=worker.lost,
+    )
+
+
+def _sink(settings: Settings) -> KafkaSink:
+    kafka = settings.kafka
+    output = {"bootstrap.servers": kafka.output_bootstrap} if kafka.output_bootstrap else {}
+    return KafkaSink(
+        {
+            "bootstrap.servers": kafka.bootstrap,
+            # A rejected message goes back whole.
+            "message.max.bytes": settings.exposures.max_message_bytes + _HEADROOM_BYTES,
+            **kafka.settings,
+            **output,
+            **kafka.producer,
+        }
+    )
