@@ -1,6 +1,7 @@
 """Exposures on a real Kafka, with real frames: announce, watch, read the records, account."""
 
 import gzip
+import hashlib
 import io
 import time
 from collections.abc import Iterator
@@ -194,3 +195,132 @@ def test_damaged_frames_are_rejected_with_their_bytes(site: Site, samples: Path)
     kept = [message.value for message in site.broker.read(site.rejected)]
     assert kept == [message.value for message in site.broker.read(site.exposures)][: len(frames)]
     assert 5 == worker.metric('streamfilter_exposure_rejected_total{reason="frame_unreadable"}')
+
+
+def test_a_restart_in_the_middle_of_a_focal_plane_loses_no_detector(
+    site: Site, samples: Path
+) -> None:
+    """One detector judged, then SIGKILL; the next worker judges the exposure with both."""
+    site.announce("before", noise())
+    site.announce("e1", noise(2), expected=2, detector="1")
+    first = site.start()
+    while len(site.records("detector")) < 2 or site.committed() < 1:
+        time.sleep(0.1)
+    time.sleep(1.5)  # a commit interval
+    assert 1 == site.committed()
+    first.kill()
+    site.announce("e1", trailed(samples), expected=2, detector="2")
+    second = site.start()
+    verdict = site.verdicts(2)["e1"]
+    assert ("complete", ["1", "2"], []) == (
+        verdict["closing"],
+        [each["detector"] for each in verdict["detectors"]],
+        verdict["irregularities"],
+    )
+    assert 0 == second.stop()
+    assert 3 == site.committed()
+
+
+def test_a_stop_in_the_middle_of_a_focal_plane_loses_no_detector(site: Site, samples: Path) -> None:
+    """SIGTERM leaves what is open to the next worker, and publishes nothing half."""
+    site.announce("e1", trailed(samples), expected=2, detector="1")
+    first = site.start()
+    while not site.records("detector"):
+        time.sleep(0.1)
+    assert 0 == first.stop()
+    assert ([], 0) == (site.records("exposure"), site.committed())
+    site.announce("e1", trailed(samples), expected=2, detector="2")
+    second = site.start()
+    verdict = site.verdicts(1)["e1"]
+    assert ("complete", 2, 1) == (
+        verdict["closing"],
+        len(verdict["detectors"]),
+        verdict["revision"],
+    )
+    assert 0 == second.stop()
+    assert 2 == site.committed()
+
+
+def test_an_exposure_closes_on_time_and_late_detectors_revise_it(site: Site, samples: Path) -> None:
+    """Three announced, one damaged: judged after the wait, then again with a duplicate noted."""
+    worker = site.start(exposures__wait_s="2")
+    site.announce("e1", noise(), expected=3, detector="1")
+    site.announce("e1", b"not FITS", expected=3, detector="2")
+    verdict = site.verdicts(1)["e1"]
+    assert ("timed_out", ["detectors_missing"], [None, "not_fits"]) == (
+        verdict["closing"],
+        verdict["irregularities"],
+        [each["not_evaluated"] for each in verdict["detectors"]],
+    )
+    site.announce("e1", noise(), expected=3, detector="1")
+    site.announce("e1", trailed(samples), expected=3, detector="3")
+    while (late := site.verdicts(1)["e1"])["revision"] < 2:
+        time.sleep(0.2)
+    assert ("late_detector", ["duplicate_detector"], 3, "tracking_error") == (
+        late["closing"],
+        late["irregularities"],
+        len(late["detectors"]),
+        late["judgement"]["decision"],
+    )
+    assert 0 == worker.stop()
+    assert (4, 1) == (site.committed(), site.broker.size(site.rejected))
+
+
+def test_several_hdus_of_one_message_are_several_detectors(site: Site, samples: Path) -> None:
+    """One of them is damaged: it is a detector with a reason, the others are judged."""
+    with fits.open(io.BytesIO(trailed(samples))) as hdus:
+        pixels = hdus["SCI"].data
+    names = [fits.ImageHDU(pixels, name=f"N{number}") for number in (1, 2)]
+    cube = fits.ImageHDU(np.zeros((3, 50, 50), np.int16), name="N3")
+    out = io.BytesIO()
+    fits.HDUList([fits.PrimaryHDU(), *names, cube]).writeto(out)
+    site.announce("mosaic", out.getvalue(), expected=3)
+    worker = site.start()
+    verdict = site.verdicts(1)["mosaic"]
+    assert [("N1", None), ("N2", None), ("N3", "cube")] == [
+        (each["detector"], each["not_evaluated"]) for each in verdict["detectors"]
+    ]
+    assert ("tracking_error", "complete") == (
+        verdict["judgement"]["decision"],
+        verdict["closing"],
+    )
+    assert 0 == worker.stop()
+    assert 1 == site.committed()
+
+
+def test_references_are_followed_where_allowed(site: Site, samples: Path) -> None:
+    """A file as announced is judged; another one, another place and another scheme are rejected."""
+    folder = samples / "exposures" / "trailed"
+    path, content = folder / "lco0m4_banzai_trailed.fits.fz", trailed(samples)
+    digest = hashlib.sha256(content).hexdigest()
+    good_one = FrameReference(path.as_uri(), len(content), digest)
+    bad = {
+        "reference_differs": FrameReference(path.as_uri(), len(content), "0" * 64),
+        "reference_missing": FrameReference(path.as_uri() + "x", len(content), digest),
+        "reference_refused": FrameReference("https://127.0.0.1:1/x.fits", len(content), digest),
+    }
+    for name, reference in bad.items():
+        site.announce(name, reference, detector="1")
+    site.announce("lco", good_one)
+    site.start(exposures__reference_folders=f'["{folder}"]')
+    verdicts = site.verdicts(4)
+    assert "tracking_error" == verdicts["lco"]["judgement"]["decision"]
+    assert {"cannot_tell"} == {verdicts[name]["judgement"]["decision"] for name in bad}
+    assert list(bad) == [each["streamfilter-reason"] for each in site.refusals(3)]
+
+
+def test_metrics_tell_what_was_decided_and_how_soon(site: Site, samples: Path) -> None:
+    """Probability of the last exposure, decisions, and seconds since the light and the message."""
+    site.announce("lco", trailed(samples))
+    worker = site.start()
+    site.verdicts(1)
+    prefix, camera = "streamfilter_exposure", 'instrument="camera"'
+    while not worker.metric(f'{prefix}_latency_seconds_count{{since="received"}}'):
+        time.sleep(0.05)  # the acknowledgement follows the message
+    assert worker.metric(f"{prefix}_tracking_error_probability{{{camera}}}") > 0.9
+    for kind in ("detector", "exposure"):
+        labels = f'decision="tracking_error",{camera},kind="{kind}"'
+        assert 1 == worker.metric(f"{prefix}_decisions_total{{{labels}}}")
+    assert worker.metric(f'{prefix}_latency_seconds_sum{{since="mid_exposure"}}') > 10
+    for since in ("mid_exposure", "message", "received"):
+        assert 1 == worker.metric(f'{prefix}_latency_seconds_count{{since="{since}"}}')

@@ -6,7 +6,13 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import cast
 
-from confluent_kafka import Consumer, ConsumerGroupTopicPartitions, KafkaException, Producer
+from confluent_kafka import (
+    Consumer,
+    ConsumerGroupTopicPartitions,
+    KafkaError,
+    KafkaException,
+    Producer,
+)
 from confluent_kafka import TopicPartition as Position
 from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewTopic
@@ -98,7 +104,7 @@ class Broker:
             consumer.close()
 
     def _read_partition(self, consumer: Consumer, at: Position) -> list[Message]:
-        low, high = consumer.get_watermark_offsets(at, ANSWER_S)
+        low, high = self._ends(consumer, at)
         consumer.assign([Position(at.topic, at.partition, low)])
         found: list[Message] = []
         end = time.monotonic() + ANSWER_S
@@ -116,6 +122,18 @@ class Broker:
                 stamp = each.timestamp()[1]
                 found.append(Message(origin, each.value(), each.key(), stamp, headers))
         return found
+
+    def _ends(self, consumer: Consumer, at: Position) -> tuple[int, int]:
+        """First and next offset; a client on a busy machine may not know a new topic yet."""
+        end = time.monotonic() + ANSWER_S
+        while True:
+            try:
+                return consumer.get_watermark_offsets(at, ANSWER_S)
+            except KafkaException as error:
+                unknown = error.args[0].code() == KafkaError._UNKNOWN_PARTITION
+                if not unknown or time.monotonic() > end:
+                    raise
+            consumer.list_topics(at.topic, ANSWER_S)
 
     def size(self, topic: str) -> int:
         """How many messages were ever appended to a topic, as its end offsets say."""
