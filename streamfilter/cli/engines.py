@@ -15,11 +15,15 @@ from streamfilter.errors import EngineUnavailable
 from streamfilter.inference import bench as speeds
 from streamfilter.inference import cache, golden, manifest, runtimes
 from streamfilter.inference.fetch import fetch as fetched
-from streamfilter.inference.manifest import Manifest
+from streamfilter.inference.manifest import Manifest, Precision, Tolerance
 
-_RUNTIME = "onnxruntime"
+# What every other runtime and precision is held against.
+_MEASURE = "onnxruntime"
 
 _name = click.argument("name", type=click.Choice(manifest.names()))
+_precision = click.option(
+    "--precision", type=click.Choice([each.value for each in Precision]), help="Of the runtime."
+)
 _some = click.argument("name", type=click.Choice(manifest.names()), required=False)
 
 
@@ -33,10 +37,18 @@ def engines() -> None:
 
 @engines.command("list")
 def list_() -> None:
-    """Show every engine: version, weights, sides, and whether it is in the cache."""
+    """Show every engine: version, weights, sides, whether it is in the cache; and the runtimes."""
     home = cache.default_home(os.environ)
     rows = [_row(one, home) for one in _chosen(None)]
-    _show(("engine", "version", "weights", "takes", "runtime", "cached"), rows)
+    _show(("engine", "version", "weights", "takes", "cached"), rows)
+    states = runtimes.states()
+    _show(
+        ("runtime", "version", "precisions here"),
+        [(one.runtime, one.version or "-", ", ".join(one.precisions) or "-") for one in states],
+    )
+    for one in states:
+        if one.why_not:
+            click.echo(one.why_not)
     click.echo(f"cache: {home}")
 
 
@@ -58,10 +70,19 @@ def fetch(name: str, wheel: Path | None) -> None:
 
 @engines.command()
 @_some
-def verify(name: str | None) -> None:
-    """Hold cached engines against their sha256 and the authors' own numbers.
+@click.option(
+    "--runtime",
+    type=click.Choice((runtimes.AUTO, *runtimes.RUNTIMES)),
+    default=_MEASURE,
+    show_default=True,
+    help="The runtime to hold against them.",
+)
+@_precision
+def verify(name: str | None, runtime: str, precision: str | None) -> None:
+    """Hold cached engines against their sha256, the authors' own numbers, and ONNX Runtime.
 
-    Exit code 1 where a file is not what it should be or a number differs by more than 1e-5.
+    Exit code 1 where a file is not what it should be, or a number differs by more than 1e-5 from
+    the authors' or more than the engine's manifest allows from ONNX Runtime at float32.
     """
     home = cache.default_home(os.environ)
     cached = [one for one in _chosen(name) if cache.onnx_path(one, home).exists()]
@@ -70,8 +91,9 @@ def verify(name: str | None) -> None:
             f"{name or 'an engine'} is not in the cache {home}: "
             f"`streamfilter engines fetch {name or 'NAME'}` first"
         )
-    checks = [_check(one, home) for one in cached]
-    _show(("engine", "file", "largest difference", "verdict"), [check.row for check in checks])
+    checks = [_check(one, home, runtime, precision or Precision.FLOAT32) for one in cached]
+    head = ("engine", "runtime", "file", "from the authors'", "from ONNX Runtime", "verdict")
+    _show(head, [check.row for check in checks])
     wrong = [check.engine for check in checks if not check.right]
     if wrong:
         raise EngineUnavailable(
@@ -82,6 +104,14 @@ def verify(name: str | None) -> None:
 
 @engines.command()
 @_some
+@click.option(
+    "--runtime",
+    "chosen",
+    type=click.Choice(tuple(runtimes.RUNTIMES)),
+    multiple=True,
+    help="May be given several times; default: all that work here.",
+)
+@_precision
 @click.option(
     "--threads",
     type=click.IntRange(min=0),
@@ -97,10 +127,21 @@ def verify(name: str | None) -> None:
     help="For each batch size and side; five batches at least.",
 )
 @click.option("--json", "as_json", is_flag=True, help="One JSON document instead of a table.")
-def bench(name: str | None, threads: int, seconds: float, as_json: bool) -> None:
-    """Measure images per second and the latency of a batch, by batch size and side."""
+def bench(
+    name: str | None,
+    chosen: tuple[str, ...],
+    precision: str | None,
+    threads: int,
+    seconds: float,
+    as_json: bool,
+) -> None:
+    """Measure images per second and the latency of a batch, by batch size and side.
+
+    Runtimes and precisions take turns, batch by batch, so that their numbers compare.
+    """
     home = cache.default_home(os.environ)
-    measured = [_measure(one, home, threads, seconds) for one in _chosen(name)]
+    ways = _ways(chosen, precision)
+    measured = [row for one in _chosen(name) for row in _measure(one, home, ways, threads, seconds)]
     if as_json:
         machine = {"cpus": os.cpu_count(), "machine": platform.machine(), "threads": threads}
         engines = [asdict(one) for one in measured]
@@ -117,22 +158,28 @@ class _Check:
     """What came of holding one cached engine against the facts."""
 
     engine: str
-    whole: bool
-    difference: float | None
-    """None where the file is not whole, and so was not run."""
+    runtime: str
+    differences: tuple[float, golden.Difference] | None
+    """From the authors' numbers and from ONNX Runtime's; None where the file is damaged."""
+    allowed: Tolerance
 
     @property
     def right(self) -> bool:
-        return self.whole and self.difference is not None and self.difference <= golden.TOLERANCE
+        if self.differences is None:
+            return False
+        authors, measure = self.differences
+        exact = self.allowed.precision is Precision.FLOAT32
+        bound = golden.TOLERANCE if exact else self.allowed.largest
+        return authors <= bound and measure.within(self.allowed)
 
     @property
     def row(self) -> tuple[str, ...]:
-        return (
-            self.engine,
-            "sha256 as pinned" if self.whole else "damaged",
-            "not run" if self.difference is None else f"{self.difference:.1e}",
-            "right" if self.right else "WRONG",
-        )
+        verdict = "right" if self.right else "WRONG"
+        if self.differences is None:
+            return self.engine, self.runtime, "damaged", "not run", "not run", verdict
+        authors, measure = self.differences
+        apart = f"{measure.largest:.1e}, mean {measure.mean:.1e}"
+        return self.engine, self.runtime, "sha256 as pinned", f"{authors:.1e}", apart, verdict
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,6 +189,7 @@ class _Measured:
     engine: str
     onnx_sha256: str
     runtime: str
+    precision: str
     speeds: tuple[speeds.Speed, ...]
 
 
@@ -150,30 +198,59 @@ def _chosen(name: str | None) -> tuple[Manifest, ...]:
     return tuple(manifest.load(one) for one in ((name,) if name else manifest.names()))
 
 
-def _check(one: Manifest, home: Path) -> _Check:
+def _check(one: Manifest, home: Path, runtime: str, precision: str) -> _Check:
     """Hash the cached file; run it only where it is whole."""
+    allowed = one.tolerance(Precision(precision))
     if cache.sha256_of(cache.onnx_path(one, home)) != one.onnx_sha256:
-        return _Check(one.name, whole=False, difference=None)
-    engine = runtimes.open_engine(one.name, _RUNTIME, home, threads=0)
-    return _Check(one.name, whole=True, difference=golden.largest_difference(engine))
+        return _Check(one.name, runtime, None, allowed)
+    engine = runtimes.open_engine(one.name, runtime, home, 0, precision=precision, progress=_say)
+    measure = runtimes.open_engine(one.name, _MEASURE, home, 0)
+    apart = golden.largest_difference(engine), golden.difference(engine, measure)
+    return _Check(one.name, engine.runtime, apart, allowed)
 
 
-def _measure(one: Manifest, home: Path, threads: int, seconds: float) -> _Measured:
-    """Open an engine, fetched where it is not cached, and time it."""
+def _ways(chosen: Sequence[str], precision: str | None) -> list[tuple[str, str]]:
+    """Runtimes and precisions to time: those named, which may fail to open, or all that work."""
+    here = {state.runtime: state.precisions for state in runtimes.states()}
+    if chosen and precision:
+        return [(runtime, precision) for runtime in chosen]
+    ways = [
+        (runtime, str(each))
+        for runtime in chosen or here
+        for each in here[runtime] or ((Precision.FLOAT32,) if chosen else ())
+        if precision in (None, each)
+    ]
+    if not ways:
+        raise EngineUnavailable(
+            f"no runtime here runs at {precision}; `streamfilter engines list` shows what does"
+        )
+    return ways
 
-    def say(line: str) -> None:
-        click.echo(line, err=True)
 
-    engine = runtimes.open_engine(one.name, _RUNTIME, home, threads, progress=say)
-    found = tuple(speeds.measure(engine, cell_s=seconds))
-    return _Measured(one.name, one.onnx_sha256, engine.runtime, found)
+def _measure(
+    one: Manifest, home: Path, ways: Sequence[tuple[str, str]], threads: int, seconds: float
+) -> list[_Measured]:
+    """Open an engine on every runtime, fetched where it is not cached, and time them together."""
+    engines = [
+        runtimes.open_engine(one.name, runtime, home, threads, precision=each, progress=_say)
+        for runtime, each in ways
+    ]
+    cells = zip(*speeds.measure(engines, cell_s=seconds), strict=True)
+    return [
+        _Measured(one.name, one.onnx_sha256, engine.runtime, way[1], found)
+        for engine, way, found in zip(engines, ways, cells, strict=True)
+    ]
+
+
+def _say(line: str) -> None:
+    click.echo(line, err=True)
 
 
 def _row(one: Manifest, home: Path) -> tuple[str, ...]:
     """An engine's line in the list."""
     found = cache.sha256_of(cache.onnx_path(one, home))
     cached = "no" if found is None else "yes" if found == one.onnx_sha256 else "damaged"
-    return one.name, one.version, one.weights_sha256[:12], str(one.shape), _RUNTIME, cached
+    return one.name, one.version, one.weights_sha256[:12], str(one.shape), cached
 
 
 def _speed_row(speed: speeds.Speed) -> tuple[str, ...]:

@@ -1,7 +1,7 @@
 """How fast an engine is here: latency and rate per batch size and side."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -27,28 +27,39 @@ class Speed:
     p99_s: float
 
 
-def measure(engine: Engine, *, cell_s: float = _CELL_S) -> Iterator[Speed]:
-    """Speed of every batch size at each side that the engine is used with.
+def measure(engines: Sequence[Engine], *, cell_s: float = _CELL_S) -> Iterator[tuple[Speed, ...]]:
+    """Speed of every batch size at each side that the engines are used with, one each.
 
-    Stamps of 64, 96 and 128 px, 1, 4 and 16 at a time; or 1 and 4 tiles of the one side that the
-    network takes.
+    The engines are of one network. Stamps of 64, 96 and 128 px, 1, 4 and 16 at a time; or 1 and 4
+    tiles of the one side that the network takes.
     """
-    side = engine.manifest.shape.side_px
+    side = engines[0].manifest.shape.side_px
     for side_px in (side,) if side else (64, 96, 128):
         for batch in (1, 4) if side else (1, 4, 16):
-            yield cell(engine, batch, side_px, cell_s=cell_s)
+            yield cell(engines, batch, side_px, cell_s=cell_s)
 
 
-def cell(engine: Engine, batch: int, side_px: int, *, cell_s: float = _CELL_S) -> Speed:
-    """Speed of one batch size and side, after a warm-up."""
-    shape = (batch, len(engine.manifest.planes), side_px, side_px)
+def cell(
+    engines: Sequence[Engine], batch: int, side_px: int, *, cell_s: float = _CELL_S
+) -> tuple[Speed, ...]:
+    """Speeds at one batch size and side, after a warm-up.
+
+    The engines take turns, batch by batch: what else the machine does falls on all alike.
+    """
+    shape = (batch, len(engines[0].manifest.planes), side_px, side_px)
     images = np.random.default_rng(0).standard_normal(shape, np.float32)
-    engine.warm_up((shape,))
-    taken_s: list[float] = []
-    while len(taken_s) < _LEAST_RUNS or sum(taken_s) < cell_s:
-        start = time.perf_counter()
-        engine.infer(images)
-        taken_s.append(time.perf_counter() - start)
-    p50_s, p99_s = np.percentile(taken_s, (50, 99))
-    rate = batch * len(taken_s) / sum(taken_s)
-    return Speed(side_px, batch, len(taken_s), rate, float(p50_s), float(p99_s))
+    for engine in engines:
+        engine.warm_up((shape,))
+    taken_s: list[list[float]] = [[] for _ in engines]
+    while len(taken_s[0]) < _LEAST_RUNS or min(map(sum, taken_s)) < cell_s:
+        for engine, times_s in zip(engines, taken_s, strict=True):
+            start = time.perf_counter()
+            engine.infer(images)
+            times_s.append(time.perf_counter() - start)
+    return tuple(_speed(side_px, batch, times_s) for times_s in taken_s)
+
+
+def _speed(side_px: int, batch: int, times_s: Sequence[float]) -> Speed:
+    p50_s, p99_s = np.percentile(times_s, (50, 99))
+    rate = batch * len(times_s) / sum(times_s)
+    return Speed(side_px, batch, len(times_s), rate, float(p50_s), float(p99_s))

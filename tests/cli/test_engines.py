@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from streamfilter.inference import cache
+from streamfilter.inference import cache, runtimes
 from streamfilter.inference.manifest import load
 
 
@@ -109,7 +109,7 @@ def test_an_unknown_engine_is_a_wrong_argument(tmp_path: Path) -> None:
 @pytest.mark.engine
 def test_the_bench_is_json_on_request(copied: Path) -> None:
     """Rate and percentiles per batch size and side, with the machine's facts."""
-    options = ("--json", "--threads", "2", "--seconds", "0.1")
+    options = ("--json", "--threads", "2", "--seconds", "0.1", "--runtime", "onnxruntime")
     done = streamfilter(copied, "engines", "bench", "maxitrack", *options)
     assert (0, "") == (done.returncode, done.stderr)
     found = json.loads(done.stdout)
@@ -117,3 +117,41 @@ def test_the_bench_is_json_on_request(copied: Path) -> None:
     speeds = found["engines"][0]["speeds"]
     assert {400} == {speed["side_px"] for speed in speeds}
     assert all(0 < speed["p50_s"] <= speed["p99_s"] for speed in speeds)
+
+
+@pytest.mark.engine
+def test_the_bench_times_the_runtimes_side_by_side(copied: Path) -> None:
+    """By default all that work here, with the same cells."""
+    options = ("bench", "maxitrack", "--json", "--seconds", "0", "--precision", "float32")
+    found = json.loads(streamfilter(copied, "engines", *options).stdout)["engines"]
+    ways = [one["runtime"].split()[0] for one in found]
+    assert [state.runtime for state in runtimes.states() if state.precisions] == ways
+    assert 1 == len({tuple(speed["batch"] for speed in one["speeds"]) for one in found})
+
+
+@pytest.mark.engine
+def test_the_bench_refuses_a_precision_that_the_named_runtime_lacks(copied: Path) -> None:
+    """It is not timed at another one."""
+    options = ("bench", "maxitrack", "--runtime", "onnxruntime", "--precision", "bf16")
+    done = streamfilter(copied, "engines", *options)
+    assert (1, "") == (done.returncode, done.stdout)
+    assert "has no precision 'bf16'" in done.stderr
+
+
+@pytest.mark.engine
+def test_verify_holds_the_chosen_runtime_and_precision(copied: Path) -> None:
+    """Within what the manifest allows; the runtime is named with its version."""
+    state = next(state for state in runtimes.states() if state.precisions)
+    precision = state.precisions[-1]
+    options = ("maxitrack", "--runtime", state.runtime, "--precision", precision)
+    done = streamfilter(copied, "engines", "verify", *options)
+    assert (0, "") == (done.returncode, done.stderr)
+    assert f"{state.runtime} {state.version}" in done.stdout
+
+
+def test_the_list_shows_the_runtimes_and_what_they_run_at(tmp_path: Path) -> None:
+    """ONNX Runtime is in every install."""
+    done = streamfilter(tmp_path, "engines", "list")
+    line = next(line for line in done.stdout.splitlines() if "onnxruntime" in line)
+    assert "float32" in line
+    assert all(state.version in done.stdout for state in runtimes.states())

@@ -7,6 +7,7 @@ import pytest
 
 from streamfilter.errors import EngineUnavailable
 from streamfilter.inference import golden, manifest
+from streamfilter.inference.manifest import Precision, Tolerance
 from streamfilter.inference.runtimes import open_engine
 
 
@@ -58,3 +59,11 @@ def test_golden_numbers_survive_the_file(tmp_path: Path) -> None:
     np.testing.assert_array_equal(kept.values, found.values)
     assert batch[0, 0, kept.rows[9], kept.columns[9]] == found.values[0, 9, 0]
     assert kept.frames_sha256 == found.frames_sha256
+
+
+@pytest.mark.parametrize(("largest", "mean"), [(2e-5, 0.0), (0.0, 2e-6), (float("nan"), 0.0)])
+def test_a_difference_beyond_the_tolerance_is_not_within(largest: float, mean: float) -> None:
+    """Either figure is enough, and so is one that is no number."""
+    allowed = Tolerance(precision=Precision.FLOAT32, largest=1e-5, mean=1e-6)
+    assert golden.Difference(1e-5, 1e-6).within(allowed)
+    assert not golden.Difference(largest, mean).within(allowed)

@@ -16,6 +16,10 @@ def uninstall(runtime: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delitem(sys.modules, runtimes.RUNTIMES[runtime], raising=False)
 
 
+def usable() -> list[str]:
+    return [state.runtime for state in runtimes.states() if state.precisions]
+
+
 def test_an_unknown_runtime_is_answered_with_the_known_ones(tmp_path: Path) -> None:
     """Nothing is fetched for a runtime that is not there."""
     with pytest.raises(EngineUnavailable, match=r"no runtime 'cuda'; .* onnxruntime, openvino"):
@@ -57,7 +61,7 @@ def test_a_precision_that_no_runtime_has_is_answered_with_the_known_ones(tmp_pat
 
 def test_openvino_reports_nothing_to_its_makers(tmp_path: Path) -> None:
     """No telemetry is loaded, and no identity is left in the home directory."""
-    if "openvino" not in runtimes.installed():
+    if "openvino" not in usable():
         pytest.skip("OpenVINO is not installed")
     code = (
         "import sys, streamfilter.inference.runtimes.openvino\n"
@@ -75,12 +79,23 @@ def test_a_precision_that_the_runtime_lacks_is_refused(engine_home: Path) -> Non
         runtimes.open_engine("maxitrack", "onnxruntime", engine_home, 1, precision="bf16")
 
 
+def test_the_state_of_a_runtime_that_is_not_installed_is_the_mend(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """It has no precision here; the others are as they were."""
+    uninstall("openvino", monkeypatch)
+    openvino, onnxruntime = runtimes.states()
+    assert ((), "") == (openvino.precisions, openvino.version)
+    assert "pip install 'streamfilter[openvino]'" in openvino.why_not
+    assert (("float32",), "") == (onnxruntime.precisions, onnxruntime.why_not)
+
+
 @pytest.mark.engine
 def test_auto_takes_the_first_that_works(engine_home: Path) -> None:
     """The choice is said in one line."""
     said: list[str] = []
     engine = runtimes.open_engine("maxitrack", "auto", engine_home, 1, progress=said.append)
-    assert runtimes.installed()[0] == engine.runtime.split()[0]
+    assert usable()[0] == engine.runtime.split()[0]
     assert said[0].startswith(f"runtime auto: {engine.runtime}")
 
 

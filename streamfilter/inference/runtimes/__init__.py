@@ -1,11 +1,14 @@
 """Runtimes that run an engine's ONNX file, each a leaf module loaded when it is chosen.
 
-A runtime's module has ``open(manifest, onnx_path, running) -> Engine``.
+A runtime's module has ``open(manifest, onnx_path, running) -> Engine``, ``precisions()`` of this
+machine and ``VERSION`` of its library.
 """
 
 import importlib
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
+from types import ModuleType
 from typing import cast
 
 from streamfilter.errors import EngineUnavailable
@@ -27,6 +30,19 @@ _EXTRAS: dict[str, str] = {"openvino": "openvino"}
 
 Opener = Callable[[Manifest, Path, Running], Engine]
 """The ``open`` of a runtime's module."""
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """A runtime on this machine."""
+
+    runtime: str
+    version: str = ""
+    """Of its library; empty where that cannot be imported."""
+    precisions: tuple[Precision, ...] = ()
+    """What it can run at here; none where it cannot run."""
+    why_not: str = ""
+    """Why it cannot run, and the mend."""
 
 
 def open_engine(
@@ -91,16 +107,17 @@ def check(runtime: str, precision: str) -> None:
         raise EngineUnavailable(f"no precision {precision!r}; there are {', '.join(Precision)}")
 
 
-def installed() -> tuple[str, ...]:
-    """Names of the runtimes whose libraries can be imported here, as ``auto`` tries them."""
-    found = []
-    for runtime in RUNTIMES:
-        try:
-            opener(runtime)
-        except EngineUnavailable:
-            continue
-        found.append(runtime)
-    return tuple(found)
+def states() -> tuple[State, ...]:
+    """Every runtime here, as ``auto`` tries them."""
+    return tuple(_state(runtime) for runtime in RUNTIMES)
+
+
+def _state(runtime: str) -> State:
+    try:
+        module = _module(runtime)
+    except EngineUnavailable as error:
+        return State(runtime, why_not=str(error))
+    return State(runtime, version=module.VERSION, precisions=module.precisions())
 
 
 def _first_usable(
@@ -131,12 +148,15 @@ def opener(runtime: str) -> Opener:
     EngineUnavailable
         Its libraries are not installed; names what brings them.
     """
+    return cast("Opener", _module(runtime).open)
+
+
+def _module(runtime: str) -> ModuleType:
     try:
-        module = importlib.import_module(RUNTIMES[runtime])
+        return importlib.import_module(RUNTIMES[runtime])
     except ImportError as error:
         extra = _EXTRAS.get(runtime)
         package = f"streamfilter[{extra}]" if extra else "streamfilter"
         raise EngineUnavailable(
             f"the runtime {runtime!r} is not installed ({error}): pip install '{package}'"
         ) from error
-    return cast("Opener", module.open)

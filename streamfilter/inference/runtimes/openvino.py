@@ -18,13 +18,20 @@ sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
 
 import openvino  # noqa: E402
 
-_VERSION = openvino.__version__.partition("-")[0]  # without the build's number and commit
+VERSION = openvino.__version__.partition("-")[0]
+"""Of the library, without the build's number and commit."""
 
 # Precision: OpenVINO's name of it.
 _HINTS = {Precision.FLOAT32: "f32", Precision.BF16: "bf16"}
 
 Requests = queue.LifoQueue[openvino.InferRequest]
 """Requests that no batch is in; the last used comes first, its memory is warm."""
+
+
+def precisions() -> tuple[Precision, ...]:
+    """What this CPU can run at; bf16 only where it would not be imitated, slowly."""
+    has_bf16 = "BF16" in openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+    return (Precision.FLOAT32, Precision.BF16) if has_bf16 else (Precision.FLOAT32,)
 
 
 def open(manifest: Manifest, onnx_path: Path, running: Running) -> Engine:
@@ -38,7 +45,12 @@ def open(manifest: Manifest, onnx_path: Path, running: Running) -> Engine:
     """
     manifest.tolerance(running.precision)
     core = openvino.Core()
-    _check_precision(core, running.precision)
+    if running.precision not in precisions():
+        cpu = core.get_property("CPU", "FULL_DEVICE_NAME").strip()
+        raise EngineUnavailable(
+            f"this CPU ({cpu}) has no {running.precision} (avx512_bf16 or amx_bf16); choose the "
+            "precision 'float32'"
+        )
     try:
         compiled = core.compile_model(core.read_model(onnx_path), "CPU", _settings(running))
     except Exception as error:  # its exceptions are those of C++, without a base of their own
@@ -46,16 +58,6 @@ def open(manifest: Manifest, onnx_path: Path, running: Running) -> Engine:
     names = [port.get_any_name() for port in (*compiled.inputs, *compiled.outputs)]
     check_names(manifest, names, onnx_path)
     return _OpenVinoEngine(manifest, compiled, running)
-
-
-def _check_precision(core: openvino.Core, precision: Precision) -> None:
-    """Refuse what the CPU would only imitate, slowly."""
-    capabilities = core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
-    if precision is Precision.BF16 and "BF16" not in capabilities:
-        raise EngineUnavailable(
-            f"this CPU ({core.get_property('CPU', 'FULL_DEVICE_NAME').strip()}) has no bf16 "
-            "(avx512_bf16 or amx_bf16); choose the precision 'float32'"
-        )
 
 
 def _settings(running: Running) -> dict[str, object]:
@@ -102,7 +104,7 @@ class _OpenVinoEngine:
     def runtime(self) -> str:
         """Name and version of the runtime, and the precision where it is not float32."""
         suffix = "" if self._precision is Precision.FLOAT32 else f" {self._precision}"
-        return f"openvino {_VERSION}{suffix}"
+        return f"openvino {VERSION}{suffix}"
 
     def warm_up(self, shapes: tuple[tuple[int, int, int, int], ...]) -> None:
         """Run once on zeros of each shape, in every request."""

@@ -9,6 +9,14 @@ from streamfilter.errors import EngineUnavailable
 from streamfilter.inference.engine import Batch, Engine, Running, check_names, in_runs
 from streamfilter.inference.manifest import Manifest, Precision
 
+VERSION = onnxruntime.__version__
+"""Of the library."""
+
+
+def precisions() -> tuple[Precision, ...]:
+    """What this CPU can run at."""
+    return (Precision.FLOAT32,)
+
 
 def open(manifest: Manifest, onnx_path: Path, running: Running) -> Engine:
     """Open an ONNX file on CPU; as many batches run at a time as there are callers.
@@ -19,7 +27,7 @@ def open(manifest: Manifest, onnx_path: Path, running: Running) -> Engine:
         The file is not an ONNX model that this ONNX Runtime takes, or not the manifest's, or the
         precision is not float32.
     """
-    if running.precision is not Precision.FLOAT32:
+    if running.precision not in precisions():
         raise EngineUnavailable(
             f"the runtime 'onnxruntime' has no precision {str(running.precision)!r}; "
             "choose 'float32', or the runtime 'openvino'"
@@ -65,7 +73,7 @@ class _OrtEngine:
     @property
     def runtime(self) -> str:
         """Name and version of the runtime."""
-        return f"onnxruntime {onnxruntime.__version__}"
+        return f"onnxruntime {VERSION}"
 
     def warm_up(self, shapes: tuple[tuple[int, int, int, int], ...]) -> None:
         """Run once on zeros of each shape."""
