@@ -134,6 +134,17 @@ def read(
         yield _frame(hdus, index, names[index], source, rules)
 
 
+def headers(content: bytes, rules: FrameRules | None = None) -> tuple[Header, tuple[Header, ...]]:
+    """The primary header and those of the detectors' images; both empty where there are none."""
+    try:
+        hdus = _opened(_unpacked(content, (rules or FrameRules()).max_bytes))
+        with _quiet():
+            wanted = _wanted(hdus, None)
+            return dict(hdus[0].header), tuple(dict(hdus[index].header) for index in wanted)
+    except _Refusal:
+        return {}, ()
+
+
 class _Refusal(Exception):
     """Carries a reason to the rim of this room."""
 

@@ -37,6 +37,7 @@ ROOMS: dict[str, tuple[int, set[str]]] = {
     "frames": (2, {"errors", "exposure_records", "records"}),
     "tracking": (2, {"exposure_records", "records", "posterior"}),
     "frame_paths": (3, {"frames"}),
+    "readout": (3, {"exposure_records", "frames"}),  # headers of files to announcements
     "focal_plane": (2, {"exposure_records", "records"}),  # detectors to exposures as they come
     "decode_exposure": (3, {"errors", "exposure_records", "records", "schemas"}),
     "encode_exposure": (3, {"exposure_records", "schemas"}),  # what a telescope's readout writes
@@ -85,7 +86,7 @@ ROOMS: dict[str, tuple[int, set[str]]] = {
         "demo", "figures", "packets", "pipeline", "decode", "kafka", "limits", "contaminants",
         "metrics", "encode", "surveys", "verdict", "rules", "exposure_records", "exposures",
         "background", "exposure_figures", "focal_plane", "frame_paths", "frames", "masking",
-        "tracking",
+        "tracking", "readout", "encode_exposure", "encode_tracking",
     }),
 }  # fmt: skip
 

@@ -19,6 +19,7 @@ _COMMANDS = {
     "inspect": "streamfilter.cli.inspect:inspect",
     "mask": "streamfilter.cli.mask:mask",
     "replay": "streamfilter.cli.replay:replay",
+    "replay-exposures": "streamfilter.cli.replay_exposures:replay_exposures",
     "run": "streamfilter.cli.run:run",
     "schemas": "streamfilter.cli.schemas:schemas",
     "topics": "streamfilter.cli.topics:topics",

@@ -1,0 +1,145 @@
+"""``streamfilter replay-exposures``: announce exposures in files, as a readout would."""
+
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import click
+
+from streamfilter import frame_paths, readout
+from streamfilter.cli import connection
+from streamfilter.encode_exposure import encode_exposure
+from streamfilter.encode_tracking import key_of
+from streamfilter.errors import TransportFailed
+from streamfilter.exposure_records import Announced
+from streamfilter.kafka.sink import KafkaSink, Undeliverable
+from streamfilter.kafka.topics import missing
+from streamfilter.records import Origin, Output
+
+_ANSWER_S = 10.0
+_DELIVERY_MS = 60_000
+_LARGEST_BYTES = 256 * 2**20
+"""Of a message; what a topic takes is the broker's affair, and it says so."""
+
+
+def _keywords(
+    _context: click.Context, option: click.Parameter, given: Sequence[str]
+) -> dict[str, str]:
+    changes = connection.pairs(_context, option, given)
+    try:
+        readout.with_keywords(readout.Keywords(), changes)
+    except ValueError as error:
+        raise click.BadParameter(str(error), param=option) from error
+    return changes
+
+
+@click.command()
+@click.argument("files", nargs=-1, required=True)
+@click.option("--topic", required=True, help="Where to send them; it must exist.")
+@click.option(
+    "--map",
+    "field_map",
+    type=click.Choice(list(readout.INSTRUMENTS)),
+    default="default",
+    show_default=True,
+    help="Which header keywords say what.",
+)
+@click.option(
+    "--keyword",
+    "changes",
+    multiple=True,
+    metavar="WORD=KEYWORD",
+    callback=_keywords,
+    help="Read a word from another keyword, such as exposure_id=FRAMEID or detector=CHIP.",
+)
+@click.option("--instrument", help="Instead of what the headers say.")
+@click.option("--exposure", help="All files are of this exposure.")
+@click.option(
+    "--detectors",
+    type=click.IntRange(min=1),
+    metavar="N",
+    help="Detectors of each exposure. Default: as many as are in FILES.",
+)
+@click.option(
+    "--by-reference",
+    is_flag=True,
+    help="Send where the files lie, with size and sha256, not the files.",
+)
+@click.option(
+    "--every", type=click.FloatRange(min=0), default=0.0, metavar="S", help="Seconds between files."
+)
+@connection.broker
+def replay_exposures(
+    files: tuple[str, ...],
+    topic: str,
+    field_map: str,
+    changes: dict[str, str],
+    instrument: str | None,
+    exposure: str | None,
+    detectors: int | None,
+    by_reference: bool,
+    every: float,
+    bootstrap: str,
+    settings: dict[str, str],
+) -> None:
+    """Announce the exposures in FITS FILES on a topic, one message a file.
+
+    FILES are FITS images (.fits, .fits.fz, .fits.gz), folders, or .list files of one path a line.
+    Files with one instrument and exposure id are detectors of one exposure; messages of an
+    exposure have one key. Damaged files are sent as they are.
+
+    \b
+    Examples:
+      streamfilter topics create exposures --property max.message.bytes=41943040
+      streamfilter replay-exposures night/ --topic exposures --every 5
+      streamfilter replay-exposures c4d_*.fits.fz --topic exposures --map decam --by-reference
+
+    Exit code 0: every message is acknowledged. 1: the broker refused some, or cannot be used.
+    """
+    paths = list(frame_paths.expand(files))
+    if absent := [path for path in paths if not Path(path).is_file()]:
+        raise click.ClickException(f"no file {absent[0]}")
+    if not paths:
+        raise click.ClickException("no FITS file in these folders or lists")
+    client = {"bootstrap.servers": bootstrap, **settings}
+    if missing(client, [topic], timeout_s=_ANSWER_S):
+        raise TransportFailed(f"no topic {topic}: streamfilter topics create {topic}")
+    given = readout.Given(
+        instrument=instrument,
+        exposure_id=exposure,
+        detectors_expected=detectors,
+        keywords=readout.with_keywords(readout.INSTRUMENTS[field_map], changes),
+    )
+    # One file in memory at a time: headers first, because every message says how many there are.
+    readouts = [readout.read(path, Path(path).read_bytes(), given) for path in paths]
+    sink = KafkaSink(
+        {"delivery.timeout.ms": _DELIVERY_MS, "message.max.bytes": _LARGEST_BYTES, **client}
+    )
+    refused: list[str] = []
+
+    def done(output: Output, error: Undeliverable | None) -> None:
+        if error is not None:
+            refused.append(f"{output.origin.topic}: {error.detail}")
+
+    try:
+        for path, announced in zip(paths, readout.expecting(readouts, given), strict=True):
+            sink.send(_output(path, announced, topic, by_reference=by_reference), done)
+            while sink.flush(_ANSWER_S):
+                pass
+            time.sleep(every)
+    finally:
+        sink.close()
+    for text in refused:
+        click.echo(f"refused {text}", err=True)
+    exposures = len({key_of(each.announced) for each in readouts})
+    click.echo(f"{topic}: {len(paths) - len(refused)} files of {exposures} exposures acknowledged")
+    if refused:
+        raise click.exceptions.Exit(1)
+
+
+def _output(path: str, announced: Announced, topic: str, *, by_reference: bool) -> Output:
+    content = Path(path).read_bytes()
+    frame = readout.refer(path, content) if by_reference else content
+    value = encode_exposure(announced, frame)
+    headers = (("producer_timestamp", b"%d" % (time.time_ns() // 1_000_000)),)
+    return Output(Origin(path, 0, 0), topic, value, key_of(announced), headers)

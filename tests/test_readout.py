@@ -1,0 +1,117 @@
+"""What the headers of real and made frames announce."""
+
+import hashlib
+import io
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from astropy.io import fits
+
+from streamfilter import readout
+from streamfilter.exposure_records import Announced
+from streamfilter.readout import INSTRUMENTS, Given, expecting, read, with_keywords
+
+DEFAULT = Given()
+
+
+def made(count: int = 1, **keywords: Any) -> bytes:
+    """A file of so many detectors with keywords in its primary header."""
+    primary = fits.PrimaryHDU()
+    for name, value in keywords.items():
+        primary.header[name.replace("_", "-")] = value
+    images = [fits.ImageHDU(np.zeros((2, 2)), name=f"N{n}") for n in range(count)]
+    out = io.BytesIO()
+    fits.HDUList([primary, *images]).writeto(out)
+    return out.getvalue()
+
+
+def unix_s(text: str) -> float:
+    return datetime.fromisoformat(text).replace(tzinfo=UTC).timestamp()
+
+
+def test_a_real_readout_announces_itself(samples: Path) -> None:
+    """LCO's Rice-compressed frame: keywords stand in its extension."""
+    path = samples / "exposures/trailed/lco0m4_banzai_trailed.fits.fz"
+    found = read(str(path), path.read_bytes(), Given(keywords=INSTRUMENTS["lco"]))
+    assert (1, "tfn0m414-kb29-20160625-0060-e00.fits", "kb29", 45.265, "w") == (
+        found.detectors,
+        found.announced.exposure_id,
+        found.announced.instrument,
+        found.announced.exposure_time_s,
+        found.announced.filter,
+    )
+    start = unix_s("2016-06-25T21:16:05.072")
+    assert start + 45.265 / 2 == pytest.approx(found.announced.mid_exposure_unix_s, abs=1e-3)
+
+
+def test_every_real_frame_is_dated(samples: Path) -> None:
+    """Five telescopes, each with its own habit."""
+    for path in (samples / "exposures" / "good").iterdir():
+        found = read(str(path), path.read_bytes(), DEFAULT).announced
+        year = datetime.fromtimestamp(found.mid_exposure_unix_s or 0, UTC).year
+        assert 2013 <= year <= 2023, path.name
+        assert found.exposure_time_s
+
+
+@pytest.mark.parametrize(
+    ("keywords", "moment"),
+    [
+        ({"DATE_OBS": "2026-01-01T00:00:00", "EXPTIME": 60.0}, "2026-01-01T00:00:30"),
+        ({"DATE_OBS": "2026-01-01", "UT": "01:02:03", "EXPTIME": 2}, "2026-01-01T01:02:04"),
+        ({"DATE_OBS": "2026-01-01", "MJD_OBS": 61041.5}, "2026-01-01T12:00:00"),
+        ({"DATE_AVG": "2026-01-01T00:00:37", "TIMESYS": "TAI"}, "2026-01-01T00:00:00"),
+        ({"DATE_AVG": "2026-01-01T00:00:05", "DATE_OBS": "2026-01-01"}, "2026-01-01T00:00:05"),
+    ],
+)
+def test_the_middle_of_an_exposure_is_found(keywords: dict[str, Any], moment: str) -> None:
+    """Given, or from the start and half the exposure time; atomic time is put back to UTC."""
+    found = read("x.fits", made(**keywords), DEFAULT).announced.mid_exposure_unix_s
+    assert unix_s(moment) == pytest.approx(found, abs=1e-3)
+
+
+@pytest.mark.parametrize("keywords", [{}, {"DATE_OBS": "yesterday"}, {"DATE_OBS": "2026-01-01"}])
+def test_what_is_not_dated_has_no_middle(keywords: dict[str, Any]) -> None:
+    """A date alone could be half a day off."""
+    found = read("x.fits", made(**keywords), DEFAULT).announced
+    assert found.mid_exposure_unix_s is None
+
+
+def test_a_damaged_file_is_announced_by_its_name() -> None:
+    """The service rejects it with a reason; the producer does not hide it."""
+    found = read("night/a.fits.fz", b"no FITS", DEFAULT)
+    assert (Announced(exposure_id="a", instrument="unknown"), 1) == (
+        found.announced,
+        found.detectors,
+    )
+
+
+def test_detectors_of_an_exposure_are_counted_over_its_files() -> None:
+    """Three in one file, one in another; another exposure counts for itself."""
+    files = [made(3, EXPID="7"), made(1, EXPID="7"), made(2, EXPID="8")]
+    readouts = [read("x.fits", content, DEFAULT) for content in files]
+    found = [each.detectors_expected for each in expecting(readouts, DEFAULT)]
+    assert [4, 4, 2] == found
+    given = Given(detectors_expected=62)
+    assert {62} == {each.detectors_expected for each in expecting(readouts, given)}
+
+
+def test_keywords_can_be_chosen() -> None:
+    """Words of ours, keywords of the observatory; a word that is none is refused."""
+    keywords = with_keywords(INSTRUMENTS["default"], {"exposure_id": "FRAME", "detector": "CHIP"})
+    found = read("x.fits", made(FRAME=12, CHIP="B3"), Given(keywords=keywords)).announced
+    assert ("12", "B3") == (found.exposure_id, found.detector)
+    with pytest.raises(ValueError, match="no word 'exposure'; there are exposure_id"):
+        with_keywords(INSTRUMENTS["default"], {"exposure": "FRAME"})
+
+
+def test_a_reference_names_the_file_and_its_content(tmp_path: Path) -> None:
+    """Size and sha256 are those of the bytes on disk."""
+    found = readout.refer(str(tmp_path / "x.fits"), b"bytes")
+    assert ((tmp_path / "x.fits").as_uri(), 5, hashlib.sha256(b"bytes").hexdigest()) == (
+        found.uri,
+        found.size,
+        found.sha256,
+    )
