@@ -137,7 +137,7 @@ class Engine(Section):
 
 
 class Batch(Section):
-    """When a micro-batch is full."""
+    """When a micro-batch goes to the network: full, or after a wait, or at once if it is idle."""
 
     size: Annotated[int, Field(ge=1, le=1024)] = 16
     max_wait_s: Positive = 0.02

@@ -11,6 +11,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from typing import TypeVar
 
 import structlog
@@ -83,7 +84,9 @@ class Worker:
         self._ledger = Ledger()
         self._in_flight = InFlight(flow.max_in_flight, flow.max_in_flight_bytes)
         self._batches: queue.SimpleQueue[Batch[int, Waiting] | None] = queue.SimpleQueue()
-        self._judges = [self._thread(self._judge, f"judge-{i}") for i in range(judges)]
+        self._handed_on = 0
+        self._judged = [0] * judges  # each entry is written by its own judge alone
+        self._judges = [self._thread(partial(self._judge, i), f"judge-{i}") for i in range(judges)]
         self._delivery = self._thread(self._deliver, "delivery")
         self._stopping = threading.Event()
         self._stopped_s = math.inf
@@ -221,9 +224,13 @@ class Worker:
             batch = self._batcher.add(item.side, (ticket, item, now), now)
             self._metrics.queue_depth.inc()
             self._hand_on([batch] if batch else [])
+        # Company is worth waiting for only while every judge is busy.
+        if self._handed_on - sum(self._judged) < len(self._judges):
+            self._hand_on(self._batcher.flush())
 
     def _hand_on(self, batches: Sequence[Batch[int, Waiting]]) -> None:
         for batch in batches:
+            self._handed_on += 1
             self._batches.put(batch)
 
     def _hand_all_on(self) -> None:
@@ -286,12 +293,13 @@ class Worker:
 
     # ---- judging ------------------------------------------------------------------------------
 
-    def _judge(self) -> None:
+    def _judge(self, number: int) -> None:
         """A judge's thread: batches through the network, verdicts out, until None comes."""
         while (batch := self._batches.get()) is not None and not self._leaving.is_set():
             self._metrics.queue_depth.dec(len(batch.items))
             self._metrics.batch_stamps.labels(batch.key).observe(len(batch.items))
             self._evaluate(batch.items)
+            self._judged[number] += 1
 
     def _evaluate(self, waiting: Sequence[Waiting]) -> None:
         """Evaluate stamps of one side; one that cannot be does not take the others with it."""

@@ -161,6 +161,7 @@ def worker(
     encoder: Encoder | None = None,
     registry: CollectorRegistry | None = None,
     batch_size: int = 4,
+    max_wait_s: float = 0.01,
     judges: int = 1,
     **flow: Any,
 ) -> Worker:
@@ -183,7 +184,7 @@ def worker(
         ),
         sink=cast("KafkaSink", sink),
         source=opened,
-        batcher=Batcher(max_items=batch_size, max_wait_s=0.01),
+        batcher=Batcher(max_items=batch_size, max_wait_s=max_wait_s),
         flow=Flow(**flow),
         judges=judges,
         metrics=metrics,

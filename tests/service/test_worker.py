@@ -57,6 +57,21 @@ def test_all_is_answered_and_committed() -> None:
     assert {PARTITION: 10} == source.committed
 
 
+def test_an_idle_network_is_not_kept_waiting() -> None:
+    """One alert in a quiet hour does not wait for company."""
+    source, sink = MemorySource(packets(1)), MemorySink()
+    made = worker(source, sink, max_wait_s=60, batch_size=100)
+    thread = threading.Thread(target=made.run)
+    thread.start()
+    end = time.monotonic() + 10
+    while not sink.to("annotations") and time.monotonic() < end:
+        time.sleep(0.01)
+    found = len(sink.to("annotations"))
+    made.stop()
+    thread.join()
+    assert 1 == found
+
+
 def test_a_stamp_that_breaks_the_evaluation_is_rejected_alone() -> None:
     """The others of its batch are annotated, and the worker goes on."""
     values = packets(8)
