@@ -25,7 +25,7 @@ from streamfilter.kafka.embedded import EmbeddedBroker
 from streamfilter.kafka.sink import KafkaSink, Undeliverable
 from streamfilter.kafka.source import KafkaSource
 from streamfilter.reading import plain, read
-from streamfilter.records import Label, Message, Origin, Output, Rejected
+from streamfilter.records import PRODUCER_TIMESTAMP, Label, Message, Origin, Output, Rejected
 from streamfilter.service.build import Parts, open_parts, open_worker
 from streamfilter.service.worker import Worker
 from streamfilter.simulate.visits import Simulated, alerts
@@ -50,7 +50,6 @@ _AHEAD = 32  # alerts; 16 partitions of 5 MB hold twenty times that
 _RENDERED_FIRST = 200  # distinct skies of the simulation, 10 to 30 ms each
 _DAMAGED_EVERY = 100
 _SILENCE_S = 30.0  # without an output for so long, something is broken
-_PRODUCER_HEADER = "producer_timestamp"
 
 
 @dataclass(slots=True)
@@ -243,7 +242,7 @@ def _send(sink: KafkaSink, tally: Tally, alert: Simulated, value: bytes, truth: 
 
     tally.truth[alert.alert_id] = truth
     sent_ms = str(round(time.time() * 1000)).encode()
-    headers = ((_PRODUCER_HEADER, sent_ms), ("demo-alert", alert.alert_id.encode()))
+    headers = ((PRODUCER_TIMESTAMP, sent_ms), ("demo-alert", alert.alert_id.encode()))
     # Without a key librdkafka fills one partition for a while: spread them.
     key = alert.alert_id.encode()
     sink.send(Output(Origin(IN, -1, -1), IN, value, key, headers), done)
@@ -259,7 +258,7 @@ def _note(tally: Tally, message: Message) -> None:
         assert message.value is not None, "an annotation has a value"
         tally.annotations[alert_id] = read(message.value)
     if output in ("annotations", "rejected"):
-        sent_s = int(headers[_PRODUCER_HEADER] or b"0") / 1000
+        sent_s = int(headers[PRODUCER_TIMESTAMP] or b"0") / 1000
         tally.latencies_s.append(time.time() - sent_s)
 
 

@@ -12,6 +12,8 @@ from streamfilter.errors import Reason
 Image = npt.NDArray[np.float32]
 """A native, C-contiguous float32 array (height, width); NaN where there is no data."""
 
+PRODUCER_TIMESTAMP = "producer_timestamp"
+"""Header of Rubin's producer: when it sent the message, Unix milliseconds as text."""
 Headers = tuple[tuple[str, bytes | None], ...]
 """Kafka headers in their order; a key may repeat."""
 

@@ -19,7 +19,7 @@ from streamfilter.kafka.sink import KafkaSink, Undeliverable
 from streamfilter.kafka.topics import missing
 from streamfilter.limits import Limits
 from streamfilter.packets import Packet
-from streamfilter.records import Message, Origin, Output, Rejected
+from streamfilter.records import PRODUCER_TIMESTAMP, Message, Origin, Output, Rejected
 from streamfilter.schemas.finder import SchemaFinder
 from streamfilter.schemas.sources import PackageSource
 from streamfilter.surveys import Surveys
@@ -196,7 +196,7 @@ def _send(
             tally.keyless += key is None
             stamp = b"%d" % (time.time_ns() // 1_000_000)
             origin = Origin(packet.source, 0, packet.index)
-            headers = (("producer_timestamp", stamp),)
+            headers = ((PRODUCER_TIMESTAMP, stamp),)
             sink.send(Output(origin, topic, packet.value, key, headers), tally.done)
             sink.poll(0)
             tally.sent += 1

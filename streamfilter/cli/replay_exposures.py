@@ -14,7 +14,7 @@ from streamfilter.errors import TransportFailed
 from streamfilter.exposure_records import Announced
 from streamfilter.kafka.sink import KafkaSink, Undeliverable
 from streamfilter.kafka.topics import missing
-from streamfilter.records import Origin, Output
+from streamfilter.records import PRODUCER_TIMESTAMP, Origin, Output
 
 _ANSWER_S = 10.0
 _DELIVERY_MS = 60_000
@@ -141,5 +141,5 @@ def _output(path: str, announced: Announced, topic: str, *, by_reference: bool) 
     content = Path(path).read_bytes()
     frame = readout.refer(path, content) if by_reference else content
     value = encode_exposure(announced, frame)
-    headers = (("producer_timestamp", b"%d" % (time.time_ns() // 1_000_000)),)
+    headers = ((PRODUCER_TIMESTAMP, b"%d" % (time.time_ns() // 1_000_000)),)
     return Output(Origin(path, 0, 0), topic, value, key_of(announced), headers)

@@ -2,9 +2,7 @@
 
 import fcntl
 import hashlib
-import os
 import sys
-import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -48,28 +46,6 @@ def sha256_of(path: Path) -> str | None:
         return None
     except OSError as error:
         raise EngineUnavailable(f"{path} cannot be read ({error.strerror})") from error
-
-
-def write_whole(path: Path, content: bytes) -> None:
-    """Write a file so that others see all of it or none, also when the machine stops."""
-    descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    temporary = Path(name)
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.chmod(0o644)
-        temporary.replace(path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
-
-
-def remove_unfinished(path: Path) -> None:
-    """Remove what writers of this file left that were killed; the folder's lock must be held."""
-    for left in path.parent.glob(f".{path.name}.*"):
-        left.unlink(missing_ok=True)
 
 
 @contextmanager

@@ -11,6 +11,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from streamfilter.errors import EngineUnavailable
+from streamfilter.files import remove_unfinished, write_whole
 from streamfilter.inference import cache, savedmodel
 from streamfilter.inference.manifest import Manifest, load
 
@@ -75,7 +76,7 @@ def fetch_release(
                 f"expected {manifest.onnx_sha256[:12]}): making it anew"
             )
         try:
-            cache.remove_unfinished(path)
+            remove_unfinished(path)
             _make(manifest, path, wheel, progress)
         except OSError as error:
             raise EngineUnavailable(
@@ -105,8 +106,8 @@ def _make(manifest: Manifest, path: Path, wheel: Path | None, progress: Progress
             f"{manifest.onnx_sha256}: streamfilter's network and its manifest do not agree; "
             "reinstall streamfilter"
         )
-    cache.write_whole(path.with_name("LICENSE"), licence)
-    cache.write_whole(path, content)
+    write_whole(path.with_name("LICENSE"), licence)
+    write_whole(path, content)
 
 
 def _onnx(manifest: Manifest, weights: Mapping[str, savedmodel.Weights]) -> bytes:

@@ -4,8 +4,6 @@ import contextlib
 import hashlib
 import importlib.util
 import json
-import os
-import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -16,6 +14,7 @@ from urllib.parse import urlsplit
 from fastavro.schema import fingerprint, to_parsing_canonical_form
 
 from streamfilter.errors import ConfigurationInvalid, MessageRejected, Reason, SchemaUnavailable
+from streamfilter.files import write_whole
 from streamfilter.limits import Limits
 from streamfilter.schemas.definition import parse_definition, self_contained
 
@@ -202,7 +201,7 @@ class RegistrySource:
                 return None
             # A cache that cannot be written only costs another question after a restart.
             with contextlib.suppress(OSError):
-                write_atomically(path, json.dumps(definition))
+                write_whole(path, json.dumps(definition).encode())
             return definition
 
     def by_fingerprint(self, fingerprint: int) -> Definition | None:
@@ -289,19 +288,6 @@ def crc_64_avro(definition: Definition) -> int:
     """The CRC-64-AVRO of a schema's parsing canonical form, as the number in the message."""
     text = fingerprint(to_parsing_canonical_form(definition), "CRC-64-AVRO")
     return int.from_bytes(bytes.fromhex(text), "little")
-
-
-def write_atomically(path: Path, text: str) -> None:
-    """Write a file, making its folder; readers see all of it or nothing."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=".", suffix=path.suffix)
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            file.write(text)
-        Path(name).replace(path)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise
 
 
 def _read(path: Path) -> Definition:

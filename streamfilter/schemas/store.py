@@ -5,8 +5,8 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from streamfilter.errors import MessageRejected, SchemaUnavailable
+from streamfilter.files import write_whole
 from streamfilter.schemas.published import PublishedSchema, publish
-from streamfilter.schemas.sources import write_atomically
 
 
 class SchemaStore(Protocol):
@@ -35,8 +35,8 @@ class SchemaFolder:
         if target.exists():
             return
         try:
-            write_atomically(target, json.dumps(schema.schema.definition, indent=1) + "\n")
-            target.chmod(0o644)  # readers are other users
+            text = json.dumps(schema.schema.definition, indent=1) + "\n"
+            write_whole(target, text.encode())
         except OSError as error:
             raise SchemaUnavailable(
                 f"schema {schema.schema.name} cannot be kept in {self.path}: {error}; "

@@ -13,12 +13,11 @@ from streamfilter.encode import Encoder
 from streamfilter.errors import Reason
 from streamfilter.kafka.sink import KafkaSink, Undeliverable
 from streamfilter.metrics import Metrics
-from streamfilter.records import Action, Annotation, Headers, Output, Rejected
+from streamfilter.records import PRODUCER_TIMESTAMP, Action, Annotation, Headers, Output, Rejected
 from streamfilter.service.ticket import Ticket
 
 log = structlog.get_logger(__name__)
 
-_PRODUCER_HEADER = "producer_timestamp"  # Rubin's producer: milliseconds as text
 _DIGITS = 16  # to the year 300,000; anyone may write a header, and this is read in a callback
 
 
@@ -156,7 +155,7 @@ class Publisher:
         if message.timestamp_ms is not None:
             since["message"] = message.timestamp_ms / 1000
         for name, value in message.headers:
-            if name == _PRODUCER_HEADER and value and len(value) <= _DIGITS and value.isdigit():
+            if name == PRODUCER_TIMESTAMP and value and len(value) <= _DIGITS and value.isdigit():
                 since["producer"] = int(value) / 1000
         if ticket.prepared and ticket.prepared.alert.light_end_unix_s is not None:
             since["light"] = ticket.prepared.alert.light_end_unix_s

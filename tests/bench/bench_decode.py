@@ -11,7 +11,6 @@ import gzip
 import io
 import json
 import os
-import platform
 import statistics
 import sys
 import time
@@ -20,13 +19,13 @@ import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from functools import partial
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import fastavro
 import numpy as np
 from astropy.io import fits
+from machine import facts
 
 from streamfilter.decode import Decoder
 from streamfilter.fits import Planes, read_stamp
@@ -172,21 +171,6 @@ def row(survey: str, packets: list[list[float]], stamps: list[list[float]]) -> R
     )
 
 
-def machine() -> dict[str, object]:
-    """What the figures were measured on."""
-    cpuinfo = Path("/proc/cpuinfo")
-    lines = cpuinfo.read_text().splitlines() if cpuinfo.exists() else []
-    models = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return {
-        "cpu": models[0] if models else platform.processor(),
-        "cores": os.cpu_count(),
-        "load_1_min": round(os.getloadavg()[0], 2),
-        "python": platform.python_version(),
-        "zlib": zlib.ZLIB_RUNTIME_VERSION,
-        **{name: version(name) for name in ("numpy", "fastavro", "astropy")},
-    }
-
-
 def table(rows: list[Row], facts: dict[str, object]) -> str:
     """For a human: ratios first."""
     lines = [
@@ -215,11 +199,14 @@ def main() -> None:
         sys.exit(f"no real packets at {options.samples}: set STREAMFILTER_SAMPLES or --samples")
     # ZTF's SIMPLE card is not at the standard's column, of which astropy warns each time.
     warnings.filterwarnings("ignore", message="Found a SIMPLE card")
-    rows, facts = measure(options.samples, options.repeats), machine()
+    rows, machine = (
+        measure(options.samples, options.repeats),
+        {**facts("numpy", "fastavro", "astropy"), "zlib": zlib.ZLIB_RUNTIME_VERSION},
+    )
     if options.json:
-        print(json.dumps({"machine": facts, "rows": [asdict(r) for r in rows]}, indent=1))
+        print(json.dumps({"machine": machine, "rows": [asdict(r) for r in rows]}, indent=1))
     else:
-        print(table(rows, facts))
+        print(table(rows, machine))
 
 
 if __name__ == "__main__":

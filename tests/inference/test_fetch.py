@@ -14,6 +14,7 @@ import tiny_release
 from tiny_release import TinyRelease
 
 from streamfilter.errors import EngineUnavailable
+from streamfilter.files import write_whole
 from streamfilter.inference import cache, fetch
 from streamfilter.inference.engine import Running
 from streamfilter.inference.manifest import load
@@ -165,7 +166,7 @@ def _write_and_be_killed(path: Path) -> None:
         return rename(self, target)
 
     Path.replace = killed  # type: ignore[assignment,method-assign]
-    cache.write_whole(path, b"half")
+    write_whole(path, b"half")
 
 
 def test_a_killed_writer_leaves_no_file_and_no_lasting_rest(tiny: TinyRelease, home: Path) -> None:
@@ -188,7 +189,7 @@ def test_an_interrupted_writer_leaves_nothing(tmp_path: Path) -> None:
     """A failure while writing removes what was begun."""
     (tmp_path / "there").mkdir()
     with pytest.raises(IsADirectoryError):
-        cache.write_whole(tmp_path / "there", b"content")
+        write_whole(tmp_path / "there", b"content")
     assert [tmp_path / "there"] == list(tmp_path.iterdir())
 
 

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from streamfilter.errors import ConfigurationInvalid, MessageRejected, Reason, SchemaUnavailable
+from streamfilter.files import write_whole
 from streamfilter.limits import Limits
 from streamfilter.schemas.definition import parse_definition
 from streamfilter.schemas.sources import (
@@ -17,7 +18,6 @@ from streamfilter.schemas.sources import (
     PackageSource,
     RegistrySource,
     crc_64_avro,
-    write_atomically,
 )
 
 POINT = {"type": "record", "name": "s.point", "fields": [{"name": "x", "type": "long"}]}
@@ -84,7 +84,7 @@ def test_a_file_named_by_its_id_is_found(tmp_path: Path) -> None:
 def test_a_tree_of_versions_is_found_and_joined(tmp_path: Path) -> None:
     """12/3/*.avsc is schema 1203; types are written out where they are first used."""
     for name, schema in (("a", ALERT), ("p", POINT)):
-        write_atomically(tmp_path / "12" / "3" / f"{name}.avsc", json.dumps(schema))
+        write_whole(tmp_path / "12" / "3" / f"{name}.avsc", json.dumps(schema).encode())
     found = FolderSource(tmp_path).by_id(1203)
     assert found is not None
     assert ("s.point", ["null", "point"]) == (
