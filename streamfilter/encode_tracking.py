@@ -69,6 +69,16 @@ class TrackingEncoder:
         self._clock = clock
         self._header = lru_cache(None)(self._make_header)
 
+    def register(self, topic: str) -> None:
+        """Register the schema now rather than with the first record.
+
+        Raises
+        ------
+        SchemaUnavailable
+            The registry does not answer, or refuses it.
+        """
+        self._header(topic)
+
     def detector(
         self, heard: Heard, evidence: DetectorEvidence, look_s: float, topic: str
     ) -> tuple[bytes, Headers]:

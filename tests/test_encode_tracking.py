@@ -100,6 +100,7 @@ def test_with_a_registry_the_schema_is_registered_once_a_topic(topics: tuple[str
             return 258
 
     encoder = TrackingEncoder(ENGINE, registrar=Registrar(), clock=lambda: NOW)
+    encoder.register(topics[0])
     values = [encoder.detector(make_heard(), make_evidence(), 1.5, t)[0] for t in topics]
     assert {b"\0\0\0\x01\x02"} == {value[:5] for value in values}
     assert sorted({f"{topic}-value" for topic in topics}) == sorted(Registrar.subjects)

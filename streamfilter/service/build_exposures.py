@@ -64,6 +64,8 @@ def open_exposures(settings: Settings, *, registry: CollectorRegistry, say: Say)
     ------
     ConfigurationInvalid, EngineUnavailable
         What is missing, and how to mend it.
+    SchemaUnavailable
+        A registry is configured for what is published, and it does not take the record.
     """
     checked_exposures(settings)
     chosen = settings.exposures
@@ -80,15 +82,18 @@ def open_exposures(settings: Settings, *, registry: CollectorRegistry, say: Say)
         reference_folders=chosen.reference_folders,
     )
     publish = settings.schemas.publish
+    tracking = TrackingEncoder(
+        _identity(engine),
+        registrar=ConfluentRegistrar(registry_settings(publish)) if publish.url else None,
+    )
+    if settings.outputs.tracking:
+        tracking.register(settings.outputs.tracking)
     return ExposureWorker(
         source=lambda worker: _source(settings, worker),
         sink=_sink(settings),
         looker=looker,
         planes=FocalPlanes(watcher.judge, FocalPlaneRules(wait_s=chosen.wait_s)),
-        tracking=TrackingEncoder(
-            _identity(engine),
-            registrar=ConfluentRegistrar(registry_settings(publish)) if publish.url else None,
-        ),
+        tracking=tracking,
         encoder=Encoder(finder),
         topic=settings.outputs.tracking,
         rejected_topic=settings.outputs.rejected,

@@ -41,7 +41,7 @@ class Site:
     def group(self) -> str:
         return f"group-{self.exposures}"
 
-    def start(self, **overrides: str) -> FilterProcess:
+    def start(self, only: str = "exposures", **overrides: str) -> FilterProcess:
         """Start one more worker and wait until it has partitions."""
         settings = {
             "kafka.bootstrap": self.broker.bootstrap,
@@ -54,7 +54,8 @@ class Site:
             **{key.replace("__", "."): value for key, value in overrides.items()},
         }
         log = self.folder / f"worker-{len(self.workers)}.log"
-        worker = FilterProcess(log, settings, self.home, "--only", "exposures")
+        options = ("--only", only) if only else ()
+        worker = FilterProcess(log, settings, self.home, *options)
         self.workers.append(worker)
         return worker.wait_ready()
 
@@ -324,3 +325,52 @@ def test_metrics_tell_what_was_decided_and_how_soon(site: Site, samples: Path) -
     assert worker.metric(f'{prefix}_latency_seconds_sum{{since="mid_exposure"}}') > 10
     for since in ("mid_exposure", "message", "received"):
         assert 1 == worker.metric(f'{prefix}_latency_seconds_count{{since="{since}"}}')
+
+
+def test_one_process_filters_alerts_and_watches_exposures(site: Site, samples: Path) -> None:
+    """Both consumer groups are served, and one signal ends both in order."""
+    alerts, annotations = site.broker.topic(stem="alerts"), site.broker.topic(stem="annotations")
+    packet = (samples / "lsst/170587117053804617.bin").read_bytes()
+    site.broker.produce(alerts, [packet])
+    site.announce("lco", trailed(samples))
+    topics = {"alerts__topics": f'["{alerts}"]', "outputs__annotations": annotations}
+    group = f"group-{alerts}"
+    worker = site.start(only="", kafka__group=group, engine__workers="1", **topics)
+    assert "tracking_error" == site.verdicts(1)["lco"]["judgement"]["decision"]
+    while not site.broker.size(annotations):
+        time.sleep(0.1)
+    assert 200 == worker.get("/healthz")[0]
+    assert 0 == worker.stop()
+    assert (1, {0: 1}) == (site.committed(), site.broker.committed(group, alerts))
+
+
+def test_what_an_output_topic_refuses_is_told_and_lost_sight_of_nowhere(
+    site: Site, samples: Path
+) -> None:
+    """A rejected frame that its topic does not take comes out without its bytes."""
+    site.rejected = site.broker.topic(stem="small", max_message_bytes="20000")
+    site.announce("noise", np.random.default_rng(3).bytes(100_000))
+    worker = site.start()
+    (headers,) = site.refusals(1)
+    assert ("frame_unreadable", site.exposures, "0") == tuple(
+        headers[f"streamfilter-{name}"] for name in ("reason", "topic", "offset")
+    )
+    assert [None] == [message.value for message in site.broker.read(site.rejected)]
+    assert 0 == worker.stop()
+    assert 1 == site.committed()
+
+
+def test_a_large_frame_is_judged_in_bounded_memory(site: Site) -> None:
+    """4,096 x 4,096 pixels, 32 MB in the message; the next is fetched meanwhile."""
+    image = np.random.default_rng(5).normal(1000, 10, (4096, 4096)).astype(np.int16)
+    out = io.BytesIO()
+    fits.PrimaryHDU(image).writeto(out)
+    for number in range(3):
+        site.announce(f"e{number}", out.getvalue())
+    worker = site.start(exposures__threads="2")
+    (verdict,) = site.verdicts(1).values()
+    assert ("cannot_tell", 121) == (
+        verdict["judgement"]["decision"],
+        verdict["judgement"]["tiles_abstained"],
+    )
+    assert worker.peak_mb() < 1500
