@@ -68,7 +68,7 @@ ROOMS: dict[str, tuple[int, set[str]]] = {
             "inference", "schemas", "surveys", "decode", "encode", "batch", "verdict",
             "rules", "normalise", "limits",
             "exposure_records", "exposures", "decode_exposure", "encode_tracking", "frames",
-            "frame_references", "focal_plane", "tracking",
+            "frame_references", "focal_plane", "tracking", "tiles",
         },
     ),
     "packets": (2, {"errors", "schemas", "limits"}),  # alerts in files: replay, inspect

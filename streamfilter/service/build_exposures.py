@@ -26,12 +26,14 @@ from streamfilter.schemas.published import ConfluentRegistrar
 from streamfilter.service.build import Say, reads, registry_settings, schema_sources
 from streamfilter.service.exposures import ExposureWorker
 from streamfilter.service.looking import Looker
+from streamfilter.tiles import SIDE_PX
 from streamfilter.tracking import TrackingRules
 
 log = structlog.get_logger(__name__)
 
 ENGINE = "maxitrack"
 _RUNTIME = "onnxruntime"
+_RESPONSE_BYTES = 512 * 2**20
 _HEADROOM_BYTES = 2**20
 """Of keys, headers and framing, over the largest message."""
 
@@ -72,6 +74,8 @@ def open_exposures(settings: Settings, *, registry: CollectorRegistry, say: Say)
     home = settings.engine.home or default_home(os.environ)
     threads = chosen.threads or os.cpu_count() or 1
     engine = open_engine(ENGINE, _RUNTIME, home, threads, progress=say)
+    side = engine.manifest.shape.side_px or SIDE_PX
+    engine.warm_up(((1, 1, side, side),))
     limits = Limits(max_message_bytes=chosen.max_message_bytes)
     finder = SchemaFinder(schema_sources(settings, home), limits)
     watcher = Watcher(engine, ExposureRules(tracking=TrackingRules(prior=chosen.prior)))
@@ -113,7 +117,8 @@ def _source(settings: Settings, worker: ExposureWorker) -> KafkaSource:
             "bootstrap.servers": kafka.bootstrap,
             # One message fetched ahead is enough; smaller bounds would still take the largest.
             "fetch.max.bytes": largest,
-            "receive.message.max.bytes": largest + _HEADROOM_BYTES,
+            # A response beyond this is asked for again for ever; brokers bound messages.
+            "receive.message.max.bytes": max(2 * largest, _RESPONSE_BYTES),
             **kafka.settings,
             **kafka.consumer,
             "group.id": settings.exposures.group,

@@ -9,7 +9,8 @@ stays uncommitted and is read again, so a restart in the middle of a focal plane
 import queue
 import threading
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
 
@@ -17,7 +18,7 @@ import structlog
 
 from streamfilter.encode import Encoder
 from streamfilter.encode_tracking import Heard, TrackingEncoder, key_of
-from streamfilter.errors import Reason, SchemaUnavailable, TransportFailed
+from streamfilter.errors import Reason, SchemaUnavailable, StreamfilterError, TransportFailed
 from streamfilter.exposure_records import Announced, DetectorArrived, ExposureVerdict
 from streamfilter.focal_plane import Closed, FocalPlanes, Step
 from streamfilter.kafka.ledger import Ledger, Partition
@@ -213,7 +214,9 @@ class ExposureWorker:
             self._ahead -= 1
             partition = (ticket.origin.topic, ticket.origin.partition)
             if ticket.generation == self._generations.get(partition, 0):
-                self._conclude(ticket, looked)
+                with self._answered((ticket,)):
+                    self._conclude(ticket, looked)
+                self._done(ticket)
 
     # ---- from evidence to records ---------------------------------------------------------------
 
@@ -238,7 +241,6 @@ class ExposureWorker:
                     key = key_of(looked.announced)
                     self._send((ticket,), Output(ticket.origin, self._topic, value, key, headers))
             self._add(ticket, looked.announced, looked)
-        self._done(ticket)
 
     def _add(self, ticket: _Ticket, announced: Announced, looked: Looked) -> None:
         """Add a message's detectors to its exposure; hold the message while that is open."""
@@ -264,9 +266,25 @@ class ExposureWorker:
         for closed in step.closed:
             held = [self._held.pop(o) for o in dict.fromkeys(closed.origins) if o in self._held]
             own = [current] if current is not None and current.origin in closed.origins else []
-            self._publish(closed, (*held, *own))
+            with self._answered(held):
+                self._publish(closed, (*held, *own))
             for ticket in held:
                 self._done(ticket)
+
+    @contextmanager
+    def _answered(self, tickets: Sequence[_Ticket]) -> Iterator[None]:
+        """Reject messages over which our own code stumbles: no exposure stops the stream."""
+        try:
+            yield
+        except StreamfilterError:
+            raise
+        except Exception as error:
+            log.error(
+                "internal error", origins=[str(ticket.origin) for ticket in tickets], exc_info=True
+            )
+            detail = f"{type(error).__name__}: {error}"
+            for ticket in tickets:
+                self._reject(ticket, Rejected(ticket.message, Reason.INTERNAL, detail))
 
     def _publish(self, closed: Closed, tickets: tuple[_Ticket, ...]) -> None:
         verdict = closed.verdict

@@ -344,15 +344,18 @@ def test_one_process_filters_alerts_and_watches_exposures(site: Site, samples: P
     assert (1, {0: 1}) == (site.committed(), site.broker.committed(group, alerts))
 
 
-def test_what_an_output_topic_refuses_is_told_and_lost_sight_of_nowhere(
-    site: Site, samples: Path
+@pytest.mark.parametrize(
+    ("size", "reason"), [(100_000, "frame_unreadable"), (3_000_000, "message_too_large")]
+)
+def test_what_the_rejected_topic_refuses_comes_without_its_bytes(
+    site: Site, size: int, reason: str
 ) -> None:
-    """A rejected frame that its topic does not take comes out without its bytes."""
+    """The headers say why and where the original stands; also of what is too large to be read."""
     site.rejected = site.broker.topic(stem="small", max_message_bytes="20000")
-    site.announce("noise", np.random.default_rng(3).bytes(100_000))
-    worker = site.start()
+    site.announce("noise", np.random.default_rng(3).bytes(size))
+    worker = site.start(exposures__max_message_bytes="1000000")
     (headers,) = site.refusals(1)
-    assert ("frame_unreadable", site.exposures, "0") == tuple(
+    assert (reason, site.exposures, "0") == tuple(
         headers[f"streamfilter-{name}"] for name in ("reason", "topic", "offset")
     )
     assert [None] == [message.value for message in site.broker.read(site.rejected)]
