@@ -1,0 +1,124 @@
+"""Plans for GPUs, built from an engine's ONNX file.
+
+The builder is TensorRT's or TensorRT-RTX's, whose module is passed in; only what all of 10, 11 and
+RTX have is called. Precision comes from the types in the ONNX file. Nothing here runs a plan.
+"""
+
+import functools
+import threading
+from collections.abc import Sequence
+from dataclasses import dataclass
+from types import ModuleType
+from typing import Any
+
+from streamfilter.errors import EngineUnavailable
+from streamfilter.inference.manifest import Manifest
+
+Shape = tuple[int, int, int, int]
+
+# Sides of stamps, and of frames; each is a profile, which the builder tunes for.
+_SIDES_PX = (64, 96, 128, 400)
+_LARGEST_PX = 2**20  # of a batch: activations of MaxiMask are 1.3 kB a pixel
+_MOST = 256  # images of a batch
+
+# The logger is one of the whole process, so its errors are those of the build that holds this.
+_building = threading.Lock()
+
+
+@dataclass(frozen=True, slots=True)
+class Profile:
+    """Shapes (N, C, H, W) that a plan takes, and the one that it is tuned for."""
+
+    least: Shape
+    best: Shape
+    most: Shape
+
+
+def profiles(manifest: Manifest) -> tuple[Profile, ...]:
+    """A profile for each side that the engine is used with; the batch is free."""
+    only, planes = manifest.shape.side_px, len(manifest.planes)
+    made = []
+    for side in (only,) if only else _SIDES_PX:
+        most = min(_MOST, max(1, _LARGEST_PX // side**2))
+        least, best, largest = ((count, planes, side, side) for count in (1, min(16, most), most))
+        made.append(Profile(least, best, largest))
+    return tuple(made)
+
+
+def build(
+    trt: ModuleType, manifest: Manifest, onnx: bytes, *, capability: str | None = None
+) -> bytes:
+    """A serialised plan.
+
+    Parameters
+    ----------
+    trt
+        ``tensorrt`` or ``tensorrt_rtx``.
+    manifest, onnx
+        The engine and its ONNX file.
+    capability
+        A member of RTX's ``ComputeCapability``, such as ``SM86``, for a GPU that is elsewhere;
+        None builds for the GPU of this machine.
+
+    Raises
+    ------
+    EngineUnavailable
+        The module cannot build here, or the network cannot be parsed or compiled; with what the
+        builder said.
+    """
+    with _building:
+        said = _logger(trt).said
+        said.clear()
+        try:
+            plan = _build(trt, manifest, onnx, capability)
+        except (TypeError, AttributeError) as error:  # no GPU; no such capability
+            raise _unavailable(trt, manifest, [*said, str(error)]) from error
+        if plan is None:
+            raise _unavailable(trt, manifest, said)
+        return plan
+
+
+def _build(
+    trt: ModuleType, manifest: Manifest, onnx: bytes, capability: str | None
+) -> bytes | None:
+    """The plan; None where the builder failed, which says why to the logger alone."""
+    logger = _logger(trt)
+    builder = trt.Builder(logger)
+    # Strong typing is a flag of 10 and the only way of 11.
+    typed = getattr(trt.NetworkDefinitionCreationFlag, "STRONGLY_TYPED", None)
+    network = builder.create_network(0 if typed is None else 1 << int(typed))
+    parser = trt.OnnxParser(network, logger)
+    # Rubbish may be parsed without an error, into a network of nothing.
+    if not parser.parse(onnx) or parser.num_errors or not network.num_outputs:
+        logger.said.extend(str(parser.get_error(at)) for at in range(parser.num_errors))
+        return None
+    config = builder.create_builder_config()
+    for each in profiles(manifest):
+        profile = builder.create_optimization_profile()
+        profile.set_shape(manifest.input_name, each.least, each.best, each.most)
+        config.add_optimization_profile(profile)
+    if capability is not None:
+        config.num_compute_capabilities = 1
+        config.set_compute_capability(getattr(trt.ComputeCapability, capability), 0)
+    plan = builder.build_serialized_network(network, config)
+    return None if plan is None else bytes(plan)
+
+
+def _unavailable(trt: ModuleType, manifest: Manifest, said: Sequence[str]) -> EngineUnavailable:
+    reasons = "; ".join(said) or "it did not say why"
+    return EngineUnavailable(
+        f"{trt.__name__} {trt.__version__} cannot build a plan of {manifest.name}: {reasons}"
+    )
+
+
+@functools.cache
+def _logger(trt: ModuleType) -> Any:  # of a class that is made of the module's own
+    """A module's logger, which must live as long as the process; ``said`` are its errors."""
+    severe = (trt.ILogger.Severity.ERROR, trt.ILogger.Severity.INTERNAL_ERROR)
+    said: list[str] = []
+
+    def log(_: object, severity: object, message: str) -> None:
+        if severity in severe:
+            said.append(message)
+
+    return type("Logger", (trt.ILogger,), {"log": log, "said": said})()
