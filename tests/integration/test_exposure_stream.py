@@ -45,7 +45,7 @@ class Site:
         """Start one more worker and wait until it has partitions."""
         settings = {
             "kafka.bootstrap": self.broker.bootstrap,
-            "kafka.consumer": '{"session.timeout.ms" = 6000}',
+            "kafka.consumer": '{"session.timeout.ms" = 6000, "heartbeat.interval.ms" = 500}',
             "exposures.group": self.group,
             "exposures.topics": f'["{self.exposures}"]',
             "exposures.threads": "1",
@@ -377,3 +377,24 @@ def test_a_large_frame_is_judged_in_bounded_memory(site: Site) -> None:
         verdict["judgement"]["tiles_abstained"],
     )
     assert worker.peak_mb() < 1500
+
+
+def test_detectors_follow_their_partition_when_workers_come_and_go(site: Site) -> None:
+    """Four exposures of two detectors over four partitions: each is complete in the end."""
+    site.exposures = site.broker.topic(4, stem="exposures")
+    names = {f"e{number}" for number in range(4)}
+    first, frame = site.start(), noise()
+    for name in sorted(names):
+        site.announce(name, frame, expected=2, detector="1")
+    while len(site.records("detector")) < 4:
+        time.sleep(0.1)
+    second = site.start()
+    assert 0 == first.stop()
+    for name in sorted(names):
+        site.announce(name, frame, expected=2, detector="2")
+    verdicts = site.verdicts(4)
+    assert {("complete", 2)} == {
+        (each["closing"], len(each["detectors"])) for each in verdicts.values()
+    }
+    assert 0 == second.stop()
+    assert 8 == site.committed()
