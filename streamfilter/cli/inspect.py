@@ -9,6 +9,7 @@ from typing import Any
 
 import click
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from streamfilter import config as settings_room
@@ -113,9 +114,9 @@ class _Table:
         self._table.add_column("survey flags", overflow="fold")
 
     def add(self, packet: packets.Packet, outcome: Outcome) -> None:
-        name = Path(packet.source).name + (f"[{packet.index}]" if packet.index else "")
+        name = escape(Path(packet.source).name + (f"[{packet.index}]" if packet.index else ""))
         if isinstance(outcome, Rejected):
-            why = f"{outcome.reason}: {outcome.detail}"
+            why = escape(f"{outcome.reason}: {outcome.detail}")
             self._table.add_row(name, "", "", "[magenta]rejected[/]", "", why, "", "")
             return
         _, annotation = outcome

@@ -49,6 +49,13 @@ def test_damaged_packets_are_rejected_with_a_reason(samples: Path) -> None:
     assert [5, {"avro_malformed"}] == [len(found), {line["rejected"] for line in found}]
 
 
+def test_a_reason_is_shown_to_the_letter(tmp_path: Path) -> None:
+    """What stands in brackets is text, not a style."""
+    (tmp_path / "unknown.bin").write_bytes(b"\0\0\0\x12\x34 no schema has this id")
+    found = inspect(tmp_path)
+    assert "streamfilter[lsst]" in found.stdout.replace("\n", " ")
+
+
 def test_the_table_and_the_figure_show_the_verdict(samples: Path, tmp_path: Path) -> None:
     """For a person: a row and a picture."""
     figure = tmp_path / "hit.png"
