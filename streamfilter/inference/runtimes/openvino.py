@@ -3,6 +3,7 @@
 import queue
 import sys
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 
@@ -123,13 +124,14 @@ class _OpenVinoEngine:
         self._requests = None
 
     def _warm(self, zeros: Batch) -> None:
-        """Run a batch in each request: they keep memory of their own."""
+        """Run a batch in all requests at once: each keeps memory of its own."""
         requests = self._open_requests()
         with self._warming:
             taken = [requests.get() for _ in range(self._workers)]
             try:
-                for request in taken:
-                    in_runs(partial(self._infer, request), zeros)
+                with ThreadPoolExecutor(self._workers) as pool:
+                    runs = [partial(self._infer, request) for request in taken]
+                    list(pool.map(lambda run: in_runs(run, zeros), runs))
             finally:
                 for request in taken:
                     requests.put(request)
