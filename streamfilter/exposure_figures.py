@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from streamfilter import pages
 from streamfilter.errors import ConfigurationInvalid
 from streamfilter.exposure_records import (
     Decision,
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import SubFigure
 
-_PAPER, _INK, _FAINT = "#FFFFFF", "#222222", "#777777"
+_INK, _FAINT = "#222222", "#777777"
 _COLOURS = {
     Decision.TRACKING_ERROR: "#B34700",
     Decision.OK: "#00734F",
@@ -36,7 +37,7 @@ _THUMBNAIL_PX = 320
 _CUT_PX = 100
 """Shows a trail of 30 FWHM and still a star of two pixels."""
 _CUTS = 3
-_ROW_IN, _WIDTH_IN, _DPI = 4.0, 15.0, 100
+_ROW_IN, _WIDTH_IN = 4.0, 15.0
 MOST_EXPOSURES = 8
 
 
@@ -88,28 +89,19 @@ def draw(exposures: Sequence[Row], path: Path) -> None:
     ConfigurationInvalid
         matplotlib is not installed, there is nothing to draw, or the file cannot be written.
     """
-    try:
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        raise ConfigurationInvalid(
-            "a figure needs matplotlib: pip install 'streamfilter[figures]'"
-        ) from error
     if not exposures:
         raise ConfigurationInvalid(f"no exposure to draw in {path}")
     rows = exposures[:MOST_EXPOSURES]
     head_in = 0.7
     height = head_in + _ROW_IN * len(rows)
-    figure = Figure(figsize=(_WIDTH_IN, height), dpi=_DPI, facecolor=_PAPER)
+    figure = pages.blank(_WIDTH_IN, height)
     parts = figure.subfigures(
         len(rows) + 1, 1, height_ratios=[head_in] + [_ROW_IN] * len(rows), squeeze=False
     )[:, 0]
     _write_head(parts[0], len(exposures) - len(rows))
     for part, row in zip(parts[1:], rows, strict=True):
         _draw_row(part, row)
-    try:
-        figure.savefig(path)
-    except (OSError, ValueError) as error:
-        raise ConfigurationInvalid(f"the figure {path} cannot be written: {error}") from error
+    pages.save(figure, path)
 
 
 def _worst(look: Look) -> tuple[CutOut, ...]:
@@ -196,11 +188,11 @@ def _draw_detector(panel: "Axes", one: Seen, detectors: int) -> None:
         if tile.abstains:
             panel.add_patch(Rectangle(*place, fill=False, hatch="/", ec=_ABSTAIN, lw=0.8))
         else:
-            panel.add_patch(Rectangle(*place, fill=False, ec=_PAPER, alpha=0.5, lw=0.6))
+            panel.add_patch(Rectangle(*place, fill=False, ec=pages.PAPER, alpha=0.5, lw=0.6))
         if len(evidence.tiles) * detectors <= 60 and detectors <= 4:
             middle = tile.x + side / 2, tile.y + side / 2
             text = "few stars" if tile.abstains else f"{tile.probability:.2f}"
-            panel.annotate(text, middle, color=_PAPER, size=8, ha="center", va="center")
+            panel.annotate(text, middle, color=pages.PAPER, size=8, ha="center", va="center")
 
 
 def _mean_map(

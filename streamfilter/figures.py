@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
+from streamfilter import pages
 from streamfilter.contaminants import BY_CODE, CODES, TABLE
 from streamfilter.errors import ConfigurationInvalid
 from streamfilter.inference.engine import Engine
@@ -48,10 +49,10 @@ _LABEL_COLOURS = {
     Label.SUSPECT: "#8A6A00",
     Label.NOT_EVALUATED: "#666666",
 }
-_PAPER, _INK, _FAINT, _NO_DATA = "#FFFFFF", "#222222", "#777777", "#9FB0C8"
+_INK, _FAINT, _NO_DATA = "#222222", "#777777", "#9FB0C8"
 # Core posteriors below this are not worth a word.
 _SPOKEN = 0.01
-_ROW_IN, _TEXT_IN, _HEAD_IN, _DPI = 2.05, 4.5, 1.0, 110
+_ROW_IN, _TEXT_IN, _HEAD_IN = 2.05, 4.5, 1.0
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -96,18 +97,12 @@ def draw(
     ConfigurationInvalid
         matplotlib is not installed, there is nothing to draw, or the file cannot be written.
     """
-    try:
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        raise ConfigurationInvalid(
-            "a figure needs matplotlib: pip install 'streamfilter[figures]'"
-        ) from error
     if not inspected:
         raise ConfigurationInvalid(f"no alert to draw in {path}: every packet was rejected")
     rows = inspected[:most_rows]
     height = _HEAD_IN + _ROW_IN * len(rows)
     width = 4 * _ROW_IN + _TEXT_IN
-    figure = Figure(figsize=(width, height), dpi=_DPI, facecolor=_PAPER)
+    figure = pages.blank(width, height)
     for number, row in enumerate(rows):
         top = 1 - (_HEAD_IN + number * _ROW_IN) / height
         panels = [
@@ -124,10 +119,7 @@ def draw(
         _draw_stamps(panels, row)
         _write_verdict(figure, row, (4 * _ROW_IN + 0.12) / width, top - 0.06 / height, height)
     _write_head(figure, rows, len(inspected) - len(rows) + others, height)
-    try:
-        figure.savefig(path)
-    except (OSError, ValueError) as error:
-        raise ConfigurationInvalid(f"the figure {path} cannot be written: {error}") from error
+    pages.save(figure, path)
 
 
 def _draw_stamps(panels: "Sequence[Axes]", row: Inspected) -> None:
@@ -148,7 +140,7 @@ def _draw_stamps(panels: "Sequence[Axes]", row: Inspected) -> None:
         for code, mask in _masks(row):
             _draw_mask(panels[1], mask, COLOURS[code])
     elif Plane.SCIENCE in stamps:
-        panels[1].set_title("not evaluated", y=0.02, fontsize=9, color=_PAPER)
+        panels[1].set_title("not evaluated", y=0.02, fontsize=9, color=pages.PAPER)
 
 
 def _draw_image(panel: "Axes", image: Image) -> None:

@@ -17,6 +17,7 @@ ROOMS: dict[str, tuple[int, set[str]]] = {
     "files": (0, set()),  # written whole or not at all: engines and schemas
     "metrics": (0, set()),
     "logs": (0, set()),
+    "pages": (1, {"errors"}),  # pages of pictures, for alerts and exposures
     "records": (1, {"errors"}),  # errors: Rejected carries a Reason
     "schemas": (1, {"errors", "limits", "bundled", "files"}),
     "fits": (1, {"errors", "limits"}),
@@ -50,7 +51,7 @@ ROOMS: dict[str, tuple[int, set[str]]] = {
     "masking": (4, {
         "contaminants", "inference", "posterior", "records",
     }),
-    "exposure_figures": (5, {"exposure_records", "exposures", "records", "errors"}),
+    "exposure_figures": (5, {"exposure_records", "exposures", "records", "errors", "pages"}),
     "reading": (3, {"errors", "limits", "schemas"}),  # what a consumer of ours calls
     "decode": (3, {"errors", "records", "schemas", "surveys", "limits"}),
     "simulate": (3, {"records", "schemas", "bundled"}),
@@ -74,6 +75,7 @@ ROOMS: dict[str, tuple[int, set[str]]] = {
     "packets": (2, {"errors", "schemas", "limits"}),  # alerts in files: replay, inspect
     "figures": (5, {
         "errors", "records", "contaminants", "pipeline", "posterior", "inference", "normalise",
+        "pages",
     }),
     "demo": (6, {
         "errors", "records", "config", "service", "simulate", "kafka",

@@ -159,32 +159,7 @@ def open_worker(settings: Settings, parts: Parts, *, registry: CollectorRegistry
     network, runtime = parts.engine.manifest, parts.engine.runtime
     metrics.engine.info({"name": network.name, "sha256": network.onnx_sha256, "runtime": runtime})
     log.info("warm", engine=network.name, version=network.version, runtime=runtime)
-    kafka = settings.kafka
-    clients = {"bootstrap.servers": kafka.bootstrap, **kafka.settings}
-    output = {"bootstrap.servers": kafka.output_bootstrap} if kafka.output_bootstrap else {}
-
-    sink = KafkaSink(
-        {**clients, **output, **kafka.producer},
-        on_statistics=lambda statistics: _watch_brokers(metrics, "producer", statistics),
-    )
-
-    def source(worker: Worker) -> KafkaSource:
-        def watch(statistics: Statistics) -> None:
-            _watch_brokers(metrics, "consumer", statistics)
-            # The client goes on naming partitions that other workers read by now.
-            lag = statistics.lag
-            metrics.clients.lag = {each: lag[each] for each in made.assigned if each in lag}
-
-        made = KafkaSource(
-            {**clients, "group.id": kafka.group, **kafka.consumer},
-            settings.alerts.topics,
-            on_assigned=worker.assigned,
-            on_revoked=worker.revoked,
-            on_lost=worker.lost,
-            on_statistics=watch,
-        )
-        return made
-
+    sink = _sink(settings, metrics)
     batcher: Batcher[int, Waiting] = Batcher(max_items=size, max_wait_s=settings.batch.max_wait_s)
     return Worker(
         pipeline=parts.pipeline,
@@ -197,12 +172,50 @@ def open_worker(settings: Settings, parts: Parts, *, registry: CollectorRegistry
             settled=settled,
         ),
         sink=sink,
-        source=source,
+        source=lambda worker: _source(settings, worker, metrics),
         batcher=batcher,
         flow=settings.flow,
         judges=judges,
         metrics=metrics,
     )
+
+
+def _sink(settings: Settings, metrics: Metrics) -> KafkaSink:
+    kafka = settings.kafka
+    return KafkaSink(
+        {
+            "bootstrap.servers": kafka.bootstrap,
+            **kafka.settings,
+            **({"bootstrap.servers": kafka.output_bootstrap} if kafka.output_bootstrap else {}),
+            **kafka.producer,
+        },
+        on_statistics=lambda statistics: _watch_brokers(metrics, "producer", statistics),
+    )
+
+
+def _source(settings: Settings, worker: Worker, metrics: Metrics) -> KafkaSource:
+    kafka = settings.kafka
+
+    def watch(statistics: Statistics) -> None:
+        _watch_brokers(metrics, "consumer", statistics)
+        # The client goes on naming partitions that other workers read by now.
+        lag = statistics.lag
+        metrics.clients.lag = {each: lag[each] for each in made.assigned if each in lag}
+
+    made = KafkaSource(
+        {
+            "bootstrap.servers": kafka.bootstrap,
+            **kafka.settings,
+            "group.id": kafka.group,
+            **kafka.consumer,
+        },
+        settings.alerts.topics,
+        on_assigned=worker.assigned,
+        on_revoked=worker.revoked,
+        on_lost=worker.lost,
+        on_statistics=watch,
+    )
+    return made
 
 
 def schema_sources(settings: Settings, home: Path) -> list[SchemaSource]:

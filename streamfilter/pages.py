@@ -1,0 +1,43 @@
+"""Pages of pictures: matplotlib, loaded only when one is drawn."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from streamfilter.errors import ConfigurationInvalid
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+PAPER = "#FFFFFF"
+_DPI = 110
+
+
+def blank(width_in: float, height_in: float) -> "Figure":
+    """An empty page.
+
+    Raises
+    ------
+    ConfigurationInvalid
+        matplotlib is not installed.
+    """
+    try:
+        from matplotlib.figure import Figure
+    except ImportError as error:
+        raise ConfigurationInvalid(
+            "a figure needs matplotlib: pip install 'streamfilter[figures]'"
+        ) from error
+    return Figure(figsize=(width_in, height_in), dpi=_DPI, facecolor=PAPER)
+
+
+def save(figure: "Figure", path: Path) -> None:
+    """Write a page; the path's ending chooses the format (.png, .pdf, .svg).
+
+    Raises
+    ------
+    ConfigurationInvalid
+        The file cannot be written, or there is no such format.
+    """
+    try:
+        figure.savefig(path)
+    except (OSError, ValueError) as error:
+        raise ConfigurationInvalid(f"the figure {path} cannot be written: {error}") from error
