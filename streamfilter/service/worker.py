@@ -49,7 +49,7 @@ _SCHEMA_REST_S = 60.0
 _DRAIN_STEP_S = 0.005
 _FLUSH_S = 1.0
 _JOIN_S = 2.0  # for the batch that a judge has in hand; what hangs ends with the process
-_SILENCE_S = 60.0  # a healthy reader turns many times a second
+_SILENCE_S = 60.0  # a healthy reader turns many times a second, a batch takes less than a second
 
 Result = TypeVar("Result")
 
@@ -86,6 +86,7 @@ class Worker:
         self._batches: queue.SimpleQueue[Batch[int, Waiting] | None] = queue.SimpleQueue()
         self._handed_on = 0
         self._judged = [0] * judges  # each entry is written by its own judge alone
+        self._judged_s = time.monotonic()
         self._judges = [self._thread(partial(self._judge, i), f"judge-{i}") for i in range(judges)]
         self._delivery = self._thread(self._deliver, "delivery")
         self._stopping = threading.Event()
@@ -139,8 +140,12 @@ class Worker:
         """Why the worker is unhealthy; None while it is well."""
         if self._failure is not None:
             return f"failed: {self._failure}"
-        silent_s = time.monotonic() - self._beat_s
-        return f"no progress for {silent_s:.0f} s" if silent_s > _SILENCE_S else None
+        now = time.monotonic()
+        if now - self._beat_s > _SILENCE_S:
+            return f"nothing read for {now - self._beat_s:.0f} s"
+        if self._in_network and now - self._judged_s > _SILENCE_S:
+            return f"a batch in the network for {now - self._judged_s:.0f} s"
+        return None
 
     def unready(self) -> str | None:
         """Why the worker is not ready; None once the engine is warm and partitions are assigned."""
@@ -225,11 +230,18 @@ class Worker:
             self._metrics.queue_depth.inc()
             self._hand_on([batch] if batch else [])
         # Company is worth waiting for only while every judge is busy.
-        if self._handed_on - sum(self._judged) < len(self._judges):
+        if self._in_network < len(self._judges):
             self._hand_on(self._batcher.flush())
+
+    @property
+    def _in_network(self) -> int:
+        """Batches that were handed on and are not judged."""
+        return self._handed_on - sum(self._judged)
 
     def _hand_on(self, batches: Sequence[Batch[int, Waiting]]) -> None:
         for batch in batches:
+            if not self._in_network:
+                self._judged_s = time.monotonic()
             self._handed_on += 1
             self._batches.put(batch)
 
@@ -300,6 +312,7 @@ class Worker:
             self._metrics.batch_stamps.labels(batch.key).observe(len(batch.items))
             self._evaluate(batch.items)
             self._judged[number] += 1
+            self._judged_s = time.monotonic()
 
     def _evaluate(self, waiting: Sequence[Waiting]) -> None:
         """Evaluate stamps of one side; one that cannot be does not take the others with it."""

@@ -136,6 +136,22 @@ def test_what_a_slow_network_has_not_begun_is_left() -> None:
     assert source.committed.get(PARTITION, 0) <= len(sink.to("annotations")) < 4
 
 
+def test_a_network_that_hangs_is_unhealthy(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The reader goes on, so its own beat does not tell."""
+    monkeypatch.setattr("streamfilter.service.worker._SILENCE_S", 0.3)
+    source, sink = MemorySource(packets(1)), MemorySink()
+    made = worker(source, sink, pipeline=Slow(2.0), batch_size=1)
+    thread = threading.Thread(target=made.run)
+    thread.start()
+    assert made.wrong() is None
+    time.sleep(1.0)
+    said = made.wrong()
+    made.stop()
+    thread.join()
+    assert said is not None
+    assert "network" in said
+
+
 def test_a_short_wait_for_room_does_not_pause() -> None:
     """Pausing throws away what was fetched: a partial batch that comes due is no reason."""
     source, sink = MemorySource(packets(15)), MemorySink()
