@@ -1,7 +1,7 @@
 """``streamfilter replay-exposures``: announce exposures in files, as a readout would."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 import click
@@ -112,6 +112,21 @@ def replay_exposures(
     )
     # One file in memory at a time: headers first, because every message says how many there are.
     readouts = [readout.read(path, Path(path).read_bytes(), given) for path in paths]
+    outputs = (
+        _output(path, announced, topic, by_reference=by_reference)
+        for path, announced in zip(paths, readout.expecting(readouts, given), strict=True)
+    )
+    refused = _send(outputs, client, every)
+    for text in refused:
+        click.echo(f"refused {text}", err=True)
+    exposures = len({key_of(each.announced) for each in readouts})
+    click.echo(f"{topic}: {len(paths) - len(refused)} files of {exposures} exposures acknowledged")
+    if refused:
+        raise click.exceptions.Exit(1)
+
+
+def _send(outputs: Iterable[Output], client: Mapping[str, str], every_s: float) -> list[str]:
+    """Send one after the other, each acknowledged; which the broker refused, and why."""
     sink = KafkaSink(
         {"delivery.timeout.ms": _DELIVERY_MS, "message.max.bytes": _LARGEST_BYTES, **client}
     )
@@ -122,19 +137,14 @@ def replay_exposures(
             refused.append(f"{output.origin.topic}: {error.detail}")
 
     try:
-        for path, announced in zip(paths, readout.expecting(readouts, given), strict=True):
-            sink.send(_output(path, announced, topic, by_reference=by_reference), done)
+        for output in outputs:
+            sink.send(output, done)
             while sink.flush(_ANSWER_S):
                 pass
-            time.sleep(every)
+            time.sleep(every_s)
     finally:
         sink.close()
-    for text in refused:
-        click.echo(f"refused {text}", err=True)
-    exposures = len({key_of(each.announced) for each in readouts})
-    click.echo(f"{topic}: {len(paths) - len(refused)} files of {exposures} exposures acknowledged")
-    if refused:
-        raise click.exceptions.Exit(1)
+    return refused
 
 
 def _output(path: str, announced: Announced, topic: str, *, by_reference: bool) -> Output:

@@ -26,13 +26,13 @@ from streamfilter.kafka.statistics import Statistics
 from streamfilter.metrics import BrokerState, Metrics
 from streamfilter.normalise import SIDES_PX
 from streamfilter.pipeline import Pipeline
-from streamfilter.records import EngineIdentity
 from streamfilter.rules import policy
 from streamfilter.schemas.finder import SchemaFinder, SchemaSource
 from streamfilter.schemas.published import ConfluentRegistrar, PublishedSource
 from streamfilter.schemas.sources import FolderSource, PackageSource, RegistrySource
 from streamfilter.schemas.store import SchemaFolder
 from streamfilter.service.publisher import Publisher
+from streamfilter.service.sharing import identity_of
 from streamfilter.service.worker import Waiting, Worker
 from streamfilter.surveys import Surveys
 from streamfilter.verdict import Policy
@@ -124,12 +124,11 @@ def open_parts(settings: Settings, *, threads: int, say: Say) -> Parts:
         registrar=ConfluentRegistrar(registry_settings(publish)) if publish.url else None,
         store=SchemaFolder(home / "schemas" / "published"),
     )
-    identity = EngineIdentity(chosen.name, engine.manifest.onnx_sha256, engine.runtime)
     pipeline = Pipeline(
         decoder=Decoder(finder, surveys, settings.limits),
         planes=settings.alerts.planes,
         policies={name: policy_of(settings, name) for name in surveys.names},
-        engine=identity,
+        engine=identity_of(engine),
     )
     return Parts(pipeline, engine, encoder)
 

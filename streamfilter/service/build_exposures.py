@@ -14,18 +14,17 @@ from streamfilter.exposures import ExposureRules, Watcher
 from streamfilter.focal_plane import FocalPlaneRules, FocalPlanes
 from streamfilter.frames import FrameRules
 from streamfilter.inference.cache import default_home
-from streamfilter.inference.engine import Engine
 from streamfilter.inference.runtimes import open_engine
 from streamfilter.kafka.sink import KafkaSink
 from streamfilter.kafka.source import KafkaSource
 from streamfilter.limits import Limits
 from streamfilter.metrics import ExposureMetrics
-from streamfilter.records import EngineIdentity
 from streamfilter.schemas.finder import SchemaFinder
 from streamfilter.schemas.published import ConfluentRegistrar
 from streamfilter.service.build import Say, reads, registry_settings, schema_sources
 from streamfilter.service.exposures import ExposureWorker
 from streamfilter.service.looking import Looker
+from streamfilter.service.sharing import identity_of
 from streamfilter.tiles import SIDE_PX
 from streamfilter.tracking import TrackingRules
 
@@ -87,7 +86,7 @@ def open_exposures(settings: Settings, *, registry: CollectorRegistry, say: Say)
     )
     publish = settings.schemas.publish
     tracking = TrackingEncoder(
-        _identity(engine),
+        identity_of(engine),
         registrar=ConfluentRegistrar(registry_settings(publish)) if publish.url else None,
     )
     if settings.outputs.tracking:
@@ -103,10 +102,6 @@ def open_exposures(settings: Settings, *, registry: CollectorRegistry, say: Say)
         rejected_topic=settings.outputs.rejected,
         metrics=ExposureMetrics(registry),
     )
-
-
-def _identity(engine: Engine) -> EngineIdentity:
-    return EngineIdentity(engine.manifest.name, engine.manifest.onnx_sha256, engine.runtime)
 
 
 def _source(settings: Settings, worker: ExposureWorker) -> KafkaSource:

@@ -27,6 +27,7 @@ from streamfilter.kafka.source import KafkaSource
 from streamfilter.metrics import ExposureMetrics
 from streamfilter.records import Message, Origin, Output, Rejected
 from streamfilter.service.looking import Looked, Looker
+from streamfilter.service.sharing import guarded_thread, note_rejected
 
 log = structlog.get_logger(__name__)
 
@@ -120,8 +121,8 @@ class ExposureWorker:
         self._failure: BaseException | None = None
         self._source: KafkaSource | None = None
         self._threads = [
-            self._thread(self._look, "look"),
-            self._thread(self._deliver, "exposure-delivery"),
+            guarded_thread(self._look, "look", self._fail),
+            guarded_thread(self._deliver, "exposure-delivery", self._fail),
         ]
         metrics.open.set_function(lambda: self._planes.open_exposures)
 
@@ -312,16 +313,7 @@ class ExposureWorker:
         self._send(tickets, output, partial(self._time, heard, verdict))
 
     def _reject(self, ticket: _Ticket, rejected: Rejected) -> None:
-        origin = ticket.origin
-        self._metrics.rejected.labels(rejected.reason).inc()
-        log.warning(
-            "rejected",
-            reason=str(rejected.reason),
-            detail=rejected.detail,
-            topic=origin.topic,
-            partition=origin.partition,
-            offset=origin.offset,
-        )
+        note_rejected(rejected, self._metrics.rejected)
         if self._rejected_topic:
             self._send((ticket,), self._rejection(ticket, rejected))
 
@@ -438,18 +430,6 @@ class ExposureWorker:
     def _fail(self, error: BaseException) -> None:
         self._failure = self._failure or error
         self.stop()
-
-    def _thread(self, work: Callable[[], None], name: str) -> threading.Thread:
-        """A thread whose failure stops the worker."""
-
-        def guarded() -> None:
-            try:
-                work()
-            except BaseException as error:
-                log.error("failed", thread=name, error=str(error), exc_info=True)
-                self._fail(error)
-
-        return threading.Thread(target=guarded, name=name, daemon=True)
 
     def _close(self) -> None:
         """Finish the frame in hand, wait for acknowledgements, commit and leave the group."""

@@ -14,6 +14,7 @@ from streamfilter.errors import Reason
 from streamfilter.kafka.sink import KafkaSink, Undeliverable
 from streamfilter.metrics import Metrics
 from streamfilter.records import PRODUCER_TIMESTAMP, Action, Annotation, Headers, Output, Rejected
+from streamfilter.service.sharing import note_rejected
 from streamfilter.service.ticket import Ticket
 
 log = structlog.get_logger(__name__)
@@ -69,16 +70,7 @@ class Publisher:
 
     def reject(self, ticket: Ticket, rejected: Rejected) -> None:
         """Publish a message that could not be used, its bytes untouched."""
-        self._metrics.rejected.labels(rejected.reason).inc()
-        origin = ticket.message.origin
-        log.warning(
-            "rejected",
-            reason=str(rejected.reason),
-            detail=rejected.detail,
-            topic=origin.topic,
-            partition=origin.partition,
-            offset=origin.offset,
-        )
+        note_rejected(rejected, self._metrics.rejected)
         self._send(ticket, [self._rejection(ticket, rejected)] if self._topics.rejected else [])
 
     def _rejection(self, ticket: Ticket, rejected: Rejected) -> Output:

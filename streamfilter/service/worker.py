@@ -34,6 +34,7 @@ from streamfilter.pipeline import Item, Pipeline
 from streamfilter.records import Message, Rejected
 from streamfilter.service.flow import InFlight
 from streamfilter.service.publisher import Publisher
+from streamfilter.service.sharing import guarded_thread
 from streamfilter.service.ticket import Ticket
 
 log = structlog.get_logger(__name__)
@@ -87,8 +88,10 @@ class Worker:
         self._handed_on = 0
         self._judged = [0] * judges  # each entry is written by its own judge alone
         self._judged_s = time.monotonic()
-        self._judges = [self._thread(partial(self._judge, i), f"judge-{i}") for i in range(judges)]
-        self._delivery = self._thread(self._deliver, "delivery")
+        self._judges = [
+            guarded_thread(partial(self._judge, i), f"judge-{i}", self._fail) for i in range(judges)
+        ]
+        self._delivery = guarded_thread(self._deliver, "delivery", self._fail)
         self._stopping = threading.Event()
         self._stopped_s = math.inf
         self._leaving = threading.Event()
@@ -402,19 +405,7 @@ class Worker:
         log.warning("lost", partitions=[f"{topic}[{n}]" for topic, n in partitions])
         self._ledger.forget(partitions)
 
-    # ---- threads ------------------------------------------------------------------------------
-
-    def _thread(self, work: Callable[[], None], name: str) -> threading.Thread:
-        """A thread whose failure stops the worker."""
-
-        def guarded() -> None:
-            try:
-                work()
-            except BaseException as error:
-                log.error("failed", thread=name, error=str(error), exc_info=True)
-                self._fail(error)
-
-        return threading.Thread(target=guarded, name=name, daemon=True)
+    # ---- the end ------------------------------------------------------------------------------
 
     def _close(self) -> None:
         """Leave the group, which finishes and commits what is under way, then end the threads."""
