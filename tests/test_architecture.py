@@ -81,6 +81,7 @@ ROOMS: dict[str, tuple[int, set[str]]] = {
         "errors", "records", "config", "service", "simulate", "kafka",
         "reading", "bundled", "figures",
     }),
+    "rejections": (4, {"errors", "records", "encode"}),  # the rejected topic, read back
     "__main__": (8, {"cli"}),
     "cli": (7, {
         "reading",
@@ -88,7 +89,7 @@ ROOMS: dict[str, tuple[int, set[str]]] = {
         "demo", "figures", "packets", "pipeline", "decode", "kafka", "limits", "contaminants",
         "surveys", "exposure_records", "exposures",
         "background", "exposure_figures", "frame_paths", "frames", "masking",
-        "tracking", "readout", "encode_exposure", "encode_tracking",
+        "tracking", "readout", "encode_exposure", "encode_tracking", "rejections",
     }),
 }  # fmt: skip
 

@@ -18,6 +18,7 @@ _COMMANDS = {
     "engines": "streamfilter.cli.engines:engines",
     "inspect": "streamfilter.cli.inspect:inspect",
     "mask": "streamfilter.cli.mask:mask",
+    "rejected": "streamfilter.cli.rejected:rejected",
     "replay": "streamfilter.cli.replay:replay",
     "replay-exposures": "streamfilter.cli.replay_exposures:replay_exposures",
     "run": "streamfilter.cli.run:run",

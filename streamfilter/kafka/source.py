@@ -64,7 +64,8 @@ def _partition(message: Message) -> Partition:
     return message.origin.topic, message.origin.partition
 
 
-def _message(raw: RawMessage) -> Message:
+def message_of(raw: RawMessage) -> Message:
+    """A message of librdkafka that is no error, as a value."""
     kind, timestamp = raw.timestamp()
     # Stubs allow None for what librdkafka always sets on a message without error.
     topic, partition, offset = raw.topic(), raw.partition(), raw.offset()
@@ -173,7 +174,7 @@ class KafkaSource:
         except KafkaException as error:
             raise transport_failed(error_of(error), "reading") from error
         self._trouble.check()
-        messages = [_message(each) for each in raw if self._good(each)]
+        messages = [message_of(each) for each in raw if self._good(each)]
         if messages:
             self._trouble.recovered()
         # A partition that went while the others were taken is read by its next owner.

@@ -1,0 +1,122 @@
+"""Reading a topic as it stands, to its ends: no group is joined and nothing is committed."""
+
+import time
+from collections.abc import Iterator
+
+from confluent_kafka import Consumer, KafkaException
+from confluent_kafka import TopicPartition as Position
+
+from streamfilter.errors import TransportFailed
+from streamfilter.kafka.client import (
+    Settings,
+    Trouble,
+    error_of,
+    merged,
+    settings_invalid,
+    transport_failed,
+)
+from streamfilter.kafka.source import message_of
+from streamfilter.records import Message
+
+# Longest wait for an answer, and for the next message while more must be there.
+ANSWER_S = 30.0
+_POLL_S = 0.1
+_AT_ONCE = 100
+DEFAULTS: Settings = {
+    "group.id": "streamfilter-reader",  # the client wants a name; the group is never joined
+    "enable.auto.commit": False,
+    "auto.offset.reset": "earliest",  # retention may delete what stood first
+    "allow.auto.create.topics": False,
+}
+
+
+def read(settings: Settings, topic: str, *, since_ms: int | None = None) -> Iterator[Message]:
+    """Messages of a topic, partition by partition, up to the ends that it had at the start.
+
+    Parameters
+    ----------
+    settings
+        librdkafka's; ``bootstrap.servers`` is required.
+    topic
+        Must exist.
+    since_ms
+        Only messages stamped at or after this time (Unix, milliseconds).
+
+    Raises
+    ------
+    TransportFailed
+        No such topic, or the broker cannot be used.
+    """
+    consumer, trouble = _consumer(settings)
+    try:
+        known = consumer.list_topics(topic, ANSWER_S).topics[topic]
+        if known.error is not None:
+            raise transport_failed(known.error, f"reading {topic}")
+        for partition in sorted(known.partitions):
+            at = Position(topic, partition)
+            start, end = consumer.get_watermark_offsets(at, ANSWER_S)
+            if since_ms is not None:
+                asked = [Position(topic, partition, since_ms)]
+                found = consumer.offsets_for_times(asked, ANSWER_S)[0].offset
+                start = found if found >= 0 else end  # -1: nothing so young
+            yield from _between(consumer, trouble, Position(topic, partition, start), end)
+    except KafkaException as error:
+        trouble.check()  # a wrong password, say, which the time-out does not name
+        raise transport_failed(error_of(error), f"reading {topic}") from error
+    finally:
+        consumer.close()
+
+
+def one(settings: Settings, topic: str, partition: int, offset: int) -> Message | None:
+    """The message at one place; None where none stands (any more).
+
+    Raises
+    ------
+    TransportFailed
+        The broker cannot be used.
+    """
+    consumer, trouble = _consumer(settings)
+    try:
+        low, high = consumer.get_watermark_offsets(Position(topic, partition), ANSWER_S)
+        if not low <= offset < high:
+            return None
+        found = _between(consumer, trouble, Position(topic, partition, offset), offset + 1)
+        return next((each for each in found if each.origin.offset == offset), None)
+    except KafkaException as error:
+        trouble.check()
+        raise transport_failed(error_of(error), f"reading {topic}") from error
+    finally:
+        consumer.close()
+
+
+def _consumer(settings: Settings) -> tuple[Consumer, Trouble]:
+    trouble = Trouble("reader")
+    ready = merged(DEFAULTS, settings, ("bootstrap.servers",))
+    try:
+        return Consumer({**ready, **trouble.settings()}), trouble
+    except (KafkaException, TypeError, ValueError) as error:
+        raise settings_invalid(error, "reader") from error
+
+
+def _between(consumer: Consumer, trouble: Trouble, start: Position, end: int) -> Iterator[Message]:
+    """Messages of one partition from ``start`` to before ``end``."""
+    if start.offset >= end:
+        return
+    consumer.assign([start])
+    deadline = time.monotonic() + ANSWER_S
+    # Marks of transactions take offsets too, so the position ends the reading, not a message.
+    while consumer.position([start])[0].offset < end:
+        trouble.check()
+        for raw in consumer.consume(_AT_ONCE, _POLL_S):
+            deadline = time.monotonic() + ANSWER_S
+            error = raw.error()
+            if error is not None:
+                raise transport_failed(error, f"reading {start.topic}")
+            message = message_of(raw)
+            if message.origin.offset < end:
+                yield message
+        if time.monotonic() > deadline:
+            raise TransportFailed(
+                f"{start.topic} [{start.partition}] gave nothing for {ANSWER_S:.0f} s, but should "
+                f"go on to offset {end}: see that the broker is up"
+            )
