@@ -65,17 +65,29 @@ class Decoder:
         value = message.value
         if not value:
             return Rejected(message, Reason.EMPTY, "the message has no value")
+        envelope = None
         try:
             envelope = self._finder.open(value)
             return self._plan(envelope.schema).alert(message, envelope.body)
         except MessageRejected as rejected:
-            return Rejected(message, rejected.reason, rejected.detail, schema_id_of(value))
+            detail = _detail(rejected, value, envelope.body if envelope else value)
+            return Rejected(message, rejected.reason, detail, schema_id_of(value))
 
     def _make_plan(self, schema: WriterSchema) -> _Plan:
         survey = self._surveys.of_record(schema.name)
         paths, slots = _resolved(schema, survey)
         walk = RecordWalk(schema, paths, _STAMP_ANCHOR)
         return _Plan(walk, AlertMaker(survey, self._limits), slots)
+
+
+def _detail(rejected: MessageRejected, value: bytes, data: bytes) -> str:
+    """What was found, at which byte of the whole message: a record is read without its header."""
+    if rejected.byte is None:
+        return rejected.detail
+    start = value.find(data)
+    if start < 0:
+        return f"{rejected.detail} of the record, which was compressed"
+    return MessageRejected(rejected.reason, rejected.found, start + rejected.byte).detail
 
 
 def _resolved(schema: WriterSchema, survey: SurveyMap) -> tuple[list[str], tuple[int | None, ...]]:

@@ -56,14 +56,22 @@ class MessageRejected(StreamfilterError):
     ----------
     reason
         The label under which it is counted.
-    detail
-        What was found, what was expected, and at which byte where that is known.
+    found
+        What was found, and what was expected.
+    byte
+        At which byte of the data at hand, where that is known.
     """
 
-    def __init__(self, reason: Reason, detail: str) -> None:
-        super().__init__(f"{reason}: {detail}")
+    def __init__(self, reason: Reason, found: str, byte: int | None = None) -> None:
         self.reason = reason
-        self.detail = detail
+        self.found = found
+        self.byte = byte
+        super().__init__(f"{reason}: {self.detail}")
+
+    @property
+    def detail(self) -> str:
+        """What was found and where."""
+        return self.found if self.byte is None else f"{self.found} at byte {self.byte}"
 
 
 class ConfigurationInvalid(StreamfilterError):

@@ -3,6 +3,7 @@
 import copy
 import gzip
 import io
+import re
 import subprocess
 import sys
 import tracemalloc
@@ -24,6 +25,7 @@ from streamfilter.limits import Limits
 from streamfilter.records import Alert, Message, Origin, Plane, Rejected
 from streamfilter.schemas.finder import SchemaFinder
 from streamfilter.schemas.sources import FolderSource, PackageSource
+from streamfilter.schemas.wire import read_long
 from streamfilter.surveys import Surveys
 
 LSST_STAMPS = ("cutoutDifference", "cutoutScience", "cutoutTemplate")
@@ -202,6 +204,15 @@ def test_broken_packets_are_rejected(samples: Path) -> None:
     """Every real damaged packet is a value with a reason."""
     reasons = [reason_of(packet(path)) for path in sorted((samples / "broken").iterdir())]
     assert [Reason.AVRO_MALFORMED] * 5 == reasons
+
+
+def test_the_place_of_damage_is_counted_from_the_start_of_the_message(samples: Path) -> None:
+    """There stands the length of a stamp, of which the rest was cut off."""
+    whole = next(packet(path) for path in packets(samples) if path.parent.name == "lsst")
+    found = decoded(whole[: len(whole) // 2])
+    assert isinstance(found, Rejected)
+    claimed, place = re.findall(r"length of (\d+) .* at byte (\d+)$", found.detail)[0]
+    assert int(claimed) == read_long(whole, int(place))[0]
 
 
 @pytest.mark.parametrize("value", [None, b""])

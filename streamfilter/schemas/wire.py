@@ -86,7 +86,7 @@ _CODECS: dict[str, Callable[[], _Decompressor]] = {
 
 def malformed(detail: str, byte: int) -> MessageRejected:
     """The rejection of bytes that are not Avro, naming the byte."""
-    return MessageRejected(Reason.AVRO_MALFORMED, f"{detail} at byte {byte}")
+    return MessageRejected(Reason.AVRO_MALFORMED, detail, byte)
 
 
 def read_long(data: bytes, position: int) -> tuple[int, int]:
