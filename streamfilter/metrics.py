@@ -168,6 +168,7 @@ class ExposureMetrics:
             name("output_failures_total"), "Messages that the broker refused.", registry=registry
         )
         self.open = Gauge(name("open"), "Exposures that wait for detectors.", registry=registry)
+        self.ready = Gauge(name("ready"), "1 after assignment.", registry=registry)
         self._instruments: set[str] = set()
 
     def instrument(self, name: str) -> str:

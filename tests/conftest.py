@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from debian_tools import ToolsUnavailable, tools
 from kafka_desk import Broker
 from kafka_node import KafkaNode, KafkaUnavailable
 
@@ -66,3 +67,12 @@ def engine_home() -> Path:
     for name in ("maximask", "maxitrack"):
         fetch(name, home, progress=print)
     return home
+
+
+@pytest.fixture(scope="session")
+def debian() -> Path:
+    """The folder with prometheus, promtool, prometheus-alertmanager and amtool."""
+    try:
+        return tools()
+    except ToolsUnavailable as why:
+        pytest.skip(f"no Prometheus: {why}")

@@ -125,6 +125,7 @@ class ExposureWorker:
             guarded_thread(self._deliver, "exposure-delivery", self._fail),
         ]
         metrics.open.set_function(lambda: self._planes.open_exposures)
+        metrics.ready.set_function(lambda: self.unready() is None)
 
     # ---- the life of a worker -----------------------------------------------------------------
 

@@ -1,0 +1,55 @@
+"""Prometheus and Alertmanager from Debian's packages, unpacked without installing any service."""
+
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+ROOT = Path(__file__).parent.parent.parent
+PACKAGES = ("prometheus", "prometheus-alertmanager")
+DOWNLOAD_S = 300.0  # 30 MB
+
+
+class ToolsUnavailable(Exception):
+    """No Debian package can be had here; the text says why."""
+
+
+def tools() -> Path:
+    """The folder of the programs, fetched once into ``.cache/debian``.
+
+    Raises
+    ------
+    ToolsUnavailable
+        apt or dpkg is missing, or the packages could not be fetched.
+    """
+    folder = ROOT / ".cache" / "debian" / "root"
+    if not folder.is_dir():
+        for tool in ("apt-get", "dpkg"):
+            if shutil.which(tool) is None:
+                raise ToolsUnavailable(f"{tool} is not installed: run on Debian or Ubuntu")
+        _fetch(folder)
+    return folder / "usr" / "bin"
+
+
+def _fetch(folder: Path) -> None:
+    """Two test runs may fetch at once: each into its own folder, the first rename wins."""
+    fetched = folder.with_name(f"root.{os.getpid()}")
+    fetched.mkdir(parents=True)
+    try:
+        subprocess.run(
+            ["apt-get", "download", *PACKAGES],
+            cwd=fetched, check=True, capture_output=True, text=True, timeout=DOWNLOAD_S,
+        )  # fmt: skip
+        for package in fetched.glob("*.deb"):
+            subprocess.run(["dpkg", "-x", package, fetched], check=True, capture_output=True)
+            package.unlink()
+        fetched.rename(folder)
+    except subprocess.SubprocessError as error:
+        said = (getattr(error, "stderr", None) or str(error))[-500:]
+        hint = "if the lists of packages are empty, run apt-get update as root"
+        raise ToolsUnavailable(f"apt-get download failed ({hint}): {said}") from error
+    except OSError:
+        if not folder.is_dir():
+            raise
+    finally:
+        shutil.rmtree(fetched, ignore_errors=True)

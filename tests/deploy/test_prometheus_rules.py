@@ -1,0 +1,76 @@
+"""The rules of Prometheus, held against promtool and the runbook."""
+
+import re
+import subprocess
+from pathlib import Path
+
+import pytest
+from prometheus_client import CollectorRegistry, generate_latest
+
+from streamfilter.metrics import ExposureMetrics, Metrics
+
+HERE = Path(__file__).parent
+DEPLOY = HERE.parent.parent / "deploy"
+RULES = (DEPLOY / "prometheus" / "streamfilter.rules.yml").read_text()
+ALERTS = re.findall(r"- alert: (\w+)", RULES)
+
+
+def said(*command: str | Path) -> str:
+    """What a program prints; it must succeed."""
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def test_promtool_accepts_configuration_and_rules(debian: Path) -> None:
+    """The configuration names a rules file that Prometheus can load."""
+    text = said(debian / "promtool", "check", "config", DEPLOY / "prometheus" / "prometheus.yml")
+    assert "1 rule files found" in text
+
+
+def test_amtool_accepts_the_routes(debian: Path) -> None:
+    """Alertmanager can load its configuration."""
+    text = said(debian / "amtool", "check-config", DEPLOY / "alertmanager" / "alertmanager.yml")
+    assert "1 receivers" in text
+
+
+def test_rules_fire_and_keep_quiet(debian: Path) -> None:
+    """Each case of rules_test.yml holds."""
+    assert "SUCCESS" in said(debian / "promtool", "test", "rules", HERE / "rules_test.yml")
+
+
+def test_every_alert_fires_in_a_case() -> None:
+    """No alert is without a world in which it fires; the healthy one keeps all quiet."""
+    cases = (HERE / "rules_test.yml").read_text()
+    assert set(ALERTS) == set(re.findall(r'alertname="(\w+)"', cases))
+
+
+def test_runbook_and_alerts_are_the_same_set() -> None:
+    """Each alert links to a section of its own, and no section is left over."""
+    sections = re.findall(r"^## (\w+)$", (DEPLOY / "RUNBOOK.md").read_text(), re.MULTILINE)
+    links = re.findall(r"runbook_url: RUNBOOK.md#(\w+)", RULES)
+    assert sorted(ALERTS) == sorted(sections)
+    assert [name.lower() for name in ALERTS] == links
+
+
+def page() -> str:
+    registry = CollectorRegistry()
+    metrics, exposures = Metrics(registry), ExposureMetrics(registry)
+    metrics.latency.labels("light")
+    exposures.latency.labels("message")
+    return generate_latest(registry).decode()
+
+
+@pytest.mark.parametrize("limit", sorted(set(re.findall(r'le="([\d.]+)"', RULES))))
+def test_limits_are_bounds_of_buckets(limit: str) -> None:
+    """A limit between two bounds would select nothing."""
+    assert f'streamfilter_latency_seconds_bucket{{le="{limit}",since="light"}}' in page()
+
+
+def test_rules_name_metrics_that_exist() -> None:
+    """A renamed metric would silence its alert for ever."""
+    known = set(re.findall(r"^# TYPE (\w+)", page(), re.MULTILINE)) | {"streamfilter_consumer_lag"}
+    expressions = re.sub(r"- name: \w+|#.*", "", RULES)
+    named = set(re.findall(r"\bstreamfilter_\w+(?=[{\[ )\n])", expressions))
+    assert named
+    assert set() == {re.sub("_(bucket|count)$", "", name) for name in named} - known
