@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: install demo test lint types unit parity bench clean
+.PHONY: install demo test lint types unit fuzz parity bench clean
 
 install: $(VENV)/.installed
 
@@ -35,6 +35,11 @@ unit: $(VENV)/.installed-dev
 	$(BIN)/streamfilter engines fetch maximask
 	$(BIN)/streamfilter engines fetch maxitrack
 	$(BIN)/python -m pytest
+
+# All that takes bytes from a stream, so long for each target; what breaks becomes a regression test.
+FUZZ_SECONDS ?= 120
+fuzz: $(VENV)/.installed-dev
+	$(BIN)/python tests/fuzz/fuzz.py --seconds $(FUZZ_SECONDS)
 
 # The authors' own TensorFlow program, in an environment of its own (2.5 GB), on real frames.
 $(VENV)-parity/.installed: pyproject.toml

@@ -76,7 +76,7 @@ class Decoder:
     def _make_plan(self, schema: WriterSchema) -> _Plan:
         survey = self._surveys.of_record(schema.name)
         paths, slots = _resolved(schema, survey)
-        walk = RecordWalk(schema, paths, _STAMP_ANCHOR)
+        walk = RecordWalk(schema, paths, _STAMP_ANCHOR, self._limits)
         return _Plan(walk, AlertMaker(survey, self._limits), slots)
 
 

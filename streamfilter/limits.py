@@ -15,6 +15,8 @@ class Limits:
     max_stamp_side_px: int = 128
     # A writer schema: ZTF's is 26 kB, LSST's 60 kB.
     max_schema_bytes: int = 2**20
+    # In all arrays and maps of one record; a year of LSST's history is 1,200.
+    max_array_items: int = 100_000
 
     def __post_init__(self) -> None:
         """Refuse bounds that would reject everything.

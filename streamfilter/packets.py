@@ -149,7 +149,7 @@ class _Reader:
         index = start = 0
         head = b""
         try:
-            header = read_container_header(data)
+            header = read_container_header(data, Limits())
             head, start = data[: header.end], header.end
             while start < len(data):
                 count, body, end = _block(data, header, start)

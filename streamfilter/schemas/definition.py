@@ -19,6 +19,8 @@ _MOST_TYPES = 8_000
 _DEEPEST = 64
 # Bytes of a fixed type; real ones are hashes and identifiers.
 _LARGEST_FIXED = 2**20
+# JSON values of a definition; each takes some 100 bytes while it is kept. LSST's have 12,000.
+_MOST_VALUES = 100_000
 # An array item may make the reader visit at most so many types per encoded byte.
 _MOST_TYPES_PER_BYTE = 64
 
@@ -35,6 +37,8 @@ def parse_text(text: bytes, limits: Limits) -> WriterSchema:
         raise _refused(
             f"{len(text)} bytes; the limit max_schema_bytes is {limits.max_schema_bytes}"
         )
+    if text.count(b",") + text.count(b"[") + text.count(b"{") > _MOST_VALUES:
+        raise _refused(f"over {_MOST_VALUES} values")
     try:
         definition = json.loads(text)
     except (ValueError, RecursionError) as error:
@@ -52,8 +56,9 @@ def parse_definition(definition: object) -> WriterSchema:
     except Exception as error:
         raise _refused(f"{type(error).__name__}: {str(error)[:200]}") from error
     _Measure().require_safe(parsed)
-    if parsed["type"] != "record":
-        raise _refused(f"the top type is {parsed['type']!r}; expected a record")
+    # fastavro also takes a record without fields, and a type within a type.
+    if definition.get("type") != "record" or not isinstance(definition.get("fields"), list):
+        raise _refused(f"the top type is {parsed['type']!r}; expected a record with fields")
     return WriterSchema(parsed["name"], definition, parsed)
 
 

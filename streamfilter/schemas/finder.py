@@ -101,7 +101,7 @@ class SchemaFinder:
             if value.startswith(prefix) and len(value) >= known.end:
                 sync = value[len(prefix) : known.end]
                 return ContainerHeader(known.metadata, known.codec, sync, known.end), schema
-        header = read_container_header(value)
+        header = read_container_header(value, self._limits)
         if "avro.schema" not in header.metadata:
             raise MessageRejected(
                 Reason.SCHEMA_MALFORMED, "the container's header has no avro.schema"

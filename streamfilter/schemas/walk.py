@@ -11,10 +11,27 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from streamfilter.errors import MessageRejected, Reason
+from streamfilter.limits import Limits
 from streamfilter.schemas.definition import SMALLEST_BYTES
 from streamfilter.schemas.wire import WriterSchema, malformed, read_long
 
-Values = list[object]
+
+class Values(list[object]):
+    """The wanted values of one record, and how many items of arrays and maps it may still have."""
+
+    items_left: int = Limits().max_array_items
+
+    def take(self, items: int) -> None:
+        """Step over so many items."""
+        self.items_left -= items
+        if self.items_left < 0:
+            raise MessageRejected(
+                Reason.MESSAGE_TOO_LARGE,
+                "more items in arrays and maps than the limit max_array_items",
+            )
+
+
 Step = Callable[[bytes, int, Values], int]
 """Walks from a position, puts wanted values into their slots, returns the position after it."""
 Reader = Callable[[bytes, int], object]
@@ -78,10 +95,19 @@ class RecordWalk:
         What the last fields begin with, where they are wanted bytes (FITS: ``SIMPLE  =``). With
         it, unwanted fields before them are not walked if the first anchor after the head begins a
         chain of lengths that fills the record exactly.
+    limits
+        Bounds the items of arrays and maps.
     """
 
-    def __init__(self, schema: WriterSchema, paths: Sequence[str], anchor: bytes = b"") -> None:
+    def __init__(
+        self,
+        schema: WriterSchema,
+        paths: Sequence[str],
+        anchor: bytes = b"",
+        limits: Limits | None = None,
+    ) -> None:
         self._slots = len(paths)
+        self._most_items = (limits or Limits()).max_array_items
         wants: dict[str, Any] = {}
         for slot, path in enumerate(paths):
             *parents, leaf = path.split(".")
@@ -92,10 +118,11 @@ class RecordWalk:
         compiler = _Compiler(_names(schema.parsed))
         fields = schema.parsed["fields"]
         tail = _tail_start(fields, wants)
-        last_wanted = max((i for i in range(tail) if fields[i]["name"] in wants), default=-1) + 1
-        self._head = compiler.fields(fields[:last_wanted], wants)
-        self._middle = compiler.fields(fields[last_wanted:tail], {})
-        self._tail = compiler.fields(fields[tail:], wants)
+        pairs = _with_wants(fields, wants)
+        last_wanted = max((i for i in range(tail) if pairs[i][1] is not None), default=-1) + 1
+        self._head = compiler.fields(pairs[:last_wanted])
+        self._middle = compiler.fields(pairs[last_wanted:tail])
+        self._tail = compiler.fields(pairs[tail:])
         self._anchor = anchor
         self._chain: tuple[bytes, ...] = ()
         if anchor and last_wanted < tail < len(fields):
@@ -107,9 +134,11 @@ class RecordWalk:
         Raises
         ------
         MessageRejected
-            The body does not follow the schema, ends early or goes on after the record.
+            The body does not follow the schema, ends early or goes on after the record, or has
+            more items than the limit.
         """
-        values: Values = [None] * self._slots
+        values = Values([None] * self._slots)
+        values.items_left = self._most_items
         position = self._head(body, 0, values)
         start = self._chain_start(body, position) if self._chain else -1
         if start < 0:
@@ -165,6 +194,15 @@ def _length_start(body: bytes, content: int, branch: bytes) -> int:
         if begins >= 0 and body[begins:at] == branch and _length(body, at)[1] == content:
             return begins
     return -1
+
+
+def _with_wants(fields: Sequence[Any], wants: Wants) -> list[tuple[Any, Any]]:
+    """Each field's type with what is wanted of it; of two of one name (WINTER) the last counts."""
+    last = {field["name"]: index for index, field in enumerate(fields)}
+    return [
+        (field["type"], wants.get(field["name"]) if last[field["name"]] == index else None)
+        for index, field in enumerate(fields)
+    ]
 
 
 def _tail_start(fields: Sequence[Any], wants: Wants) -> int:
@@ -236,10 +274,9 @@ class _Compiler:
         self._names = names
         self._skips: dict[str, tuple[_Piece, ...]] = {}
 
-    def fields(self, fields: Sequence[Any], wants: Wants) -> Step:
-        """One step over some fields of a record."""
-        pieces = [p for f in fields for p in self._pieces(f["type"], wants.get(f["name"]))]
-        return _in_turn(_fused(pieces))
+    def fields(self, fields: Sequence[tuple[Any, Any]]) -> Step:
+        """One step over some fields of a record, each a type and what is wanted of it."""
+        return _in_turn(_fused([p for kind, want in fields for p in self._pieces(kind, want)]))
 
     def _pieces(self, kind: Any, want: Any) -> tuple[_Piece, ...]:
         kind = _resolved(kind, self._names)
@@ -255,9 +292,8 @@ class _Compiler:
         if kind["type"] in ("record", "error"):
             if want is None:
                 return self._skipped(kind)
-            return tuple(
-                p for f in kind["fields"] for p in self._pieces(f["type"], want.get(f["name"]))
-            )
+            pairs = _with_wants(kind["fields"], want)
+            return tuple(p for inner, wanted in pairs for p in self._pieces(inner, wanted))
         if kind["type"] == "array":
             return (_repeated(_fused(self._pieces(kind["items"], None))),)
         if kind["type"] == "map":
@@ -394,6 +430,7 @@ def _repeated(item: Sequence[_Piece]) -> Step:
             if count == 0:
                 return start
             if count < 0:
+                values.take(1)
                 size, start = read_long(data, start)
                 if not 0 <= size <= len(data) - start:
                     raise malformed(f"a block of {size} bytes", position)
@@ -401,6 +438,7 @@ def _repeated(item: Sequence[_Piece]) -> Step:
                 continue
             if count > len(data) - start:
                 raise malformed(f"{count} items where {len(data) - start} bytes are left", position)
+            values.take(count)
             position = start
             if chunk is not None:
                 for _ in range(count // _CHUNK):

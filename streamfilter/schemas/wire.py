@@ -16,6 +16,9 @@ SINGLE_OBJECT_MAGIC = b"\xc3\x01"
 SYNC_BYTES = 16
 # A varint of 64 bits takes at most ten bytes of seven bits.
 _LONG_BYTES = 10
+# Besides the schema: real containers name two or three things in a few bytes.
+_MOST_METADATA = 100
+_METADATA_BYTES = 2**16
 # Decompression of xz may claim a dictionary of gigabytes; real packets need less than 1 MB.
 _XZ_MEMORY_BYTES = 64 * 2**20
 
@@ -150,16 +153,17 @@ def schema_id_of(value: bytes) -> int | None:
     return None
 
 
-def read_container_header(value: bytes) -> ContainerHeader:
+def read_container_header(value: bytes, limits: Limits) -> ContainerHeader:
     """The metadata, codec and sync marker of an object container file.
 
     Raises
     ------
     MessageRejected
-        The header is damaged.
+        The header is damaged, or holds more than a schema of ``max_schema_bytes`` takes.
     """
     metadata: dict[str, bytes] = {}
-    position = len(CONTAINER_MAGIC)
+    most = limits.max_schema_bytes + _METADATA_BYTES
+    entries, position = 0, len(CONTAINER_MAGIC)
     while True:
         count, position = read_long(value, position)
         if count == 0:
@@ -171,6 +175,13 @@ def read_container_header(value: bytes) -> ContainerHeader:
         for _ in range(count):
             name, position = read_bytes(value, position)
             metadata[name.decode("utf-8", "replace")], position = read_bytes(value, position)
+            # A name may repeat: what is counted is the work.
+            entries += 1
+            if entries > _MOST_METADATA or position > most:
+                raise MessageRejected(
+                    Reason.SCHEMA_MALFORMED,
+                    f"a container's header of over {_MOST_METADATA} entries or {most} bytes",
+                )
     sync = value[position : position + SYNC_BYTES]
     if len(sync) < SYNC_BYTES:
         raise malformed("the data end inside the sync marker", len(value))

@@ -182,6 +182,21 @@ def test_a_long_schema_is_rejected() -> None:
     assert Reason.SCHEMA_MALFORMED == reason_of(container(SCHEMA), finder)
 
 
+@pytest.mark.parametrize(
+    "schema",
+    [
+        b'{"type": "record", "name": "r"}',
+        b'{"name": "o", "type": {"type": "record", "name": "r", "fields": []}}',
+        b'{"type": "record", "name": "r", "fields": [], "junk": [' + b"[]," * 90_000 + b"0]}",
+    ],
+    ids=["no fields", "a type in a type", "very many values"],
+)
+def test_a_schema_that_is_no_plain_record_is_rejected(schema: bytes) -> None:
+    """What nobody sends is not kept, however its reader takes it."""
+    value = b"Obj\x01\x02" + length(11) + b"avro.schema" + length(len(schema)) + schema
+    assert Reason.SCHEMA_MALFORMED == reason_of(value + bytes(17), SchemaFinder([], Limits()))
+
+
 def test_json_that_nests_without_end_is_rejected() -> None:
     """Neither the JSON reader nor ours may run out of stack."""
     schema = b'{"type": "array", "items":' * 5000 + b'"long"' + b"}" * 5000

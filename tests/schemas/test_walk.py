@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from streamfilter.errors import MessageRejected
+from streamfilter.limits import Limits
 from streamfilter.schemas.definition import parse_definition
 from streamfilter.schemas.walk import RecordWalk, leaf_types
 from streamfilter.schemas.wire import WriterSchema
@@ -129,6 +130,18 @@ def test_hostile_counts_are_rejected(schema: WriterSchema, body: bytes) -> None:
     """Counts and sizes beyond the data end the walk at once."""
     with pytest.raises(MessageRejected):
         RecordWalk(schema, []).read(body)
+
+
+@pytest.mark.parametrize(
+    "body", [b"\x08" + bytes(5), b"\x02\x06" + bytes(5), b"\x01\x00" * 4], ids=repr
+)
+def test_items_are_counted_over_the_whole_record(body: bytes) -> None:
+    """Nested arrays, and blocks of nothing, do not add up to a long walk."""
+    inner = {"type": "array", "items": "string"}
+    fields = [{"name": "x", "type": {"type": "array", "items": inner}}]
+    schema = parse_definition({"type": "record", "name": "h", "fields": fields})
+    with pytest.raises(MessageRejected, match="max_array_items"):
+        RecordWalk(schema, [], limits=Limits(max_array_items=3)).read(body)
 
 
 def test_blocks_that_announce_their_size_are_passed() -> None:

@@ -33,7 +33,7 @@ def container(records: list[dict[str, object]], codec: str = "null") -> bytes:
 def rejection(value: bytes, limits: Limits | None = None) -> MessageRejected:
     """Why a container cannot be read."""
     with pytest.raises(MessageRejected) as caught:
-        read_container_body(value, read_container_header(value), limits or Limits())
+        read_container_body(value, read_container_header(value, Limits()), limits or Limits())
     return caught.value
 
 
@@ -85,7 +85,9 @@ def test_the_confluent_id_is_big_endian() -> None:
 def test_every_codec_gives_the_same_body(codec: str) -> None:
     """Compressed containers give the record that was put in."""
     value = container([{"x": b"abc"}], codec)
-    assert b"\x06abc" == read_container_body(value, read_container_header(value), Limits())
+    assert b"\x06abc" == read_container_body(
+        value, read_container_header(value, Limits()), Limits()
+    )
 
 
 @pytest.mark.parametrize("codec", ["deflate", "bzip2", "xz"])
@@ -104,7 +106,7 @@ def test_a_container_must_hold_one_record(count: int) -> None:
 def test_a_second_block_is_refused() -> None:
     """Two blocks of one record are two records."""
     value = container([{"x": b"abc"}])
-    header = read_container_header(value)
+    header = read_container_header(value, Limits())
     assert Reason.RECORD_COUNT == rejection(value + value[header.end :]).reason
 
 
@@ -117,7 +119,7 @@ def test_a_wrong_sync_marker_is_refused() -> None:
 def test_a_damaged_deflate_block_is_refused() -> None:
     """Bytes that do not decompress are malformed."""
     value = bytearray(container([{"x": b"abc" * 50}], "deflate"))
-    value[read_container_header(bytes(value)).end + 3] ^= 0xFF
+    value[read_container_header(bytes(value), Limits()).end + 3] ^= 0xFF
     assert Reason.AVRO_MALFORMED == rejection(bytes(value)).reason
 
 
@@ -130,14 +132,14 @@ def test_an_unknown_codec_is_named() -> None:
 def test_a_header_with_negative_block_counts_is_read() -> None:
     """Writers may announce the metadata's size with a negative count."""
     value = container([{"x": b"abc"}])
-    header = read_container_header(value)
+    header = read_container_header(value, Limits())
     entries = value[5 : header.end - 17]
     count = -len(header.metadata)
     buffer = io.BytesIO()
     fastavro.schemaless_writer(buffer, fastavro.parse_schema("long"), count)
     fastavro.schemaless_writer(buffer, fastavro.parse_schema("long"), len(entries))
     other = value[:4] + buffer.getvalue() + entries + value[header.end - 17 :]
-    assert header.metadata == read_container_header(other).metadata
+    assert header.metadata == read_container_header(other, Limits()).metadata
 
 
 def test_every_truncation_of_a_container_is_refused() -> None:
@@ -151,3 +153,13 @@ def test_broken_packets_are_refused(samples: Path) -> None:
     """Every real damaged packet is refused by its container."""
     reasons = {rejection(path.read_bytes()).reason for path in (samples / "broken").glob("*.avro")}
     assert {Reason.AVRO_MALFORMED} == reasons
+
+
+@pytest.mark.parametrize(
+    "header", [b"\xd0\x0f" + bytes(4000), b"\x02\x02x" + b"\x80\x80\x20" + bytes(2**18)]
+)
+def test_a_header_of_very_much_is_refused(header: bytes) -> None:
+    """A thousand entries of nothing, and one longer than any schema may be."""
+    with pytest.raises(MessageRejected, match="header of over") as caught:
+        read_container_header(b"Obj\x01" + header, Limits(max_schema_bytes=1000))
+    assert Reason.SCHEMA_MALFORMED == caught.value.reason

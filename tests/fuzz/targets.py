@@ -1,0 +1,245 @@
+"""What is fuzzed: each target takes any bytes, and raises only where streamfilter has a bug.
+
+Only failures that the room names may come out of it, and only those that its docstring promises.
+"""
+
+import bz2
+import contextlib
+import gzip
+import lzma
+import zlib
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from streamfilter import frames
+from streamfilter.decode import Decoder
+from streamfilter.decode_exposure import ExposureDecoder
+from streamfilter.errors import MessageRejected
+from streamfilter.exposure_records import Frame, FrameRefused
+from streamfilter.fits import read_stamp
+from streamfilter.limits import Limits
+from streamfilter.records import Alert, Message, Origin, Rejected
+from streamfilter.schemas.definition import parse_text
+from streamfilter.schemas.finder import SchemaFinder
+from streamfilter.schemas.published import PublishedSource, exposure_schema, single_object_header
+from streamfilter.schemas.splice import Splicer
+from streamfilter.schemas.walk import RecordWalk, leaf_types
+from streamfilter.schemas.wire import decompress
+from streamfilter.surveys import Surveys
+
+HERE = Path(__file__).parent
+CORPUS = HERE / "corpus"
+REGRESSIONS = HERE / "regressions"
+
+# Small, so that a limit is reached by inputs that a fuzzer makes.
+LIMITS = Limits(
+    max_message_bytes=2**18,
+    max_decompressed_bytes=2**18,
+    max_stamp_side_px=64,
+    max_schema_bytes=2**16,
+)
+RULES = frames.FrameRules(max_bytes=2**20, max_pixels=2**16)
+
+_POINT: dict[str, Any] = {
+    "type": "record",
+    "name": "t.point",
+    "fields": [
+        {"name": "flux", "type": "double"},
+        {"name": "band", "type": ["null", "string"]},
+        {"name": "flags", "type": ["null", "boolean", "int"]},
+    ],
+}
+_STAMP: dict[str, Any] = {
+    "type": "record",
+    "name": "t.stamp",
+    "fields": [{"name": "fileName", "type": "string"}, {"name": "stampData", "type": "bytes"}],
+}
+SCHEMAS: tuple[dict[str, Any], ...] = (
+    {
+        "type": "record",
+        "name": "ztf.alert",
+        "fields": [
+            {"name": "objectId", "type": "string"},
+            {"name": "candid", "type": "long"},
+            {
+                "name": "candidate",
+                "type": {
+                    "type": "record",
+                    "name": "t.candidate",
+                    "fields": [
+                        {"name": "jd", "type": "double"},
+                        {"name": "nbad", "type": ["int", "null"]},
+                        {"name": "exptime", "type": ["null", "float"]},
+                        {"name": "kind", "type": {"type": "enum", "name": "k", "symbols": ["a"]}},
+                        {"name": "hash", "type": {"type": "fixed", "name": "f", "size": 3}},
+                    ],
+                },
+            },
+            {"name": "history", "type": ["null", {"type": "array", "items": _POINT}]},
+            {"name": "runs", "type": {"type": "array", "items": ["null", "double", "int"]}},
+            {"name": "deep", "type": {"type": "array", "items": {"type": "map", "values": {
+                "type": "array", "items": "string"}}}},
+            {"name": "cutoutScience", "type": ["null", _STAMP]},
+            {"name": "cutoutDifference", "type": ["t.stamp", "null"]},
+        ],
+    },
+    {
+        "type": "record",
+        "name": "lsst.v9_0.alert",
+        "fields": [
+            {"name": "diaSourceId", "type": "long"},
+            {
+                "name": "diaSource",
+                "type": {
+                    "type": "record",
+                    "name": "t.source",
+                    "fields": [
+                        {"name": "midpointMjdTai", "type": "double"},
+                        {"name": "diaObjectId", "type": ["null", "long"]},
+                        {"name": "pixelFlags_cr", "type": ["null", "boolean"]},
+                    ],
+                },
+            },
+            {"name": "history", "type": ["null", {"type": "array", "items": _POINT}]},
+            {"name": "cutoutDifference", "type": ["null", "bytes"]},
+            {"name": "cutoutScience", "type": ["null", "bytes"]},
+            {"name": "cutoutTemplate", "type": ["bytes", "null"]},
+        ],
+    },
+)  # fmt: skip
+"""Writer schemas by the id of the Confluent form; between them every type of Avro."""
+
+
+class _Shelf:
+    """The schemas above, as a registry would give them."""
+
+    name = "the fuzzer's schemas"
+
+    def by_id(self, schema_id: int) -> dict[str, Any] | None:
+        return SCHEMAS[schema_id] if schema_id < len(SCHEMAS) else None
+
+    def by_fingerprint(self, fingerprint: int) -> dict[str, Any] | None:
+        return None
+
+
+_SURVEYS = Surveys.load()
+_SHELF = SchemaFinder([_Shelf(), PublishedSource()], LIMITS)
+_DECODER = Decoder(_SHELF, _SURVEYS, LIMITS)
+_EXPOSURES = ExposureDecoder(_SHELF)
+_EXPOSURE_HEADER = single_object_header(exposure_schema())
+
+
+def _message(value: bytes) -> Message:
+    return Message(Origin("fuzz", 0, 0), value)
+
+
+def container(data: bytes) -> object:
+    """A message that begins as an Avro container, whose schema is the sender's own."""
+    # A finder of its own: what one input leaves in a cache must not change the next one's way.
+    finder = SchemaFinder([], LIMITS)
+    value = b"Obj\x01" + data
+    found = Decoder(finder, _SURVEYS, LIMITS).decode(_message(value))
+    with contextlib.suppress(MessageRejected):
+        Splicer().splice(finder.open(value), b"", "enriched")
+    return found
+
+
+def record(data: bytes) -> object:
+    """The body of an alert whose schema is known: the first byte chooses among them."""
+    value = b"\x00" + (data[0] % len(SCHEMAS)).to_bytes(4, "big") + data[1:] if data else b""
+    found = _DECODER.decode(_message(value))
+    assert isinstance(found, Alert | Rejected)
+    return found
+
+
+def exposure(data: bytes) -> object:
+    """The body of a message of the exposure stream."""
+    return _EXPOSURES.decode(_message(_EXPOSURE_HEADER + data))
+
+
+def wire(data: bytes) -> object:
+    """Any bytes as a message."""
+    _EXPOSURES.decode(_message(data))
+    return _DECODER.decode(_message(data))
+
+
+def schema(data: bytes) -> object:
+    """A writer schema's text; after a zero byte a record of it."""
+    text, _, body = data.partition(b"\0")
+    try:
+        found = parse_text(text, LIMITS)
+        names = [field["name"] for field in found.parsed["fields"]]
+        paths = [name for name in names if _is_leaf(leaf_types(found, name))]
+        return RecordWalk(found, paths, b"SIMPLE  =").read(body)
+    except MessageRejected as rejected:
+        return rejected
+
+
+def _is_leaf(types: frozenset[str] | None) -> bool:
+    return types is not None and not types & {"record", "error", "array", "map", "union"}
+
+
+def stamp(data: bytes) -> object:
+    """The FITS bytes of a stamp."""
+    try:
+        planes = read_stamp(data, LIMITS)
+    except MessageRejected as rejected:
+        return rejected
+    assert planes.image.dtype == np.float32
+    assert max(planes.image.shape) <= LIMITS.max_stamp_side_px
+    return planes
+
+
+def frame(data: bytes) -> object:
+    """The FITS bytes of an exposure's frame."""
+    frames.headers(data, RULES)
+    found = list(frames.read(data, "fuzz", RULES))
+    assert found, "nothing was said of the bytes"
+    assert all(isinstance(each, Frame | FrameRefused) for each in found)
+    return found[0]
+
+
+_UNPACK: tuple[tuple[bytes, Callable[[bytes], object]], ...] = (
+    (b"\x1f\x8b", lambda data: read_stamp(data, LIMITS)),
+    (b"\x1f\x8b", lambda data: next(frames.read(data, "fuzz", RULES))),
+    (b"", lambda data: decompress(data, "deflate", LIMITS)),
+    (b"BZh", lambda data: decompress(data, "bzip2", LIMITS)),
+    (b"\xfd7zXZ\x00", lambda data: decompress(data, "xz", LIMITS)),
+)
+PACK: tuple[Callable[[bytes], bytes], ...] = (
+    lambda data: gzip.compress(data, mtime=0),
+    lambda data: gzip.compress(data, mtime=0),
+    lambda data: zlib.compress(data, wbits=-zlib.MAX_WBITS),
+    bz2.compress,
+    lzma.compress,
+)
+"""What makes inputs of each kind of compression, in the same order."""
+
+
+def packed(data: bytes) -> object:
+    """Compressed bytes: the first byte chooses among the kinds, their magic is put in front."""
+    magic, unpack = _UNPACK[data[0] % len(_UNPACK)] if data else _UNPACK[0]
+    try:
+        return unpack(magic + data[1:])
+    except MessageRejected as rejected:
+        return rejected
+
+
+def magic_bytes(kind: int) -> int:
+    """How many bytes ``packed`` puts in front by itself."""
+    return len(_UNPACK[kind][0])
+
+
+TARGETS: Mapping[str, Callable[[bytes], object]] = {
+    "container": container,
+    "exposure": exposure,
+    "frame": frame,
+    "packed": packed,
+    "record": record,
+    "schema": schema,
+    "stamp": stamp,
+    "wire": wire,
+}
