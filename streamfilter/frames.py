@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
+from streamfilter.compressed_tiles import wrong_with
 from streamfilter.exposure_records import Frame, FrameReason, FrameRefused, Mask
 
 if TYPE_CHECKING:
@@ -298,7 +299,7 @@ def _pixels(hdu: "ImageHdu", rules: FrameRules) -> npt.NDArray[np.number]:
     size = int(np.prod([int(side) for side in hdu.shape], dtype=object))
     if size > rules.max_pixels:
         raise _Refusal(FrameReason.TOO_LARGE, f"{size} pixels; max_pixels = {rules.max_pixels}")
-    _require_whole(hdu)
+    _require_sound(hdu)
     pixels: npt.NDArray[np.number] = hdu.data
     shape = hdu.shape[-2:]
     if pixels.size != shape[0] * shape[1]:
@@ -306,8 +307,10 @@ def _pixels(hdu: "ImageHdu", rules: FrameRules) -> npt.NDArray[np.number]:
     return pixels.reshape(shape)
 
 
-def _require_whole(hdu: "ImageHdu") -> None:
-    """Refuse an HDU whose header announces more bytes than there are."""
+def _require_sound(hdu: "ImageHdu") -> None:
+    """Refuse an HDU that announces more bytes than there are, or whose tiles hold too much."""
+    from astropy.io import fits
+
     # A tile-compressed image keeps the table it came from in a private place.
     stored = getattr(hdu, "_bintable", None) or hdu
     info = stored.fileinfo()
@@ -317,6 +320,8 @@ def _require_whole(hdu: "ImageHdu") -> None:
     if stored.size > there:
         detail = f"{stored.size} bytes of pixels announced, {max(there, 0)} are there"
         raise _Refusal(FrameReason.TRUNCATED, detail)
+    if isinstance(hdu, fits.CompImageHDU) and (wrong := wrong_with(hdu)):
+        raise _Refusal(FrameReason.MALFORMED, wrong)
 
 
 def _masked(
@@ -343,13 +348,13 @@ def _masked(
 
 def _bad_pixels(hdu: "ImageHdu", rules: FrameRules) -> Mask | None:
     if hdu.name in rules.mask_extensions:
-        _require_whole(hdu)
+        _require_sound(hdu)
         return np.asarray(hdu.data, bool)
     bits = [hdu.header.get(f"MP_{plane}") for plane in rules.mask_planes]
     known = [1 << bit for bit in bits if isinstance(bit, int) and 0 <= bit < 31]
     if hdu.name != "MASK" or not known:
         return None
-    _require_whole(hdu)
+    _require_sound(hdu)
     return np.asarray(np.asarray(hdu.data).astype(np.int64) & sum(known), bool)
 
 

@@ -4,6 +4,7 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
+import hypothesis
 import pytest
 from debian_tools import ToolsUnavailable, tools
 from kafka_desk import Broker
@@ -13,6 +14,10 @@ from streamfilter.inference.cache import default_home
 from streamfilter.inference.fetch import fetch
 
 ROOT = Path(__file__).parent.parent
+# The same examples in every run of CI; at a desk new ones are looked for.
+hypothesis.settings.register_profile("ci", derandomize=True, deadline=None, database=None)
+if os.environ.get("CI"):
+    hypothesis.settings.load_profile("ci")
 
 
 @pytest.fixture(scope="session")

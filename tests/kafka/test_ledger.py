@@ -1,11 +1,13 @@
 """The ledger lets nothing be committed before all that precedes it is settled."""
 
 import random
+from itertools import takewhile
 from threading import Thread
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from streamfilter.kafka.ledger import Ledger
 from streamfilter.records import Origin
@@ -127,3 +129,48 @@ def test_threads_settle_without_losing_a_message(threads: int) -> None:
     for worker in workers:
         worker.join()
     assert ({P0: 4000}, 0) == (ledger.committable(), ledger.outstanding())
+
+
+class Books(RuleBasedStateMachine):
+    """A ledger beside the plainest book there is: what was read, what is settled."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.ledger = Ledger()
+        self.read: dict[int, list[int]] = {0: [], 1: []}
+        self.settled: dict[int, set[int]] = {0: set(), 1: set()}
+
+    @rule(partition=st.integers(0, 1), gap=st.integers(1, 5))
+    def track(self, partition: int, gap: int) -> None:
+        """The next message of a partition."""
+        offset = (self.read[partition] or [0])[-1] + gap
+        self.read[partition].append(offset)
+        self.ledger.track(Origin("t", partition, offset))
+
+    @rule(partition=st.integers(0, 1), which=st.integers(0, 30), times=st.integers(1, 2))
+    def settle(self, partition: int, which: int, times: int) -> None:
+        """One that was read, perhaps twice."""
+        if self.read[partition]:
+            offset = self.read[partition][which % len(self.read[partition])]
+            self.settled[partition].add(offset)
+            for _ in range(times):
+                self.ledger.settle(Origin("t", partition, offset))
+
+    @rule(partition=st.integers(0, 1))
+    def forget(self, partition: int) -> None:
+        """The partition moves to another worker; this one may get it back."""
+        self.ledger.forget([("t", partition)])
+        self.read[partition], self.settled[partition] = [], set()
+
+    @invariant()
+    def what_may_be_committed_is_the_settled_prefix(self) -> None:
+        """Never more: that would lose an alert. Never less: it would be read again for ever."""
+        for partition, offsets in self.read.items():
+            settled = self.settled[partition]
+            prefix = list(takewhile(settled.__contains__, offsets))
+            expected = prefix[-1] + 1 if prefix else None
+            assert expected == self.ledger.committable().get(("t", partition))
+            assert len(set(offsets) - settled) == self.ledger.outstanding([("t", partition)])
+
+
+TestTheLedgerIsThePlainestBook = Books.TestCase
