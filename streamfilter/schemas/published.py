@@ -8,8 +8,10 @@ from typing import Any, Protocol
 
 from streamfilter import bundled
 from streamfilter.errors import SchemaUnavailable
+from streamfilter.limits import Limits
 from streamfilter.schemas.definition import parse_definition
-from streamfilter.schemas.sources import CLIENT_DEFAULTS, crc_64_avro
+from streamfilter.schemas.registry_client import Patience, open_client, without_credentials
+from streamfilter.schemas.sources import crc_64_avro
 from streamfilter.schemas.wire import SINGLE_OBJECT_MAGIC, WriterSchema
 
 MAJOR = 1
@@ -139,22 +141,25 @@ class ConfluentRegistrar:
     """
 
     def __init__(self, settings: Mapping[str, Any]) -> None:
-        # The client itself would wait for ever for a registry that hangs.
-        self._settings = {**CLIENT_DEFAULTS, **settings}
+        self._settings = dict(settings)
         self._client: Any = None
+        self._patience = Patience()
 
     def register(self, subject_name: str, schema: PublishedSchema) -> int:
         """The id of the schema under the subject."""
         # Half a second of imports that only sites with a registry pay.
-        from confluent_kafka.schema_registry import Schema, SchemaRegistryClient
+        from confluent_kafka.schema_registry import Schema
 
         try:
             if self._client is None:
-                self._client = SchemaRegistryClient(self._settings)
-            return int(self._client.register_schema(subject_name, Schema(schema.text, "AVRO")))
+                self._client = open_client(self._settings, Limits())
+            client, text = self._client, Schema(schema.text, "AVRO")
+            return int(self._patience.ask(lambda: client.register_schema(subject_name, text)))
         except Exception as error:  # its own errors, those of its HTTP client, and ValueError
+            detail = without_credentials(f"{self._settings.get('url')}: {error}")
             raise SchemaUnavailable(
                 f"schema {schema.schema.name} could not be registered as {subject_name!r} at "
-                f"{self._settings.get('url')}: {error}; check the address and the credentials, "
-                "and that the subject's compatibility admits it (NONE for several surveys)"
-            ) from error
+                f"{detail}; check the address "
+                "and the credentials, and that the subject's compatibility admits it (NONE for "
+                "several surveys)"
+            ) from None

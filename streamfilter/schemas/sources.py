@@ -9,7 +9,6 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 from fastavro.schema import fingerprint, to_parsing_canonical_form
 
@@ -17,13 +16,12 @@ from streamfilter.errors import ConfigurationInvalid, MessageRejected, Reason, S
 from streamfilter.files import write_whole
 from streamfilter.limits import Limits
 from streamfilter.schemas.definition import parse_definition, self_contained
+from streamfilter.schemas.registry_client import Patience, open_client, without_credentials
 
 Definition = dict[str, Any]
 
 # LSST's rule: schema id = 100 * major + minor.
 _MINORS = 100
-# A registry that does not answer in this time is in trouble; the caller tries again later.
-CLIENT_DEFAULTS: Mapping[str, Any] = {"timeout": 10, "max.retries": 2, "retries.wait.ms": 200}
 # For so long an id that a registry did not know is not asked for again.
 _UNKNOWN_S = 30.0
 _MOST_UNKNOWN = 10_000
@@ -143,6 +141,8 @@ class RegistrySource:
         Bounds the size of a schema with its references.
     clock
         Seconds, monotonic.
+    patience
+        How long a schema with its references may take.
 
     Raises
     ------
@@ -156,20 +156,19 @@ class RegistrySource:
         cache: Path,
         limits: Limits,
         clock: Callable[[], float] = time.monotonic,
+        patience: Patience | None = None,
     ) -> None:
-        # It brings an HTTP stack along, which only those with a registry should wait for.
-        from confluent_kafka.schema_registry import SchemaRegistryClient
-
         try:
-            self._client = SchemaRegistryClient({**CLIENT_DEFAULTS, **settings})
+            self._client = open_client(settings, limits)
         except (ValueError, TypeError, OSError) as error:
-            raise ConfigurationInvalid(f"schemas.registry: {error}") from error
-        parts = urlsplit(str(settings["url"]))
+            detail = without_credentials(str(error))
+            raise ConfigurationInvalid(f"schemas.registry: {detail}") from None
         # Without user and password: they are no part of what the registry is.
-        self._url = f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path.rstrip('/')}"
+        self._url = without_credentials(str(settings["url"])).rstrip("/")
         self._cache = cache / hashlib.sha256(self._url.encode()).hexdigest()[:16]
         self._limits = limits
         self._clock = clock
+        self._patience = patience or Patience()
         self._lock = threading.Lock()
         self._unknown: dict[int, float] = {}
 
@@ -195,7 +194,11 @@ class RegistrySource:
         with self._lock:
             if self._clock() < self._unknown.get(schema_id, -1.0):
                 return None
-            definition = self._fetch(schema_id)
+            try:
+                definition = self._patience.ask(lambda: self._fetch(schema_id))
+            except SchemaUnavailable as error:
+                detail = without_credentials(str(error))
+                raise SchemaUnavailable(f"{self._url}: {detail}") from None
             if definition is None:
                 self._forget(schema_id)
                 return None
@@ -233,7 +236,7 @@ class RegistrySource:
                 found = self._referenced(reference)
                 if found is None:
                     raise SchemaUnavailable(
-                        f"{self._url}: schema {schema_id} refers to {reference.subject} version "
+                        f"schema {schema_id} refers to {reference.subject} version "
                         f"{reference.version}, which is not there"
                     )
                 named[reference.name] = self._definition(found, schema_id, size)
@@ -276,11 +279,13 @@ class RegistrySource:
             # A registry's own 404 carries 404xx; a proxy or a wrong path has no such code.
             if error.http_status_code == 404 and str(error.error_code).startswith("404"):
                 return None
-            raise SchemaUnavailable(f"{self._url}: {str(error)[:300]}") from error
+            raise SchemaUnavailable(str(error)[:300]) from error
+        except SchemaUnavailable:
+            raise
         # The HTTP stack differs between versions of the client, and so do its exceptions.
         except Exception as error:
             raise SchemaUnavailable(
-                f"{self._url} does not answer: {type(error).__name__}: {str(error)[:300]}"
+                f"it does not answer: {type(error).__name__}: {str(error)[:300]}"
             ) from error
 
 

@@ -36,7 +36,7 @@ from streamfilter.schemas.published import (
     subject,
     tracking_schema,
 )
-from streamfilter.schemas.sources import CLIENT_DEFAULTS
+from streamfilter.schemas.registry_client import CLIENT_DEFAULTS
 
 NAMES = {row.code.lower(): row.meaning for row in TABLE}
 
@@ -192,7 +192,7 @@ def test_a_registry_that_hangs_is_not_waited_for_for_ever(monkeypatch: pytest.Mo
     """A judge that waited without end would hold its alerts, and the end of the worker."""
     assert 10 == CLIENT_DEFAULTS["timeout"]
     quick = {"timeout": 0.2, "max.retries": 0}
-    monkeypatch.setattr("streamfilter.schemas.published.CLIENT_DEFAULTS", quick)
+    monkeypatch.setattr("streamfilter.schemas.registry_client.CLIENT_DEFAULTS", quick)
     with socket.create_server(("127.0.0.1", 0)) as silent:
         url = f"http://127.0.0.1:{silent.getsockname()[1]}"
         with pytest.raises(SchemaUnavailable, match="annotations-value"):

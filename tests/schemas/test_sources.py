@@ -1,6 +1,8 @@
 """Sources of writer schemas: folders, the package of LSST, a registry on the loopback."""
 
+import contextlib
 import json
+import socket
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -13,6 +15,7 @@ from streamfilter.errors import ConfigurationInvalid, MessageRejected, Reason, S
 from streamfilter.files import write_whole
 from streamfilter.limits import Limits
 from streamfilter.schemas.definition import parse_definition
+from streamfilter.schemas.registry_client import Patience
 from streamfilter.schemas.sources import (
     FolderSource,
     PackageSource,
@@ -37,6 +40,7 @@ class Registry(ThreadingHTTPServer):
         super().__init__(("127.0.0.1", 0), Handler)
         self.answers: dict[str, tuple[int, object]] = {}
         self.asked: list[str] = []
+        self.encoding = "identity"
 
     def settings(self) -> dict[str, Any]:
         """What a client needs."""
@@ -57,6 +61,7 @@ class Handler(BaseHTTPRequestHandler):
         body = answer.encode() if isinstance(answer, str) else json.dumps(answer).encode()
         self.send_response(status)
         self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Encoding", self.server.encoding)
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
         self.wfile.write(body)
@@ -211,6 +216,55 @@ def test_a_schema_of_another_kind_is_rejected(registry: Registry, tmp_path: Path
     registry.answers["/schemas/ids/7"] = (200, {"schema": "{}", "schemaType": "JSON"})
     with pytest.raises(MessageRejected, match="JSON"):
         registry.source(tmp_path).by_id(7)
+
+
+def test_an_answer_without_end_is_not_read(registry: Registry, tmp_path: Path) -> None:
+    """What a registry sends is bounded before it is in memory."""
+    registry.answers["/schemas/ids/7"] = (200, "[" + " " * 2**17 + "]")
+    with pytest.raises(SchemaUnavailable, match="over 56384 bytes"):
+        registry.source(tmp_path, limits=Limits(max_schema_bytes=10_000)).by_id(7)
+
+
+def test_an_answer_that_nests_without_end_is_trouble(registry: Registry, tmp_path: Path) -> None:
+    """The stack is not the limit; within a string it is the schema's own."""
+    deep = "[" * 100_000 + "]" * 100_000
+    registry.answers["/schemas/ids/7"] = (200, deep)
+    with pytest.raises(SchemaUnavailable, match="RecursionError"):
+        registry.source(tmp_path).by_id(7)
+    registry.answers["/schemas/ids/8"] = (200, {"schema": deep})
+    with pytest.raises(MessageRejected, match="no JSON"):
+        registry.source(tmp_path).by_id(8)
+
+
+def test_a_compressed_answer_is_not_unpacked(registry: Registry, tmp_path: Path) -> None:
+    """It was not asked for, and could unpack to anything."""
+    registry.answers["/schemas/ids/7"] = (200, {"schema": json.dumps(WHOLE)})
+    registry.encoding = "gzip"
+    with pytest.raises(SchemaUnavailable, match="compressed answer"):
+        registry.source(tmp_path).by_id(7)
+
+
+def test_an_answer_that_drips_is_given_up(tmp_path: Path) -> None:
+    """Each byte comes in time; the whole does not. Nothing else is asked meanwhile."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        ended = threading.Event()
+
+        def drip() -> None:
+            connection, _ = server.accept()
+            with connection, contextlib.suppress(OSError):
+                connection.sendall(b"HTTP/1.1 200 OK\r\n")
+                while not ended.wait(0.02):
+                    connection.sendall(b"X-More: yes\r\n")
+
+        thread = threading.Thread(target=drip, daemon=True)
+        thread.start()
+        settings = {"url": f"http://127.0.0.1:{server.getsockname()[1]}", "max.retries": 0}
+        source = RegistrySource(settings, tmp_path, Limits(), patience=Patience(0.3))
+        for words in ("within 0.3 s", "earlier question"):
+            with pytest.raises(SchemaUnavailable, match=words):
+                source.by_id(7)
+        ended.set()
+        thread.join()
 
 
 def test_wrong_registry_settings_are_a_wrong_configuration(tmp_path: Path) -> None:
