@@ -9,6 +9,7 @@ import os
 import re
 import tomllib
 from collections.abc import Iterable, Mapping
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -161,6 +162,36 @@ class Metrics(Section):
     host: str = "127.0.0.1"
     port: Annotated[int, Field(ge=0, le=65535)] = 9464
     """0: any free port, which the log names."""
+    certificate_file: Path | None = None
+    """PEM, the chain after it: https."""
+    key_file: Path | None = None
+    """PEM, of the certificate."""
+    user: str = ""
+    """Whom ``/metrics`` is shown to, with the password; empty: to all who reach it."""
+    password: str = ""
+    allow_open: bool = False
+    """Listen on the network without certificate or password, where something else protects it."""
+
+    @property
+    def loopback(self) -> bool:
+        """Whether only this machine reaches it."""
+        try:
+            return ip_address(self.host).is_loopback
+        except ValueError:
+            return self.host == "localhost"
+
+    @model_validator(mode="after")
+    def _closed(self) -> "Metrics":
+        if bool(self.user) != bool(self.password):
+            raise ValueError("user and password go together")
+        if (self.certificate_file is None) != (self.key_file is None):
+            raise ValueError("certificate_file and key_file go together")
+        if not (self.loopback or self.allow_open or (self.user and self.certificate_file)):
+            raise ValueError(
+                f"host {self.host!r} is open to the network: give certificate_file, key_file, "
+                "user and password, or set allow_open = true where something else protects it"
+            )
+        return self
 
 
 class Logs(Section):

@@ -114,3 +114,29 @@ def test_a_missing_secret_is_named(tmp_path: Path) -> None:
 def test_what_is_shown_can_be_loaded_again(tmp_path: Path) -> None:
     """`config show > site.toml` is a start."""
     assert Settings() == loaded(tmp_path, config.show(Settings()))
+
+
+OPEN = '[metrics]\nhost = "0.0.0.0"\n'
+FILES = 'certificate_file = "a.crt"\nkey_file = "a.key"\n'
+LOGIN = 'user = "ops"\npassword = "right"\n'
+
+
+@pytest.mark.parametrize("more", ["", FILES, LOGIN])
+def test_metrics_are_not_open_to_the_network_by_accident(tmp_path: Path, more: str) -> None:
+    """The message says what to give."""
+    with pytest.raises(ConfigurationInvalid, match="open to the network: give certificate_file"):
+        loaded(tmp_path, OPEN + more)
+
+
+@pytest.mark.parametrize("more", [FILES + LOGIN, "allow_open = true\n", 'host = "::1"\n'])
+def test_metrics_may_be_opened(tmp_path: Path, more: str) -> None:
+    """With certificate and password, or by an explicit word."""
+    text = OPEN.partition("host")[0] + more if "host" in more else OPEN + more
+    assert loaded(tmp_path, text).metrics.enabled
+
+
+@pytest.mark.parametrize("half", ['user = "ops"', 'password = "x"', 'key_file = "a.key"'])
+def test_half_of_a_protection_is_refused(tmp_path: Path, half: str) -> None:
+    """A user without a password would protect nothing."""
+    with pytest.raises(ConfigurationInvalid, match="go together"):
+        loaded(tmp_path, f"[metrics]\n{half}\n")

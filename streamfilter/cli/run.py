@@ -73,10 +73,8 @@ def run(config: Path | None, overrides: tuple[str, ...], only: str | None) -> No
 
 def _endpoint(settings: Settings, registry: CollectorRegistry, workers: list[_Worker]) -> Endpoint:
     """What is wrong with any worker is wrong with the process."""
-    metrics = settings.metrics
     endpoint = Endpoint(
-        metrics.host,
-        metrics.port,
+        settings.metrics,
         registry,
         healthy=lambda: next((w for each in workers if (w := each.wrong())), None),
         ready=lambda: next((w for each in workers if (w := each.unready())), None),
