@@ -8,6 +8,7 @@ import socket
 import string
 import subprocess
 import time
+from collections.abc import Mapping
 from pathlib import Path
 
 HERE = Path(__file__).parent
@@ -72,25 +73,38 @@ def free_ports(count: int) -> list[int]:
 
 
 class KafkaNode:
-    """One Kafka process that can be stopped, killed, frozen and started again on the same data."""
+    """One Kafka process that can be stopped, killed, frozen and started again on the same data.
 
-    def __init__(self, folder: Path) -> None:
+    Parameters
+    ----------
+    folder
+        For its data, settings and log.
+    more
+        Further lines of ``server.properties``, with the same placeholders and ``${third_port}``.
+    scram
+        Passwords by user, for SCRAM-SHA-512.
+    """
+
+    def __init__(
+        self, folder: Path, *, more: str = "", scram: Mapping[str, str] | None = None
+    ) -> None:
         self._classpath = f"{jars()}/*"
         self._data = folder / "data"
         self.log = folder / "kafka.log"
         self._properties = folder / "server.properties"
-        self._port, self._sasl_port, controller_port = free_ports(3)
+        self._port, self._sasl_port, self.third_port, controller_port = free_ports(4)
         self._process: subprocess.Popen[bytes] | None = None
-        template = string.Template((HERE / "server.properties").read_text())
+        template = string.Template((HERE / "server.properties").read_text() + more)
         self._properties.write_text(
             template.substitute(
                 port=self._port,
                 sasl_port=self._sasl_port,
+                third_port=self.third_port,
                 controller_port=controller_port,
                 data=self._data,
             )
         )
-        self._format()
+        self._format(scram or {})
 
     @property
     def bootstrap(self) -> str:
@@ -107,9 +121,11 @@ class KafkaNode:
         options = ["-Xms256m", "-Xmx768m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1"]
         return ["java", *options, "-cp", self._classpath, *arguments]
 
-    def _format(self) -> None:
+    def _format(self, scram: Mapping[str, str]) -> None:
         tool = ["kafka.tools.StorageTool", "format", "--standalone", "-t", "ZbfUs0UyRMWYxwXxhj7pDw"]
         command = self._java(*tool, "-c", str(self._properties))
+        for user, password in scram.items():
+            command += ["--add-scram", f"SCRAM-SHA-512=[name={user},password={password}]"]
         done = subprocess.run(command, capture_output=True, text=True, timeout=START_S)
         if done.returncode != 0:
             raise KafkaUnavailable(f"Kafka's storage could not be formatted: {done.stdout}")

@@ -1,8 +1,10 @@
 """Sources of writer schemas: folders, the package of LSST, a registry on the loopback."""
 
+import base64
 import contextlib
 import json
 import socket
+import ssl
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -10,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import trustme
 
 from streamfilter.errors import ConfigurationInvalid, MessageRejected, Reason, SchemaUnavailable
 from streamfilter.files import write_whole
@@ -41,6 +44,7 @@ class Registry(ThreadingHTTPServer):
         self.answers: dict[str, tuple[int, object]] = {}
         self.asked: list[str] = []
         self.encoding = "identity"
+        self.login = ""
 
     def settings(self) -> dict[str, Any]:
         """What a client needs."""
@@ -55,6 +59,9 @@ class Handler(BaseHTTPRequestHandler):
     server: Registry
 
     def do_GET(self) -> None:
+        if self.headers.get("Authorization", "") != self.server.login:
+            self.send_error(401)
+            return
         path = self.path.partition("?")[0]
         self.server.asked.append(path)
         status, answer = self.server.answers.get(path, (404, {"error_code": 40403, "message": ""}))
@@ -265,6 +272,57 @@ def test_an_answer_that_drips_is_given_up(tmp_path: Path) -> None:
                 source.by_id(7)
         ended.set()
         thread.join()
+
+
+@pytest.fixture
+def guarded(registry: Registry, tmp_path: Path) -> dict[str, Any]:
+    """Settings of the registry behind TLS and a password."""
+    authority = trustme.CA()
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert("127.0.0.1").configure_cert(context)
+    registry.socket = context.wrap_socket(registry.socket, server_side=True)
+    registry.login = f"Basic {base64.b64encode(b'me:marker-right').decode()}"
+    registry.answers["/schemas/ids/7"] = (200, {"schema": json.dumps(WHOLE)})
+    authority.cert_pem.write_to_path(tmp_path / "ca.pem")
+    return {
+        **registry.settings(),
+        "url": f"https://127.0.0.1:{registry.server_port}",
+        "ssl.ca.location": str(tmp_path / "ca.pem"),
+        "basic.auth.user.info": "me:marker-right",
+    }
+
+
+def test_a_registry_is_asked_over_tls_with_a_password(
+    guarded: dict[str, Any], tmp_path: Path
+) -> None:
+    """As Confluent's own registries are."""
+    assert WHOLE == RegistrySource(guarded, tmp_path / "cache", Limits()).by_id(7)
+
+
+def test_a_password_may_stand_in_the_url(guarded: dict[str, Any], tmp_path: Path) -> None:
+    """The client takes it there too; nothing shows it."""
+    del guarded["basic.auth.user.info"]
+    guarded["url"] = guarded["url"].replace("//", "//me:marker-right@")
+    assert WHOLE == RegistrySource(guarded, tmp_path / "cache", Limits()).by_id(7)
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"basic.auth.user.info": "me:marker-wrong"}, "401"),
+        ({"ssl.ca.location": "FOLDER/other.pem"}, "certificate verify failed"),
+    ],
+)
+def test_a_registry_that_does_not_let_us_in_is_trouble(
+    guarded: dict[str, Any], tmp_path: Path, change: dict[str, str], words: str
+) -> None:
+    """What is wrong is said, the password is not."""
+    trustme.CA().cert_pem.write_to_path(tmp_path / "other.pem")
+    changed = {key: value.replace("FOLDER", str(tmp_path)) for key, value in change.items()}
+    source = RegistrySource({**guarded, **changed}, tmp_path / "cache", Limits())
+    with pytest.raises(SchemaUnavailable, match=words) as caught:
+        source.by_id(7)
+    assert "marker" not in str(caught.value)
 
 
 def test_wrong_registry_settings_are_a_wrong_configuration(tmp_path: Path) -> None:

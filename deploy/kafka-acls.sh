@@ -1,0 +1,22 @@
+#!/bin/sh
+# The least rights of a worker and of `streamfilter rejected`, for brokers with ACLs.
+#   BOOTSTRAP=broker:9092 PRINCIPAL=User:streamfilter sh deploy/kafka-acls.sh [kafka-acls.sh's own options]
+# Names are those of deploy/streamfilter.toml; leave out what you switch off. No right on the cluster,
+# none to create topics: `streamfilter topics create` is run by whoever may.
+set -eu
+allow() { kafka-acls.sh --bootstrap-server "$BOOTSTRAP" --add --allow-principal "$PRINCIPAL" "$@"; }
+
+# A worker: what it reads, its groups, what it writes.
+allow --operation Read --topic alerts
+allow --operation Read --group streamfilter
+allow --operation Write --topic streamfilter.annotations
+allow --operation Write --topic streamfilter.rejected
+
+# Exposures, where they are watched.
+allow --operation Read --topic exposures
+allow --operation Read --group streamfilter-exposures
+allow --operation Write --topic streamfilter.tracking
+
+# People who look at rejected messages and replay them; not the worker.
+# allow --operation Read --topic streamfilter.rejected
+# allow --operation Write --topic alerts
