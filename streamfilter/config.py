@@ -14,7 +14,15 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import tomli_w
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    PrivateAttr,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 
 from streamfilter.contaminants import BY_CODE, CODES
 from streamfilter.errors import ConfigurationInvalid
@@ -28,7 +36,13 @@ Count = Annotated[int, Field(ge=1)]
 
 _ENVIRONMENT = "STREAMFILTER_"
 _SECRET = re.compile(r"\$\{(file:)?([^}]+)\}")
-_HIDDEN = re.compile(r"password|secret|token|key|credential|user\.info|sasl\.jaas", re.IGNORECASE)
+_HIDDEN = re.compile(
+    r"password|passphrase|secret|token|key|credential|user\.info|jaas|oauthbearer\.config",
+    re.IGNORECASE,
+)
+# Where a secret lies is none.
+_PLACES = re.compile(r"(location|_file)$", re.IGNORECASE)
+_LOGIN_IN_URL = re.compile(r"//[^/@\s]*@")
 
 
 class Section(BaseModel):
@@ -243,6 +257,8 @@ class Settings(Section):
     metrics: Metrics = Metrics()
     logs: Logs = Logs()
     surveys: dict[str, Survey] = {}
+    _references: Mapping[str, str] = PrivateAttr(default_factory=dict)
+    """By key what was written where ``${...}`` stood."""
 
 
 def load(
@@ -269,15 +285,43 @@ def load(
         if not separator:
             raise ConfigurationInvalid(f"--set {override}: expected section.key=value")
         _set(tree, key.strip(), text.strip(), places, "--set")
+    references: dict[str, str] = {}
     try:
-        return Settings.model_validate(_expand(tree, environment))
+        settings = Settings.model_validate(_expand(tree, environment, references))
     except ValidationError as error:
         raise ConfigurationInvalid(_explain(error, places, path)) from None
+    settings._references = references
+    return settings
 
 
 def show(settings: Settings) -> str:
-    """The settings as TOML, secrets hidden."""
-    return tomli_w.dumps(_hide(_plain(settings.model_dump(mode="json", exclude_none=True))))
+    """The settings as TOML: ``${...}`` as it was written, other secrets hidden."""
+    tree = _plain(settings.model_dump(mode="json", exclude_none=True))
+    return tomli_w.dumps(_hide(tree, settings._references))
+
+
+def expanded(text: str, environment: Mapping[str, str] = os.environ) -> str:
+    """A text with what its ``${NAME}`` and ``${file:PATH}`` stand for.
+
+    Raises
+    ------
+    ConfigurationInvalid
+        There is no such variable, or the file cannot be read.
+    """
+
+    def secret(match: re.Match[str]) -> str:
+        if match[1]:
+            try:
+                return Path(match[2]).read_text(encoding="utf-8").strip()
+            except OSError as error:
+                raise ConfigurationInvalid(f"{match[0]}: {error.strerror}") from error
+            except UnicodeDecodeError:  # with the bytes in it
+                raise ConfigurationInvalid(f"{match[0]}: not UTF-8") from None
+        if match[2] not in environment:
+            raise ConfigurationInvalid(f"{match[0]}: set the environment variable {match[2]}")
+        return environment[match[2]]
+
+    return _SECRET.sub(secret, text)
 
 
 def _read_toml(path: Path) -> dict[str, Any]:
@@ -313,26 +357,24 @@ def _merge(tree: dict[str, Any], update: dict[str, Any], key: str, place: str) -
             tree[name] = value
 
 
-def _expand(value: Any, environment: Mapping[str, str]) -> Any:
-    """Replace ``${NAME}`` and ``${file:PATH}`` in every string."""
+def _expand(
+    value: Any, environment: Mapping[str, str], references: dict[str, str], key: str = ""
+) -> Any:
+    """Expand every string; ``references`` keeps by key what was written."""
     if isinstance(value, dict):
-        return {key: _expand(item, environment) for key, item in value.items()}
+        return {
+            name: _expand(item, environment, references, f"{key}\0{name}")
+            for name, item in value.items()
+        }
     if isinstance(value, list):
-        return [_expand(item, environment) for item in value]
-    if not isinstance(value, str):
+        return [
+            _expand(item, environment, references, f"{key}\0{index}")
+            for index, item in enumerate(value)
+        ]
+    if not isinstance(value, str) or not _SECRET.search(value):
         return value
-
-    def secret(match: re.Match[str]) -> str:
-        if match[1]:
-            try:
-                return Path(match[2]).read_text(encoding="utf-8").strip()
-            except OSError as error:
-                raise ConfigurationInvalid(f"{match[0]}: {error.strerror}") from error
-        if match[2] not in environment:
-            raise ConfigurationInvalid(f"{match[0]}: set the environment variable {match[2]}")
-        return environment[match[2]]
-
-    return _SECRET.sub(secret, value)
+    references[key] = value
+    return expanded(value, environment)
 
 
 def _explain(error: ValidationError, places: Mapping[str, str], path: Path | None) -> str:
@@ -354,9 +396,16 @@ def _plain(value: Any) -> Any:
     return [_plain(item) for item in value] if isinstance(value, list) else value
 
 
-def _hide(value: Any, key: str = "") -> Any:
+def _hide(value: Any, references: Mapping[str, str], key: str = "") -> Any:
     if isinstance(value, dict):
-        return {name: _hide(item, name) for name, item in value.items()}
-    if isinstance(value, str) and value and _HIDDEN.search(key):
+        return {name: _hide(item, references, f"{key}\0{name}") for name, item in value.items()}
+    if isinstance(value, list):
+        return [_hide(item, references, f"{key}\0{index}") for index, item in enumerate(value)]
+    if key in references:
+        return references[key]
+    if value in (None, "", True, False) or not isinstance(value, str | int | float):
+        return value
+    name = key.rpartition("\0")[2]
+    if _HIDDEN.search(name) and not _PLACES.search(name):
         return "(hidden)"
-    return value
+    return _LOGIN_IN_URL.sub("//(hidden)@", value) if isinstance(value, str) else value

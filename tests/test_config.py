@@ -105,6 +105,31 @@ def test_a_secret_comes_from_a_file(tmp_path: Path) -> None:
     assert "hunter2" == settings.kafka.settings["sasl.password"]
 
 
+def test_what_was_written_for_a_secret_is_shown(tmp_path: Path) -> None:
+    """`config show > site.toml` keeps the reference, so the file works."""
+    text = '[kafka.settings]\n"sasl.username" = "${WHO}"\n[alerts]\ntopics = ["${WHERE}"]\n'
+    shown = config.show(loaded(tmp_path, text, WHO="hunter2", WHERE="hunter3"))
+    assert "hunter" not in shown
+    assert '"sasl.username" = "${WHO}"' in shown
+    assert '"${WHERE}"' in shown
+
+
+def test_where_a_key_lies_is_shown(tmp_path: Path) -> None:
+    """A path is no secret, and needed when TLS does not work."""
+    text = '[kafka.settings]\n"ssl.key.location" = "/etc/key.pem"\n"ssl.key.pem" = "hunter2"\n'
+    shown = config.show(loaded(tmp_path, text))
+    assert "/etc/key.pem" in shown
+    assert "hunter2" not in shown
+
+
+def test_a_secret_file_that_is_no_text_is_named(tmp_path: Path) -> None:
+    """Its bytes are not."""
+    (tmp_path / "pw").write_bytes(b"\xffhunter2")
+    with pytest.raises(ConfigurationInvalid, match="not UTF-8") as caught:
+        loaded(tmp_path, f'[kafka.settings]\n"sasl.password" = "${{file:{tmp_path}/pw}}"\n')
+    assert "hunter2" not in str(caught.value)
+
+
 def test_a_missing_secret_is_named(tmp_path: Path) -> None:
     """The mend is in the message."""
     with pytest.raises(ConfigurationInvalid, match="set the environment variable PW"):

@@ -5,17 +5,19 @@ from typing import Any, TypeVar
 
 import click
 
+from streamfilter import config
+
 Command = TypeVar("Command", bound=Callable[..., Any])
 
 
 def pairs(_context: click.Context, option: click.Parameter, given: Sequence[str]) -> dict[str, str]:
-    """``KEY=VALUE`` texts as a mapping."""
+    """``KEY=VALUE`` texts as a mapping; a value may name a secret, as in the settings."""
     found: dict[str, str] = {}
     for text in given:
         key, sign, value = text.partition("=")
         if not (sign and key.strip()):
-            raise click.BadParameter(f"{text!r} is not KEY=VALUE", param=option)
-        found[key.strip()] = value.strip()
+            raise click.BadParameter(f"{key!r} is not KEY=VALUE", param=option)
+        found[key.strip()] = config.expanded(value.strip())
     return found
 
 
@@ -28,7 +30,8 @@ def broker(command: Command) -> Command:
             multiple=True,
             metavar="KEY=VALUE",
             callback=pairs,
-            help="A librdkafka setting, such as security.protocol=SASL_SSL; "
+            help="A librdkafka setting, such as security.protocol=SASL_SSL or "
+            "'sasl.password=${PASSWORD}' (from the environment; ${file:PATH} from a file); "
             "may be given several times.",
         ),
         click.option(

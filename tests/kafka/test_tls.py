@@ -1,6 +1,5 @@
 """SCRAM over TLS and ACLs, as public streams have them: what opens, and what each failure says."""
 
-import re
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,23 +8,14 @@ import pytest
 import secure_node
 import structlog
 import trustme
-from confluent_kafka.admin import (  # type: ignore[attr-defined]
-    AclBinding,
-    AclOperation,
-    AclPermissionType,
-    AdminClient,
-    ResourcePatternType,
-    ResourceType,
-)
 from kafka_node import KafkaUnavailable
-from secure_node import PASSWORD, USER, SecureNode
+from secure_node import PASSWORD, SecureNode
 
 from streamfilter.errors import TransportFailed
 from streamfilter.kafka.sink import KafkaSink, Undeliverable
 from streamfilter.kafka.source import KafkaSource
 from streamfilter.records import Message, Origin, Output
 
-SCRIPT = Path(__file__).parent.parent.parent / "deploy" / "kafka-acls.sh"
 PATIENCE_S = 30.0
 
 
@@ -37,28 +27,9 @@ def secure(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SecureNode]:
         pytest.skip(f"no Kafka: {why}")
     for name in ("alerts", "streamfilter.annotations", "forbidden"):
         made.broker.topic(name=name)
-    allow(made, granted())
+    made.grant()
     yield made
     made.node.remove()
-
-
-def granted() -> list[AclBinding]:
-    """The rights that ``deploy/kafka-acls.sh`` gives."""
-    lines = re.findall(r"^allow --operation (\w+) --(\w+) (\S+)$", SCRIPT.read_text(), re.MULTILINE)
-    assert len(lines) > 4
-    return [
-        AclBinding(
-            ResourceType[kind.upper()], name, ResourcePatternType.LITERAL, f"User:{USER}", "*",
-            AclOperation[operation.upper()], AclPermissionType.ALLOW,
-        )
-        for operation, kind, name in lines
-    ]  # fmt: skip
-
-
-def allow(secure: SecureNode, bindings: list[AclBinding]) -> None:
-    admin = AdminClient({"bootstrap.servers": secure.broker.bootstrap})
-    for future in admin.create_acls(bindings).values():
-        future.result(PATIENCE_S)
 
 
 def settings(secure: SecureNode, password: str = PASSWORD, **more: str) -> dict[str, str]:

@@ -1,17 +1,28 @@
 """A Kafka as public streams have it: SCRAM over TLS, and nobody may do what no ACL allows."""
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
 import trustme
+from confluent_kafka.admin import (  # type: ignore[attr-defined]
+    AclBinding,
+    AclOperation,
+    AclPermissionType,
+    AdminClient,
+    ResourcePatternType,
+    ResourceType,
+)
 from cryptography.hazmat.primitives.serialization import (
     Encoding,
     NoEncryption,
     PrivateFormat,
     load_pem_private_key,
 )
-from kafka_desk import Broker
-from kafka_node import KafkaNode
+from kafka_desk import ANSWER_S, Broker
+from kafka_node import ROOT, KafkaNode
+
+SCRIPT = ROOT / "deploy" / "kafka-acls.sh"
 
 USER, PASSWORD = "filter", "marker-scram-8f41c"
 _MORE = r"""
@@ -49,6 +60,21 @@ class SecureNode:
             "sasl.username": USER, "sasl.password": password,
             "ssl.ca.location": str(self.authority),
         }  # fmt: skip
+
+    def grant(self) -> None:
+        """Give the user the rights of ``deploy/kafka-acls.sh``."""
+        lines = re.findall(r"^allow --operation (\w+) --(\w+) (\S+)$", SCRIPT.read_text(), re.M)
+        assert len(lines) > 4
+        bindings = [
+            AclBinding(
+                ResourceType[kind.upper()], name, ResourcePatternType.LITERAL, f"User:{USER}", "*",
+                AclOperation[operation.upper()], AclPermissionType.ALLOW,
+            )
+            for operation, kind, name in lines
+        ]  # fmt: skip
+        admin = AdminClient({"bootstrap.servers": self.broker.bootstrap})
+        for future in admin.create_acls(bindings).values():
+            future.result(ANSWER_S)
 
 
 def start(folder: Path) -> SecureNode:
