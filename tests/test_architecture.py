@@ -148,3 +148,47 @@ def test_the_table_allows_nothing_that_is_not_used() -> None:
 def test_no_module_is_over_500_lines(module: Path) -> None:
     """A newcomer can read a module in one sitting."""
     assert len(module.read_text().splitlines()) <= 500
+
+
+# Each makes code of bytes, or reads a format that does.
+FORBIDDEN = {
+    *("pickle", "cPickle", "dill", "cloudpickle", "joblib", "marshal", "shelve", "code", "codeop"),
+    *("yaml", "torch", "runpy"),
+}
+FORBIDDEN_CALLS = {"eval", "exec", "compile", "__import__", "execfile"}
+FORBIDDEN_METHODS = {("os", "system"), ("os", "popen"), ("yaml", "load")}
+
+
+def dangers(module: Path) -> Iterator[str]:
+    """What a module does that could run what it reads."""
+    for node in ast.walk(ast.parse(module.read_text())):
+        if isinstance(node, ast.Import | ast.ImportFrom):
+            names = [each.name for each in node.names]
+            if isinstance(node, ast.ImportFrom):
+                names = [node.module or ""]
+            yield from (name for name in names if name.partition(".")[0] in FORBIDDEN)
+        if not isinstance(node, ast.Call):
+            continue
+        keywords = {each.arg: ast.unparse(each.value) for each in node.keywords}
+        called = ast.unparse(node.func)
+        if called in FORBIDDEN_CALLS or tuple(called.rsplit(".", 1)) in FORBIDDEN_METHODS:
+            yield f"{called}()"
+        if called in ("np.load", "numpy.load") and keywords.get("allow_pickle") != "False":
+            yield f"{called}() without allow_pickle=False"
+        if keywords.get("shell", "False") != "False":
+            yield f"{called}(shell=...)"
+
+
+@pytest.mark.parametrize("module", sources(), ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_nothing_that_is_read_is_run(module: Path) -> None:
+    """No pickle, no evaluation, no shell: data stay data, configuration too."""
+    assert [] == list(dangers(module))
+
+
+def test_dangers_are_seen(tmp_path: Path) -> None:
+    """The test above looks where it should."""
+    source = (
+        "import pickle\nfrom marshal import loads\neval('1')\nnp.load('x')\nrun('x', shell=True)"
+    )
+    (tmp_path / "bad.py").write_text(source)
+    assert 5 == len(list(dangers(tmp_path / "bad.py")))

@@ -2,6 +2,8 @@
 
 import fcntl
 import hashlib
+import os
+import stat
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -46,6 +48,31 @@ def sha256_of(path: Path) -> str | None:
         return None
     except OSError as error:
         raise EngineUnavailable(f"{path} cannot be read ({error.strerror})") from error
+
+
+def check_own(path: Path, home: Path) -> None:
+    """Refuse a file that somebody else than this user, its group and root may put in its place.
+
+    Its sha256 says what it was when it was read for that, not what a runtime opens after.
+
+    Raises
+    ------
+    EngineUnavailable
+        The file or a folder from ``home`` down belongs to another user, or one on the way to it
+        may be written by everybody.
+    """
+    real, root = path.resolve(), home.resolve()
+    for place in (real, *real.parents):
+        facts = place.stat()
+        inside = place.is_relative_to(root)
+        # In a sticky folder (/tmp) nobody renames what is another's.
+        everybody = facts.st_mode & stat.S_IWOTH and (inside or not facts.st_mode & stat.S_ISVTX)
+        if everybody or (inside and facts.st_uid not in (0, os.geteuid())):
+            raise EngineUnavailable(
+                f"{place} may be changed by others (owner {facts.st_uid}, mode "
+                f"{stat.filemode(facts.st_mode)}), and a network is run from there: expected this "
+                f"user ({os.geteuid()}) or root, and `chmod o-w {place}`; or set STREAMFILTER_HOME"
+            )
 
 
 @contextmanager

