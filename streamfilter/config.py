@@ -142,7 +142,9 @@ class Engine(Section):
     runtime: str = "onnxruntime"
     """Or ``auto``: the first that works here, which the log names."""
     precision: str = "float32"
-    """Or ``bf16``, where runtime and CPU have it: quicker, and single pixels differ."""
+    """Or ``bf16`` (CPU), ``fp16`` (GPU) where it is had: quicker, and single pixels differ."""
+    plans: Literal["build", "refuse"] = "build"
+    """On a GPU, where no plan matches: build it at the start, or do not start."""
     home: Path | None = None
     """Cache of engines and schemas; default STREAMFILTER_HOME or the user's cache directory."""
     workers: Annotated[int, Field(ge=0)] = 0

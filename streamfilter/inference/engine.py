@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import Protocol
 
 import numpy as np
@@ -9,12 +10,22 @@ import numpy.typing as npt
 
 from streamfilter.errors import EngineUnavailable
 from streamfilter.inference.manifest import Manifest, Precision
+from streamfilter.inference.progress import Progress, silent
 
 Batch = npt.NDArray[np.float32]
 
 # Activations of MaxiMask take 1.3 kB a pixel and a runtime keeps the room for them: 65,536 px
 # (16 stamps of 64 px) hold about 0.1 GB. Larger runs are no quicker a stamp.
 _RUN_PX = 2**16
+
+
+class Plans(StrEnum):
+    """What a runtime that needs a plan does where it has none that matches."""
+
+    BUILD = "build"
+    """Build it: minutes, at the first start on a model of GPU."""
+    REFUSE = "refuse"
+    """Do not start: plans come from ``streamfilter engines build`` alone."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -26,6 +37,9 @@ class Running:
     workers: int = 1
     """Batches at a time; more callers wait, or share, as the runtime does it."""
     precision: Precision = Precision.FLOAT32
+    plans: Plans = Plans.BUILD
+    progress: Progress = silent
+    """Told what takes long when an engine is opened."""
 
 
 class Engine(Protocol):

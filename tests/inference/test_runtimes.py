@@ -67,7 +67,7 @@ def test_every_other_module_imports_without_the_runtimes_of_extras() -> None:
 
 def test_a_precision_that_no_runtime_has_is_answered_with_the_known_ones(tmp_path: Path) -> None:
     """Nothing is fetched for it."""
-    with pytest.raises(EngineUnavailable, match="no precision 'int8'; there are float32, bf16"):
+    with pytest.raises(EngineUnavailable, match="'int8'; there are float32, bf16, fp16"):
         runtimes.open_engine("maximask", "onnxruntime", tmp_path, 1, precision="int8")
     assert [] == list(tmp_path.iterdir())
 

@@ -13,8 +13,9 @@ from typing import cast
 
 from streamfilter.errors import EngineUnavailable
 from streamfilter.inference import fetch
-from streamfilter.inference.engine import Engine, Running
+from streamfilter.inference.engine import Engine, Plans, Running
 from streamfilter.inference.manifest import Manifest, Precision, load
+from streamfilter.inference.progress import Progress, silent
 
 RUNTIMES: dict[str, str] = {
     "openvino": "streamfilter.inference.runtimes.openvino",
@@ -53,8 +54,9 @@ def open_engine(
     *,
     workers: int = 1,
     precision: str = Precision.FLOAT32,
+    plans: str = Plans.BUILD,
     wheel: Path | None = None,
-    progress: fetch.Progress = fetch.silent,
+    progress: Progress = silent,
 ) -> Engine:
     """Open an engine on a runtime; its ONNX file is fetched first where it is not cached.
 
@@ -73,6 +75,8 @@ def open_engine(
         Batches at a time.
     precision
         One of ``Precision``; ``auto`` passes over a runtime that has it not.
+    plans
+        One of ``Plans``, for a runtime that needs a plan.
     wheel, progress
         As for ``fetch``.
 
@@ -82,13 +86,19 @@ def open_engine(
         The engine, runtime or precision is unknown, not installed, or does not work here.
     """
     check(runtime, precision)
-    running = Running(threads=threads, workers=workers, precision=Precision(precision))
+    running = Running(
+        threads=threads,
+        workers=workers,
+        precision=Precision(precision),
+        plans=Plans(plans),
+        progress=progress,
+    )
     # Before anything is fetched: a runtime that is not installed is known without.
     chosen = None if runtime == AUTO else opener(runtime)
     manifest = load(name)
     path = fetch.fetch_release(manifest, home, wheel=wheel, progress=progress)
     if chosen is None:
-        return _first_usable(manifest, path, running, progress)
+        return _first_usable(manifest, path, running)
     return chosen(manifest, path, running)
 
 
@@ -120,9 +130,7 @@ def _state(runtime: str) -> State:
     return State(runtime, version=module.VERSION, precisions=module.precisions())
 
 
-def _first_usable(
-    manifest: Manifest, path: Path, running: Running, progress: fetch.Progress
-) -> Engine:
+def _first_usable(manifest: Manifest, path: Path, running: Running) -> Engine:
     """The engine on the first runtime that opens it and runs a smallest batch."""
     passed_over = []
     for runtime in RUNTIMES:
@@ -133,7 +141,7 @@ def _first_usable(
         except EngineUnavailable as error:
             passed_over.append(f"not {runtime}: {error}")
             continue
-        progress("; ".join((f"runtime {AUTO}: {engine.runtime}", *passed_over)))
+        running.progress("; ".join((f"runtime {AUTO}: {engine.runtime}", *passed_over)))
         return engine
     raise EngineUnavailable(
         f"no runtime can run {manifest.name} at {running.precision} here: {'; '.join(passed_over)}"

@@ -45,6 +45,11 @@ def open(manifest: Manifest, onnx_path: Path, running: Running) -> Engine:
         not the precision.
     """
     manifest.tolerance(running.precision)
+    if running.precision not in _HINTS:
+        raise EngineUnavailable(
+            f"the runtime 'openvino' has no precision {str(running.precision)!r}; choose "
+            f"{' or '.join(map(repr, map(str, _HINTS)))}, or a runtime that has it"
+        )
     core = openvino.Core()
     if running.precision not in precisions():
         cpu = core.get_property("CPU", "FULL_DEVICE_NAME").strip()

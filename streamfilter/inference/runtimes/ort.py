@@ -30,7 +30,7 @@ def open(manifest: Manifest, onnx_path: Path, running: Running) -> Engine:
     if running.precision not in precisions():
         raise EngineUnavailable(
             f"the runtime 'onnxruntime' has no precision {str(running.precision)!r}; "
-            "choose 'float32', or the runtime 'openvino'"
+            "choose 'float32', or a runtime that has it"
         )
     session = _session(onnx_path, running.threads)
     names = [node.name for node in (*session.get_inputs(), *session.get_outputs())]
