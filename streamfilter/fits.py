@@ -27,6 +27,8 @@ _GZIP_MAGIC = b"\x1f\x8b"
 # Real stamps have one member; each further one copies what is left, so they are bounded.
 _MOST_GZIP_MEMBERS = 4
 _MOST_AXES = 999
+# LSST's stamps have 4 HDUs of 60 cards; astropy's time grows with the square of repeated ones.
+_MOST_HDUS, _MOST_CARDS = 64, 2_000
 _BITPIX = (8, 16, 32, 64, -32, -64)
 _END = b"END".ljust(_CARD_BYTES)
 # The first cards in the order that the standard demands; ZTF's SIMPLE is not at column 30.
@@ -244,13 +246,16 @@ def _as_variance(plane: _Plane) -> Image | None:
 
 def _require_sound(data: bytes, limits: Limits) -> None:
     """Refuse a file whose headers announce more than its bytes hold or the limits allow."""
-    position = 0
+    position = count = 0
     while position < len(data):
+        count += 1
         first = data[position : position + 9]
         if first != (b"XTENSION=" if position else b"SIMPLE  ="):
             if position and not data[position:].strip(b"\0 "):
                 return
             raise _malformed(f"no FITS header at byte {position}")
+        if count > _MOST_HDUS:
+            raise _too_large(f"HDU {count}", f"{_MOST_HDUS} of them")
         cards, start = _cards(data, position)
         axes = [_number(cards, f"NAXIS{i + 1}") for i in range(_axes(cards))]
         pixels = 1 if axes else 0
@@ -282,7 +287,10 @@ def _require_sound_tiles(cards: Mapping[str, str], limits: Limits) -> None:
 def _cards(data: bytes, position: int) -> tuple[dict[str, str], int]:
     """Values as text by keyword, and the position of the data."""
     cards: dict[str, str] = {}
+    most = position + _MOST_CARDS * _CARD_BYTES
     for at in range(position, len(data) - _CARD_BYTES + 1, _CARD_BYTES):
+        if at > most:
+            raise _too_large("a header without an end", f"{_MOST_CARDS} cards")
         card = data[at : at + _CARD_BYTES].decode("latin-1")
         if card[:8].rstrip() == "END":
             end = at + _CARD_BYTES

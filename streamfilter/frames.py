@@ -1,6 +1,7 @@
 """FITS bytes and files to detectors' frames; what cannot be read is a value with a reason."""
 
 import io
+import itertools
 import re
 import warnings
 import zlib
@@ -42,6 +43,8 @@ _SECTION = re.compile(r"\[\s*(\d+)\s*:\s*(\d+)\s*,\s*(\d+)\s*:\s*(\d+)\s*\]")
 _WITH_HDU = re.compile(r"(.+)\[([^\[\]]+)\]")
 _MOST_HDUS = 2000
 """LSST's focal plane has 205 detectors with three images each."""
+_LONGEST_HEADER_BYTES = 800_000
+"""Of one HDU, 10,000 cards; where keywords repeat, astropy's time grows with their square."""
 _FLAT_TOP = (0.02, 10)
 """So many pixels in the highest 2 % above the sky are a plateau: saturation no header tells."""
 _EVERY = 7
@@ -210,9 +213,17 @@ def _opened(content: bytes) -> "fits.HDUList":
 
     with _quiet():
         hdus = fits.open(io.BytesIO(content), memmap=False)
-        if len(hdus) > _MOST_HDUS:
-            raise _Refusal(FrameReason.TOO_LARGE, f"{len(hdus)} HDUs; at most {_MOST_HDUS}")
-    return hdus
+        for index in itertools.count():
+            try:
+                info = hdus[index].fileinfo()
+            except IndexError:  # read one by one, so that nothing is read beyond a limit
+                return hdus
+            if index == _MOST_HDUS:
+                raise _Refusal(FrameReason.TOO_LARGE, f"over {_MOST_HDUS} HDUs")
+            if info is not None and info["datLoc"] - info["hdrLoc"] > _LONGEST_HEADER_BYTES:
+                detail = f"a header of over {_LONGEST_HEADER_BYTES} bytes in HDU {index}"
+                raise _Refusal(FrameReason.TOO_LARGE, detail)
+    raise AssertionError("the loop ends at a return")
 
 
 def _wanted(hdus: "fits.HDUList", hdu: str | None) -> list[int]:

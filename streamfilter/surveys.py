@@ -34,6 +34,8 @@ _SCALES: Mapping[str, tuple[float, float]] = {
 }
 # Share of the exposure that is still to come at the time that the packet gives.
 _TO_COME: Mapping[str, float] = {"start": 1.0, "middle": 0.5, "end": 0.0}
+# Characters of a name: it is repeated in keys, headers and logs.
+_LONGEST_NAME = 200
 _NUMBERS = frozenset({"int", "long", "float", "double", "null"})
 _TYPES: Mapping[str, frozenset[str]] = {
     "alert_id": frozenset({"int", "long", "string", "null"}),
@@ -186,6 +188,11 @@ class AlertMaker:
         # Rubin writes 0 where an object is not associated.
         objects = [values[slot] for slot in self._slots.get("object_id", ())]
         object_id = next((value for value in objects if value), None)
+        for role, name in (("alert_id", alert_id), ("object_id", object_id)):
+            if isinstance(name, str) and len(name) > _LONGEST_NAME:
+                raise MessageRejected(
+                    Reason.FIELD_TYPE, f"{role} has {len(name)} characters; at most {_LONGEST_NAME}"
+                )
         light_end = self._light_end(values)
         for role, value in (("object_id", object_id), ("time", light_end)):
             if role in self.survey.required and value is None:

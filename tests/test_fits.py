@@ -256,6 +256,16 @@ def test_a_packed_bomb_is_refused() -> None:
     assert Reason.STAMP_MALFORMED == reason_of(bomb)
 
 
+@pytest.mark.parametrize("many", ["cards", "hdus"])
+def test_headers_without_end_are_too_large(many: str) -> None:
+    """A keyword that repeats 50,000 times would hold astropy for half a minute."""
+    hdu = plain()
+    cards = hdu[: 5 * 80] + b"BZERO   = 1".ljust(80) * 50_000 + b"END".ljust(80)
+    longer = cards.ljust(-(-len(cards) // 2880) * 2880) + bytes(2880)
+    extension = fits_bytes(fits.PrimaryHDU(), fits.ImageHDU(image(dtype="int16")))[2880:]
+    assert Reason.STAMP_TOO_LARGE == reason_of(longer if many == "cards" else hdu + 100 * extension)
+
+
 def test_values_beyond_float32_become_infinite() -> None:
     """Double pixels are narrowed without a warning."""
     data = fits_bytes(fits.PrimaryHDU(np.full((3, 3), 1e300, ">f8")))

@@ -182,6 +182,18 @@ def test_bytes_that_are_no_frame_have_a_reason() -> None:
     assert FrameReason.TOO_LARGE == reason(bomb, FrameRules(max_bytes=300_000))
 
 
+@pytest.mark.parametrize("many", ["cards", "hdus"])
+def test_headers_without_end_are_too_large(many: str) -> None:
+    """Nothing is read beyond the limits of an HDU and of a file."""
+    good = file_of(fits.PrimaryHDU(pixels()))
+    cards = good[: 5 * 80] + b"BZERO   = 1".ljust(80) * 20_000 + b"END".ljust(80)
+    longer = cards.ljust(-(-len(cards) // 2880) * 2880) + good[2880:]
+    extension = file_of(fits.PrimaryHDU(), fits.ImageHDU(pixels(shape=(1, 1))))[2880:]
+    (found,) = frames.read(longer if many == "cards" else good + 2000 * extension, "long")
+    assert isinstance(found, FrameRefused)
+    assert FrameReason.TOO_LARGE == found.reason
+
+
 def test_a_cube_of_one_plane_is_an_image() -> None:
     """An axis of length 1 says nothing."""
     found = only(file_of(fits.PrimaryHDU(pixels(shape=(1, 40, 50)))))

@@ -210,3 +210,12 @@ def test_a_bad_stamp_names_its_plane(tmp_path: Path) -> None:
     with pytest.raises(MessageRejected, match="science stamp") as caught:
         alert_of(field_map(tmp_path), id=1, sci=b"junk")
     assert Reason.STAMP_MALFORMED == caught.value.reason
+
+
+@pytest.mark.parametrize("name", ["id", "object"])
+def test_a_name_without_end_is_refused(tmp_path: Path, name: str) -> None:
+    """It would stand in the key, the headers and the log of every output."""
+    values: dict[str, object] = {"id": "7", "sci": stamp(), name: "x" * 201}
+    with pytest.raises(MessageRejected, match="201 characters") as caught:
+        alert_of(field_map(tmp_path), **values)
+    assert Reason.FIELD_TYPE == caught.value.reason

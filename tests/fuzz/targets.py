@@ -7,6 +7,7 @@ import bz2
 import contextlib
 import gzip
 import lzma
+import sys
 import zlib
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -14,14 +15,17 @@ from typing import Any
 
 import numpy as np
 
+import streamfilter
 from streamfilter import frames
 from streamfilter.decode import Decoder
 from streamfilter.decode_exposure import ExposureDecoder
+from streamfilter.encode import Encoder
 from streamfilter.errors import MessageRejected
 from streamfilter.exposure_records import Frame, FrameRefused
 from streamfilter.fits import read_stamp
 from streamfilter.limits import Limits
-from streamfilter.records import Alert, Message, Origin, Rejected
+from streamfilter.normalise import normalise, reflect, side_of
+from streamfilter.records import Alert, Message, NotEvaluated, Origin, Rejected
 from streamfilter.schemas.definition import parse_text
 from streamfilter.schemas.finder import SchemaFinder
 from streamfilter.schemas.published import PublishedSource, exposure_schema, single_object_header
@@ -31,6 +35,9 @@ from streamfilter.schemas.wire import decompress
 from streamfilter.surveys import Surveys
 
 HERE = Path(__file__).parent
+sys.path.append(str(HERE.parent))  # for those who run without pytest
+from factories import make_annotation  # noqa: E402
+
 CORPUS = HERE / "corpus"
 REGRESSIONS = HERE / "regressions"
 
@@ -129,6 +136,9 @@ _SURVEYS = Surveys.load()
 _SHELF = SchemaFinder([_Shelf(), PublishedSource()], LIMITS)
 _DECODER = Decoder(_SHELF, _SURVEYS, LIMITS)
 _EXPOSURES = ExposureDecoder(_SHELF)
+_ENCODER = Encoder(_SHELF)
+# A Kafka message's headers count with its size; ours are a few short words.
+_LONGEST_HEADERS = 5_000
 _EXPOSURE_HEADER = single_object_header(exposure_schema())
 
 
@@ -136,23 +146,40 @@ def _message(value: bytes) -> Message:
     return Message(Origin("fuzz", 0, 0), value)
 
 
+def _followed(found: Alert | Rejected) -> Alert | Rejected:
+    """What was decoded, once all that follows has taken it: nothing there may fail on an alert."""
+    if isinstance(found, Rejected):
+        _ENCODER.rejected(found)
+        return found
+    for stamp in found.stamps.values():
+        ready = normalise(stamp)
+        if not isinstance(ready, NotEvaluated):
+            out = np.empty((side_of(*ready.image.shape),) * 2, np.float32)
+            reflect(ready, out)
+            assert np.isfinite(out).all(), "the network would be given no numbers"
+    annotation = make_annotation(alert=found)
+    published = streamfilter.read(_ENCODER.annotation(annotation, "annotations"))
+    assert published["alert_id"] == found.alert_id
+    assert len(str(_ENCODER.headers(annotation))) < _LONGEST_HEADERS
+    with contextlib.suppress(MessageRejected):
+        _ENCODER.enriched(annotation, "enriched")
+    return found
+
+
 def container(data: bytes) -> object:
     """A message that begins as an Avro container, whose schema is the sender's own."""
     # A finder of its own: what one input leaves in a cache must not change the next one's way.
     finder = SchemaFinder([], LIMITS)
     value = b"Obj\x01" + data
-    found = Decoder(finder, _SURVEYS, LIMITS).decode(_message(value))
     with contextlib.suppress(MessageRejected):
         Splicer().splice(finder.open(value), b"", "enriched")
-    return found
+    return _followed(Decoder(finder, _SURVEYS, LIMITS).decode(_message(value)))
 
 
 def record(data: bytes) -> object:
     """The body of an alert whose schema is known: the first byte chooses among them."""
     value = b"\x00" + (data[0] % len(SCHEMAS)).to_bytes(4, "big") + data[1:] if data else b""
-    found = _DECODER.decode(_message(value))
-    assert isinstance(found, Alert | Rejected)
-    return found
+    return _followed(_DECODER.decode(_message(value)))
 
 
 def exposure(data: bytes) -> object:
@@ -163,7 +190,9 @@ def exposure(data: bytes) -> object:
 def wire(data: bytes) -> object:
     """Any bytes as a message."""
     _EXPOSURES.decode(_message(data))
-    return _DECODER.decode(_message(data))
+    with contextlib.suppress(MessageRejected):
+        streamfilter.read(data)
+    return _followed(_DECODER.decode(_message(data)))
 
 
 def schema(data: bytes) -> object:
