@@ -64,7 +64,7 @@ class MessageRejected(StreamfilterError):
 
     def __init__(self, reason: Reason, found: str, byte: int | None = None) -> None:
         self.reason = reason
-        self.found = found
+        self.found = _printable(found)
         self.byte = byte
         super().__init__(f"{reason}: {self.detail}")
 
@@ -72,6 +72,13 @@ class MessageRejected(StreamfilterError):
     def detail(self) -> str:
         """What was found and where."""
         return self.found if self.byte is None else f"{self.found} at byte {self.byte}"
+
+
+def _printable(text: str) -> str:
+    """What a message can put into a text is shown on terminals and sent in headers: escaped."""
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
 class ConfigurationInvalid(StreamfilterError):

@@ -182,6 +182,16 @@ def test_bytes_that_are_no_frame_have_a_reason() -> None:
     assert FrameReason.TOO_LARGE == reason(bomb, FrameRules(max_bytes=300_000))
 
 
+def test_a_gzip_of_many_members_is_one_file() -> None:
+    """As block-wise gzip makes it, with fill behind; but not of members without end."""
+    expected = pixels("int16")
+    whole = file_of(fits.PrimaryHDU(expected))
+    members = [gzip.compress(whole[at : at + 1000]) for at in range(0, len(whole), 1000)]
+    assert np.array_equal(only(b"".join(members) + bytes(9)).image, expected)
+    (found,) = frames.read(gzip.compress(b"") * 30_000, "members")
+    assert isinstance(found, FrameRefused)
+
+
 @pytest.mark.parametrize("many", ["cards", "hdus"])
 def test_headers_without_end_are_too_large(many: str) -> None:
     """Nothing is read beyond the limits of an HDU and of a file."""
