@@ -9,7 +9,7 @@ import os
 import re
 import tomllib
 from collections.abc import Iterable, Mapping
-from ipaddress import ip_address
+from ipaddress import IPv4Network, IPv6Network, ip_address
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -42,6 +42,7 @@ _HIDDEN = re.compile(
 )
 # Where a secret lies is none.
 _PLACES = re.compile(r"(location|_file)$", re.IGNORECASE)
+_SHORTEST_SECRET = 16
 _LOGIN_IN_URL = re.compile(r"//[^/@\s]*@")
 
 
@@ -113,6 +114,43 @@ class Exposures(Section):
     """Of a referenced file, and of what a gzip holds."""
     reference_folders: tuple[Path, ...] = ()
     """Folders from which ``file://`` references are read; empty: none are."""
+
+
+class Webhook(Section):
+    """Where exposures that fail are told; an empty url tells nobody."""
+
+    url: str = ""
+    """``https``; ``http`` only to this machine, where ``outgoing.internal_networks`` holds it."""
+    secret: str = ""
+    """What notices are signed with, shared with the receiver."""
+    attempts: Count = 6
+    """Of each notice, 1, 2, 4, ... seconds apart."""
+    timeout_s: Positive = 10.0
+    """Of one attempt, all of it."""
+    max_waiting: Count = 64
+    """Notices; beyond them news is dropped, counted and logged."""
+    stop_s: Positive = 5.0
+    """Longest wait for notices under way at SIGTERM."""
+    picture: bool = True
+    """Send a picture of the worst detectors along (needs the extra ``figures``)."""
+
+    @model_validator(mode="after")
+    def _signed(self) -> "Webhook":
+        if self.url and len(self.secret) < _SHORTEST_SECRET:
+            raise ValueError(
+                f"secret has {len(self.secret)} characters; expected at least {_SHORTEST_SECRET}, "
+                'as "${NAME}" from the environment or "${file:PATH}"'
+            )
+        return self
+
+
+class Outgoing(Section):
+    """What holds for all calls out: webhook and frames by reference."""
+
+    internal_networks: tuple[IPv4Network | IPv6Network, ...] = ()
+    """Networks that are called though they are not of the open internet; empty: none."""
+    ca_file: Path | None = None
+    """Authorities (PEM) that are trusted beside those of the system."""
 
 
 class Registry(Section):
@@ -250,6 +288,8 @@ class Settings(Section):
     kafka: Kafka = Kafka()
     alerts: Alerts = Alerts()
     exposures: Exposures = Exposures()
+    webhook: Webhook = Webhook()
+    outgoing: Outgoing = Outgoing()
     outputs: Outputs = Outputs()
     schemas: Schemas = Schemas()
     engine: Engine = Engine()

@@ -5,6 +5,8 @@
     ├── ConfigurationInvalid   the service does not start (exit 2)
     ├── EngineUnavailable      the engine cannot run here; the service does not start
     ├── SchemaUnavailable      a schema could not be had now; a retry may help
+    ├── AddressRefused         a URL leads where we may not call; a retry does not help
+    ├── CallFailed             a call over HTTPS came to nothing; a retry may help
     └── TransportFailed        the broker cannot be used; the service stops, nothing is committed
 
 Exceptions of libraries are translated at the rim (``raise ... from``); a message says what was
@@ -95,3 +97,11 @@ class SchemaUnavailable(StreamfilterError):
 
 class TransportFailed(StreamfilterError):
     """The broker cannot be used; the service stops and commits nothing further."""
+
+
+class AddressRefused(StreamfilterError):
+    """A URL leads where this service may not call; asking again does not help."""
+
+
+class CallFailed(StreamfilterError):
+    """A call over HTTPS came to nothing; a retry may help."""

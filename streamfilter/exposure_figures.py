@@ -24,7 +24,7 @@ from streamfilter.records import Image
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-    from matplotlib.figure import SubFigure
+    from matplotlib.figure import Figure, SubFigure
 
 _INK, _FAINT = "#222222", "#777777"
 _COLOURS = {
@@ -38,6 +38,8 @@ _CUT_PX = 100
 """Shows a trail of 30 FWHM and still a star of two pixels."""
 _CUTS = 3
 _ROW_IN, _WIDTH_IN = 4.0, 15.0
+_SMALL_DPI = (80, 60, 40)
+"""Of a page in a message: text of 9 points is read down to 60."""
 MOST_EXPOSURES = 8
 
 
@@ -46,7 +48,6 @@ class CutOut:
     """A star of a tile."""
 
     image: Image
-    detector: str
     tile: TileEvidence
 
 
@@ -91,6 +92,23 @@ def draw(exposures: Sequence[Row], path: Path) -> None:
     """
     if not exposures:
         raise ConfigurationInvalid(f"no exposure to draw in {path}")
+    pages.save(_page(exposures), path)
+
+
+def png(row: Row, *, max_bytes: int) -> bytes | None:
+    """A page of one exposure as PNG, as sharp as it can be; None where it is larger at its worst.
+
+    Raises
+    ------
+    ConfigurationInvalid
+        matplotlib is not installed.
+    """
+    page = _page([row])
+    drawn = (pages.png(page, dpi) for dpi in _SMALL_DPI)
+    return next((content for content in drawn if len(content) <= max_bytes), None)
+
+
+def _page(exposures: Sequence[Row]) -> "Figure":
     rows = exposures[:MOST_EXPOSURES]
     head_in = 0.7
     height = head_in + _ROW_IN * len(rows)
@@ -101,7 +119,7 @@ def draw(exposures: Sequence[Row], path: Path) -> None:
     _write_head(parts[0], len(exposures) - len(rows))
     for part, row in zip(parts[1:], rows, strict=True):
         _draw_row(part, row)
-    pages.save(figure, path)
+    return figure
 
 
 def _worst(look: Look) -> tuple[CutOut, ...]:
@@ -119,7 +137,7 @@ def _worst(look: Look) -> tuple[CutOut, ...]:
         if inside.any() and len(cuts) < _CUTS:
             best = int(np.flatnonzero(inside)[np.argmax(stars.flux[inside])])
             y, x = float(stars.y[best]), float(stars.x[best])
-            cuts.append(CutOut(_window(look.image, y, x), look.evidence.detector, tile))
+            cuts.append(CutOut(_window(look.image, y, x), tile))
             # Tiles overlap: what is on one cut-out need not be on the next.
             left &= np.maximum(np.abs(stars.y - y), np.abs(stars.x - x)) > _CUT_PX / 2
     return tuple(cuts)
@@ -135,14 +153,14 @@ def _window(image: Image, y: float, x: float) -> Image:
 def _draw_row(part: "SubFigure", row: Row) -> None:
     left, middle, right = np.ravel(part.subfigures(1, 3, width_ratios=[5, 6, 4], squeeze=False))
     _draw_focal_plane(left, row.seen)
-    cuts = [cut for seen in row.seen for cut in seen.cuts]
-    cuts.sort(key=lambda cut: (cut.tile.abstains, -(cut.tile.probability or 0)))
-    for number, cut in enumerate(cuts[:_CUTS]):
+    cuts = [(seen.evidence.detector, cut) for seen in row.seen for cut in seen.cuts]
+    cuts.sort(key=lambda pair: (pair[1].tile.abstains, -(pair[1].tile.probability or 0)))
+    for number, (detector, cut) in enumerate(cuts[:_CUTS]):
         panel = middle.add_axes((0.01 + number / _CUTS, 0.12, 0.94 / _CUTS, 0.76))
         _draw_image(panel, cut.image)
         words = "too few stars" if cut.tile.abstains else f"P {cut.tile.probability:.2f}"
-        where = f"{_short(cut.detector, 16)}  y {cut.tile.y}, x {cut.tile.x}"
-        panel.set_title(f"{words}\n{where}", fontsize=9, color=_INK, loc="left")
+        where = f"{_short(detector, 16)}  y {cut.tile.y}, x {cut.tile.x}"
+        panel.set_title(f"{words}\n{where}", fontsize=9, color=_INK, loc="left", parse_math=False)
     _write_verdict(right, row)
 
 
@@ -170,7 +188,14 @@ def _draw_detector(panel: "Axes", one: Seen, detectors: int) -> None:
     for spine in panel.spines.values():
         spine.set(color=colour, linewidth=1 if detectors > 9 else 2)
     if detectors <= 16:
-        panel.set_title(_short(evidence.detector, 22), fontsize=8, color=colour, loc="left", pad=2)
+        panel.set_title(
+            _short(evidence.detector, 22),
+            fontsize=8,
+            color=colour,
+            loc="left",
+            pad=2,
+            parse_math=False,
+        )
     if one.thumbnail is None:
         panel.set_facecolor("#EEEEEE")
         reason = (evidence.not_evaluated or "").replace("_", " ")
@@ -237,7 +262,8 @@ def _write_verdict(part: "SubFigure", row: Row) -> None:
     headline = judgement.decision.replace("_", " ").upper()
     colour = _COLOURS[judgement.decision]
     part.text(0.03, 0.88, headline, va="top", size=15, weight="bold", color=colour)
-    part.text(0.03, 0.78, "\n".join(words(row)), va="top", size=9.5, color=_INK, linespacing=1.5)
+    text = "\n".join(words(row))
+    part.text(0.03, 0.78, text, va="top", size=9.5, color=_INK, linespacing=1.5, parse_math=False)
 
 
 def words(row: Row) -> list[str]:
@@ -274,7 +300,7 @@ def _unread(row: Row) -> list[str]:
 
 
 def _write_head(part: "SubFigure", left_out: int) -> None:
-    text = "streamfilter track: raw network output per tile, hatched where there are too few stars"
+    text = "raw network output per tile, hatched where there are too few stars"
     text += "; beside it stars of the worst tiles"
     if left_out:
         text += f"    ({left_out} exposures left out)"

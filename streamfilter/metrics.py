@@ -23,6 +23,7 @@ _STAMPS = (1, 2, 4, 8, 12, 16, 32, 64, 128, 256)
 _MOST_INSTRUMENTS = 32  # a telescope has a few
 
 STAGES = ("decode", "normalise", "queue", "infer", "conclude", "produce")
+WEBHOOK_RESULTS = ("delivered", "failed", "dropped")
 SINCE = ("received", "message", "producer", "light")
 
 
@@ -166,6 +167,20 @@ class ExposureMetrics:
         )
         self.output_failures = Counter(
             name("output_failures_total"), "Messages that the broker refused.", registry=registry
+        )
+        self.webhook_notices = Counter(
+            "streamfilter_webhook_notices_total",
+            "Notices to the webhook, by what became of them.",
+            ("result",),
+            registry=registry,
+        )
+        for result in WEBHOOK_RESULTS:
+            self.webhook_notices.labels(result)
+        self.webhook_seconds = Histogram(
+            "streamfilter_webhook_seconds",
+            "From a verdict to the last answer of the webhook.",
+            buckets=_LATENCY_S,
+            registry=registry,
         )
         self.open = Gauge(name("open"), "Exposures that wait for detectors.", registry=registry)
         self.ready = Gauge(name("ready"), "1 after assignment.", registry=registry)

@@ -1,5 +1,6 @@
 """Pages of pictures: matplotlib, loaded only when one is drawn."""
 
+import io
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -41,3 +42,10 @@ def save(figure: "Figure", path: Path) -> None:
         figure.savefig(path)
     except (OSError, ValueError) as error:
         raise ConfigurationInvalid(f"the figure {path} cannot be written: {error}") from error
+
+
+def png(figure: "Figure", dpi: int) -> bytes:
+    """A page as a PNG of this many dots an inch."""
+    out = io.BytesIO()
+    figure.savefig(out, format="png", dpi=dpi)
+    return out.getvalue()

@@ -45,6 +45,8 @@ ROOMS: dict[str, tuple[int, set[str]]] = {
     "decode_exposure": (3, {"errors", "exposure_records", "records", "schemas"}),
     "encode_exposure": (3, {"exposure_records", "schemas"}),  # what a telescope's readout writes
     "encode_tracking": (3, {"exposure_records", "records", "schemas"}),
+    "outgoing": (2, {"errors"}),  # calls over HTTPS, to whom they are allowed
+    "webhook": (2, {"exposure_records"}),  # what is told of exposures, and its signature
     "frame_references": (2, {"errors", "exposure_records"}),
     "exposures": (4, {
         "background", "exposure_records", "inference", "records", "shapes", "tiles", "tracking",
@@ -71,6 +73,7 @@ ROOMS: dict[str, tuple[int, set[str]]] = {
             "rules", "normalise", "limits",
             "exposure_records", "exposures", "decode_exposure", "encode_tracking", "frames",
             "frame_references", "focal_plane", "tracking", "tiles",
+            "exposure_figures", "outgoing", "webhook",
         },
     ),
     "packets": (2, {"errors", "schemas", "limits"}),  # alerts in files: replay, inspect

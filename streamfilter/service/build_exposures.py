@@ -1,6 +1,7 @@
 """From settings to a worker for exposures."""
 
 import os
+from urllib.parse import urlsplit
 
 import structlog
 from prometheus_client import CollectorRegistry
@@ -9,7 +10,7 @@ from streamfilter.config import Settings
 from streamfilter.decode_exposure import ExposureDecoder
 from streamfilter.encode import Encoder
 from streamfilter.encode_tracking import TrackingEncoder
-from streamfilter.errors import ConfigurationInvalid
+from streamfilter.errors import AddressRefused, ConfigurationInvalid
 from streamfilter.exposures import ExposureRules, Watcher
 from streamfilter.focal_plane import FocalPlaneRules, FocalPlanes
 from streamfilter.frames import FrameRules
@@ -19,8 +20,10 @@ from streamfilter.kafka.sink import KafkaSink
 from streamfilter.kafka.source import KafkaSource
 from streamfilter.limits import Limits
 from streamfilter.metrics import ExposureMetrics
+from streamfilter.outgoing import Allowed, Caller
 from streamfilter.schemas.finder import SchemaFinder
 from streamfilter.schemas.published import ConfluentRegistrar
+from streamfilter.service.alarm import Alarm
 from streamfilter.service.build import Say, reads, registry_settings, schema_sources
 from streamfilter.service.exposures import ExposureWorker
 from streamfilter.service.looking import Looker
@@ -83,6 +86,7 @@ def open_exposures(settings: Settings, *, registry: CollectorRegistry, say: Say)
         watcher=watcher,
         rules=FrameRules(max_bytes=chosen.max_frame_bytes),
         reference_folders=chosen.reference_folders,
+        pictures=bool(settings.webhook.url) and settings.webhook.picture,
     )
     publish = settings.schemas.publish
     tracking = TrackingEncoder(
@@ -91,6 +95,7 @@ def open_exposures(settings: Settings, *, registry: CollectorRegistry, say: Say)
     )
     if settings.outputs.tracking:
         tracking.register(settings.outputs.tracking)
+    metrics = ExposureMetrics(registry)
     return ExposureWorker(
         source=lambda worker: _source(settings, worker),
         sink=_sink(settings),
@@ -100,8 +105,26 @@ def open_exposures(settings: Settings, *, registry: CollectorRegistry, say: Say)
         encoder=Encoder(finder),
         topic=settings.outputs.tracking,
         rejected_topic=settings.outputs.rejected,
-        metrics=ExposureMetrics(registry),
+        metrics=metrics,
+        alarm=_alarm(settings, metrics),
     )
+
+
+def _alarm(settings: Settings, metrics: ExposureMetrics) -> Alarm | None:
+    """The webhook; None without a url."""
+    rules, outgoing = settings.webhook, settings.outgoing
+    if not rules.url:
+        return None
+    # The operator's own setting: its host is the one that may be called.
+    netloc = urlsplit(rules.url).netloc
+    try:
+        caller = Caller(Allowed((netloc,), outgoing.internal_networks, outgoing.ca_file))
+        caller.check(rules.url)
+    except OSError as error:
+        raise ConfigurationInvalid(f"outgoing.ca_file: {outgoing.ca_file}: {error}") from error
+    except (AddressRefused, ValueError) as error:
+        raise ConfigurationInvalid(f"webhook.url: {error}") from error
+    return Alarm(rules, caller, metrics)
 
 
 def _source(settings: Settings, worker: ExposureWorker) -> KafkaSource:

@@ -1,9 +1,10 @@
 """A worker for exposures: reads frames, judges detectors and focal planes, publishes, commits.
 
 Threads: the one that calls ``run`` reads, keeps the focal planes, sends and commits; one looks at
-frames; one serves acknowledgements. A message is settled when all that it led to is acknowledged:
-its detectors' records, and the verdict on the exposure that it belongs to. What is open at a stop
-stays uncommitted and is read again, so a restart in the middle of a focal plane loses nothing.
+frames; one serves acknowledgements; one calls the webhook, where there is one. A message is settled
+when all that it led to is acknowledged: its detectors' records, and the verdict on the exposure
+that it belongs to. What is open at a stop stays uncommitted and is read again, so a restart in the
+middle of a focal plane loses nothing.
 """
 
 import queue
@@ -26,6 +27,7 @@ from streamfilter.kafka.sink import KafkaSink, Undeliverable
 from streamfilter.kafka.source import KafkaSource
 from streamfilter.metrics import ExposureMetrics
 from streamfilter.records import Message, Origin, Output, Rejected
+from streamfilter.service.alarm import Alarm
 from streamfilter.service.looking import Looked, Looker
 from streamfilter.service.sharing import guarded_thread, note_rejected
 
@@ -98,6 +100,7 @@ class ExposureWorker:
         topic: str,
         rejected_topic: str,
         metrics: ExposureMetrics,
+        alarm: Alarm | None = None,
     ) -> None:
         self._open_source = source
         self._sink = sink
@@ -107,6 +110,7 @@ class ExposureWorker:
         self._encoder = encoder
         self._topic, self._rejected_topic = topic, rejected_topic
         self._metrics = metrics
+        self._alarm = alarm
         self._ledger = Ledger()
         self._held: dict[Origin, _Ticket] = {}
         self._generations: dict[Partition, int] = {}
@@ -139,6 +143,8 @@ class ExposureWorker:
         """
         for thread in self._threads:
             thread.start()
+        if self._alarm is not None:
+            self._alarm.start()
         try:
             self._source = self._open_source(self)
             while not self._stopping.is_set():
@@ -246,6 +252,8 @@ class ExposureWorker:
 
     def _add(self, ticket: _Ticket, announced: Announced, looked: Looked) -> None:
         """Add a message's detectors to its exposure; hold the message while that is open."""
+        if self._alarm is not None:
+            self._alarm.saw(announced, looked.seen)
         closed = kept = False
         for evidence in looked.detectors:
             arrived = DetectorArrived(
@@ -307,6 +315,8 @@ class ExposureWorker:
             revision=verdict.revision,
         )
         heard = [ticket.heard() for ticket in tickets]
+        if self._alarm is not None and heard:
+            self._alarm.judged(verdict, heard[0].announced)
         if not self._topic or not heard:
             return
         value, headers = self._tracking.exposure(heard, verdict, self._topic)
@@ -447,3 +457,5 @@ class ExposureWorker:
             self._fail(error)
         self._flushed.set()
         delivery.join(_STOP_S)
+        if self._alarm is not None:
+            self._alarm.close()

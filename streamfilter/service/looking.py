@@ -7,13 +7,15 @@ from pathlib import Path
 
 import structlog
 
-from streamfilter import frame_references, frames
+from streamfilter import exposure_figures, frame_references, frames
 from streamfilter.decode_exposure import ExposureDecoder
 from streamfilter.errors import MessageRejected, Reason, SchemaUnavailable, StreamfilterError
+from streamfilter.exposure_figures import Seen
 from streamfilter.exposure_records import (
     Announced,
     DetectorEvidence,
     ExposureMessage,
+    Frame,
     FrameReason,
     FrameRefused,
 )
@@ -36,14 +38,25 @@ class Looked:
 
     announced: Announced | None
     """None where the message could not be decoded."""
-    detectors: tuple[DetectorEvidence, ...]
+    seen: tuple[Seen, ...]
     """Also of a rejected message, where it names its detector: the exposure knows of it."""
     rejected: Rejected | None
     look_s: float
 
+    @property
+    def detectors(self) -> tuple[DetectorEvidence, ...]:
+        """The evidence of each."""
+        return tuple(each.evidence for each in self.seen)
+
 
 class Looker:
-    """Looks at the frames of messages; what is wrong with one stays with that one."""
+    """Looks at the frames of messages; what is wrong with one stays with that one.
+
+    Parameters
+    ----------
+    pictures
+        Whether thumbnails and cut-outs of the frames are kept beside the evidence.
+    """
 
     def __init__(
         self,
@@ -52,11 +65,13 @@ class Looker:
         watcher: Watcher,
         rules: frames.FrameRules,
         reference_folders: Sequence[Path],
+        pictures: bool = False,
     ) -> None:
         self._decoder = decoder
         self._watcher = watcher
         self._rules = rules
         self._folders = tuple(reference_folders)
+        self._pictures = pictures
 
     def look(self, message: Message) -> Looked:
         """The evidence in a message; never raises for what is in it."""
@@ -67,18 +82,18 @@ class Looker:
             if isinstance(found, Rejected):
                 return Looked(None, (), found, time.monotonic() - started)
             announced = found.announced
-            detectors, refusal = self._detectors(found)
+            seen, refusal = self._detectors(found)
         except MessageRejected as error:
-            detectors, refusal = self._without(announced, error), (error.reason, error.detail)
+            seen, refusal = self._without(announced, error), (error.reason, error.detail)
         except SchemaUnavailable as error:
-            detectors, refusal = (), (Reason.SCHEMA_UNAVAILABLE, str(error))
+            seen, refusal = (), (Reason.SCHEMA_UNAVAILABLE, str(error))
         except StreamfilterError:
             raise
         except Exception as error:
             log.error("internal error", origin=str(message.origin), exc_info=True)
-            detectors, refusal = (), (Reason.INTERNAL, f"{type(error).__name__}: {error}")
+            seen, refusal = (), (Reason.INTERNAL, f"{type(error).__name__}: {error}")
         rejected = Rejected(message, *refusal) if refusal else None
-        return Looked(announced, detectors, rejected, time.monotonic() - started)
+        return Looked(announced, seen, rejected, time.monotonic() - started)
 
     def _decoded(self, message: Message) -> ExposureMessage | Rejected:
         """A registry that does not answer is asked again."""
@@ -92,8 +107,8 @@ class Looker:
 
     def _detectors(
         self, found: ExposureMessage
-    ) -> tuple[tuple[DetectorEvidence, ...], tuple[Reason, str] | None]:
-        """Evidence of each detector; a reason to reject where none could be read."""
+    ) -> tuple[tuple[Seen, ...], tuple[Reason, str] | None]:
+        """What is seen of each detector; a reason to reject where none could be read."""
         content, origin = found.frame, found.message.origin
         source = f"{origin.topic}[{origin.partition}]@{origin.offset}"
         if not isinstance(content, bytes):
@@ -103,31 +118,35 @@ class Looker:
         for frame in frames.read(content, source, self._rules, found.announced.hdu):
             if isinstance(frame, FrameRefused):
                 refused.append(frame)
-            looked.append(self._watcher.look(frame).evidence)
-        detectors = _named(looked, found.announced.detector)
+            looked.append(self._seen(frame))
+        seen = _named(looked, found.announced.detector)
         if len(refused) < len(looked):
-            return detectors, None
+            return seen, None
         first = refused[0]
         detail = f"{first.reason}: {first.detail}"
-        return detectors, (Reason.FRAME_UNREADABLE, detail)
+        return seen, (Reason.FRAME_UNREADABLE, detail)
 
-    def _without(
-        self, announced: Announced | None, error: MessageRejected
-    ) -> tuple[DetectorEvidence, ...]:
+    def _seen(self, frame: Frame | FrameRefused) -> Seen:
+        look = self._watcher.look(frame)
+        return exposure_figures.keep(look if self._pictures else replace(look, image=None))
+
+    def _without(self, announced: Announced | None, error: MessageRejected) -> tuple[Seen, ...]:
         """A named detector whose frame could not be had: the exposure need not wait for it."""
         if announced is None or announced.detector is None:
             return ()
         why = _REFERENCES.get(error.reason, FrameReason.REFERENCE_UNREACHABLE)
         refused = FrameRefused("", None, why, error.detail)
-        return _named([self._watcher.look(refused).evidence], announced.detector)
+        return _named([self._seen(refused)], announced.detector)
 
 
-def _named(
-    looked: Sequence[DetectorEvidence], announced: str | None
-) -> tuple[DetectorEvidence, ...]:
+def _named(looked: Sequence[Seen], announced: str | None) -> tuple[Seen, ...]:
     """The detectors under their names; those of a file that could not be opened have none."""
     if announced is None:
-        return tuple(each for each in looked if each.detector)
+        return tuple(each for each in looked if each.evidence.detector)
     if len(looked) == 1:
-        return (replace(looked[0], detector=announced),)
-    return tuple(replace(each, detector=f"{announced}:{each.detector}") for each in looked)
+        return (_renamed(looked[0], announced),)
+    return tuple(_renamed(each, f"{announced}:{each.evidence.detector}") for each in looked)
+
+
+def _renamed(seen: Seen, detector: str) -> Seen:
+    return replace(seen, evidence=replace(seen.evidence, detector=detector))
