@@ -7,9 +7,7 @@ write to, and beside it stands what it was built for, with its sha256.
 import dataclasses
 import hashlib
 import json
-import os
 import re
-import stat
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -194,7 +192,6 @@ def _matching(place: Path, key: Key) -> bytes | str:
     """
     if not place.parent.exists():
         return f"there is no plan {place}"
-    _check_own(place.parent)
     facts = _facts(place)
     if facts is None:
         return f"there is no plan {place}"
@@ -206,7 +203,7 @@ def _matching(place: Path, key: Key) -> bytes | str:
     ]
     if other:
         return f"the plan {place} does not match: {'; '.join(other)}"
-    _check_own(place)
+    cache.check_own(place, place.parent)
     plan = _read(place)
     if hashlib.sha256(plan).hexdigest() != sha256:
         return f"the plan {place} is damaged (its sha256 is not what it was built with)"
@@ -243,19 +240,7 @@ def _make_own(folder: Path) -> None:
             f"{folder} cannot be made ({error.strerror}); set STREAMFILTER_HOME to a folder that "
             "can be written"
         ) from error
-    _check_own(folder)
-
-
-def _check_own(path: Path) -> None:
-    """Refuse what somebody other than this user and root may have written."""
-    facts = path.lstat()
-    shared = facts.st_mode & (stat.S_IWGRP | stat.S_IWOTH)
-    if shared or stat.S_ISLNK(facts.st_mode) or facts.st_uid not in (0, os.geteuid()):
-        raise EngineUnavailable(
-            f"{path} could have been written by others (owner {facts.st_uid}, mode "
-            f"{stat.filemode(facts.st_mode)}), and a plan is code: remove it, or give it to the "
-            "worker's own user with `chmod go-w`"
-        )
+    cache.check_own(folder, folder)
 
 
 def _read(path: Path) -> bytes:
