@@ -5,6 +5,7 @@ RTX have is called. Precision comes from the types in the ONNX file. Nothing her
 """
 
 import functools
+import importlib
 import threading
 import time
 from collections.abc import Sequence
@@ -46,6 +47,23 @@ class Built:
     plan: bytes
     timings: bytes
     """How long each kernel took on this GPU: a later build need not measure again."""
+
+
+def builder() -> ModuleType:
+    """TensorRT, which the host with the GPU has.
+
+    Raises
+    ------
+    EngineUnavailable
+        It is not installed.
+    """
+    try:
+        return importlib.import_module("tensorrt")
+    except ImportError as error:
+        raise EngineUnavailable(
+            f"TensorRT is not installed ({error}): pip install 'streamfilter[tensorrt]' on the "
+            "host with the GPU, which is where plans are built"
+        ) from error
 
 
 def profiles(manifest: Manifest) -> tuple[Profile, ...]:

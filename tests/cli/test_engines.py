@@ -5,7 +5,9 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 
 import pytest
 
@@ -13,11 +15,13 @@ from streamfilter.inference import cache, runtimes
 from streamfilter.inference.manifest import load
 
 
-def streamfilter(home: Path, *arguments: str) -> "subprocess.CompletedProcess[str]":
+def streamfilter(
+    home: Path, *arguments: str, environment: Mapping[str, str] = MappingProxyType({})
+) -> "subprocess.CompletedProcess[str]":
     """The installed command, as a user runs it."""
     return subprocess.run(
         [sys.executable, "-m", "streamfilter", *arguments],
-        env={**os.environ, "STREAMFILTER_HOME": str(home), "PIP_NO_INDEX": "1"},
+        env={**os.environ, "STREAMFILTER_HOME": str(home), "PIP_NO_INDEX": "1", **environment},
         capture_output=True,
         text=True,
         timeout=120,
@@ -155,3 +159,52 @@ def test_the_list_shows_the_runtimes_and_what_they_run_at(tmp_path: Path) -> Non
     line = next(line for line in done.stdout.splitlines() if "onnxruntime" in line)
     assert "float32" in line
     assert all(state.version in done.stdout for state in runtimes.states())
+
+
+FAKE_GPU = Path(__file__).parent.parent / "inference" / "fake_gpu"
+
+
+def with_fake_gpu(home: Path, *arguments: str, **fake: str) -> "subprocess.CompletedProcess[str]":
+    """The command where TensorRT and the driver are stand-ins: what it shows is plumbing."""
+    path = {"PYTHONPATH": str(FAKE_GPU)}
+    return streamfilter(home, *arguments, environment={**path, **fake})
+
+
+def test_a_build_without_tensorrt_says_what_brings_it(tmp_path: Path) -> None:
+    """One line; nothing is fetched for it."""
+    done = streamfilter(tmp_path, "engines", "build")
+    assert (1, 1) == (done.returncode, len(done.stderr.splitlines()))
+    assert "pip install 'streamfilter[tensorrt]' on the host with the GPU" in done.stderr
+    assert [] == list(tmp_path.iterdir())
+
+
+def test_a_build_without_a_gpu_says_so(tmp_path: Path) -> None:
+    """One line, and how to look for it."""
+    done = with_fake_gpu(tmp_path, "engines", "build")
+    assert (1, 1) == (done.returncode, len(done.stderr.splitlines()))
+    assert "no GPU 0 answers here" in done.stderr
+    assert "nvidia-smi -L" in done.stderr
+
+
+@pytest.mark.engine
+def test_a_build_makes_plans_that_the_list_shows(copied: Path) -> None:
+    """Both precisions; the second time none is built, for another version both are."""
+    done = with_fake_gpu(copied, "engines", "build", "maxitrack", FAKE_GPU="NVIDIA L4")
+    assert (0, 2) == (done.returncode, done.stderr.count(": built in "))
+    for word in ("float32", "fp16", "tensorrt 10.13.2", "NVIDIA L4 (8.9)"):
+        assert word in streamfilter(copied, "engines", "list").stdout
+    again = with_fake_gpu(copied, "engines", "build", "maxitrack", FAKE_GPU="NVIDIA L4")
+    assert (0, "") == (again.returncode, again.stderr)
+    later = {"FAKE_GPU": "NVIDIA L4", "FAKE_TENSORRT": "11.4.0"}
+    newer = with_fake_gpu(copied, "engines", "build", "maxitrack", **later)
+    assert "its builder is 'tensorrt 10.13.2', here 'tensorrt 11.4.0'" in newer.stderr
+    assert 2 == newer.stderr.count(": built in ")
+
+
+@pytest.mark.engine
+def test_a_build_at_a_precision_that_gpus_have_not_is_refused(copied: Path) -> None:
+    """It is not built at another one."""
+    options = ("build", "maxitrack", "--precision", "bf16")
+    done = with_fake_gpu(copied, "engines", *options, FAKE_GPU="NVIDIA L4")
+    assert 1 == done.returncode
+    assert "no precision 'bf16'; choose 'float32' or 'fp16'" in done.stderr

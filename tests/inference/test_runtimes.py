@@ -52,19 +52,6 @@ def test_a_runtime_of_an_extra_names_the_extra(
     assert [] == list(tmp_path.iterdir())
 
 
-def test_every_other_module_imports_without_the_runtimes_of_extras() -> None:
-    """A bare install is whole: only the leaf of a runtime needs its library."""
-    code = (
-        "import importlib, pkgutil, sys, streamfilter\n"
-        "sys.modules['openvino'] = None\n"
-        "for found in pkgutil.walk_packages(streamfilter.__path__, 'streamfilter.'):\n"
-        "    if not found.name.endswith(('.__main__', '.runtimes.openvino')):\n"
-        "        importlib.import_module(found.name)\n"
-    )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, check=False)
-    assert (0, b"") == (done.returncode, done.stderr)
-
-
 def test_a_precision_that_no_runtime_has_is_answered_with_the_known_ones(tmp_path: Path) -> None:
     """Nothing is fetched for it."""
     with pytest.raises(EngineUnavailable, match="'int8'; there are float32, bf16, fp16"):

@@ -1,0 +1,1 @@
+"""A stand-in for pycuda, which only knows which GPU it pretends to."""
