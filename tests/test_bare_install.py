@@ -2,6 +2,7 @@
 
 import importlib.metadata
 import subprocess
+import tomllib
 import venv
 from pathlib import Path
 
@@ -85,3 +86,13 @@ def test_a_bare_install_lists_runtimes_and_how_to_get_the_others(bare: Path) -> 
     assert (0, "") == (done.returncode, done.stderr)
     assert "onnxruntime" in done.stdout
     assert "pip install 'streamfilter[openvino]'" in done.stdout
+
+
+def test_what_needs_a_gpu_is_not_installed_by_dev() -> None:
+    """CI reaches no index of NVIDIA's and has no CUDA to compile against."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    lines = project["optional-dependencies"]["tensorrt"]
+    assert ["tensorrt", "pycuda"] == [Requirement(line).name for line in lines]
+    brought = set(of_extras("streamfilter", {"dev"}))
+    assert {"pytest", "openvino"} <= brought
+    assert set() == {"tensorrt", "pycuda"} & brought

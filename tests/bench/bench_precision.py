@@ -1,30 +1,34 @@
 """What a precision does to the recovery of cosmic rays: real hits on real and made stamps.
 
-    python tests/bench/bench_precision.py [--json] [--stamps N]
+    python tests/bench/bench_precision.py [--json] [--stamps N] [--coarser]
 
 Every way of running MaxiMask sees the same stamps. The threshold is each one's own at which 1e-4
 of the pixels without a hit pass; pixels that a hit brings less than 3 sigma, and 2 px around a
 hit, count for nothing. Made stamps have stars of one width on Gaussian noise; real ones are ZTF
 science stamps with a real-bogus score of 0.7 or more, as they are otherwise. ``error`` is the
-standard error of the change, from ten groups of stamps.
+standard error of the change, from ten groups of stamps. With ``--coarser`` the ways are not the
+runtimes of this machine but forms of the network: float16 and int8 as ONNX Runtime computes them.
 """
 
 import argparse
 import csv
 import json
 import os
-from collections.abc import Iterator
+import tempfile
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
+from coarser import float16, int8
 from machine import facts
 from painting import Reals, hits
 
-from streamfilter.inference import runtimes
-from streamfilter.inference.cache import default_home
-from streamfilter.inference.engine import Batch, Engine
+from streamfilter.inference import golden, halving, runtimes
+from streamfilter.inference.cache import default_home, onnx_path
+from streamfilter.inference.engine import Batch, Engine, Running
+from streamfilter.inference.manifest import load
 from streamfilter.normalise import normalise, reflect
 from streamfilter.records import NotEvaluated, Stamp
 
@@ -157,14 +161,14 @@ def recovered(raw: Batch, seen: Painted, over: float) -> float:
     return float((raw[seen.hit] > over).mean())
 
 
-def rows(seen: Painted, engines: list[Engine]) -> Iterator[Row]:
+def rows(seen: Painted, engines: Mapping[str, Engine]) -> Iterator[Row]:
     """Every way against the first."""
-    raws = [cosmic_ray(engine, seen.images) for engine in engines]
+    raws = [cosmic_ray(engine, seen.images) for engine in engines.values()]
     overs = [threshold(raw, seen) for raw in raws]
     groups = np.array_split(np.arange(len(seen.images)), GROUPS)
     parts = [Painted(seen.name, seen.images[g], seen.hit[g], seen.clean[g]) for g in groups]
     first, whole = raws[0], recovered(raws[0], seen, overs[0])
-    for engine, raw, over in zip(engines, raws, overs, strict=True):
+    for name, raw, over in zip(engines, raws, overs, strict=True):
         each = [
             recovered(raw[g], part, threshold(raw[g], part))
             - recovered(first[g], part, threshold(first[g], part))
@@ -172,11 +176,40 @@ def rows(seen: Painted, engines: list[Engine]) -> Iterator[Row]:
         ]
         share = recovered(raw, seen, over)
         yield Row(
-            seen.name, len(seen.images), engine.runtime, over, share, share - whole,
+            seen.name, len(seen.images), name, over, share, share - whole,
             float(np.std(each, ddof=1) / np.sqrt(GROUPS)),
             float(((raw > over) & seen.hit).any(axis=(1, 2)).mean()),
             float(np.abs(raw - first).max()),
         )  # fmt: skip
+
+
+def usable(home: Path) -> dict[str, Engine]:
+    """MaxiMask on every runtime and precision of this machine; the measure is first."""
+    # ONNX Runtime at float32 is last of the states, and the measure.
+    ways = [(s.runtime, each) for s in reversed(runtimes.states()) for each in s.precisions]
+    engines = [runtimes.open_engine("maximask", w[0], home, 0, precision=w[1]) for w in ways]
+    return {engine.runtime: engine for engine in engines}
+
+
+def coarser(home: Path, cosmic_rays: list[Reals], folder: Path) -> dict[str, Engine]:
+    """MaxiMask with coarser numbers on ONNX Runtime; the measure is first."""
+    manifest = load("maximask")
+    whole = onnx_path(manifest, home)
+    pairs = made(2.5, cosmic_rays, np.random.default_rng(99))
+    stamps = painted("calibration", pairs, 4 * BATCH).images
+    calibration = [*np.split(stamps, 4), next(golden.batches(manifest))[:1]]
+    files = {"float32": whole}
+    for name, content in (
+        ("fp16, as converted", halving.halved(whole.read_bytes())),
+        ("fp16, all rounded", float16(whole.read_bytes())),
+    ):
+        files[name] = folder / f"{name}.onnx"
+        files[name].write_bytes(content)
+    for name, encoder in (("int8", True), ("int8, decoder alone", False)):
+        files[name] = folder / f"{name}.onnx"
+        int8(whole, files[name], calibration, encoder=encoder)
+    opened = runtimes.opener("onnxruntime")
+    return {name: opened(manifest, file, Running(threads=0)) for name, file in files.items()}
 
 
 def main() -> None:
@@ -184,13 +217,16 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--json", action="store_true")
     parser.add_argument("--stamps", type=int, default=1500)
+    parser.add_argument("--coarser", action="store_true")
     options = parser.parse_args()
     samples = Path(os.environ.get("STREAMFILTER_SAMPLES", ROOT.parent / "shared" / "samples"))
     random, cosmic_rays = np.random.default_rng(4), hits(samples)
-    # ONNX Runtime at float32 is last of the states, and the measure.
-    ways = [(s.runtime, each) for s in reversed(runtimes.states()) for each in s.precisions]
     home = default_home(os.environ)
-    engines = [runtimes.open_engine("maximask", w[0], home, 0, precision=w[1]) for w in ways]
+    if options.coarser:
+        with tempfile.TemporaryDirectory() as folder:
+            engines = coarser(home, cosmic_rays, Path(folder))
+    else:
+        engines = usable(home)
     found: list[Row] = []
     for fwhm_px in WIDTHS_PX:
         pairs = made(fwhm_px, cosmic_rays, random)

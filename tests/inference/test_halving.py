@@ -7,11 +7,12 @@ machine that has one.
 import functools
 from pathlib import Path
 
+import coarser
 import numpy as np
 import onnx
 import onnxruntime
 import pytest
-from onnx import TensorProto, helper, shape_inference
+from onnx import TensorProto, shape_inference
 
 from streamfilter.errors import EngineUnavailable
 from streamfilter.inference import cache, golden, halving
@@ -43,27 +44,6 @@ def run(network: bytes, batch: Batch) -> Batch:
     return found
 
 
-def rounded(network: bytes) -> bytes:
-    """A float32 network whose weights and results are rounded to float16, all but the edges."""
-    model = onnx.load_model_from_string(network)
-    for weights in model.graph.initializer:
-        if weights.data_type == TensorProto.FLOAT:
-            values = np.frombuffer(weights.raw_data, "<f4")
-            weights.raw_data = values.astype("<f2").astype("<f4").tobytes()
-    nodes = []
-    for node in model.graph.node:
-        nodes.append(node)
-        if node.op_type in ("Asinh", "Conv", "Relu", "PRelu", "Gemm", "Add", "Mul"):
-            name = node.output[0]
-            node.output[0] = f"{name}_exact"
-            half = helper.make_node("Cast", [f"{name}_exact"], [f"{name}_half"], to=10)
-            nodes += [half, helper.make_node("Cast", [f"{name}_half"], [name], to=1)]
-    del model.graph.node[:]
-    model.graph.node.extend(nodes)
-    content: bytes = model.SerializeToString()
-    return content
-
-
 @pytest.mark.parametrize("name", NAMES)
 def test_the_edges_stay_float32_and_the_rest_is_float16(name: str, engine_home: Path) -> None:
     """Input, asinh, the last operator and output; every convolution is of float16."""
@@ -85,7 +65,7 @@ def test_it_is_within_the_manifests_tolerance(name: str, engine_home: Path) -> N
     whole, half = networks(name, engine_home)
     facts = load(name)
     exact = session(whole)
-    for each in (half, rounded(whole)):
+    for each in (half, coarser.float16(whole)):
         assert_within(facts, exact, session(each))
 
 
