@@ -1,7 +1,6 @@
 """FITS bytes and files to detectors' frames; what cannot be read is a value with a reason."""
 
 import io
-import itertools
 import re
 import warnings
 import zlib
@@ -15,6 +14,7 @@ from typing import TYPE_CHECKING, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
+from streamfilter import fits_headers
 from streamfilter.compressed_tiles import wrong_with
 from streamfilter.exposure_records import Frame, FrameReason, FrameRefused, Mask
 
@@ -216,6 +216,8 @@ def _quiet() -> Iterator[None]:
             yield
         except _Refusal:
             raise
+        except fits_headers.TooMuch as error:
+            raise _Refusal(FrameReason.TOO_LARGE, str(error)) from error
         except Exception as error:
             detail = f"{type(error).__name__}: {str(error)[:200]}"
             raise _Refusal(FrameReason.MALFORMED, detail) from error
@@ -225,18 +227,12 @@ def _opened(content: bytes) -> "fits.HDUList":
     from astropy.io import fits
 
     with _quiet():
-        hdus = fits.open(io.BytesIO(content), memmap=False)
-        for index in itertools.count():
-            try:
-                info = hdus[index].fileinfo()
-            except IndexError:  # read one by one, so that nothing is read beyond a limit
-                return hdus
-            if index == _MOST_HDUS:
-                raise _Refusal(FrameReason.TOO_LARGE, f"over {_MOST_HDUS} HDUs")
-            if info is not None and info["datLoc"] - info["hdrLoc"] > _LONGEST_HEADER_BYTES:
-                detail = f"a header of over {_LONGEST_HEADER_BYTES} bytes in HDU {index}"
-                raise _Refusal(FrameReason.TOO_LARGE, detail)
-    raise AssertionError("the loop ends at a return")
+        wrong = fits_headers.wrong_with(
+            content, most_hdus=_MOST_HDUS, longest_header_bytes=_LONGEST_HEADER_BYTES
+        )
+        if wrong is not None:
+            raise _Refusal(FrameReason.MALFORMED, wrong)
+        return fits.open(io.BytesIO(content), memmap=False)
 
 
 def _wanted(hdus: "fits.HDUList", hdu: str | None) -> list[int]:

@@ -21,7 +21,8 @@ ROOMS: dict[str, tuple[int, set[str]]] = {
     "records": (1, {"errors"}),  # errors: Rejected carries a Reason
     "schemas": (1, {"errors", "limits", "bundled", "files"}),
     "compressed_tiles": (0, set()),  # what tiles may unpack to, for stamps and frames
-    "fits": (1, {"compressed_tiles", "errors", "limits"}),
+    "fits_headers": (0, set()),  # what headers announce, for stamps and frames
+    "fits": (1, {"fits_headers", "compressed_tiles", "errors", "limits"}),
     "inference": (1, {"errors", "bundled", "files"}),
     "posterior": (1, set()),
     "config": (2, {"errors", "limits", "contaminants", "records"}),
@@ -37,7 +38,7 @@ ROOMS: dict[str, tuple[int, set[str]]] = {
     "background": (2, {"exposure_records", "records"}),
     "tiles": (2, {"exposure_records", "records"}),
     "shapes": (2, {"exposure_records", "records"}),
-    "frames": (2, {"compressed_tiles", "exposure_records"}),
+    "frames": (2, {"fits_headers", "compressed_tiles", "exposure_records"}),
     "tracking": (2, {"exposure_records", "posterior"}),
     "frame_paths": (3, {"frames"}),
     "readout": (3, {"exposure_records", "frames"}),  # headers of files to announcements

@@ -210,6 +210,12 @@ def test_a_cube_of_one_plane_is_an_image() -> None:
     assert (40, 50) == found.image.shape
 
 
+def test_bytes_after_the_last_hdu_do_no_harm() -> None:
+    """However many, as damaged disks leave them."""
+    whole = file_of(fits.PrimaryHDU(pixels("int16")))
+    assert isinstance(only(whole + b"\xa5" * 2_000_000), Frame)
+
+
 def test_a_damaged_detector_does_not_take_the_others_with_it() -> None:
     """What is whole before the cut is read."""
     images = [fits.ImageHDU(pixels(shape=(99, 99)), name=name) for name in ("CCD1", "CCD2")]

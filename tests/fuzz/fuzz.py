@@ -11,6 +11,7 @@ What is found on the way to it stays in ``.cache/fuzz/<target>`` for the next ru
 
 import argparse
 import os
+import random
 import sys
 import tempfile
 from pathlib import Path
@@ -30,6 +31,49 @@ _MEMORY_MB = 2048
 _LONGEST_BYTES = 32_768
 
 
+# Bytes alone rarely leave a FITS header in its columns: these are put in whole.
+_CARD = 80
+_VALUES = (
+    *("T", "F", "0", "1", "2", "-1", "8", "16", "-32", "-64", "999", "65536", "2147483647"),
+    *("9223372036854775808", "1E400", "NaN", "''", "'RICE_1  '", "'GZIP_1  '", "'PLIO_1  '"),
+    *("'HCOMPRESS_1'", "'1PB(9)  '", "'1QI     '", "'D       '", "'IMAGE   '", "'BINTABLE'"),
+    *("'UNCERT  '", "'[1:9,1:9]'", "'BYTEPIX '"),
+)
+_KEYWORDS = (
+    *("NAXIS", "NAXIS1", "NAXIS2", "NAXIS3", "BITPIX", "PCOUNT", "GCOUNT", "BZERO", "BSCALE"),
+    *("BLANK", "EXTNAME", "EXTVER", "GROUPS", "TFIELDS", "TFORM1", "TTYPE1", "THEAP", "ZIMAGE"),
+    *("ZNAXIS", "ZNAXIS1", "ZNAXIS2", "ZTILE1", "ZTILE2", "ZCMPTYPE", "ZBITPIX", "ZVAL1", "ZNAME1"),
+    *("ZBLANK", "ZQUANTIZ", "ZDITHER0", "ZSCALE", "TRIMSEC", "DATASEC", "BIASSEC", "SATURATE"),
+    *("CCDNUM", "UTYPE", "CHECKSUM", "INHERIT", "SIMPLE", "XTENSION", "END"),
+)
+
+
+def cards(data: bytes, most: int, seed: int) -> bytes:
+    """Bytes of FITS with one card of a header changed, or as libFuzzer changes any bytes."""
+    rng = random.Random(seed)
+    places = [at for at in range(0, len(data) - _CARD, _CARD) if data[at + 8 : at + 9] == b"="]
+    if not places or rng.random() < 0.4:
+        mutated: bytes = atheris.Mutate(data, most)
+        return mutated
+    at, other = rng.choice(places), rng.choice(places)
+    card, spare = data[at : at + _CARD], data[other : other + _CARD]
+    way = rng.randrange(5)
+    if way == 0:
+        card = card[:10] + rng.choice(_VALUES).rjust(20).encode().ljust(70)
+    elif way == 1:
+        card = f"{rng.choice(_KEYWORDS):8}=".encode() + card[9:]
+    elif way == 2:
+        card = f"{rng.choice(_KEYWORDS):8}= {rng.choice(_VALUES):>20}".encode().ljust(_CARD)
+    elif way == 3:
+        card = spare
+    else:
+        card = card[:10] + str(rng.randrange(-2, 40)).rjust(20).encode().ljust(70)
+    return data[:at] + card[:_CARD] + data[at + _CARD :]
+
+
+_MUTATORS = {"stamp": cards, "frame": cards}
+
+
 def arguments(name: str, found: Path, options: argparse.Namespace) -> list[str]:
     """libFuzzer's own; it adds to the first folder what brings it further."""
     keep = found / name
@@ -47,7 +91,8 @@ def fuzz(name: str, found: Path, options: argparse.Namespace) -> int:
     """Fuzz one target in a process of its own; its exit status."""
     child = os.fork()
     if child == 0:
-        atheris.Setup(arguments(name, found, options), targets.TARGETS[name])
+        mutator = {"custom_mutator": _MUTATORS[name]} if name in _MUTATORS else {}
+        atheris.Setup(arguments(name, found, options), targets.TARGETS[name], **mutator)
         atheris.Fuzz()  # ends the process
     return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
 

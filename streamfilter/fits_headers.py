@@ -1,0 +1,119 @@
+"""What the headers of a FITS file announce, looked at before astropy acts on it.
+
+astropy loops over as many axes and columns as a header says, and reads a header to its end,
+however far that is. Source: FITS standard 4.0, sections 4.4.1 and 7.3.1.
+"""
+
+import re
+import warnings
+from math import prod
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from astropy.io import fits
+
+_BLOCK_BYTES, _CARD_BYTES = 2880, 80
+_END = b"END".ljust(_CARD_BYTES)
+_LIKE_END = re.compile(rb"END(?![A-Z0-9_-])")
+# The standard's own bounds; and of all HDUs together: LSST's focal plane needs 6,000.
+_MOST, _MOST_TOGETHER = 999, 20_000
+_COUNTS = ("NAXIS", "ZNAXIS", "TFIELDS")
+
+
+class TooMuch(Exception):
+    """A file has more HDUs or longer headers than its reader allows."""
+
+
+def wrong_with(content: bytes, *, most_hdus: int, longest_header_bytes: int) -> str | None:
+    """Why a file's headers would keep astropy busy; None where they would not.
+
+    What is merely damaged is left to astropy, which meets it at the same place.
+
+    Raises
+    ------
+    TooMuch
+        A limit is passed.
+    """
+    position = count = together = 0
+    while position < len(content):
+        count += 1
+        if count > most_hdus:
+            raise TooMuch(f"over {most_hdus} HDUs")
+        # What follows the last HDU of a damaged file is no header.
+        if not content.startswith((b"SIMPLE  ", b"XTENSION"), position):
+            return None
+        try:
+            header, end = _header(content, position, longest_header_bytes)
+            if header is None:
+                return None
+            numbers = [_whole(header, keyword) for keyword in _COUNTS]
+            size = _data_bytes(header)
+        except (ValueError, TypeError) as error:
+            return f"HDU {count - 1}: {str(error)[:100]}"
+        together += sum(numbers)
+        if max(numbers) > _MOST or together > _MOST_TOGETHER or size < 0:
+            said = ", ".join(f"{key} {n}" for key, n in zip(_COUNTS, numbers, strict=True))
+            return f"HDU {count - 1} announces {said}, {size} bytes; at most {_MOST} of each"
+        position = end + size + -size % _BLOCK_BYTES
+    return None
+
+
+def _header(content: bytes, start: int, longest: int) -> "tuple[fits.Header | None, int]":
+    """The header at a position, as astropy reads it, and where its data begin; None at a cut."""
+    from astropy.io import fits
+
+    end = _end(content, start, longest)
+    if end is None:
+        return None, 0
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            header = fits.Header.fromstring(content[start:end])
+        except Exception as error:  # nearly any, for bytes that are no text
+            raise ValueError(f"{type(error).__name__}: {error}") from error
+    end += _CARD_BYTES
+    return header, end + (start - end) % _BLOCK_BYTES
+
+
+def _end(content: bytes, start: int, longest: int) -> int | None:
+    """Where the card END begins; None where the content is cut before it."""
+    for at in range(start, len(content), _CARD_BYTES):
+        if at - start > longest:
+            raise TooMuch(f"a header of over {longest} bytes")
+        if _LIKE_END.match(content, at):
+            # astropy ends a header here in one place, and goes on in another.
+            if content[at : at + _CARD_BYTES] not in (_END, _END.rstrip()):
+                raise ValueError(f"an END with something behind it at byte {at}")
+            return at
+    return None
+
+
+def _whole(header: "fits.Header", keyword: str) -> int:
+    """A number; 0 where there is none."""
+    from astropy.io import fits
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            value = header.get(keyword, 0)
+            # Of two, astropy takes the first here and the last there.
+            if keyword in header and header.count(keyword) > 1:
+                raise ValueError(f"{keyword} stands twice")
+        except fits.VerifyError as error:
+            raise ValueError(f"{keyword} cannot be read") from error
+    if not isinstance(value, int):
+        raise ValueError(f"{keyword} is {str(value)[:20]!r}; expected a whole number")
+    return int(value)
+
+
+def _data_bytes(header: "fits.Header") -> int:
+    """As the standard computes them, random groups too; not rounded up to blocks."""
+    axes = min(_whole(header, "NAXIS"), _MOST)
+    sides = [_whole(header, f"NAXIS{i + 1}") for i in range(axes)]
+    if sides and sides[0] == 0 and header.get("GROUPS") is True:
+        del sides[0]
+    pixels = prod(sides) if sides else 0
+    groups = _whole(header, "GCOUNT") if "GCOUNT" in header else 1
+    if min((groups, _whole(header, "PCOUNT"), *sides), default=0) < 0:
+        raise ValueError("a negative size")
+    return abs(_whole(header, "BITPIX")) // 8 * groups * (_whole(header, "PCOUNT") + pixels)

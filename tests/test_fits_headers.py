@@ -1,0 +1,83 @@
+"""Headers that would keep astropy busy, and those that would not."""
+
+import io
+from typing import Any
+
+import numpy as np
+import pytest
+from astropy.io import fits
+
+from streamfilter.fits_headers import TooMuch, wrong_with
+
+
+def file_of(*hdus: Any) -> bytes:
+    """A FITS file of these HDUs."""
+    buffer = io.BytesIO()
+    fits.HDUList(list(hdus)).writeto(buffer)
+    return buffer.getvalue()
+
+
+def said(content: bytes) -> str | None:
+    """What is wrong, with the limits of a frame."""
+    return wrong_with(content, most_hdus=2000, longest_header_bytes=800_000)
+
+
+def header(*cards: str) -> bytes:
+    """A header of these cards, and one block of data."""
+    text = "".join(f"{card:80}" for card in ("SIMPLE  =                    T", *cards, "END"))
+    return text.encode().ljust(-(-len(text) // 2880) * 2880) + bytes(2880)
+
+
+IMAGE = np.arange(81, dtype=np.int16).reshape(9, 9)
+
+
+@pytest.mark.parametrize(
+    "hdus",
+    [
+        (fits.PrimaryHDU(IMAGE),),
+        (fits.PrimaryHDU(), fits.CompImageHDU(IMAGE), fits.ImageHDU(IMAGE)),
+        (fits.PrimaryHDU(), fits.BinTableHDU(np.zeros(3, [("a", "i4"), ("b", "f8")]))),
+        (fits.GroupsHDU(fits.GroupData(IMAGE[None], parnames=["u"], pardata=[np.ones(1)])),),
+    ],
+    ids=["image", "compressed", "table", "groups"],
+)
+def test_files_of_every_kind_are_walked_to_their_end(hdus: tuple[Any, ...]) -> None:
+    """The sizes are the standard's: what follows the data is found to be a header, or the end."""
+    content = file_of(*hdus)
+    assert said(content) is None
+    with pytest.raises(TooMuch, match=f"over {len(hdus)} HDUs"):
+        wrong_with(
+            content + file_of(fits.PrimaryHDU()), most_hdus=len(hdus), longest_header_bytes=80_000
+        )
+
+
+@pytest.mark.parametrize(
+    ("cards", "words"),
+    [
+        (["BITPIX  = 8", "NAXIS   = 2147483647"], "NAXIS 2147483647"),
+        (["BITPIX  = 8", "naxis   = 2147483647"], "NAXIS 2147483647"),
+        (["BITPIX  = 8", "NAXIS   = 0", "TFIELDS = 1000"], "TFIELDS 1000"),
+        (["BITPIX  = 8", "NAXIS   = 0", "ZNAXIS  = 1000"], "ZNAXIS 1000"),
+        (["BITPIX  = 8", "NAXIS   = 0", "NAXIS   = 5"], "stands twice"),
+        (["BITPIX  = 8", "NAXIS   = 1.5"], "expected a whole number"),
+        (["BITPIX  = 8", "NAXIS   = 1", "NAXIS1  = 9", "GCOUNT  = -1"], "negative"),
+        (["BITPIX  = 8", "NAXIS   = 0", "END     = 1"], "END with something"),
+    ],
+)
+def test_headers_that_announce_nonsense_are_told(cards: list[str], words: str) -> None:
+    """In astropy each of these is a loop, or a step backwards."""
+    assert words in str(said(header(*cards)))
+
+
+def test_very_many_axes_in_all_are_told() -> None:
+    """Each header is within the standard; together they take minutes."""
+    one = header("BITPIX  = 8", "NAXIS   = 999", *(f"NAXIS{n:<3}= 0" for n in range(1, 1000)))
+    later = one.replace(b"SIMPLE  =                    T", b"XTENSION= 'IMAGE   '          ")
+    assert said(one[:-2880]) is None
+    assert "announces" in str(said(one[:-2880] + 30 * later[:-2880]))
+
+
+def test_a_file_that_is_cut_is_left_to_astropy() -> None:
+    """In its data or in a header: what stands before the cut is read."""
+    content = file_of(fits.PrimaryHDU(IMAGE), fits.ImageHDU(IMAGE))
+    assert [None] * 4 == [said(content[:cut]) for cut in (100, 2900, 6000, len(content) - 2000)]
