@@ -3,11 +3,13 @@
 import subprocess
 import sys
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
 from streamfilter.errors import EngineUnavailable
 from streamfilter.inference import runtimes
+from streamfilter.inference.engine import Running
 
 
 def uninstall(runtime: str, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -119,3 +121,22 @@ def test_auto_without_a_runtime_that_can_names_them_all(
     uninstall("openvino", monkeypatch)
     with pytest.raises(EngineUnavailable, match=r"not openvino: .*; not onnxruntime: .* 'bf16'"):
         runtimes.open_engine("maxitrack", "auto", engine_home, 1, precision="bf16")
+
+
+@pytest.mark.engine
+def test_a_runtime_is_told_about_plans_and_whom_to_tell(
+    engine_home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As the settings say."""
+    given: list[Running] = []
+    module = ModuleType("told")
+    module.__dict__["open"] = lambda manifest, path, running: given.append(running)
+    monkeypatch.setitem(sys.modules, "told", module)
+    monkeypatch.setitem(runtimes.RUNTIMES, "told", "told")
+    said: list[str] = []
+    runtimes.open_engine(
+        "maxitrack", "told", engine_home, 1,
+        precision="fp16", plans="refuse", progress=said.append,
+    )  # fmt: skip
+    given[0].progress("building")
+    assert ("fp16", "refuse", ["building"]) == (given[0].precision, given[0].plans, said)
