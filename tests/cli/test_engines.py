@@ -7,11 +7,16 @@ import subprocess
 import sys
 from collections.abc import Mapping
 from pathlib import Path
-from types import MappingProxyType
+from types import MappingProxyType, ModuleType
 
+import numpy as np
 import pytest
+from click.testing import CliRunner
 
+from streamfilter.cli.engines import engines
+from streamfilter.errors import EngineUnavailable
 from streamfilter.inference import cache, runtimes
+from streamfilter.inference.engine import Batch, Engine
 from streamfilter.inference.manifest import load
 
 
@@ -208,3 +213,33 @@ def test_a_build_at_a_precision_that_gpus_have_not_is_refused(copied: Path) -> N
     done = with_fake_gpu(copied, "engines", *options, FAKE_GPU="NVIDIA L4")
     assert 1 == done.returncode
     assert "no precision 'bf16'; choose 'float32' or 'fp16'" in done.stderr
+
+
+class Shifted:
+    """ONNX Runtime, but that every probability is off."""
+
+    runtime = "openvino 0"
+
+    def __init__(self, engine: Engine, by: float) -> None:
+        self.manifest, self._engine, self._by = engine.manifest, engine, by
+
+    def infer(self, batch: Batch) -> Batch:
+        return self._engine.infer(batch) + np.float32(self._by)
+
+
+@pytest.mark.engine
+@pytest.mark.parametrize(
+    ("by", "verdict"), [(5e-5, "right"), (2e-4, "WRONG"), (float("nan"), "WRONG")]
+)
+def test_verify_of_a_runtime_that_differs_exits_1(
+    by: float, verdict: str, copied: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By more than the manifest's 1e-4 for MaxiTrack, or by what is no number."""
+    module, ort = ModuleType("shifted"), runtimes.opener("onnxruntime")
+    module.__dict__["open"] = lambda *given: Shifted(ort(*given), by)
+    monkeypatch.setitem(sys.modules, "shifted", module)
+    monkeypatch.setitem(runtimes.RUNTIMES, "openvino", "shifted")
+    monkeypatch.setenv("STREAMFILTER_HOME", str(copied))
+    done = CliRunner().invoke(engines, ["verify", "maxitrack", "--runtime", "openvino"])
+    assert ("WRONG" == verdict) is isinstance(done.exception, EngineUnavailable)
+    assert verdict in done.output

@@ -4,6 +4,7 @@ That a plan runs, and what it gives, is for a machine with a GPU.
 """
 
 import functools
+import importlib.util
 import re
 from pathlib import Path
 from types import ModuleType
@@ -94,3 +95,44 @@ def test_profiles_are_shapes_that_the_network_takes() -> None:
         for each in found:
             assert 1 == each.least[0] <= each.best[0] <= each.most[0]
             assert manifest.shape.admits(*each.most[2:])
+
+
+@pytest.fixture
+def fake(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    """A builder as TensorRT 10 is, but for the compiler: what it builds proves plumbing alone."""
+    file = Path(__file__).parent / "fake_gpu" / "tensorrt.py"
+    spec = importlib.util.spec_from_file_location("fake_tensorrt", file)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    monkeypatch.setenv("FAKE_GPU", "NVIDIA L4")
+    return module
+
+
+@pytest.mark.engine
+def test_the_builder_of_10_is_asked_for_float32_alone(fake: ModuleType, engine_home: Path) -> None:
+    """Strongly typed, a profile for each side, and no TF32 in place of float32."""
+    onnx = network("maximask", "float32", engine_home)
+    built = plans.build(fake, load("maximask"), onnx, timings=b"")
+    assert b"plan of 4 profiles, set()" == built.plan
+
+
+@pytest.mark.engine
+def test_timings_of_another_version_are_passed_over(fake: ModuleType, engine_home: Path) -> None:
+    """The build begins with none, and gives its own."""
+    onnx = network("maximask", "float32", engine_home)
+    for timings in (b"", b"timings of 9.3.0"):
+        built = plans.build(fake, load("maximask"), onnx, timings=timings)
+        assert b"timings of 10.13.2" == built.timings
+
+
+@pytest.mark.engine
+def test_a_builder_without_a_gpu_is_no_traceback(
+    fake: ModuleType, engine_home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """TensorRT answers with a TypeError there."""
+    monkeypatch.delenv("FAKE_GPU")
+    onnx = network("maxitrack", "float32", engine_home)
+    with pytest.raises(EngineUnavailable, match=r"fake_tensorrt 10\.13\.2 cannot build .*nullptr"):
+        plans.build(fake, load("maxitrack"), onnx)
