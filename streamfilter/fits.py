@@ -105,8 +105,7 @@ def read_stamp(data: bytes, limits: Limits) -> Planes:
     planes = _read_plain(data, limits)
     if planes is None:
         _require_sound(data, limits)
-        _require_quick(data)
-        planes = _read_with_astropy(data)
+        planes = _read_with_astropy(_walked(data))
     return _arranged(planes)
 
 
@@ -115,8 +114,7 @@ def read_stamp_with_astropy(data: bytes, limits: Limits) -> Planes:
     if data.startswith(_GZIP_MAGIC):
         data = _decompress(data, limits.max_decompressed_bytes)
     _require_sound(data, limits)
-    _require_quick(data)
-    return _arranged(_read_with_astropy(data))
+    return _arranged(_read_with_astropy(_walked(data)))
 
 
 def _malformed(detail: str) -> MessageRejected:
@@ -274,16 +272,16 @@ def _require_sound(data: bytes, limits: Limits) -> None:
         position = start + size + -size % _BLOCK_BYTES
 
 
-def _require_quick(data: bytes) -> None:
-    """Refuse headers that would keep astropy busy."""
+def _walked(data: bytes) -> bytes:
+    """What astropy may be given."""
     try:
-        wrong = fits_headers.wrong_with(
+        return fits_headers.walked(
             data, most_hdus=_MOST_HDUS, longest_header_bytes=_LONGEST_HEADER_BYTES
         )
     except fits_headers.TooMuch as error:
         raise MessageRejected(Reason.STAMP_TOO_LARGE, f"stamp: {error}") from error
-    if wrong is not None:
-        raise _malformed(wrong)
+    except fits_headers.Nonsense as error:
+        raise _malformed(str(error)) from error
 
 
 def _require_sound_tiles(cards: Mapping[str, str], limits: Limits) -> None:

@@ -24,38 +24,42 @@ class TooMuch(Exception):
     """A file has more HDUs or longer headers than its reader allows."""
 
 
-def wrong_with(content: bytes, *, most_hdus: int, longest_header_bytes: int) -> str | None:
-    """Why a file's headers would keep astropy busy; None where they would not.
+class Nonsense(Exception):
+    """A header announces what would keep astropy busy."""
 
-    What is merely damaged is left to astropy, which meets it at the same place.
+
+def walked(content: bytes, *, most_hdus: int, longest_header_bytes: int) -> bytes:
+    """As much of a file as is HDUs one after the other: what astropy may be given.
+
+    What follows a cut in a header, or bytes that are none, is left out: astropy would look for a
+    header in it that nobody has checked.
 
     Raises
     ------
     TooMuch
         A limit is passed.
+    Nonsense
+        A header cannot be believed.
     """
     position = count = together = 0
-    while position < len(content):
+    while content.startswith((b"SIMPLE  ", b"XTENSION"), position):
         count += 1
         if count > most_hdus:
             raise TooMuch(f"over {most_hdus} HDUs")
-        # What follows the last HDU of a damaged file is no header.
-        if not content.startswith((b"SIMPLE  ", b"XTENSION"), position):
-            return None
         try:
             header, end = _header(content, position, longest_header_bytes)
             if header is None:
-                return None
+                break
             numbers = [_whole(header, keyword) for keyword in _COUNTS]
             size = _data_bytes(header)
         except (ValueError, TypeError) as error:
-            return f"HDU {count - 1}: {str(error)[:100]}"
+            raise Nonsense(f"HDU {count - 1}: {str(error)[:100]}") from error
         together += sum(numbers)
         if max(numbers) > _MOST or together > _MOST_TOGETHER or size < 0:
             said = ", ".join(f"{key} {n}" for key, n in zip(_COUNTS, numbers, strict=True))
-            return f"HDU {count - 1} announces {said}, {size} bytes; at most {_MOST} of each"
+            raise Nonsense(f"HDU {count - 1} announces {said}; at most {_MOST} of each")
         position = end + size + -size % _BLOCK_BYTES
-    return None
+    return content if position >= len(content) else content[:position]
 
 
 def _header(content: bytes, start: int, longest: int) -> "tuple[fits.Header | None, int]":
@@ -88,19 +92,23 @@ def _end(content: bytes, start: int, longest: int) -> int | None:
     return None
 
 
-def _whole(header: "fits.Header", keyword: str) -> int:
-    """A number; 0 where there is none."""
+def _value(header: "fits.Header", keyword: str, default: object) -> object:
     from astropy.io import fits
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
-            value = header.get(keyword, 0)
-            # Of two, astropy takes the first here and the last there.
-            if keyword in header and header.count(keyword) > 1:
-                raise ValueError(f"{keyword} stands twice")
+            return header.get(keyword, default)
         except fits.VerifyError as error:
             raise ValueError(f"{keyword} cannot be read") from error
+
+
+def _whole(header: "fits.Header", keyword: str, default: int = 0) -> int:
+    """A number, or what stands for it where there is none."""
+    value = _value(header, keyword, default)
+    # Of two, astropy takes the first here and the last there.
+    if keyword in header and header.count(keyword) > 1:
+        raise ValueError(f"{keyword} stands twice")
     if not isinstance(value, int):
         raise ValueError(f"{keyword} is {str(value)[:20]!r}; expected a whole number")
     return int(value)
@@ -110,10 +118,10 @@ def _data_bytes(header: "fits.Header") -> int:
     """As the standard computes them, random groups too; not rounded up to blocks."""
     axes = min(_whole(header, "NAXIS"), _MOST)
     sides = [_whole(header, f"NAXIS{i + 1}") for i in range(axes)]
-    if sides and sides[0] == 0 and header.get("GROUPS") is True:
+    if sides and sides[0] == 0 and _value(header, "GROUPS", False) is True:
         del sides[0]
     pixels = prod(sides) if sides else 0
-    groups = _whole(header, "GCOUNT") if "GCOUNT" in header else 1
+    groups = _whole(header, "GCOUNT", 1)
     if min((groups, _whole(header, "PCOUNT"), *sides), default=0) < 0:
         raise ValueError("a negative size")
     return abs(_whole(header, "BITPIX")) // 8 * groups * (_whole(header, "PCOUNT") + pixels)

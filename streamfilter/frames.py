@@ -218,6 +218,8 @@ def _quiet() -> Iterator[None]:
             raise
         except fits_headers.TooMuch as error:
             raise _Refusal(FrameReason.TOO_LARGE, str(error)) from error
+        except fits_headers.Nonsense as error:
+            raise _Refusal(FrameReason.MALFORMED, str(error)) from error
         except Exception as error:
             detail = f"{type(error).__name__}: {str(error)[:200]}"
             raise _Refusal(FrameReason.MALFORMED, detail) from error
@@ -227,11 +229,9 @@ def _opened(content: bytes) -> "fits.HDUList":
     from astropy.io import fits
 
     with _quiet():
-        wrong = fits_headers.wrong_with(
+        content = fits_headers.walked(
             content, most_hdus=_MOST_HDUS, longest_header_bytes=_LONGEST_HEADER_BYTES
         )
-        if wrong is not None:
-            raise _Refusal(FrameReason.MALFORMED, wrong)
         return fits.open(io.BytesIO(content), memmap=False)
 
 

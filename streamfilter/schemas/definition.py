@@ -124,7 +124,14 @@ class _Measure:
         return known
 
     def _of_definition(self, schema: Any, kind: str, depth: int) -> tuple[int, int]:
+        # fastavro takes names of any type.
+        listed = schema["symbols"] if kind == "enum" else schema.get("fields", [])
+        names = listed if kind == "enum" else [field["name"] for field in listed]
         name = schema["name"]
+        if not all(isinstance(each, str) for each in (name, *names)):
+            raise _refused(f"{str(name)[:100]!r} or what is in it has a name that is no text")
+        if name in SMALLEST_BYTES:
+            raise _refused(f"a type of the name {name}, which is Avro's own")
         self._named[name] = None
         if kind == "enum":
             measured = (1, 1)

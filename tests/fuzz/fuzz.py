@@ -10,11 +10,14 @@ What is found on the way to it stays in ``.cache/fuzz/<target>`` for the next ru
 """
 
 import argparse
+import json
 import os
 import random
 import sys
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import atheris
 
@@ -71,7 +74,51 @@ def cards(data: bytes, most: int, seed: int) -> bytes:
     return data[:at] + card[:_CARD] + data[at + _CARD :]
 
 
-_MUTATORS = {"stamp": cards, "frame": cards}
+_TYPES = (
+    *("null", "boolean", "int", "long", "float", "double", "bytes", "string", "t.point", "none"),
+    *("record", "error", "enum", "array", "map", "fixed", "union", "", None, 0, -1, 2**40, True),
+)
+
+
+def types(data: bytes, most: int, seed: int) -> bytes:
+    """A writer schema with one of its parts changed, or as libFuzzer changes any bytes."""
+    rng = random.Random(seed)
+    text, zero, body = data.partition(b"\0")
+    try:
+        definition = json.loads(text)
+    except (ValueError, RecursionError):
+        definition = None
+    parts = list(parts_of(definition)) if isinstance(definition, dict) else []
+    if not parts or rng.random() < 0.4:
+        mutated: bytes = atheris.Mutate(data, most)
+        return mutated
+    place, key = rng.choice(parts)
+    other, other_key = rng.choice(parts)
+    way = rng.randrange(5)
+    if way == 0:
+        place[key] = rng.choice(_TYPES)
+    elif way == 1:
+        place[key] = json.loads(json.dumps(other[other_key]))
+    elif way == 2:
+        place[key] = [place[key], rng.choice(_TYPES)]
+    elif way == 3:
+        kind = rng.choice(("array", "map"))
+        place[key] = {"type": kind, "items" if kind == "array" else "values": place[key]}
+    else:
+        del place[key]
+    return json.dumps(definition).encode() + zero + body
+
+
+def parts_of(value: Any) -> Iterator[tuple[Any, Any]]:
+    """Every place in a piece of JSON, as what holds it and its key or index."""
+    keys = list(value) if isinstance(value, dict) else range(len(value))
+    for key in keys:
+        yield value, key
+        if isinstance(value[key], dict | list):
+            yield from parts_of(value[key])
+
+
+_MUTATORS = {"stamp": cards, "frame": cards, "schema": types}
 
 
 def arguments(name: str, found: Path, options: argparse.Namespace) -> list[str]:

@@ -29,7 +29,7 @@ from streamfilter.records import Alert, Message, NotEvaluated, Origin, Rejected
 from streamfilter.schemas.definition import parse_text
 from streamfilter.schemas.finder import SchemaFinder
 from streamfilter.schemas.published import PublishedSource, exposure_schema, single_object_header
-from streamfilter.schemas.splice import Splicer
+from streamfilter.schemas.splice import Splicer, extend
 from streamfilter.schemas.walk import RecordWalk, leaf_types
 from streamfilter.schemas.wire import decompress
 from streamfilter.surveys import Surveys
@@ -200,6 +200,8 @@ def schema(data: bytes) -> object:
     text, _, body = data.partition(b"\0")
     try:
         found = parse_text(text, LIMITS)
+        with contextlib.suppress(MessageRejected):
+            extend(found)
         names = [field["name"] for field in found.parsed["fields"]]
         paths = [name for name in names if _is_leaf(leaf_types(found, name))]
         return RecordWalk(found, paths, b"SIMPLE  =").read(body)
