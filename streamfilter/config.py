@@ -43,6 +43,8 @@ _HIDDEN = re.compile(
 # Where a secret lies is none.
 _PLACES = re.compile(r"(location|_file)$", re.IGNORECASE)
 _SHORTEST_SECRET = 16
+# Receivers of webhooks put a secret into the path.
+_WEBHOOK, _PATH_IN_URL = "\0webhook\0url", re.compile(r"(?<=[^/])/[^/].*$", re.DOTALL)
 _LOGIN_IN_URL = re.compile(r"//[^/@\s]*@")
 
 
@@ -450,4 +452,6 @@ def _hide(value: Any, references: Mapping[str, str], key: str = "") -> Any:
     name = key.rpartition("\0")[2]
     if _HIDDEN.search(name) and not _PLACES.search(name):
         return "(hidden)"
+    if key == _WEBHOOK:
+        value = _PATH_IN_URL.sub("/(hidden)", str(value))
     return _LOGIN_IN_URL.sub("//(hidden)@", value) if isinstance(value, str) else value

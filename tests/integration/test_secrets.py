@@ -44,6 +44,10 @@ SECRETS: dict[str, dict[str, object]] = {
     },
     "schemas.publish": {"url": "http://me:marker-publish-url@127.0.0.1:9"},
     "schemas.publish.settings": {"basic.auth.user.info": "me:marker-publish"},
+    "webhook": {
+        "url": "https://127.0.0.1:9/services/marker-path?token=marker-query",
+        "secret": "marker-webhook-that-is-long-enough",
+    },
     "metrics": {"user": "ops", "password": "marker-metrics"},
 }
 
