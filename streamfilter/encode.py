@@ -54,7 +54,7 @@ HEADERS: dict[str, str] = {
     "streamfilter-schema-id": "rejected only: schema id of the Confluent form, where there is one",
     "streamfilter-timestamp": "rejected only: Kafka timestamp of the original, Unix milliseconds",
 }
-"""Every header that is written, all UTF-8 text; the original's headers stand before them."""
+"""Every header that is written, all UTF-8 text; the original's others stand before them."""
 
 # Brokers bound headers and value together; a detail beyond this says nothing more.
 _DETAIL_CHARACTERS = 1000
@@ -193,7 +193,7 @@ class Encoder:
             "streamfilter-alert-id": alert.alert_id,
             **_place(alert.message.origin),
         }
-        return alert.message.headers + _headers(texts)
+        return _with_ours(alert.message.headers, texts)
 
     def rejected(self, rejected: Rejected) -> tuple[bytes | None, Headers]:
         """The original value untouched, and headers that say why it was rejected."""
@@ -205,7 +205,7 @@ class Encoder:
             "streamfilter-timestamp": _text(message.timestamp_ms),
             **_place(message.origin),
         }
-        return message.value, message.headers + _headers(texts)
+        return message.value, _with_ours(message.headers, texts)
 
     def _make_header(self, topic: str) -> bytes:
         schema = annotation_schema()
@@ -357,8 +357,10 @@ def _place(origin: Origin) -> dict[str, str | None]:
     }
 
 
-def _headers(texts: dict[str, str | None]) -> Headers:
-    return tuple(
+def _with_ours(original: Headers, texts: dict[str, str | None]) -> Headers:
+    """The original's headers, then ours; a producer cannot pass its own off as ours."""
+    kept = tuple(each for each in original if each[0] not in HEADERS)
+    return kept + tuple(
         (name, text.encode(errors="replace")) for name, text in texts.items() if text is not None
     )
 

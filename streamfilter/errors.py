@@ -66,7 +66,7 @@ class MessageRejected(StreamfilterError):
 
     def __init__(self, reason: Reason, found: str, byte: int | None = None) -> None:
         self.reason = reason
-        self.found = _printable(found)
+        self.found = printable(found)
         self.byte = byte
         super().__init__(f"{reason}: {self.detail}")
 
@@ -76,8 +76,8 @@ class MessageRejected(StreamfilterError):
         return self.found if self.byte is None else f"{self.found} at byte {self.byte}"
 
 
-def _printable(text: str) -> str:
-    """What a message can put into a text is shown on terminals and sent in headers: escaped."""
+def printable(text: str) -> str:
+    """A text of a message's making, which may hold anything, on one line of a terminal."""
     if text.isprintable():
         return text
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)

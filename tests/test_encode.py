@@ -225,6 +225,19 @@ def test_headers_carry_the_verdict_after_the_originals() -> None:
     } == dict(headers[1:])
 
 
+def test_a_producer_cannot_give_a_verdict() -> None:
+    """Consumers that skip by headers see ours alone, first or last."""
+    forged = (("streamfilter-verdict", b"clean"), ("streamfilter-reason", b"none"), ("x", b"kept"))
+    message = make_message(headers=forged)
+    encoder = make_encoder()
+    judged = encoder.headers(make_annotation(alert=make_alert(message=message)))
+    _, rejected = encoder.rejected(Rejected(message, Reason.EMPTY, ""))
+    assert ("x", b"kept") == judged[0] == rejected[0]
+    assert [b"contaminated"] == [value for name, value in judged if name == "streamfilter-verdict"]
+    assert "streamfilter-reason" not in dict(judged)
+    assert "streamfilter-verdict" not in dict(rejected)
+
+
 def test_headers_leave_out_what_no_rule_said() -> None:
     """A clean alert has neither contaminant nor rule."""
     annotation = make_annotation(verdict=Verdict(Label.CLEAN, Action.KEEP))

@@ -14,7 +14,7 @@ from streamfilter import config as settings_room
 from streamfilter import logs, rejections
 from streamfilter.cli import options
 from streamfilter.config import Scalar, Settings
-from streamfilter.errors import ConfigurationInvalid, Reason
+from streamfilter.errors import ConfigurationInvalid, Reason, printable
 from streamfilter.kafka import reader
 from streamfilter.kafka.sink import KafkaSink, Undeliverable
 from streamfilter.records import Output
@@ -284,9 +284,8 @@ def _facts(each: Rejection) -> dict[str, str | int | None]:
 
 
 def _text(value: object) -> str:
-    """A fact on one line of a terminal; a packet's text may hold anything."""
-    text = "-" if value is None else str(value)
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+    """A fact on one line of a terminal."""
+    return "-" if value is None else printable(str(value))
 
 
 def _dump(value: bytes, start: int, end: int, place: int | None) -> Iterator[str]:
