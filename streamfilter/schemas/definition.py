@@ -103,6 +103,8 @@ class _Measure:
         if isinstance(schema, list):
             if not schema:
                 raise _refused("a union of nothing")
+            if any(isinstance(branch, list) for branch in schema):
+                raise _refused("a union in a union, which Avro does not have")
             branches = [self._of(branch, depth + 1) for branch in schema]
             smallest = min(size for _, size in branches)
             return 1 + sum(types for types, _ in branches), 1 + smallest

@@ -319,6 +319,9 @@ class _Compiler:
                 return (
                     _run(b"(?>" + b"|".join(choices) + b")", want, _reader(branches, self._names)),
                 )
+            # Not once more: doubled at each level, what a few nested unions cost has no end.
+            if want is None:
+                return (_either([_in_turn(pieces) for pieces in skips]),)
         steps = [
             _in_turn(_fused(self._pieces(branch, self._passed_on(branch, want))))
             for branch in branches

@@ -26,6 +26,7 @@ from streamfilter.fits import read_stamp
 from streamfilter.limits import Limits
 from streamfilter.normalise import normalise, reflect, side_of
 from streamfilter.records import Alert, Message, NotEvaluated, Origin, Rejected
+from streamfilter.schemas import binary
 from streamfilter.schemas.definition import parse_text
 from streamfilter.schemas.finder import SchemaFinder
 from streamfilter.schemas.published import PublishedSource, exposure_schema, single_object_header
@@ -136,6 +137,7 @@ _SURVEYS = Surveys.load()
 _SHELF = SchemaFinder([_Shelf(), PublishedSource()], LIMITS)
 _DECODER = Decoder(_SHELF, _SURVEYS, LIMITS)
 _EXPOSURES = ExposureDecoder(_SHELF)
+_SYNC = bytes(16)
 _ENCODER = Encoder(_SHELF)
 # A Kafka message's headers count with its size; ours are a few short words.
 _LONGEST_HEADERS = 5_000
@@ -196,8 +198,10 @@ def wire(data: bytes) -> object:
 
 
 def schema(data: bytes) -> object:
-    """A writer schema's text; after a zero byte a record of it."""
+    """A writer schema's text; after a zero byte a record of it; also as a container's."""
     text, _, body = data.partition(b"\0")
+    head = binary.long(1) + binary.string("avro.schema") + binary.long(len(text)) + text + b"\0"
+    container(head + _SYNC + binary.long(1) + binary.long(len(body)) + body + _SYNC)
     try:
         found = parse_text(text, LIMITS)
         with contextlib.suppress(MessageRejected):

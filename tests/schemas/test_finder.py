@@ -187,9 +187,10 @@ def test_a_long_schema_is_rejected() -> None:
     [
         b'{"type": "record", "name": "r"}',
         b'{"name": "o", "type": {"type": "record", "name": "r", "fields": []}}',
+        b'{"type": "record", "name": "r", "fields": [{"name": "x", "type": ["int", ["null"]]}]}',
         b'{"type": "record", "name": "r", "fields": [], "junk": [' + b"[]," * 90_000 + b"0]}",
     ],
-    ids=["no fields", "a type in a type", "very many values"],
+    ids=["no fields", "a type in a type", "a union in a union", "very many values"],
 )
 def test_a_schema_that_is_no_plain_record_is_rejected(schema: bytes) -> None:
     """What nobody sends is not kept, however its reader takes it."""

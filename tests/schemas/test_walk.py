@@ -152,6 +152,16 @@ def test_blocks_that_announce_their_size_are_passed() -> None:
     assert [7] == RecordWalk(schema, ["y"]).read(b"\x03\x04\x02\x02\x02\x02\x00\x0e")
 
 
+def test_nested_unions_are_compiled_once() -> None:
+    """Twenty levels of nullable arrays are twenty steps, not a million."""
+    kind: object = "string"
+    for _ in range(20):
+        kind = ["null", {"type": "array", "items": kind}]
+    fields = [{"name": "x", "type": kind}, {"name": "y", "type": "long"}]
+    schema = parse_definition({"type": "record", "name": "h", "fields": fields})
+    assert [7] == RecordWalk(schema, ["y"]).read(b"\x00\x0e")
+
+
 def test_bytes_after_the_record_are_rejected() -> None:
     """A body is one record and nothing else."""
     schema = parse_definition(
