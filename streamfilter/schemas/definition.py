@@ -126,8 +126,10 @@ class _Measure:
         return known
 
     def _of_definition(self, schema: Any, kind: str, depth: int) -> tuple[int, int]:
-        # fastavro takes names of any type.
+        # fastavro takes names of any type, and anything that can be gone through as a list.
         listed = schema["symbols"] if kind == "enum" else schema.get("fields", [])
+        if not isinstance(listed, list):
+            raise _refused(f"symbols or fields that are a {type(listed).__name__}; expected a list")
         names = listed if kind == "enum" else [field["name"] for field in listed]
         name = schema["name"]
         if not all(isinstance(each, str) for each in (name, *names)):
