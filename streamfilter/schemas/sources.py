@@ -241,7 +241,12 @@ class RegistrySource:
                     )
                 named[reference.name] = self._definition(found, schema_id, size)
                 todo.append((found, False))
-        return self_contained(top, named.get)
+        try:
+            return self_contained(top, named.get)
+        except RecursionError as error:
+            raise MessageRejected(
+                Reason.SCHEMA_MALFORMED, f"schema {schema_id} nests without an end"
+            ) from error
 
     def _referenced(self, reference: Any) -> Any:
         subject, version = reference.subject, reference.version

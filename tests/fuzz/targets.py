@@ -6,6 +6,7 @@ Only failures that the room names may come out of it, and only those that its do
 import bz2
 import contextlib
 import gzip
+import json
 import lzma
 import sys
 import zlib
@@ -27,7 +28,7 @@ from streamfilter.limits import Limits
 from streamfilter.normalise import normalise, reflect, side_of
 from streamfilter.records import Alert, Message, NotEvaluated, Origin, Rejected
 from streamfilter.schemas import binary
-from streamfilter.schemas.definition import parse_text
+from streamfilter.schemas.definition import parse_text, self_contained
 from streamfilter.schemas.finder import SchemaFinder
 from streamfilter.schemas.published import PublishedSource, exposure_schema, single_object_header
 from streamfilter.schemas.splice import Splicer, extend
@@ -133,6 +134,7 @@ class _Shelf:
         return None
 
 
+_SHELF_TYPES = {each["name"]: each for each in (_POINT, _STAMP, *SCHEMAS)}
 _SURVEYS = Surveys.load()
 _SHELF = SchemaFinder([_Shelf(), PublishedSource()], LIMITS)
 _DECODER = Decoder(_SHELF, _SURVEYS, LIMITS)
@@ -201,6 +203,10 @@ def schema(data: bytes) -> object:
     """A writer schema's text; after a zero byte a record of it; also as a container's."""
     text, _, body = data.partition(b"\0")
     head = binary.long(1) + binary.string("avro.schema") + binary.long(len(text)) + text + b"\0"
+    with contextlib.suppress(ValueError, RecursionError):
+        definition = json.loads(text)
+        if isinstance(definition, dict):
+            self_contained(definition, _SHELF_TYPES.get)
     container(head + _SYNC + binary.long(1) + binary.long(len(body)) + body + _SYNC)
     try:
         found = parse_text(text, LIMITS)

@@ -241,6 +241,10 @@ def test_an_answer_that_nests_without_end_is_trouble(registry: Registry, tmp_pat
     registry.answers["/schemas/ids/8"] = (200, {"schema": deep})
     with pytest.raises(MessageRejected, match="no JSON"):
         registry.source(tmp_path).by_id(8)
+    union = {**WHOLE, "fields": [{"name": "x", "type": json.loads("[" * 800 + "]" * 800)}]}
+    registry.answers["/schemas/ids/9"] = (200, {"schema": json.dumps(union)})
+    with pytest.raises(MessageRejected, match="nests without an end"):
+        registry.source(tmp_path).by_id(9)
 
 
 def test_a_compressed_answer_is_not_unpacked(registry: Registry, tmp_path: Path) -> None:
