@@ -116,6 +116,24 @@ class Exposures(Section):
     """Of a referenced file, and of what a gzip holds."""
     reference_folders: tuple[Path, ...] = ()
     """Folders from which ``file://`` references are read; empty: none are."""
+    reference_hosts: tuple[str, ...] = ()
+    """From which ``https://`` references are read: ``host``, ``host:port``, ``*.domain``."""
+    reference_buckets: tuple[str, ...] = ()
+    """From which ``s3://`` references are read: ``bucket``, ``bucket/prefix``."""
+    reference_attempts: Count = 5
+    """To reach a frame, 1, 2, 4, ... seconds apart, before the message is rejected."""
+    reference_timeout_s: Positive = 60.0
+    """Of one attempt, all of it."""
+    s3: dict[str, Scalar] = {}
+    """Settings of s3fs, such as ``endpoint_url``, ``key``, ``secret``, ``anon``."""
+
+    @field_validator("reference_hosts", "reference_buckets")
+    @classmethod
+    def _no_urls(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        # A URL would match nothing, and nobody would know why.
+        if wrong := [each for each in value if "://" in each or not each.strip("/*. ")]:
+            raise ValueError(f"{wrong[0]!r}: expected a name without a scheme before it")
+        return value
 
 
 class Webhook(Section):

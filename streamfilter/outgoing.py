@@ -11,7 +11,7 @@ import socket
 import ssl
 import threading
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 from pathlib import Path
@@ -111,15 +111,17 @@ class Caller:
         try:
             connection.addresses = self._addresses(target)
             connection.request(method, target.path, body=body, headers=dict(headers or {}))
-            yield connection.getresponse()
+            # The answer may hold the socket longer than the connection does.
+            with closing(connection.getresponse()) as answer:
+                yield answer
         except (OSError, http.client.HTTPException) as error:
-            late = f"no whole answer within {total_s:g} s" if connection.expired else None
+            late = f"no whole answer within {total_s:.1f} s" if connection.expired else None
             raise CallFailed(late or f"{type(error).__name__}: {error}") from error
         finally:
             timer.cancel()
             connection.close()
         if connection.expired:
-            raise CallFailed(f"no whole answer within {total_s:g} s")
+            raise CallFailed(f"no whole answer within {total_s:.1f} s")
 
     def _target(self, url: str) -> _Target:
         try:
@@ -162,6 +164,7 @@ class _Connection(http.client.HTTPConnection):
         self.default_port = _PORTS[target.scheme]
         self.addresses: Sequence[str] = ()
         self.expired = False
+        self._wire: socket.socket | None = None
         self._context = context
         super().__init__(target.host, target.port, timeout=_CONNECT_S)
 
@@ -170,7 +173,9 @@ class _Connection(http.client.HTTPConnection):
         failure: OSError | None = None
         for address in self.addresses:
             try:
-                self.sock = socket.create_connection((address, self.port), self.timeout)
+                self.sock = self._wire = socket.create_connection(
+                    (address, self.port), self.timeout
+                )
                 break
             except OSError as error:
                 failure = error
@@ -181,7 +186,7 @@ class _Connection(http.client.HTTPConnection):
             wrapped = self._context.wrap_socket(
                 self.sock, server_hostname=self.host, do_handshake_on_connect=False
             )
-            self.sock = wrapped
+            self.sock = self._wire = wrapped
             wrapped.do_handshake()
         if self.expired:
             raise TimeoutError("connected too late")
@@ -189,11 +194,10 @@ class _Connection(http.client.HTTPConnection):
     def expire(self) -> None:
         """End it, in whatever it is; called by a timer's thread."""
         self.expired = True
-        sock: socket.socket | None = self.sock
-        if sock is not None:
+        if self._wire is not None:
             with suppress(OSError):
                 # Not the wrapped one's own, which speaks TLS while another thread does.
-                socket.socket.shutdown(sock, socket.SHUT_RDWR)
+                socket.socket.shutdown(self._wire, socket.SHUT_RDWR)
 
 
 def _matches(entry: str, host: str, port: int, scheme: str) -> bool:

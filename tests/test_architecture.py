@@ -48,7 +48,7 @@ ROOMS: dict[str, tuple[int, set[str]]] = {
     "encode_tracking": (3, {"exposure_records", "records", "schemas"}),
     "outgoing": (2, {"errors"}),  # calls over HTTPS, to whom they are allowed
     "webhook": (2, {"exposure_records"}),  # what is told of exposures, and its signature
-    "frame_references": (2, {"errors", "exposure_records"}),
+    "frame_references": (3, {"errors", "exposure_records", "outgoing"}),
     "exposures": (4, {
         "background", "exposure_records", "inference", "records", "shapes", "tiles", "tracking",
     }),

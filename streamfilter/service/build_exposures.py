@@ -13,6 +13,10 @@ from streamfilter.encode_tracking import TrackingEncoder
 from streamfilter.errors import AddressRefused, ConfigurationInvalid
 from streamfilter.exposures import ExposureRules, Watcher
 from streamfilter.focal_plane import FocalPlaneRules, FocalPlanes
+from streamfilter.frame_references import Place, References
+from streamfilter.frame_references.files import Files
+from streamfilter.frame_references.https import Https
+from streamfilter.frame_references.s3 import S3
 from streamfilter.frames import FrameRules
 from streamfilter.inference.cache import default_home
 from streamfilter.inference.runtimes import open_engine
@@ -85,7 +89,8 @@ def open_exposures(settings: Settings, *, registry: CollectorRegistry, say: Say)
         decoder=ExposureDecoder(finder),
         watcher=watcher,
         rules=FrameRules(max_bytes=chosen.max_frame_bytes),
-        reference_folders=chosen.reference_folders,
+        references=References(_places(settings), chosen.max_frame_bytes),
+        attempts=chosen.reference_attempts,
         pictures=bool(settings.webhook.url) and settings.webhook.picture,
     )
     publish = settings.schemas.publish
@@ -110,21 +115,41 @@ def open_exposures(settings: Settings, *, registry: CollectorRegistry, say: Say)
     )
 
 
+def _places(settings: Settings) -> dict[str, Place]:
+    """By scheme, from where frames may be read; nothing where nothing is allowed."""
+    chosen, total_s = settings.exposures, settings.exposures.reference_timeout_s
+    places: dict[str, Place] = {}
+    if chosen.reference_folders:
+        places["file"] = Files(chosen.reference_folders)
+    if chosen.reference_hosts:
+        # Who may be called in clear is the caller's affair.
+        https = Https(_caller(settings, chosen.reference_hosts), total_s)
+        places |= {"https": https, "http": https}
+    if chosen.reference_buckets:
+        places["s3"] = S3(chosen.reference_buckets, chosen.s3, total_s)
+    return places
+
+
 def _alarm(settings: Settings, metrics: ExposureMetrics) -> Alarm | None:
     """The webhook; None without a url."""
-    rules, outgoing = settings.webhook, settings.outgoing
+    rules = settings.webhook
     if not rules.url:
         return None
-    # The operator's own setting: its host is the one that may be called.
-    netloc = urlsplit(rules.url).netloc
     try:
-        caller = Caller(Allowed((netloc,), outgoing.internal_networks, outgoing.ca_file))
+        # The operator's own setting: its host is the one that may be called.
+        caller = _caller(settings, (urlsplit(rules.url).netloc,))
         caller.check(rules.url)
-    except OSError as error:
-        raise ConfigurationInvalid(f"outgoing.ca_file: {outgoing.ca_file}: {error}") from error
     except (AddressRefused, ValueError) as error:
         raise ConfigurationInvalid(f"webhook.url: {error}") from error
     return Alarm(rules, caller, metrics)
+
+
+def _caller(settings: Settings, hosts: tuple[str, ...]) -> Caller:
+    outgoing = settings.outgoing
+    try:
+        return Caller(Allowed(hosts, outgoing.internal_networks, outgoing.ca_file))
+    except OSError as error:
+        raise ConfigurationInvalid(f"outgoing.ca_file: {outgoing.ca_file}: {error}") from error
 
 
 def _source(settings: Settings, worker: ExposureWorker) -> KafkaSource:

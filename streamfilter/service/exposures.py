@@ -37,6 +37,7 @@ _POLL_S = 0.1
 _AHEAD = 2  # messages read and not looked at: one in hand, one that waits
 # Pausing throws away what was fetched ahead, tens of megabytes; a look takes seconds.
 _PATIENCE_S = 20.0
+_MOST_LATER = 64  # messages whose frames cannot be reached now; they are small
 _COMMIT_S = 1.0
 _STOP_S = 10.0  # for the frame in hand and for acknowledgements
 _SILENCE_S = 120.0
@@ -56,6 +57,7 @@ class _Ticket:
     received_unix_s: float
     generation: int
     left: int = 1
+    attempt: int = 1
     announced: Announced | None = None
     lock: threading.Lock = field(default_factory=threading.Lock)
 
@@ -117,6 +119,7 @@ class ExposureWorker:
         self._jobs: queue.SimpleQueue[_Ticket | None] = queue.SimpleQueue()
         self._looked: queue.Queue[tuple[_Ticket, Looked]] = queue.Queue()
         self._answers: queue.SimpleQueue[tuple[tuple[_Ticket, ...], Output]] = queue.SimpleQueue()
+        self._later: list[tuple[float, _Ticket]] = []
         self._ahead = 0
         self._full_since_s: float | None = None
         self._paused = False
@@ -179,7 +182,8 @@ class ExposureWorker:
     def _turn(self, source: KafkaSource) -> None:
         """Take what was looked at, close what is over, read on, commit."""
         now = self._beat_s = time.monotonic()
-        full = self._ahead >= _AHEAD
+        self._look_again(now)
+        full = self._ahead >= _AHEAD or len(self._later) >= _MOST_LATER
         self._take(_POLL_S if full else 0.0)
         self._act(self._planes.tick(now))
         if now - self._committed_s >= _COMMIT_S:
@@ -205,7 +209,16 @@ class ExposureWorker:
     def _look(self) -> None:
         """The looker's thread: one frame at a time, until None comes."""
         while (ticket := self._jobs.get()) is not None and not self._stopping.is_set():
-            self._looked.put((ticket, self._looker.look(ticket.message)))
+            self._looked.put((ticket, self._looker.look(ticket.message, ticket.attempt)))
+
+    def _look_again(self, now: float) -> None:
+        """Frames that could not be reached: others are looked at while these wait."""
+        due = [ticket for due_s, ticket in self._later if due_s <= now]
+        self._later = [each for each in self._later if each[0] > now]
+        for ticket in due:
+            ticket.attempt += 1
+            self._ahead += 1
+            self._jobs.put(ticket)
 
     def _take(self, timeout_s: float) -> None:
         """What was looked at becomes records and part of its exposure."""
@@ -221,7 +234,11 @@ class ExposureWorker:
             timeout_s = 0.0
             self._ahead -= 1
             partition = (ticket.origin.topic, ticket.origin.partition)
-            if ticket.generation == self._generations.get(partition, 0):
+            if ticket.generation != self._generations.get(partition, 0):
+                continue
+            if looked.again_s is not None:
+                self._later.append((time.monotonic() + looked.again_s, ticket))
+            else:
                 with self._answered((ticket,)):
                     self._conclude(ticket, looked)
                 self._done(ticket)

@@ -3,13 +3,18 @@
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 import structlog
 
-from streamfilter import exposure_figures, frame_references, frames
+from streamfilter import exposure_figures, frames
 from streamfilter.decode_exposure import ExposureDecoder
-from streamfilter.errors import MessageRejected, Reason, SchemaUnavailable, StreamfilterError
+from streamfilter.errors import (
+    CallFailed,
+    MessageRejected,
+    Reason,
+    SchemaUnavailable,
+    StreamfilterError,
+)
 from streamfilter.exposure_figures import Seen
 from streamfilter.exposure_records import (
     Announced,
@@ -20,11 +25,14 @@ from streamfilter.exposure_records import (
     FrameRefused,
 )
 from streamfilter.exposures import Watcher
+from streamfilter.frame_references import References
 from streamfilter.records import Message, Rejected
 
 log = structlog.get_logger(__name__)
 
 _SCHEMA_RETRIES_S = (0.5, 1.0, 2.0)
+_FIRST_DELAY_S, _LONGEST_DELAY_S = 1.0, 30.0
+"""Until an unreachable frame is asked for again."""
 _REFERENCES = {
     Reason.REFERENCE_MISSING: FrameReason.REFERENCE_MISSING,
     Reason.REFERENCE_DIFFERS: FrameReason.REFERENCE_DIFFERS,
@@ -42,6 +50,8 @@ class Looked:
     """Also of a rejected message, where it names its detector: the exposure knows of it."""
     rejected: Rejected | None
     look_s: float
+    again_s: float | None = None
+    """After which time to look again: what the message refers to could not be reached."""
 
     @property
     def detectors(self) -> tuple[DetectorEvidence, ...]:
@@ -54,6 +64,8 @@ class Looker:
 
     Parameters
     ----------
+    attempts
+        To reach what a message refers to, before it is rejected.
     pictures
         Whether thumbnails and cut-outs of the frames are kept beside the evidence.
     """
@@ -64,16 +76,18 @@ class Looker:
         decoder: ExposureDecoder,
         watcher: Watcher,
         rules: frames.FrameRules,
-        reference_folders: Sequence[Path],
+        references: References,
+        attempts: int = 1,
         pictures: bool = False,
     ) -> None:
         self._decoder = decoder
         self._watcher = watcher
         self._rules = rules
-        self._folders = tuple(reference_folders)
+        self._references = references
+        self._attempts = attempts
         self._pictures = pictures
 
-    def look(self, message: Message) -> Looked:
+    def look(self, message: Message, attempt: int = 1) -> Looked:
         """The evidence in a message; never raises for what is in it."""
         started = time.monotonic()
         announced: Announced | None = None
@@ -85,6 +99,14 @@ class Looker:
             seen, refusal = self._detectors(found)
         except MessageRejected as error:
             seen, refusal = self._without(announced, error), (error.reason, error.detail)
+        except CallFailed as error:
+            log.warning("frame unreachable", origin=str(message.origin), detail=str(error))
+            if attempt < self._attempts:
+                again_s = min(_FIRST_DELAY_S * 2 ** (attempt - 1), _LONGEST_DELAY_S)
+                return Looked(announced, (), None, time.monotonic() - started, again_s)
+            reason = Reason.REFERENCE_UNREACHABLE
+            refused = MessageRejected(reason, f"{error}; attempts: {attempt}")
+            seen, refusal = self._without(announced, refused), (reason, refused.detail)
         except SchemaUnavailable as error:
             seen, refusal = (), (Reason.SCHEMA_UNAVAILABLE, str(error))
         except StreamfilterError:
@@ -113,7 +135,7 @@ class Looker:
         source = f"{origin.topic}[{origin.partition}]@{origin.offset}"
         if not isinstance(content, bytes):
             source = content.uri
-            content = frame_references.fetch(content, self._folders, self._rules.max_bytes)
+            content = self._references.fetch(content)
         looked, refused = [], []
         for frame in frames.read(content, source, self._rules, found.announced.hdu):
             if isinstance(frame, FrameRefused):

@@ -13,6 +13,7 @@ from streamfilter.decode_exposure import ExposureDecoder
 from streamfilter.errors import Reason, SchemaUnavailable
 from streamfilter.exposure_records import FrameReason, FrameReference
 from streamfilter.exposures import Watcher
+from streamfilter.frame_references import References
 from streamfilter.frames import FrameRules
 from streamfilter.inference.engine import Batch
 from streamfilter.inference.manifest import Manifest, load
@@ -47,7 +48,7 @@ def make_looker(engine: Any = None, sources: Sequence[SchemaSource] = ()) -> Loo
     rules = FrameRules(max_bytes=10**7)
     watcher = Watcher(engine or Constant())
     decoder = ExposureDecoder(finder)
-    return Looker(decoder=decoder, watcher=watcher, rules=rules, reference_folders=())
+    return Looker(decoder=decoder, watcher=watcher, rules=rules, references=References({}, 10**7))
 
 
 def sky(*names: str, side: int = 400) -> bytes:
