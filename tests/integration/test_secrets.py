@@ -48,6 +48,7 @@ SECRETS: dict[str, dict[str, object]] = {
         "url": "https://127.0.0.1:9/services/marker-path?token=marker-query",
         "secret": "marker-webhook-that-is-long-enough",
     },
+    "exposures.s3": {"key": "marker-s3-key", "secret": "marker-s3", "token": "marker-s3-token"},
     "metrics": {"user": "ops", "password": "marker-metrics"},
 }
 
