@@ -86,12 +86,18 @@ ROOMS: dict[str, tuple[int, set[str]]] = {
         "errors", "records", "config", "service", "simulate", "kafka",
         "reading", "bundled", "figures",
     }),
+    "demo_exposures": (7, {
+        "config", "demo", "encode_exposure", "encode_tracking", "errors", "exposure_figures",
+        "exposures", "frames", "inference", "kafka", "reading", "readout", "records", "service",
+        "simulate",
+    }),
     "rejections": (4, {"errors", "records", "encode"}),  # the rejected topic, read back
-    "__main__": (8, {"cli"}),
-    "cli": (7, {
+    "__main__": (9, {"cli"}),
+    "cli": (8, {
         "reading",
         "errors", "records", "config", "logs", "service", "inference", "schemas",
-        "demo", "figures", "packets", "pipeline", "decode", "kafka", "limits", "contaminants",
+        "demo", "demo_exposures",
+        "figures", "packets", "pipeline", "decode", "kafka", "limits", "contaminants",
         "surveys", "exposure_records", "exposures",
         "background", "exposure_figures", "frame_paths", "frames", "masking",
         "tracking", "readout", "encode_exposure", "encode_tracking", "rejections",

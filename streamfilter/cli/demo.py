@@ -7,7 +7,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from streamfilter import logs
+from streamfilter import demo_exposures, logs
 from streamfilter.demo import ANNOTATIONS, DAMAGED, FIGURE, METRICS, REAL, Tally, run
 
 _VERDICTS = ("clean", "suspect", "contaminated", "not_evaluated", "rejected", "lost")
@@ -42,7 +42,9 @@ def demo(count: int, rate: float, seed: int, out: Path) -> None:
 
     An embedded broker runs in a child process; ZTF-like and LSST-like packets come in their true
     wire forms, with cosmic rays, trails, bad columns and hot pixels put in at known places, and
-    some packets cut short. Exit code 0 means that every alert is accounted for.
+    some packets cut short. Then a camera of four detectors takes three exposures, and the telescope
+    drifts in one of them. Exit code 0 means that every alert is accounted for, and every exposure
+    judged rightly.
     """
     logs.configure(level="error")
     console = Console()
@@ -67,6 +69,11 @@ def demo(count: int, rate: float, seed: int, out: Path) -> None:
             count=count, rate_per_s=rate, seed=seed, out=out, home=None, say=say, progress=progress
         )
     _report(console, tally, out)
+    watched = demo_exposures.run(seed=seed, out=out, home=None, say=say)
+    _report_exposures(console, watched, out)
+    if wrong := [each for each in watched if not each.right]:
+        names = ", ".join(f"{each.exposure.exposure_id} {each.decision}" for each in wrong)
+        raise click.ClickException(f"exposures judged wrongly: {names}")
     if errors := tally.errors():
         for line in errors[:20]:
             click.echo(line, err=True)
@@ -95,3 +102,22 @@ def _report(console: Console, tally: Tally, out: Path) -> None:
         f"annotations {out / ANNOTATIONS}, metrics {out / METRICS}, figure {out / FIGURE}",
         highlight=False,
     )
+
+
+def _report_exposures(console: Console, watched: list[demo_exposures.Watched], out: Path) -> None:
+    table = Table(title="Exposures of four detectors, and what was said of them")
+    for name in ("exposure", "telescope", "verdict"):
+        table.add_column(name, no_wrap=True)
+    for name in ("probability", "elongation", "s"):
+        table.add_column(name, justify="right", no_wrap=True)
+    for each in watched:
+        drift_px = each.exposure.drift_px
+        row = [each.exposure.exposure_id, f"drifted {drift_px:g} px" if drift_px else "tracked"]
+        row.append(each.decision)
+        if each.verdict is not None:
+            judgement = each.verdict["judgement"]
+            row += [f"{judgement['probability']:.3f}", f"{judgement['shapes']['elongation']:.2f}"]
+            row.append(f"{each.seconds:.1f}")
+        table.add_row(*row)
+    console.print(table)
+    console.print(f"figure {out / demo_exposures.FIGURE}", highlight=False)

@@ -12,9 +12,9 @@ from streamfilter.simulate.contaminants import Injection
 Array = npt.NDArray[np.float64]
 
 # Sub-pixels per pixel and side: a star of 1.5 px FWHM is still integrated over its pixels.
-_FINE = 3
+FINE = 3
 # Light from outside the stamp reaches into it; also keeps the FFT's wrap-around out.
-_MARGIN_PX = 16
+MARGIN_PX = 16
 # Integral counts go as F^-0.7: d log N / d mag = 0.28, faint stars at middle latitudes.
 _COUNTS_SLOPE = 0.7
 
@@ -86,17 +86,17 @@ def draw_sky(rng: np.random.Generator, camera: Camera, *, event: bool = True) ->
     seen = draw_conditions(rng, camera)
     psf = _draw_psf(rng, seen.fwhm_px, camera)
     template_psf = _draw_psf(rng, float(rng.uniform(*camera.template_fwhm_px)), camera)
-    side_px = seen.side_px + 2 * _MARGIN_PX
-    fine_side = side_px * _FINE
+    side_px = seen.side_px + 2 * MARGIN_PX
+    fine_side = side_px * FINE
     static, changed = np.zeros((fine_side, fine_side)), np.zeros((fine_side, fine_side))
     area_arcmin2 = (side_px * camera.arcsec_per_px / 60) ** 2
     density = np.exp(rng.uniform(*np.log(camera.stars_per_arcmin2)))
     for _ in range(rng.poisson(density * area_arcmin2)):
         y, x = rng.uniform(1, fine_side - 2, 2)
-        _add_star(static, y, x, _draw_flux(rng, seen))
+        add_star(static, y, x, draw_flux(rng, seen))
     for _ in range(rng.poisson(camera.galaxies_per_arcmin2 * area_arcmin2)):
         where = rng.uniform(0, fine_side, 2)
-        _add_galaxy(static, rng, camera, where, _draw_flux(rng, seen))
+        _add_galaxy(static, rng, camera, where, draw_flux(rng, seen))
     if event:
         _add_event(rng, seen, static, changed)
     return Sky(seen, psf, template_psf, static, changed)
@@ -146,10 +146,10 @@ def expose(rng: np.random.Generator, sky: Sky, injections: tuple[Injection, ...]
 
 def observe(fine: Array, psf: Psf, side: int) -> Array:
     """Blur a grid of sub-pixels with the PSF and sum it into the stamp's pixels."""
-    kernel = np.fft.ifftshift(psf.kernel(fine.shape[0], _FINE))
+    kernel = np.fft.ifftshift(psf.kernel(fine.shape[0], FINE))
     blurred = np.fft.irfft2(np.fft.rfft2(fine) * np.fft.rfft2(kernel), s=fine.shape)
-    pixels = blurred.reshape(fine.shape[0] // _FINE, _FINE, -1, _FINE).sum(axis=(1, 3))
-    inner = slice(_MARGIN_PX, _MARGIN_PX + side)
+    pixels = blurred.reshape(fine.shape[0] // FINE, FINE, -1, FINE).sum(axis=(1, 3))
+    inner = slice(MARGIN_PX, MARGIN_PX + side)
     return np.asarray(pixels[inner, inner])
 
 
@@ -182,7 +182,7 @@ def _draw_psf(rng: np.random.Generator, fwhm_px: float, camera: Camera) -> Psf:
     return Psf(fwhm_px, camera.moffat_beta, float(axis_ratio), float(angle))
 
 
-def _draw_flux(
+def draw_flux(
     rng: np.random.Generator, seen: Conditions, faintest_snr: float = 3.0, wells: float = 3.0
 ) -> float:
     """Electrons of a source, from the power law of the counts; at most ``wells`` full pixels.
@@ -198,21 +198,21 @@ def _draw_flux(
 
 def _add_event(rng: np.random.Generator, seen: Conditions, static: Array, changed: Array) -> None:
     """Put the alert's own source at the centre: in a galaxy, a variable star, or on empty sky."""
-    first = _MARGIN_PX + seen.middle_px + 0.5
-    y, x = ((first + offset) * _FINE - 0.5 for offset in seen.offset_px)
+    first = MARGIN_PX + seen.middle_px + 0.5
+    y, x = ((first + offset) * FINE - 0.5 for offset in seen.offset_px)
     # Surveys alert from 5 sigma on; most alerts are near that.
-    flux = _draw_flux(rng, seen, faintest_snr=6.0, wells=0.3)
+    flux = draw_flux(rng, seen, faintest_snr=6.0, wells=0.3)
     kind = rng.random()
     if kind < 0.35:
-        host = np.array([y, x]) + rng.normal(0, 1.5 * _FINE, 2)
+        host = np.array([y, x]) + rng.normal(0, 1.5 * FINE, 2)
         _add_galaxy(static, rng, seen.camera, host, flux * rng.uniform(0.5, 8))
     elif kind < 0.75:
-        _add_star(static, y, x, flux * rng.uniform(1.5, 10))
+        add_star(static, y, x, flux * rng.uniform(1.5, 10))
         flux *= rng.choice((-1.0, 1.0))
-    _add_star(changed, y, x, flux)
+    add_star(changed, y, x, flux)
 
 
-def _add_star(grid: Array, y: float, x: float, flux: float) -> None:
+def add_star(grid: Array, y: float, x: float, flux: float) -> None:
     """Share a point's flux among the four sub-pixels around it."""
     row, column = int(y), int(x)
     dy, dx = y - row, x - column
@@ -226,7 +226,7 @@ def _add_galaxy(
     grid: Array, rng: np.random.Generator, camera: Camera, where: Array, flux: float
 ) -> None:
     """An inclined exponential disc, one in three with a compact bulge (n = 1 beside n = 2)."""
-    scale = np.exp(rng.uniform(*np.log(camera.galaxy_scale_px))) * _FINE
+    scale = np.exp(rng.uniform(*np.log(camera.galaxy_scale_px))) * FINE
     u, v = _axes(grid.shape[0], where[0], where[1], rng.uniform(0, np.pi))
     radius = np.sqrt(u**2 + (v / rng.uniform(0.3, 1.0)) ** 2) / scale
     profile = np.exp(-radius)

@@ -1,0 +1,173 @@
+"""The demo's second half: a telescope that drifts once, and the worker that notices.
+
+Like the first it runs over the embedded broker, which keeps 5 MB a partition: an exposure is sent
+when the verdict on the one before is there.
+"""
+
+import os
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from prometheus_client import CollectorRegistry
+
+from streamfilter import exposure_figures, frames
+from streamfilter.config import Settings
+from streamfilter.demo import CONSUMER
+from streamfilter.encode_exposure import encode_exposure
+from streamfilter.encode_tracking import key_of
+from streamfilter.errors import StreamfilterError, TransportFailed
+from streamfilter.exposure_figures import Row, Seen
+from streamfilter.exposures import Watcher
+from streamfilter.inference.cache import default_home
+from streamfilter.inference.runtimes import open_engine
+from streamfilter.kafka.embedded import EmbeddedBroker
+from streamfilter.kafka.sink import KafkaSink, Undeliverable
+from streamfilter.kafka.source import KafkaSource
+from streamfilter.reading import read as decode
+from streamfilter.readout import INSTRUMENTS, Given, expecting, read
+from streamfilter.records import Origin, Output
+from streamfilter.service.build_exposures import ENGINE, open_exposures
+from streamfilter.service.exposures import ExposureWorker
+from streamfilter.simulate.frames import Exposure, readout
+
+IN, TRACKING, REJECTED = "demo.exposures", "demo.tracking", "demo.exposures.rejected"
+FIGURE = "exposures.png"
+
+_DETECTORS, _SIDE_PX = 4, 600  # four files of 0.7 MB
+_DRIFT_PX, _DRIFT_ANGLE_RAD = 12.0, 0.6  # four times the seeing
+_SILENCE_S = 60.0
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Watched:
+    """An exposure: what was done to it, and what came out."""
+
+    exposure: Exposure
+    verdict: dict[str, Any] | None
+    """None where nothing came out."""
+    seconds: float
+    """From its first message to its verdict."""
+
+    @property
+    def decision(self) -> str:
+        """The published decision."""
+        return "lost" if self.verdict is None else str(self.verdict["judgement"]["decision"])
+
+    @property
+    def right(self) -> bool:
+        """Whether the decision is what was simulated."""
+        return self.decision == ("tracking_error" if self.exposure.drift_px else "ok")
+
+
+def visits() -> Iterator[Exposure]:
+    """Three exposures, the telescope drifts during the second."""
+    for number, drift_px in enumerate((0.0, _DRIFT_PX, 0.0), start=1):
+        yield Exposure(f"visit-{number}", _DETECTORS, _SIDE_PX, drift_px, _DRIFT_ANGLE_RAD)
+
+
+def run(*, seed: int, out: Path, home: Path | None, say: Callable[[str], None]) -> list[Watched]:
+    """Watch the visits and draw the first two.
+
+    Raises
+    ------
+    StreamfilterError
+        The broker or the worker failed.
+    """
+    out.mkdir(parents=True, exist_ok=True)
+    failures: list[StreamfilterError] = []
+    with EmbeddedBroker(dict.fromkeys((IN, TRACKING, REJECTED), 1)) as broker:
+        settings = _settings(broker.bootstrap, home)
+        worker = open_exposures(settings, registry=CollectorRegistry(), say=say)
+        thread = threading.Thread(target=_guarded(worker, failures), name="exposures")
+        thread.start()
+        try:
+            found = _watch(broker.bootstrap, seed, failures)
+        finally:
+            worker.stop()
+            thread.join()
+    _draw(out, found[:2], seed, home or default_home(os.environ))
+    return found
+
+
+def _settings(bootstrap: str, home: Path | None) -> Settings:
+    return Settings.model_validate(
+        {
+            "kafka": {"bootstrap": bootstrap, "consumer": CONSUMER},
+            "exposures": {"topics": [IN], "group": "demo-watch"},
+            "outputs": {"tracking": TRACKING, "rejected": REJECTED},
+            "engine": {"home": str(home) if home else None},
+        }
+    )
+
+
+def _guarded(worker: ExposureWorker, failures: list[StreamfilterError]) -> Callable[[], None]:
+    def work() -> None:
+        try:
+            worker.run()
+        except StreamfilterError as error:
+            failures.append(error)
+
+    return work
+
+
+def _watch(bootstrap: str, seed: int, failures: list[StreamfilterError]) -> list[Watched]:
+    """Send the visits one by one, each with its verdict."""
+    connection: dict[str, str | int] = {"bootstrap.servers": bootstrap}
+    sink = KafkaSink(connection)
+    source = KafkaSource(connection | {"group.id": "demo-observer", **CONSUMER}, [TRACKING])
+    try:
+        return [_visit(each, seed, sink, source, failures) for each in visits()]
+    finally:
+        source.close()
+        sink.close()
+
+
+def _visit(
+    exposure: Exposure,
+    seed: int,
+    sink: KafkaSink,
+    source: KafkaSource,
+    failures: list[StreamfilterError],
+) -> Watched:
+    files = readout(exposure, seed)
+    given = Given(keywords=INSTRUMENTS["ztf"])
+    read_out = [read(f"{n}.fits", content, given) for n, content in enumerate(files)]
+    started_s = time.monotonic()
+    for announced, content in zip(expecting(read_out, given), files, strict=True):
+        value = encode_exposure(announced, content)
+        sink.send(Output(Origin(IN, -1, -1), IN, value, key_of(announced), ()), _sent)
+    while time.monotonic() - started_s < _SILENCE_S:
+        if failures:
+            raise failures[0]
+        sink.poll(0)
+        for message in source.poll(16, 0.05):
+            record: dict[str, Any] = decode(message.value or b"")
+            if record["kind"] == "exposure" and record["exposure_id"] == exposure.exposure_id:
+                return Watched(exposure, record, time.monotonic() - started_s)
+    return Watched(exposure, None, time.monotonic() - started_s)
+
+
+def _sent(_output: Output, trouble: Undeliverable | None) -> None:
+    if trouble:
+        raise TransportFailed(f"the embedded broker refused an exposure: {trouble.detail}")
+
+
+def _draw(out: Path, found: list[Watched], seed: int, home: Path) -> None:
+    """The focal planes as the worker saw them."""
+    engine = open_engine(ENGINE, "onnxruntime", home, 1, progress=lambda line: None)
+    watcher = Watcher(engine)
+    rows = []
+    for watched in found:
+        seen: list[Seen] = []
+        for number, content in enumerate(readout(watched.exposure, seed), start=1):
+            for frame in frames.read(content, IN, frames.FrameRules(), None):
+                look = watcher.look(frame)
+                named = replace(look.evidence, detector=f"CCD {number}")
+                seen.append(exposure_figures.keep(replace(look, evidence=named)))
+        judgement = watcher.judge([each.evidence for each in seen])
+        rows.append(Row(watched.exposure.exposure_id, judgement, tuple(seen)))
+    exposure_figures.draw(rows, out / FIGURE)
