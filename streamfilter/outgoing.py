@@ -127,6 +127,7 @@ class Caller:
         try:
             parts = urlsplit(url)
             port = parts.port or _PORTS.get(parts.scheme, 0)
+            (parts.hostname or "").encode("idna")  # what a resolver stumbles over
         except ValueError as error:
             raise AddressRefused(f"no URL: {error}") from error
         host = (parts.hostname or "").rstrip(".")

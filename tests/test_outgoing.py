@@ -154,6 +154,13 @@ def test_a_server_that_drips_is_left_in_time(receiver: Receiver) -> None:
         status(make_caller(receiver), receiver.url, total_s=0.3)
 
 
+@pytest.mark.parametrize("host", ["a..example.org", f"{'a' * 64}.example.org"])
+def test_names_that_cannot_be_are_no_mistake_of_ours(host: str) -> None:
+    """Below an allowed domain a message may name anything."""
+    with pytest.raises(AddressRefused):
+        status(Caller(Allowed(("*.example.org",))), f"https://{host}/")
+
+
 def test_nobody_there_is_a_failed_call(receiver: Receiver) -> None:
     """So is a name that is not known."""
     with socket.socket() as closed:

@@ -6,6 +6,7 @@ from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 
 import pytest
+from filter_process import FilterProcess
 from receiver import Receiver, receiving
 from test_exposure_stream import Site, noise, site, trailed
 
@@ -18,6 +19,16 @@ __all__ = ["site"]
 def server(tmp_path: Path) -> Iterator[Receiver]:
     with receiving(tmp_path) as made:
         yield made
+
+
+def start(site: Site, server: Receiver) -> FilterProcess:
+    """A worker that may read from the server."""
+    return site.start(
+        exposures__reference_hosts=f'["127.0.0.1:{server.port}"]',
+        exposures__reference_attempts="3",
+        outgoing__internal_networks='["127.0.0.0/8"]',
+        outgoing__ca_file=str(server.ca_file),
+    )
 
 
 def test_trouble_is_waited_out_while_others_are_judged(
@@ -41,12 +52,7 @@ def test_trouble_is_waited_out_while_others_are_judged(
         reference = FrameReference(f"{server.url}/{name}", len(content), digest)
         site.announce(name, reference, detector="1")
     site.announce("inside", noise())
-    worker = site.start(
-        exposures__reference_hosts=f'["127.0.0.1:{server.port}"]',
-        exposures__reference_attempts="3",
-        outgoing__internal_networks='["127.0.0.0/8"]',
-        outgoing__ca_file=str(server.ca_file),
-    )
+    worker = start(site, server)
     verdicts = site.verdicts(3)
     assert ("tracking_error", "cannot_tell") == tuple(
         verdicts[name]["judgement"]["decision"] for name in ("lco", "down")
@@ -63,3 +69,30 @@ def test_trouble_is_waited_out_while_others_are_judged(
     )
     assert 0 == worker.stop()
     assert 3 == site.committed()
+
+
+def test_a_stop_leaves_what_could_not_be_reached_to_the_next_worker(
+    site: Site, server: Receiver
+) -> None:
+    """It is neither rejected nor committed."""
+    content = noise()
+    server.statuses = [503]
+    reference = FrameReference(
+        f"{server.url}/e1", len(content), hashlib.sha256(content).hexdigest()
+    )
+    site.announce("e1", reference, detector="1")
+    first = start(site, server)
+    server.calls.get(timeout=30)
+    assert 0 == first.stop()
+    assert (0, 0) == (site.committed(), site.broker.size(site.rejected))
+
+    def answer(handler: BaseHTTPRequestHandler) -> None:
+        handler.send_response(200)
+        handler.end_headers()
+        handler.wfile.write(content)
+
+    server.answer = answer
+    second = start(site, server)
+    assert "cannot_tell" == site.verdicts(1)["e1"]["judgement"]["decision"]
+    assert 0 == second.stop()
+    assert (1, 0) == (site.committed(), site.broker.size(site.rejected))
