@@ -165,3 +165,20 @@ def test_half_of_a_protection_is_refused(tmp_path: Path, half: str) -> None:
     """A user without a password would protect nothing."""
     with pytest.raises(ConfigurationInvalid, match="go together"):
         loaded(tmp_path, f"[metrics]\n{half}\n")
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ('[webhook]\nurl = "https://h.org/x"', "secret has 0 characters; expected at least 16"),
+        ('[exposures]\nreference_hosts = ["https://h.org"]', "a name without a scheme"),
+        ('[exposures]\nreference_buckets = ["s3://b"]', "a name without a scheme"),
+        ('[outgoing]\ninternal_networks = ["10.1.2.3/8"]', "internal_networks"),
+    ],
+)
+def test_settings_that_would_silently_do_nothing_are_refused(
+    tmp_path: Path, text: str, words: str
+) -> None:
+    """A webhook without a secret, a URL where a name is meant, an address for a network."""
+    with pytest.raises(ConfigurationInvalid, match=words):
+        loaded(tmp_path, text)

@@ -1,5 +1,6 @@
 """References to object stores, against moto's server on this machine."""
 
+import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
@@ -7,7 +8,7 @@ from typing import Any
 import pytest
 from reference_factories import CONTENT, reading, refer, refused
 
-from streamfilter.errors import CallFailed, Reason
+from streamfilter.errors import CallFailed, ConfigurationInvalid, Reason
 from streamfilter.frame_references import References
 from streamfilter.frame_references.s3 import S3
 
@@ -85,3 +86,10 @@ def test_a_store_that_is_away_is_asked_again_later() -> None:
     """It is no reason to reject yet."""
     with pytest.raises(CallFailed, match="EndpointConnectionError"):
         make("http://127.0.0.1:9", "survey").fetch(refer("s3://survey/x.fits"))
+
+
+def test_a_missing_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    """At the start, not at the first message."""
+    monkeypatch.setitem(sys.modules, "s3fs", None)
+    with pytest.raises(ConfigurationInvalid, match=r"streamfilter\[s3\]"):
+        S3(["survey"], {}, 10.0)
