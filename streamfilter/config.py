@@ -221,6 +221,12 @@ class Batch(Section):
 class Flow(Section):
     """How much is under way at a time; beyond it reading pauses."""
 
+    overload: Literal["hold", "shed"] = "hold"
+    """Where more comes than the engine can judge: let it wait in Kafka, or publish what is older
+    than ``shed_after_s`` as ``not_evaluated``."""
+    shed_after_s: Positive = 30.0
+    """Age by the message's Kafka timestamp, when it is read."""
+
     max_in_flight: Count = 512
     max_in_flight_bytes: Count = 96 * 2**20
     commit_interval_s: Positive = 1.0

@@ -91,6 +91,12 @@ class Metrics:
         self.output_failures = self._counter(
             "output_failures_total", "Messages that the broker refused.", "output"
         )
+        self.shed = self._counter(
+            "shed_total", "Alerts published unjudged: too old to wait for the network.", "survey"
+        )
+        self.age = self._histogram(
+            "age_seconds", "Age of alerts when read, by their Kafka timestamp.", _LATENCY_S
+        )
         self.commits = self._counter("commits_total", "Offset commits.")
         self.rebalances = self._counter("rebalances_total", "Assignments of partitions.")
         self.stage = self._histogram("stage_seconds", "Time in a stage.", _STAGE_S, "stage")

@@ -21,7 +21,7 @@ from streamfilter.records import (
     StampEvidence,
     Times,
 )
-from streamfilter.verdict import Policy, decide, summarise
+from streamfilter.verdict import SHED, Policy, decide, summarise
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -116,6 +116,10 @@ class Pipeline:
         policy = self._policies[alert.survey]
         verdict = decide(evidence, policy.rules)
         return Annotation(alert, verdict, tuple(evidence), self._engine, policy.priors, times)
+
+    def shed(self, alert: Alert, times: Times) -> Annotation:
+        """The annotation of an alert that the network does not see, to keep up with the stream."""
+        return Annotation(alert, SHED, (), self._engine, self._policies[alert.survey].priors, times)
 
     def judge(
         self, engine: Engine, messages: Iterable[Message], *, max_items: int = 16

@@ -26,6 +26,8 @@ Probabilities = npt.NDArray[np.float32]
 _INDEX = {code: k for k, code in enumerate(CODES)}
 _SOURCE = _INDEX["BBG"]  # the class of a real source's own pixels
 _TRAINING = np.array([row.training_prior for row in TABLE])
+SHED = Verdict(Label.NOT_EVALUATED, Action.KEEP, rule="overload")
+"""Of an alert that was too old to wait for the network; no stamp was looked at."""
 _ORDER = (Action.DROP, Action.FLAG, Action.KEEP)
 
 

@@ -2,7 +2,7 @@
 
 import queue
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from functools import partial
 
@@ -14,6 +14,7 @@ from streamfilter.errors import Reason
 from streamfilter.kafka.sink import KafkaSink, Undeliverable
 from streamfilter.metrics import Metrics
 from streamfilter.records import PRODUCER_TIMESTAMP, Action, Annotation, Headers, Output, Rejected
+from streamfilter.service.order import Order
 from streamfilter.service.sharing import note_rejected
 from streamfilter.service.ticket import Ticket
 
@@ -39,8 +40,17 @@ class Publisher:
         self._topics = topics
         self._metrics = metrics
         self._settled = settled
+        self._order = Order()
         self._answers: queue.SimpleQueue[tuple[Ticket, Output]] = queue.SimpleQueue()
         self._names = {topic: name for name, topic in topics.model_dump().items() if topic}
+
+    def expect(self, ticket: Ticket) -> None:
+        """A message was read: what later ones of its partition become waits for its answer."""
+        self._order.expect(ticket)
+
+    def forget(self, partitions: Iterable[tuple[str, int]]) -> None:
+        """Partitions were given up: nothing waits for what was not answered there."""
+        self._order.forget(partitions)
 
     def publish(self, ticket: Ticket, annotation: Annotation) -> None:
         """Publish a judged alert: annotation, enriched alert, and the alert itself by its action.
@@ -83,6 +93,9 @@ class Publisher:
         return Output(ticket.message.origin, topic, value, ticket.message.key, headers)
 
     def _send(self, ticket: Ticket, outputs: list[Output]) -> None:
+        self._order.send(ticket, partial(self._send_now, ticket, outputs))
+
+    def _send_now(self, ticket: Ticket, outputs: list[Output]) -> None:
         ticket.sent_s = time.monotonic()
         ticket.unacknowledged = len(outputs)
         if not outputs:

@@ -32,6 +32,12 @@ class Ticket:
         """Bytes of the message."""
         return len(self.message.value or b"")
 
+    @property
+    def age_s(self) -> float | None:
+        """Age by the message's Kafka timestamp when it was read; None where it has none."""
+        sent_ms = self.message.timestamp_ms
+        return None if sent_ms is None else self.received_unix_s - sent_ms / 1000
+
     def prepare(self, prepared: Prepared) -> tuple[Item, ...]:
         """Keep the prepared alert; its stamps for the network."""
         self.prepared = prepared

@@ -31,7 +31,7 @@ from streamfilter.kafka.sink import KafkaSink
 from streamfilter.kafka.source import KafkaSource
 from streamfilter.metrics import Metrics
 from streamfilter.pipeline import Item, Pipeline
-from streamfilter.records import Message, Rejected
+from streamfilter.records import Message, Rejected, Times
 from streamfilter.service.flow import InFlight
 from streamfilter.service.publisher import Publisher
 from streamfilter.service.sharing import guarded_thread
@@ -207,6 +207,7 @@ class Worker:
         """Decode one message and queue its stamps."""
         ticket = Ticket(message, time.time())
         self._ledger.track(message.origin)
+        self._publisher.expect(ticket)
         self._in_flight.enter(ticket.size_bytes)
         self._metrics.messages.inc()
         self._metrics.message_bytes.inc(ticket.size_bytes)
@@ -223,6 +224,12 @@ class Worker:
         if isinstance(alert, Rejected):
             self._publisher.reject(ticket, alert)
             return
+        if self._late(ticket):
+            self._metrics.shed.labels(alert.survey).inc()
+            times = Times(ticket.received_unix_s, ticket.decode_s, 0.0, 0.0)
+            annotation = self._pipeline.shed(alert, times)
+            self._patiently(lambda: self._publisher.publish(ticket, annotation))
+            return
         items = ticket.prepare(self._pipeline.prepare(alert))
         now = time.monotonic()
         self._metrics.stage.labels("normalise").observe(now - started - ticket.decode_s)
@@ -235,6 +242,13 @@ class Worker:
         # Company is worth waiting for only while every judge is busy.
         if self._in_network < len(self._judges):
             self._hand_on(self._batcher.flush())
+
+    def _late(self, ticket: Ticket) -> bool:
+        """Whether a message is too old to wait for the network, where that is not waited for."""
+        if ticket.age_s is None:
+            return False
+        self._metrics.age.observe(max(ticket.age_s, 0.0))
+        return self._flow.overload == "shed" and ticket.age_s > self._flow.shed_after_s
 
     @property
     def _in_network(self) -> int:
@@ -398,12 +412,16 @@ class Worker:
         """Partitions go to another worker: finish and commit theirs first."""
         log.info("revoked", partitions=[f"{topic}[{n}]" for topic, n in partitions])
         self._drain(partitions)
-        self._ledger.forget(partitions)
+        self._forget(partitions)
 
     def lost(self, partitions: Sequence[tuple[str, int]]) -> None:
         """Partitions are gone already; another worker reads from the last commit."""
         log.warning("lost", partitions=[f"{topic}[{n}]" for topic, n in partitions])
+        self._forget(partitions)
+
+    def _forget(self, partitions: Sequence[tuple[str, int]]) -> None:
         self._ledger.forget(partitions)
+        self._publisher.forget(partitions)
 
     # ---- the end ------------------------------------------------------------------------------
 

@@ -172,6 +172,25 @@ def test_a_slow_network_is_waited_for_and_a_stop_is_not() -> None:
     assert time.monotonic() - started < 3
 
 
+def test_an_alert_too_old_is_shed_where_that_is_wanted() -> None:
+    """It is published as not evaluated by overload, is counted, and its offset is committed."""
+    registry = CollectorRegistry()
+    source, sink = MemorySource(packets(4)), MemorySink()
+    made = worker(source, sink, registry=registry, pipeline=Failing(), overload="shed")
+    run_to_the_end(made, source)
+    headers = [dict(output.headers) for output in sink.to("annotations")]
+    assert [b"not_evaluated"] * 4 == [each["streamfilter-verdict"] for each in headers]
+    assert [b"0", b"1", b"2", b"3"] == [output.key for output in sink.to("annotations")]
+    assert {PARTITION: 4} == source.committed
+    counted = [
+        each.value
+        for family in registry.collect()
+        for each in family.samples
+        if each.name == "streamfilter_shed_total"
+    ]
+    assert 4 == sum(counted)
+
+
 class Failing(SimulatedPipeline):
     """An engine that cannot go on."""
 

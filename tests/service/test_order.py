@@ -1,0 +1,46 @@
+"""Outputs in the order of reading."""
+
+from functools import partial
+
+from streamfilter.records import Message, Origin
+from streamfilter.service.order import Order
+from streamfilter.service.ticket import Ticket
+
+
+def ticket(partition: int, offset: int) -> Ticket:
+    """A message that was read."""
+    return Ticket(Message(Origin("alerts", partition, offset), b""), 0.0)
+
+
+def test_what_is_ready_waits_for_those_before_it() -> None:
+    """A later answer of the partition leaves with the first."""
+    order, sent = Order(), list[int]()
+    tickets = [ticket(0, n) for n in range(3)]
+    for each in tickets:
+        order.expect(each)
+    for n in (2, 1):
+        order.send(tickets[n], partial(sent.append, n))
+    assert [] == sent
+    order.send(tickets[0], partial(sent.append, 0))
+    assert [0, 1, 2] == sent
+
+
+def test_partitions_do_not_wait_for_each_other() -> None:
+    """An answer of one partition leaves while another's first is awaited."""
+    order, sent = Order(), list[int]()
+    order.expect(ticket(0, 0))
+    second = ticket(1, 0)
+    order.expect(second)
+    order.send(second, partial(sent.append, 1))
+    assert [1] == sent
+
+
+def test_a_partition_that_was_given_up_is_not_waited_for() -> None:
+    """After it comes back its messages begin anew."""
+    order, sent = Order(), list[int]()
+    order.expect(ticket(0, 0))
+    order.forget([("alerts", 0)])
+    again = ticket(0, 0)
+    order.expect(again)
+    order.send(again, partial(sent.append, 0))
+    assert [0] == sent
