@@ -1,31 +1,20 @@
-"""Settings: small frozen sections, read from TOML and the environment, and nowhere else.
+"""The settings' sections: small, frozen, each with its defaults and what it refuses."""
 
-Order, later wins: the defaults here, the TOML file, ``STREAMFILTER_<SECTION>__<KEY>`` in the
-environment, ``--set section.key=value``. A string may name a secret as ``${NAME}`` (from the
-environment) or ``${file:PATH}`` (the file's content, stripped).
-"""
-
-import os
-import re
-import tomllib
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from ipaddress import IPv4Network, IPv6Network, ip_address
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
-import tomli_w
 from pydantic import (
     BaseModel,
     ConfigDict,
     Field,
     PrivateAttr,
-    ValidationError,
     field_validator,
     model_validator,
 )
 
 from streamfilter.contaminants import BY_CODE, CODES
-from streamfilter.errors import ConfigurationInvalid
 from streamfilter.limits import Limits
 from streamfilter.records import Plane, Rule
 
@@ -34,18 +23,7 @@ Probability = Annotated[float, Field(gt=0, lt=1)]
 Positive = Annotated[float, Field(gt=0)]
 Count = Annotated[int, Field(ge=1)]
 
-_ENVIRONMENT = "STREAMFILTER_"
-_SECRET = re.compile(r"\$\{(file:)?([^}]+)\}")
-_HIDDEN = re.compile(
-    r"password|passphrase|secret|token|key|credential|user\.info|jaas|oauthbearer\.config",
-    re.IGNORECASE,
-)
-# Where a secret lies is none.
-_PLACES = re.compile(r"(location|_file)$", re.IGNORECASE)
 _SHORTEST_SECRET = 16
-# Receivers of webhooks put a secret into the path.
-_WEBHOOK, _PATH_IN_URL = "\0webhook\0url", re.compile(r"(?<=[^/])/[^/].*$", re.DOTALL)
-_LOGIN_IN_URL = re.compile(r"//[^/@\s]*@")
 
 
 class Section(BaseModel):
@@ -327,155 +305,3 @@ class Settings(Section):
     surveys: dict[str, Survey] = {}
     _references: Mapping[str, str] = PrivateAttr(default_factory=dict)
     """By key what was written where ``${...}`` stood."""
-
-
-def load(
-    path: Path | None = None,
-    *,
-    environment: Mapping[str, str] = os.environ,
-    overrides: Iterable[str] = (),
-) -> Settings:
-    """Settings from a TOML file, the environment and ``section.key=value`` overrides.
-
-    Raises
-    ------
-    ConfigurationInvalid
-        Names the key, where it was found, what is wrong and how to mend it.
-    """
-    tree: dict[str, Any] = _read_toml(path) if path else {}
-    places: dict[str, str] = {}
-    for name, text in environment.items():
-        if name.startswith(_ENVIRONMENT) and "__" in name:
-            key = name.removeprefix(_ENVIRONMENT).lower().replace("__", ".")
-            _set(tree, key, text, places, f"environment variable {name}")
-    for override in overrides:
-        key, separator, text = override.partition("=")
-        if not separator:
-            raise ConfigurationInvalid(f"--set {override}: expected section.key=value")
-        _set(tree, key.strip(), text.strip(), places, "--set")
-    references: dict[str, str] = {}
-    try:
-        settings = Settings.model_validate(_expand(tree, environment, references))
-    except ValidationError as error:
-        raise ConfigurationInvalid(_explain(error, places, path)) from None
-    settings._references = references
-    return settings
-
-
-def show(settings: Settings) -> str:
-    """The settings as TOML: ``${...}`` as it was written, other secrets hidden."""
-    tree = _plain(settings.model_dump(mode="json", exclude_none=True))
-    return tomli_w.dumps(_hide(tree, settings._references))
-
-
-def expanded(text: str, environment: Mapping[str, str] = os.environ) -> str:
-    """A text with what its ``${NAME}`` and ``${file:PATH}`` stand for.
-
-    Raises
-    ------
-    ConfigurationInvalid
-        There is no such variable, or the file cannot be read.
-    """
-
-    def secret(match: re.Match[str]) -> str:
-        if match[1]:
-            try:
-                return Path(match[2]).read_text(encoding="utf-8").strip()
-            except OSError as error:
-                raise ConfigurationInvalid(f"{match[0]}: {error.strerror}") from error
-            except UnicodeDecodeError:  # with the bytes in it
-                raise ConfigurationInvalid(f"{match[0]}: not UTF-8") from None
-        if match[2] not in environment:
-            raise ConfigurationInvalid(f"{match[0]}: set the environment variable {match[2]}")
-        return environment[match[2]]
-
-    return _SECRET.sub(secret, text)
-
-
-def _read_toml(path: Path) -> dict[str, Any]:
-    try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise ConfigurationInvalid(f"{path}: cannot be read: {error.strerror}") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise ConfigurationInvalid(f"{path}: not TOML: {error}") from error
-
-
-def _set(tree: dict[str, Any], key: str, text: str, places: dict[str, str], place: str) -> None:
-    """Put ``key = text``, a line of TOML; what is no TOML value is a plain string."""
-    for value in (text, tomli_w.dumps({"": text}).partition("=")[2]):
-        try:
-            update = tomllib.loads(f"{key} = {value}")
-        except tomllib.TOMLDecodeError:
-            continue
-        _merge(tree, update, key, place)
-        places[key] = place
-        return
-    raise ConfigurationInvalid(f"{place}: {key!r} is no key; expected section.key")
-
-
-def _merge(tree: dict[str, Any], update: dict[str, Any], key: str, place: str) -> None:
-    for name, value in update.items():
-        old = tree.get(name)
-        if isinstance(value, dict) and isinstance(old, dict):
-            _merge(old, value, key, place)
-        elif isinstance(value, dict) and old is not None:
-            raise ConfigurationInvalid(f"{place}: {key}: {name} is a value, not a section")
-        else:
-            tree[name] = value
-
-
-def _expand(
-    value: Any, environment: Mapping[str, str], references: dict[str, str], key: str = ""
-) -> Any:
-    """Expand every string; ``references`` keeps by key what was written."""
-    if isinstance(value, dict):
-        return {
-            name: _expand(item, environment, references, f"{key}\0{name}")
-            for name, item in value.items()
-        }
-    if isinstance(value, list):
-        return [
-            _expand(item, environment, references, f"{key}\0{index}")
-            for index, item in enumerate(value)
-        ]
-    if not isinstance(value, str) or not _SECRET.search(value):
-        return value
-    references[key] = value
-    return expanded(value, environment)
-
-
-def _explain(error: ValidationError, places: Mapping[str, str], path: Path | None) -> str:
-    lines = []
-    for item in error.errors(include_url=False, include_input=False):
-        key = ".".join(str(part) for part in item["loc"])
-        place = places.get(key) or (str(path) if path else "settings")
-        message = item["msg"].removeprefix("Value error, ")
-        if item["type"] in ("extra_forbidden", "unexpected_keyword_argument"):
-            message = "no such key; `streamfilter config show` lists all"
-        lines.append(f"{place}: {key}: {message}")
-    return "\n".join(lines)
-
-
-def _plain(value: Any) -> Any:
-    """What TOML can hold."""
-    if isinstance(value, dict):
-        return {key: _plain(item) for key, item in value.items() if item is not None}
-    return [_plain(item) for item in value] if isinstance(value, list) else value
-
-
-def _hide(value: Any, references: Mapping[str, str], key: str = "") -> Any:
-    if isinstance(value, dict):
-        return {name: _hide(item, references, f"{key}\0{name}") for name, item in value.items()}
-    if isinstance(value, list):
-        return [_hide(item, references, f"{key}\0{index}") for index, item in enumerate(value)]
-    if key in references:
-        return references[key]
-    if value in (None, "", True, False) or not isinstance(value, str | int | float):
-        return value
-    name = key.rpartition("\0")[2]
-    if _HIDDEN.search(name) and not _PLACES.search(name):
-        return "(hidden)"
-    if key == _WEBHOOK:
-        value = _PATH_IN_URL.sub("/(hidden)", str(value))
-    return _LOGIN_IN_URL.sub("//(hidden)@", value) if isinstance(value, str) else value

@@ -1,0 +1,33 @@
+"""Settings: small frozen sections, read from TOML and the environment, and nowhere else.
+
+Order, later wins: the defaults in ``sections``, the TOML file, ``STREAMFILTER_<SECTION>__<KEY>`` in
+the environment, ``--set section.key=value``. A string may name a secret as ``${NAME}`` (from the
+environment) or ``${file:PATH}`` (the file's content, stripped).
+"""
+
+from streamfilter.config.reading import expanded, load
+from streamfilter.config.sections import (
+    Flow,
+    Metrics,
+    Outputs,
+    Registry,
+    Scalar,
+    Settings,
+    Survey,
+    Webhook,
+)
+from streamfilter.config.showing import show
+
+__all__ = [
+    "Flow",
+    "Metrics",
+    "Outputs",
+    "Registry",
+    "Scalar",
+    "Settings",
+    "Survey",
+    "Webhook",
+    "expanded",
+    "load",
+    "show",
+]

@@ -1,0 +1,139 @@
+"""From a TOML file, the environment and the command line to settings."""
+
+import os
+import re
+import tomllib
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import tomli_w
+from pydantic import ValidationError
+
+from streamfilter.config.sections import Settings
+from streamfilter.errors import ConfigurationInvalid
+
+_ENVIRONMENT = "STREAMFILTER_"
+_SECRET = re.compile(r"\$\{(file:)?([^}]+)\}")
+
+
+def load(
+    path: Path | None = None,
+    *,
+    environment: Mapping[str, str] = os.environ,
+    overrides: Iterable[str] = (),
+) -> Settings:
+    """Settings from a TOML file, the environment and ``section.key=value`` overrides.
+
+    Raises
+    ------
+    ConfigurationInvalid
+        Names the key, where it was found, what is wrong and how to mend it.
+    """
+    tree: dict[str, Any] = _read_toml(path) if path else {}
+    places: dict[str, str] = {}
+    for name, text in environment.items():
+        if name.startswith(_ENVIRONMENT) and "__" in name:
+            key = name.removeprefix(_ENVIRONMENT).lower().replace("__", ".")
+            _set(tree, key, text, places, f"environment variable {name}")
+    for override in overrides:
+        key, separator, text = override.partition("=")
+        if not separator:
+            raise ConfigurationInvalid(f"--set {override}: expected section.key=value")
+        _set(tree, key.strip(), text.strip(), places, "--set")
+    references: dict[str, str] = {}
+    try:
+        settings = Settings.model_validate(_expand(tree, environment, references))
+    except ValidationError as error:
+        raise ConfigurationInvalid(_explain(error, places, path)) from None
+    settings._references = references
+    return settings
+
+
+def expanded(text: str, environment: Mapping[str, str] = os.environ) -> str:
+    """A text with what its ``${NAME}`` and ``${file:PATH}`` stand for.
+
+    Raises
+    ------
+    ConfigurationInvalid
+        There is no such variable, or the file cannot be read.
+    """
+
+    def secret(match: re.Match[str]) -> str:
+        if match[1]:
+            try:
+                return Path(match[2]).read_text(encoding="utf-8").strip()
+            except OSError as error:
+                raise ConfigurationInvalid(f"{match[0]}: {error.strerror}") from error
+            except UnicodeDecodeError:  # with the bytes in it
+                raise ConfigurationInvalid(f"{match[0]}: not UTF-8") from None
+        if match[2] not in environment:
+            raise ConfigurationInvalid(f"{match[0]}: set the environment variable {match[2]}")
+        return environment[match[2]]
+
+    return _SECRET.sub(secret, text)
+
+
+def _read_toml(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigurationInvalid(f"{path}: cannot be read: {error.strerror}") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigurationInvalid(f"{path}: not TOML: {error}") from error
+
+
+def _set(tree: dict[str, Any], key: str, text: str, places: dict[str, str], place: str) -> None:
+    """Put ``key = text``, a line of TOML; what is no TOML value is a plain string."""
+    for value in (text, tomli_w.dumps({"": text}).partition("=")[2]):
+        try:
+            update = tomllib.loads(f"{key} = {value}")
+        except tomllib.TOMLDecodeError:
+            continue
+        _merge(tree, update, key, place)
+        places[key] = place
+        return
+    raise ConfigurationInvalid(f"{place}: {key!r} is no key; expected section.key")
+
+
+def _merge(tree: dict[str, Any], update: dict[str, Any], key: str, place: str) -> None:
+    for name, value in update.items():
+        old = tree.get(name)
+        if isinstance(value, dict) and isinstance(old, dict):
+            _merge(old, value, key, place)
+        elif isinstance(value, dict) and old is not None:
+            raise ConfigurationInvalid(f"{place}: {key}: {name} is a value, not a section")
+        else:
+            tree[name] = value
+
+
+def _expand(
+    value: Any, environment: Mapping[str, str], references: dict[str, str], key: str = ""
+) -> Any:
+    """Expand every string; ``references`` keeps by key what was written."""
+    if isinstance(value, dict):
+        return {
+            name: _expand(item, environment, references, f"{key}\0{name}")
+            for name, item in value.items()
+        }
+    if isinstance(value, list):
+        return [
+            _expand(item, environment, references, f"{key}\0{index}")
+            for index, item in enumerate(value)
+        ]
+    if not isinstance(value, str) or not _SECRET.search(value):
+        return value
+    references[key] = value
+    return expanded(value, environment)
+
+
+def _explain(error: ValidationError, places: Mapping[str, str], path: Path | None) -> str:
+    lines = []
+    for item in error.errors(include_url=False, include_input=False):
+        key = ".".join(str(part) for part in item["loc"])
+        place = places.get(key) or (str(path) if path else "settings")
+        message = item["msg"].removeprefix("Value error, ")
+        if item["type"] in ("extra_forbidden", "unexpected_keyword_argument"):
+            message = "no such key; `streamfilter config show` lists all"
+        lines.append(f"{place}: {key}: {message}")
+    return "\n".join(lines)
