@@ -33,6 +33,7 @@ from streamfilter.schemas.sources import FolderSource, PackageSource, RegistrySo
 from streamfilter.schemas.store import SchemaFolder
 from streamfilter.service.publisher import Publisher
 from streamfilter.service.sharing import identity_of
+from streamfilter.service.ticket import InForce
 from streamfilter.service.worker import Waiting, Worker
 from streamfilter.surveys import Surveys
 from streamfilter.verdict import Policy
@@ -162,12 +163,11 @@ def open_worker(settings: Settings, parts: Parts, *, registry: CollectorRegistry
     sink = _sink(settings, metrics)
     batcher: Batcher[int, Waiting] = Batcher(max_items=size, max_wait_s=settings.batch.max_wait_s)
     return Worker(
-        pipeline=parts.pipeline,
+        in_force=InForce(parts.pipeline, settings.outputs),
         engine=parts.engine,
         publisher=lambda settled: Publisher(
             sink=sink,
             encoder=parts.encoder,
-            topics=settings.outputs,
             metrics=metrics,
             settled=settled,
         ),

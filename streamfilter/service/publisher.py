@@ -8,7 +8,6 @@ from functools import partial
 
 import structlog
 
-from streamfilter.config import Outputs
 from streamfilter.encode import Encoder
 from streamfilter.errors import Reason
 from streamfilter.kafka.sink import KafkaSink, Undeliverable
@@ -31,18 +30,15 @@ class Publisher:
         *,
         sink: KafkaSink,
         encoder: Encoder,
-        topics: Outputs,
         metrics: Metrics,
         settled: Callable[[Ticket], None],
     ) -> None:
         self._sink = sink
         self._encoder = encoder
-        self._topics = topics
         self._metrics = metrics
         self._settled = settled
         self._order = Order()
         self._answers: queue.SimpleQueue[tuple[Ticket, Output]] = queue.SimpleQueue()
-        self._names = {topic: name for name, topic in topics.model_dump().items() if topic}
 
     def expect(self, ticket: Ticket) -> None:
         """A message was read: what later ones of its partition become waits for its answer."""
@@ -62,7 +58,7 @@ class Publisher:
         TransportFailed
             The broker cannot be used.
         """
-        topics, message = self._topics, ticket.message
+        topics, message = ticket.in_force.topics, ticket.message
         headers = self._encoder.headers(annotation)
         outputs = []
         if topics.annotations:
@@ -81,11 +77,12 @@ class Publisher:
     def reject(self, ticket: Ticket, rejected: Rejected) -> None:
         """Publish a message that could not be used, its bytes untouched."""
         note_rejected(rejected, self._metrics.rejected)
-        self._send(ticket, [self._rejection(ticket, rejected)] if self._topics.rejected else [])
+        wanted = bool(ticket.in_force.topics.rejected)
+        self._send(ticket, [self._rejection(ticket, rejected)] if wanted else [])
 
     def _rejection(self, ticket: Ticket, rejected: Rejected) -> Output:
         value, headers = self._encoder.rejected(rejected)
-        return self._as_it_came(ticket, self._topics.rejected, headers, value)
+        return self._as_it_came(ticket, ticket.in_force.topics.rejected, headers, value)
 
     def _as_it_came(
         self, ticket: Ticket, topic: str, headers: Headers, value: bytes | None
@@ -105,7 +102,7 @@ class Publisher:
 
     def _done(self, ticket: Ticket, output: Output, refusal: Undeliverable | None) -> None:
         """One output is acknowledged, or refused for good (too large, say)."""
-        name = self._names[output.topic]
+        name = ticket.in_force.names[output.topic]
         if refusal is None:
             self._metrics.outputs.labels(name).inc()
         else:
@@ -120,13 +117,14 @@ class Publisher:
 
     def _answer(self, ticket: Ticket, output: Output, refusal: Undeliverable) -> Output | None:
         """What is published instead of a refused output; None where nothing is left to try."""
-        if not self._topics.rejected:
+        in_force = ticket.in_force
+        if not in_force.topics.rejected:
             return None
-        if output.topic == self._topics.rejected:
+        if output.topic == in_force.topics.rejected:
             # The headers still say why, and where the original stands.
             return replace(output, value=None) if output.value is not None else None
         self._metrics.rejected.labels(Reason.OUTPUT_TOO_LARGE).inc()
-        detail = f"{self._names[output.topic]}: {refusal.detail}"
+        detail = f"{in_force.names[output.topic]}: {refusal.detail}"
         return self._rejection(ticket, Rejected(ticket.message, Reason.OUTPUT_TOO_LARGE, detail))
 
     def answer_refusals(self) -> None:

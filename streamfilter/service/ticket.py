@@ -1,10 +1,27 @@
 """What the service keeps of one message from reading it to settling it."""
 
 import threading
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from streamfilter.pipeline import Item, Prepared
+from streamfilter.config import Outputs
+from streamfilter.pipeline import Item, Pipeline, Prepared
 from streamfilter.records import Alert, Message, StampEvidence, Times
+
+
+class InForce:
+    """What a message is judged by and where it goes; an alert has one, from reading to settling.
+
+    A reload replaces it as a whole, between two messages.
+    """
+
+    def __init__(self, pipeline: Pipeline, topics: Outputs) -> None:
+        self.pipeline = pipeline
+        self.topics = topics
+        self.names: Mapping[str, str] = {
+            topic: name for name, topic in topics.model_dump().items() if topic
+        }
+        """By topic, the output's name in the settings."""
 
 
 @dataclass(slots=True, eq=False)
@@ -16,6 +33,7 @@ class Ticket:
 
     message: Message
     received_unix_s: float
+    in_force: InForce
     decode_s: float = 0.0
     queue_s: float = 0.0
     infer_s: float = 0.0

@@ -30,12 +30,12 @@ from streamfilter.kafka.ledger import Ledger
 from streamfilter.kafka.sink import KafkaSink
 from streamfilter.kafka.source import KafkaSource
 from streamfilter.metrics import Metrics
-from streamfilter.pipeline import Item, Pipeline
+from streamfilter.pipeline import Item
 from streamfilter.records import Message, Rejected, Times
 from streamfilter.service.flow import InFlight
 from streamfilter.service.publisher import Publisher
 from streamfilter.service.sharing import guarded_thread
-from streamfilter.service.ticket import Ticket
+from streamfilter.service.ticket import InForce, Ticket
 
 log = structlog.get_logger(__name__)
 
@@ -64,7 +64,7 @@ class Worker:
     def __init__(
         self,
         *,
-        pipeline: Pipeline,
+        in_force: InForce,
         engine: Engine,
         publisher: Callable[[Callable[[Ticket], None]], Publisher],
         sink: KafkaSink,
@@ -74,7 +74,7 @@ class Worker:
         judges: int,
         metrics: Metrics,
     ) -> None:
-        self._pipeline = pipeline
+        self._in_force = in_force
         self._engine = engine
         self._publisher = publisher(self._settle)
         self._sink = sink
@@ -133,6 +133,10 @@ class Worker:
         """Ask the worker to finish; safe in a signal handler and from any thread."""
         self._stopped_s = min(self._stopped_s, time.monotonic())
         self._stopping.set()
+
+    def reload(self, in_force: InForce) -> None:
+        """Judge and route what is read from now on otherwise; from any thread."""
+        self._in_force = in_force
 
     def _fail(self, error: BaseException) -> None:
         """Keep the first failure, and stop."""
@@ -205,7 +209,7 @@ class Worker:
 
     def _accept(self, message: Message) -> None:
         """Decode one message and queue its stamps."""
-        ticket = Ticket(message, time.time())
+        ticket = Ticket(message, time.time(), self._in_force)
         self._ledger.track(message.origin)
         self._publisher.expect(ticket)
         self._in_flight.enter(ticket.size_bytes)
@@ -215,9 +219,9 @@ class Worker:
             self._prepare(ticket)
 
     def _prepare(self, ticket: Ticket) -> None:
-        started = time.monotonic()
+        started, pipeline = time.monotonic(), ticket.in_force.pipeline
         alert = self._patiently(
-            lambda: self._pipeline.decode(ticket.message), meanwhile=self._hand_all_on
+            lambda: pipeline.decode(ticket.message), meanwhile=self._hand_all_on
         )
         ticket.decode_s = time.monotonic() - started
         self._metrics.stage.labels("decode").observe(ticket.decode_s)
@@ -227,10 +231,10 @@ class Worker:
         if self._late(ticket):
             self._metrics.shed.labels(alert.survey).inc()
             times = Times(ticket.received_unix_s, ticket.decode_s, 0.0, 0.0)
-            annotation = self._pipeline.shed(alert, times)
+            annotation = pipeline.shed(alert, times)
             self._patiently(lambda: self._publisher.publish(ticket, annotation))
             return
-        items = ticket.prepare(self._pipeline.prepare(alert))
+        items = ticket.prepare(pipeline.prepare(alert))
         now = time.monotonic()
         self._metrics.stage.labels("normalise").observe(now - started - ticket.decode_s)
         if not items:
@@ -335,7 +339,10 @@ class Worker:
         """Evaluate stamps of one side; one that cannot be does not take the others with it."""
         started = time.monotonic()
         try:
-            evidence = self._pipeline.evaluate(self._engine, [item for _, item, _ in waiting])
+            pipeline = waiting[0][
+                0
+            ].in_force.pipeline  # any: what they are judged by is in the items
+            evidence = pipeline.evaluate(self._engine, [item for _, item, _ in waiting])
         except StreamfilterError:
             raise
         except Exception:
@@ -356,7 +363,7 @@ class Worker:
 
     def _conclude(self, ticket: Ticket) -> None:
         started = time.monotonic()
-        annotation = self._pipeline.conclude(*ticket.concluded())
+        annotation = ticket.in_force.pipeline.conclude(*ticket.concluded())
         self._patiently(lambda: self._publisher.publish(ticket, annotation))
         self._metrics.stage.labels("conclude").observe(time.monotonic() - started)
 

@@ -31,11 +31,13 @@ from streamfilter.schemas.finder import SchemaFinder
 from streamfilter.schemas.sources import FolderSource
 from streamfilter.service.build import policy_of
 from streamfilter.service.publisher import Publisher
+from streamfilter.service.ticket import InForce
 from streamfilter.service.worker import Worker
 from streamfilter.simulate.visits import alerts
 from streamfilter.surveys import Surveys
 
 PARTITION = ("alerts", 0)
+TOPICS = Outputs(annotations="annotations", clean="clean", rejected="rejected")
 
 
 class MemorySource:
@@ -173,12 +175,11 @@ def worker(
         return cast("KafkaSource", source)
 
     return Worker(
-        pipeline=pipeline or SimulatedPipeline(),
+        in_force=InForce(pipeline or SimulatedPipeline(), TOPICS),
         engine=CleanSky(),
         publisher=lambda settled: Publisher(
             sink=cast("KafkaSink", sink),
             encoder=encoder or Encoder(finder()),
-            topics=Outputs(annotations="annotations", clean="clean", rejected="rejected"),
             metrics=metrics,
             settled=settled,
         ),
