@@ -339,9 +339,8 @@ class Worker:
         """Evaluate stamps of one side; one that cannot be does not take the others with it."""
         started = time.monotonic()
         try:
-            pipeline = waiting[0][
-                0
-            ].in_force.pipeline  # any: what they are judged by is in the items
+            # Any ticket's: what a stamp is judged by is in its item.
+            pipeline = waiting[0][0].in_force.pipeline
             evidence = pipeline.evaluate(self._engine, [item for _, item, _ in waiting])
         except StreamfilterError:
             raise

@@ -2,14 +2,18 @@
 
 from functools import partial
 
+from memory_worker import TOPICS, SimulatedPipeline
+
 from streamfilter.records import Message, Origin
 from streamfilter.service.order import Order
-from streamfilter.service.ticket import Ticket
+from streamfilter.service.ticket import InForce, Ticket
+
+IN_FORCE = InForce(SimulatedPipeline(), TOPICS)
 
 
 def ticket(partition: int, offset: int) -> Ticket:
     """A message that was read."""
-    return Ticket(Message(Origin("alerts", partition, offset), b""), 0.0)
+    return Ticket(Message(Origin("alerts", partition, offset), b""), 0.0, IN_FORCE)
 
 
 def test_what_is_ready_waits_for_those_before_it() -> None:
