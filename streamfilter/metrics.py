@@ -4,15 +4,19 @@ Labels are from closed sets: surveys of the loaded field maps, classes of the ta
 verdicts of their enumerations. Seconds and bytes are base units, counters end in ``_total``.
 """
 
-from collections.abc import Iterable, Mapping
+import platform
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info, ProcessCollector
 from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 # From a twentieth of a decode to the longest queue that a person would wait for.
-_STAGE_S = (1e-4, 2.5e-4, 5e-4, 1e-3, 2.5e-3, 5e-3, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 10)
+_STAGE_S = (
+    *(1e-4, 2.5e-4, 5e-4, 1e-3, 2.5e-3, 5e-3, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5),
+    *(5, 10, 30, 120),
+)
 # Rubin's requirement is 60 s from readout for 98 % of alerts; our own part is milliseconds.
 _LATENCY_S = (
     *(0.005, 0.01, 0.02, 0.03, 0.05, 0.075, 0.1, 0.15, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60),
@@ -21,10 +25,14 @@ _LATENCY_S = (
 _STAMPS = (1, 2, 4, 8, 12, 16, 32, 64, 128, 256)
 
 _MOST_INSTRUMENTS = 32  # a telescope has a few
+_MOST_DETECTORS = 256  # of an instrument; LSST has 205
+_MOST_FAILURES = 8  # of an instrument: more than fail between two scrapes
+OTHER = "other"
 
 STAGES = ("decode", "normalise", "queue", "infer", "conclude", "produce")
 WEBHOOK_RESULTS = ("delivered", "failed", "dropped")
 SINCE = ("received", "message", "producer", "light")
+SINCE_OF_EXPOSURES = ("received", "message", "mid_exposure")
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +77,96 @@ class ClientStatistics(Collector):
         return lag, up, rtt
 
 
+@dataclass(frozen=True, slots=True)
+class LastExposure:
+    """What the last exposure of an instrument left to look at."""
+
+    judged_unix_s: float
+    detectors: Mapping[str, tuple[float | None, float | None]]
+    """By detector, whether it has a tracking error (1, 0, None: cannot tell) and how probably."""
+    failures: Mapping[str, float] = field(default_factory=dict)
+    """By exposure, when it was judged a failure (Unix seconds), the latest last."""
+
+
+@dataclass(slots=True, eq=False)
+class LastExposures(Collector):
+    """Gauges over the last exposure of each instrument, replaced as a whole.
+
+    Their names come from messages: of each only so many are shown.
+    """
+
+    last: Mapping[str, LastExposure] = field(default_factory=dict)
+
+    def judged(
+        self,
+        instrument: str,
+        exposure_id: str,
+        failed: bool,
+        detectors: Mapping[str, tuple[float | None, float | None]],
+        now_unix_s: float,
+    ) -> None:
+        """Remember an exposure; one that no longer fails, in a later revision, is taken back."""
+        before = self.last.get(instrument)
+        failures = {
+            k: v for k, v in (before.failures if before else {}).items() if k != exposure_id
+        }
+        if failed:
+            failures[exposure_id] = now_unix_s
+        # Detectors of unlike cameras under one label would make no map.
+        names = [] if instrument == OTHER else sorted(detectors)[:_MOST_DETECTORS]
+        seen = LastExposure(
+            now_unix_s,
+            {name: detectors[name] for name in names},
+            dict(list(failures.items())[-_MOST_FAILURES:]),
+        )
+        self.last = {**self.last, instrument: seen}
+
+    def collect(self) -> Iterable[Metric]:
+        """The families as of the last exposures."""
+        prefix = "streamfilter_exposure"
+        judged = GaugeMetricFamily(
+            f"{prefix}_judged_timestamp_seconds",
+            "When the last exposure was judged.",
+            labels=("instrument",),
+        )
+        failure = GaugeMetricFamily(
+            f"{prefix}_failure_timestamp_seconds",
+            f"When exposures were judged to have a tracking error, the last {_MOST_FAILURES}.",
+            labels=("instrument", "exposure"),
+        )
+        error = GaugeMetricFamily(
+            f"{prefix}_detector_tracking_error",
+            "1 where a detector of the last exposure has a tracking error, 0 where it has none, "
+            "NaN where that cannot be told.",
+            labels=("instrument", "detector"),
+        )
+        probability = GaugeMetricFamily(
+            f"{prefix}_detector_tracking_error_probability",
+            "Of the detectors of the last exposure; NaN where nothing could be judged.",
+            labels=("instrument", "detector"),
+        )
+        for instrument, seen in self.last.items():
+            judged.add_metric((instrument,), seen.judged_unix_s)
+            for exposure_id, at_unix_s in seen.failures.items():
+                failure.add_metric((instrument, exposure_id), at_unix_s)
+            for detector, found in seen.detectors.items():
+                for family, value in zip((error, probability), found, strict=True):
+                    family.add_metric((instrument, detector), _or_nan(value))
+        return judged, failure, error, probability
+
+
+def _or_nan(value: float | None) -> float:
+    """Prometheus has no other word for what is not known."""
+    return float("nan") if value is None else value
+
+
+def describe_process(registry: CollectorRegistry, version: str) -> None:
+    """What is known of the process whatever it works at: version, memory, processor, files."""
+    build = Info("streamfilter_build", "Version of streamfilter.", registry=registry)
+    build.info({"version": version, "python": platform.python_version()})
+    ProcessCollector(registry=registry)
+
+
 class Metrics:
     """All instruments of one worker."""
 
@@ -76,7 +174,6 @@ class Metrics:
         self.registry = registry
         self.clients = ClientStatistics()
         registry.register(self.clients)
-        self.build = Info("streamfilter_build", "Version of streamfilter.", registry=registry)
         self.engine = Info("streamfilter_engine", "The network in use.", registry=registry)
         self.messages = self._counter("messages_total", "Messages read.")
         self.message_bytes = self._counter("message_bytes_total", "Bytes of messages read.")
@@ -114,6 +211,20 @@ class Metrics:
         self.ready = self._gauge("ready", "1 after warm-up and assignment.")
         for stage in STAGES:
             self.stage.labels(stage)
+        for since in SINCE:
+            self.latency.labels(since)
+
+    def begin(
+        self, *, surveys: Collection[str], outputs: Collection[str], reasons: Collection[str]
+    ) -> None:
+        """Show what may be counted at 0: Prometheus sees no increase where a series begins."""
+        for survey in surveys:
+            self.shed.labels(survey)
+        for output in outputs:
+            self.outputs.labels(output)
+            self.output_failures.labels(output)
+        for reason in reasons:
+            self.rejected.labels(reason)
 
     def _counter(self, name: str, text: str, *labels: str) -> Counter:
         return Counter(f"streamfilter_{name}", text, labels, registry=self.registry)
@@ -137,6 +248,9 @@ class ExposureMetrics:
             return f"streamfilter_exposure_{rest}"
 
         instrument = ("instrument",)
+        self.last = LastExposures()
+        registry.register(self.last)
+        self.engine = Info(name("engine"), "The network in use.", registry=registry)
         self.messages = Counter(
             name("messages_total"), "Messages of exposures read.", registry=registry
         )
@@ -190,10 +304,17 @@ class ExposureMetrics:
         )
         self.open = Gauge(name("open"), "Exposures that wait for detectors.", registry=registry)
         self.ready = Gauge(name("ready"), "1 after assignment.", registry=registry)
+        for since in SINCE_OF_EXPOSURES:
+            self.latency.labels(since)
         self._instruments: set[str] = set()
+
+    def begin(self, *, reasons: Collection[str]) -> None:
+        """Show what may be counted at 0: Prometheus sees no increase where a series begins."""
+        for reason in reasons:
+            self.rejected.labels(reason)
 
     def instrument(self, name: str) -> str:
         """The label of an instrument: anyone may write a name, so only the first few have one."""
         if len(self._instruments) < _MOST_INSTRUMENTS:
             self._instruments.add(name)
-        return name if name in self._instruments else "other"
+        return name if name in self._instruments else OTHER

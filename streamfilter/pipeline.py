@@ -77,6 +77,11 @@ class Pipeline:
         self._policies = policies
         self._engine = engine
 
+    @property
+    def surveys(self) -> tuple[str, ...]:
+        """Those whose alerts can be judged."""
+        return tuple(self._policies)
+
     def decode(self, message: Message) -> Alert | Rejected:
         """The alert in a message.
 

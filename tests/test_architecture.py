@@ -100,7 +100,7 @@ ROOMS: dict[str, tuple[int, set[str]]] = {
         "figures", "packets", "pipeline", "decode", "kafka", "limits", "contaminants",
         "surveys", "exposure_records", "exposures",
         "background", "exposure_figures", "frame_paths", "frames", "masking",
-        "tracking", "readout", "encode_exposure", "encode_tracking", "rejections",
+        "tracking", "readout", "encode_exposure", "encode_tracking", "rejections", "metrics",
     }),
 }  # fmt: skip
 

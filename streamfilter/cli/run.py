@@ -14,6 +14,7 @@ from streamfilter import config as settings_room
 from streamfilter.cli import options
 from streamfilter.config import Settings
 from streamfilter.errors import ConfigurationInvalid
+from streamfilter.metrics import describe_process
 from streamfilter.service.build import open_parts, open_worker
 from streamfilter.service.build_exposures import open_exposures
 from streamfilter.service.http import Endpoint
@@ -54,6 +55,7 @@ def run(config: Path | None, overrides: tuple[str, ...], only: str | None) -> No
         raise ConfigurationInvalid("exposures.topics: at least one is needed to watch exposures")
     log.info("starting", version=__version__, topics=alerts, exposures=exposures)
     registry = CollectorRegistry()
+    describe_process(registry, __version__)
     workers: list[_Worker] = []
     if alerts:
         parts = open_parts(settings, threads=settings.engine.threads, say=log.info)

@@ -1,21 +1,19 @@
 """From settings to a worker: every part is made here, and only here."""
 
 import os
-import platform
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import structlog
 from prometheus_client import CollectorRegistry
 
-from streamfilter import __version__
 from streamfilter.batch import Batcher
 from streamfilter.config import Registry, Scalar, Settings, Survey
 from streamfilter.decode import Decoder
 from streamfilter.encode import Encoder
-from streamfilter.errors import ConfigurationInvalid
+from streamfilter.errors import ConfigurationInvalid, Reason
 from streamfilter.inference import manifest
 from streamfilter.inference.cache import default_home
 from streamfilter.inference.engine import Engine
@@ -39,6 +37,9 @@ from streamfilter.surveys import Surveys
 from streamfilter.verdict import Policy
 
 log = structlog.get_logger(__name__)
+
+OUTPUTS = ("annotations", "enriched", "clean", "contaminated", "rejected")
+"""Of alerts; a reload may switch each on."""
 
 Say = Callable[[str], None]
 """Takes one line for a human."""
@@ -156,9 +157,9 @@ def open_worker(settings: Settings, parts: Parts, *, registry: CollectorRegistry
     judges = _judges(settings)
     size = settings.batch.size
     parts.engine.warm_up(tuple((n, 1, side, side) for side in SIDES_PX for n in sorted({1, size})))
-    metrics.build.info({"version": __version__, "python": platform.python_version()})
+    metrics.begin(surveys=parts.pipeline.surveys, outputs=OUTPUTS, reasons=list(Reason))
     network, runtime = parts.engine.manifest, parts.engine.runtime
-    metrics.engine.info({"name": network.name, "sha256": network.onnx_sha256, "runtime": runtime})
+    metrics.engine.info(asdict(identity_of(parts.engine)))
     log.info("warm", engine=network.name, version=network.version, runtime=runtime)
     sink = _sink(settings, metrics)
     batcher: Batcher[int, Waiting] = Batcher(max_items=size, max_wait_s=settings.batch.max_wait_s)

@@ -1,6 +1,7 @@
 """From settings to a worker for exposures."""
 
 import os
+from dataclasses import asdict
 from urllib.parse import urlsplit
 
 import structlog
@@ -10,7 +11,7 @@ from streamfilter.config import Settings
 from streamfilter.decode_exposure import ExposureDecoder
 from streamfilter.encode import Encoder
 from streamfilter.encode_tracking import TrackingEncoder
-from streamfilter.errors import AddressRefused, ConfigurationInvalid
+from streamfilter.errors import AddressRefused, ConfigurationInvalid, Reason
 from streamfilter.exposures import ExposureRules, Watcher
 from streamfilter.focal_plane import FocalPlaneRules, FocalPlanes
 from streamfilter.frame_references import Place, References
@@ -101,6 +102,8 @@ def open_exposures(settings: Settings, *, registry: CollectorRegistry, say: Say)
     if settings.outputs.tracking:
         tracking.register(settings.outputs.tracking)
     metrics = ExposureMetrics(registry)
+    metrics.begin(reasons=list(Reason))
+    metrics.engine.info(asdict(identity_of(engine)))
     return ExposureWorker(
         source=lambda worker: _source(settings, worker),
         sink=_sink(settings),

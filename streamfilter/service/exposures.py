@@ -28,6 +28,7 @@ from streamfilter.kafka.source import KafkaSource
 from streamfilter.metrics import ExposureMetrics
 from streamfilter.records import Message, Origin, Output, Rejected
 from streamfilter.service.alarm import Alarm
+from streamfilter.service.exposure_gauges import count_decision, show_verdict
 from streamfilter.service.looking import Looked, Looker
 from streamfilter.service.sharing import guarded_thread, note_rejected
 
@@ -258,7 +259,7 @@ class ExposureWorker:
                 if evidence.not_evaluated is not None:
                     self._metrics.not_evaluated.labels(evidence.not_evaluated).inc()
                 decision = evidence.judgement.decision
-                self._count("detector", looked.announced.instrument, decision)
+                count_decision(self._metrics, "detector", looked.announced.instrument, decision)
                 if looked.rejected is None and self._topic:
                     value, headers = self._tracking.detector(
                         ticket.heard(), evidence, looked.look_s, self._topic
@@ -315,17 +316,13 @@ class ExposureWorker:
 
     def _publish(self, closed: Closed, tickets: tuple[_Ticket, ...]) -> None:
         verdict = closed.verdict
-        self._count("exposure", verdict.instrument, verdict.judgement.decision)
-        probability = verdict.judgement.probability
-        self._metrics.probability.labels(self._metrics.instrument(verdict.instrument)).set(
-            float("nan") if probability is None else probability
-        )
+        show_verdict(self._metrics, verdict)
         log.info(
             "exposure judged",
             exposure=verdict.exposure_id,
             instrument=verdict.instrument,
             decision=str(verdict.judgement.decision),
-            probability=probability,
+            probability=verdict.judgement.probability,
             voice=str(verdict.judgement.voice),
             detectors=len(verdict.detectors),
             closing=str(verdict.closing),
@@ -348,10 +345,6 @@ class ExposureWorker:
     def _rejection(self, ticket: _Ticket, rejected: Rejected) -> Output:
         value, headers = self._encoder.rejected(rejected)
         return Output(ticket.origin, self._rejected_topic, value, ticket.message.key, headers)
-
-    def _count(self, kind: str, instrument: str, decision: str) -> None:
-        label = self._metrics.instrument(instrument)
-        self._metrics.decisions.labels(kind, label, decision).inc()
 
     # ---- delivery -----------------------------------------------------------------------------
 
