@@ -79,6 +79,22 @@ class Caller:
         """
         self._target(url)
 
+    def resolve(self, url: str) -> list[str]:
+        """The addresses behind a URL, if all of them may be called.
+
+        Raises
+        ------
+        AddressRefused
+            The URL, or an address behind its name, is not allowed.
+        CallFailed
+            The name has no address, or nobody says which.
+        """
+        target = self._target(url)
+        try:
+            return self._addresses(target)
+        except OSError as error:
+            raise CallFailed(f"{target.host}: {error.strerror or error}") from error
+
     @contextmanager
     def call(
         self,

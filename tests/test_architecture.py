@@ -77,6 +77,10 @@ ROOMS: dict[str, tuple[int, set[str]]] = {
             "exposure_figures", "outgoing", "webhook",
         },
     ),
+    "doctor": (6, {  # is all here that a worker needs?
+        "config", "decode", "decode_exposure", "errors", "inference", "kafka", "limits",
+        "normalise", "records", "schemas", "service", "surveys",
+    }),
     "packets": (2, {"errors", "schemas", "limits"}),  # alerts in files: replay, inspect
     "figures": (5, {
         "errors", "records", "contaminants", "pipeline", "posterior", "inference", "normalise",
@@ -96,7 +100,7 @@ ROOMS: dict[str, tuple[int, set[str]]] = {
     "cli": (8, {
         "reading",
         "errors", "records", "config", "logs", "service", "inference", "schemas",
-        "demo", "demo_exposures",
+        "demo", "demo_exposures", "doctor",
         "figures", "packets", "pipeline", "decode", "kafka", "limits", "contaminants",
         "surveys", "exposure_records", "exposures",
         "background", "exposure_figures", "frame_paths", "frames", "masking",

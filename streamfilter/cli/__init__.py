@@ -15,6 +15,7 @@ from streamfilter.errors import ConfigurationInvalid, StreamfilterError
 _COMMANDS = {
     "config": "streamfilter.cli.config:config",
     "demo": "streamfilter.cli.demo:demo",
+    "doctor": "streamfilter.cli.doctor:doctor",
     "engines": "streamfilter.cli.engines:engines",
     "inspect": "streamfilter.cli.inspect:inspect",
     "mask": "streamfilter.cli.mask:mask",

@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as NotYet
 from dataclasses import dataclass
+from typing import TypeVar
 
 from confluent_kafka import KafkaError, KafkaException
 from confluent_kafka.admin import AdminClient
@@ -19,6 +20,8 @@ from streamfilter.kafka.client import (
     settings_invalid,
     transport_failed,
 )
+
+Answer = TypeVar("Answer")
 
 # A broker that elects leaders for many partitions takes seconds.
 ANSWER_S = 30.0
@@ -74,7 +77,7 @@ def create(
         The broker does not answer, or gives no right to do this.
     """
     trouble = Trouble("administration")
-    admin, end = _client(settings, trouble), time.monotonic() + timeout_s
+    admin, end = open_admin(settings, trouble), time.monotonic() + timeout_s
     new = [NewTopic(name, partitions, replication, config=dict(config or {})) for name in names]
     futures: Mapping[str, Future[None]] = admin.create_topics(new, request_timeout=timeout_s)
     made = {name: _made(admin, name, future, trouble, end) for name, future in futures.items()}
@@ -93,11 +96,18 @@ def missing(
         The broker does not answer.
     """
     trouble = Trouble("administration")
-    known = _known(_client(settings, trouble), trouble, time.monotonic() + timeout_s)
+    known = _known(open_admin(settings, trouble), trouble, time.monotonic() + timeout_s)
     return tuple(name for name in names if name not in known)
 
 
-def _client(settings: Settings, trouble: Trouble) -> AdminClient:
+def open_admin(settings: Settings, trouble: Trouble) -> AdminClient:
+    """A client for administration, which tells its troubles.
+
+    Raises
+    ------
+    ConfigurationInvalid
+        librdkafka refuses the settings.
+    """
     ready = merged({}, settings, ("bootstrap.servers",))
     try:
         return AdminClient({**ready, **trouble.settings()})
@@ -105,29 +115,44 @@ def _client(settings: Settings, trouble: Trouble) -> AdminClient:
         raise settings_invalid(error, "client") from error
 
 
-def _made(
-    admin: AdminClient, name: str, future: Future[None], trouble: Trouble, end: float
-) -> bool:
-    """Whether the topic is new."""
+def answered(
+    admin: AdminClient, future: Future[Answer], trouble: Trouble, end: float, about: str
+) -> Answer:
+    """What the broker answers until ``end`` (monotonic seconds).
+
+    Raises
+    ------
+    KafkaException
+        The broker refuses, or librdkafka's own time is up.
+    TransportFailed
+        It does not answer, or lets this client not in.
+    """
     while True:
         try:
-            future.result(CHECK_S)
+            return future.result(CHECK_S)
         except NotYet:
             admin.poll(0)  # serves the callbacks that tell of lasting trouble
             trouble.check()
             if time.monotonic() > end + CHECK_S:
                 raise TransportFailed(
-                    f"no answer about topic {name}: see that the broker is up"
+                    f"no answer about {about}: see that the broker is up"
                 ) from None
-        except KafkaException as exception:
-            error = error_of(exception)
-            if error.code() == KafkaError.TOPIC_ALREADY_EXISTS:
-                return False
-            if error.code() in _WRONG:
-                raise ConfigurationInvalid(f"topic {name!r}: {error.str()}") from exception
-            raise transport_failed(error, f"creating topic {name}") from exception
-        else:
-            return True
+
+
+def _made(
+    admin: AdminClient, name: str, future: Future[None], trouble: Trouble, end: float
+) -> bool:
+    """Whether the topic is new."""
+    try:
+        answered(admin, future, trouble, end, f"topic {name}")
+    except KafkaException as exception:
+        error = error_of(exception)
+        if error.code() == KafkaError.TOPIC_ALREADY_EXISTS:
+            return False
+        if error.code() in _WRONG:
+            raise ConfigurationInvalid(f"topic {name!r}: {error.str()}") from exception
+        raise transport_failed(error, f"creating topic {name}") from exception
+    return True
 
 
 def _known(admin: AdminClient, trouble: Trouble, end: float) -> dict[str, int]:

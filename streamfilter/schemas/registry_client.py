@@ -47,6 +47,19 @@ def open_client(settings: Mapping[str, Any], limits: Limits) -> Any:
     return client
 
 
+def date_of(settings: Mapping[str, Any], limits: Limits) -> str | None:
+    """How a registry dates an answer (HTTP's ``Date``); None where it gives none, or no date."""
+    dates: list[str] = []
+    try:
+        client = open_client(settings, limits)
+        hooks = client._rest_client.session.event_hooks["response"]
+        hooks.append(lambda response: dates.append(response.headers.get("Date", "")))
+        Patience().ask(lambda: client.get_schema(1))
+    except Exception:  # no such schema: the answer is dated; no answer: whoever asks for one tells
+        pass
+    return dates[-1] if dates else None
+
+
 def _bound(session: Any, most: int) -> Callable[[Any], None]:
     """A hook that lets a response have so many bytes."""
     stack = importlib.import_module(type(session).__module__.partition(".")[0])

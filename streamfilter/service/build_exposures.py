@@ -39,7 +39,7 @@ from streamfilter.tracking import TrackingRules
 log = structlog.get_logger(__name__)
 
 ENGINE = "maxitrack"
-_RUNTIME = "onnxruntime"
+RUNTIME = "onnxruntime"
 _RESPONSE_BYTES = 512 * 2**20
 _HEADROOM_BYTES = 2**20
 """Of keys, headers and framing, over the largest message."""
@@ -80,7 +80,7 @@ def open_exposures(settings: Settings, *, registry: CollectorRegistry, say: Say)
     chosen = settings.exposures
     home = settings.engine.home or default_home(os.environ)
     threads = chosen.threads or os.cpu_count() or 1
-    engine = open_engine(ENGINE, _RUNTIME, home, threads, progress=say)
+    engine = open_engine(ENGINE, RUNTIME, home, threads, progress=say)
     side = engine.manifest.shape.side_px or SIDE_PX
     engine.warm_up(((1, 1, side, side),))
     limits = Limits(max_message_bytes=chosen.max_message_bytes)
@@ -126,7 +126,7 @@ def _places(settings: Settings) -> dict[str, Place]:
         places["file"] = Files(chosen.reference_folders)
     if chosen.reference_hosts:
         # Who may be called in clear is the caller's affair.
-        https = Https(_caller(settings, chosen.reference_hosts), total_s)
+        https = Https(caller(settings, chosen.reference_hosts), total_s)
         places |= {"https": https, "http": https}
     if chosen.reference_buckets:
         places["s3"] = S3(chosen.reference_buckets, chosen.s3, total_s)
@@ -140,14 +140,21 @@ def _alarm(settings: Settings, metrics: ExposureMetrics) -> Alarm | None:
         return None
     try:
         # The operator's own setting: its host is the one that may be called.
-        caller = _caller(settings, (urlsplit(rules.url).netloc,))
-        caller.check(rules.url)
+        calls = caller(settings, (urlsplit(rules.url).netloc,))
+        calls.check(rules.url)
     except (AddressRefused, ValueError) as error:
         raise ConfigurationInvalid(f"webhook.url: {error}") from error
-    return Alarm(rules, caller, metrics)
+    return Alarm(rules, calls, metrics)
 
 
-def _caller(settings: Settings, hosts: tuple[str, ...]) -> Caller:
+def caller(settings: Settings, hosts: tuple[str, ...]) -> Caller:
+    """Who calls these hosts, under what holds for all calls out.
+
+    Raises
+    ------
+    ConfigurationInvalid
+        ``outgoing.ca_file`` cannot be used.
+    """
     outgoing = settings.outgoing
     try:
         return Caller(Allowed(hosts, outgoing.internal_networks, outgoing.ca_file))

@@ -115,7 +115,7 @@ class Endpoint:
             user=listening.user,
             password=listening.password,
         )
-        context = _context(listening)
+        context = certificate(listening)
         host, port = listening.host, listening.port
         try:
             self._server = make_server(host, port, app, server_class=_Server, handler_class=_Quiet)
@@ -148,8 +148,14 @@ class Endpoint:
         self._thread.join()
 
 
-def _context(listening: Listening) -> ssl.SSLContext | None:
-    """TLS as Python's defaults have it; None without a certificate."""
+def certificate(listening: Listening) -> ssl.SSLContext | None:
+    """TLS as Python's defaults have it; None without a certificate.
+
+    Raises
+    ------
+    ConfigurationInvalid
+        Certificate or key cannot be used.
+    """
     if listening.certificate_file is None:
         return None
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)

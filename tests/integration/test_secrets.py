@@ -215,6 +215,21 @@ def test_a_wrong_password_ends_a_worker_without_being_told(
     assert MARKER not in said
 
 
+def test_the_doctor_tells_missing_rights_and_no_secret(
+    site: Path, secure: SecureNode, engine_home: Path
+) -> None:
+    """A user may read and write what deploy/kafka-acls.sh gives, and nothing else."""
+    secure.broker.topic(name="not-granted")
+    said = command(
+        "doctor", "--config", str(site), "--set", "outputs.clean=not-granted",
+        SASL=PASSWORD, METRICS="marker-metrics", STREAMFILTER_HOME=str(engine_home),
+    )  # fmt: skip
+    assert re.search(r"failed +topics +outputs.clean not-granted: .*authorization failed", said)
+    assert re.search(r"ok +topics +alerts.topics alerts: .*may be read", said)
+    assert re.search(r"failed +registry +schemas.registry http://127", said)
+    assert MARKER not in said
+
+
 def page(url: str, login: str, context: ssl.SSLContext) -> str:
     """A page of the worker: its headers and what it says."""
     request = urllib.request.Request(url)

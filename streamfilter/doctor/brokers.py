@@ -1,0 +1,228 @@
+"""Brokers, topics, rights and groups."""
+
+from collections.abc import Generator, Iterator, Mapping
+from dataclasses import dataclass
+
+from streamfilter.config import Scalar, Settings
+from streamfilter.doctor import messages
+from streamfilter.doctor.findings import Finding, State, failed, not_applicable, ok
+from streamfilter.doctor.messages import Seen
+from streamfilter.errors import ConfigurationInvalid, TransportFailed
+from streamfilter.kafka.inspection import READ, WRITE, Cluster, Inspector, TopicFacts
+from streamfilter.kafka.inspection import client_version as client
+from streamfilter.service.build import reads
+
+# A broker on a slow line; each of a few questions takes at most so long.
+ANSWER_S = 6.0
+
+
+@dataclass(frozen=True, slots=True)
+class _Need:
+    """A topic that a worker writes, or reads."""
+
+    key: str
+    topic: str
+    right: str
+    whole: bool = False
+    """It takes whole messages as they came, which may be large."""
+
+
+def check(settings: Settings, seen: list[Seen]) -> Iterator[Finding]:
+    """Both sides of a worker: where it reads, and where it writes."""
+    kafka = settings.kafka
+    both = {"bootstrap.servers": kafka.bootstrap, **kafka.settings}
+    reading = yield from _opened("kafka.bootstrap", {**both, **kafka.consumer})
+    largest: dict[str, int | None] = {}
+    if reading is not None:
+        for name, key, exposure in (
+            (settings.alerts.topics, "alerts.topics", False),
+            (settings.exposures.topics, "exposures.topics", True),
+        ):
+            if name:
+                largest[key] = yield from _read(reading, settings, key, name, seen, exposure)
+    output = {"bootstrap.servers": kafka.output_bootstrap} if kafka.output_bootstrap else {}
+    key = "kafka.output_bootstrap" if output else "kafka.bootstrap (producer)"
+    writing = yield from _opened(key, {**both, **output, **kafka.producer})
+    if writing is not None:
+        yield from _written(writing, settings, largest)
+
+
+def _opened(
+    key: str, client_settings: Mapping[str, Scalar]
+) -> Generator[Finding, None, Inspector | None]:
+    """Reach the brokers; the generator's value is who asks them, None where nobody can."""
+    subject = f"{key} {client_settings['bootstrap.servers']}"
+    try:
+        inspector = Inspector(client_settings, timeout_s=ANSWER_S)
+        cluster = inspector.cluster()
+    except (TransportFailed, ConfigurationInvalid) as error:
+        yield failed("brokers", subject, error)
+        return None
+    yield _cluster(subject, cluster, client_settings)
+    return inspector
+
+
+def _cluster(subject: str, cluster: Cluster, client_settings: Mapping[str, Scalar]) -> Finding:
+    many = f"{len(cluster.brokers)} broker{'s' if len(cluster.brokers) > 1 else ''}"
+    how = client_settings.get("security.protocol", "plaintext")
+    found = f"{many} of {cluster.version or 'an unknown version'} over {how}; here {client()}"
+    if not cluster.idempotent:
+        return Finding(
+            "brokers", subject, State.FAILED, found, "Kafka 0.11 or later, which keeps outputs "
+            "from being doubled and takes headers", "update the brokers",
+        )  # fmt: skip
+    return ok("brokers", subject, found)
+
+
+def _read(
+    inspector: Inspector,
+    settings: Settings,
+    key: str,
+    wanted: tuple[str, ...],
+    seen: list[Seen],
+    exposure: bool,
+) -> Generator[Finding, None, int | None]:
+    """What is read; the generator's value is the largest message that may come, where known."""
+    group = settings.exposures.group if exposure else settings.kafka.group
+    yield _group(inspector, "exposures.group" if exposure else "kafka.group", group)
+    shown = inspector.names()
+    names = {each for each in wanted if not each.startswith("^")}
+    for pattern in (each for each in wanted if each.startswith("^")):
+        taken = {topic for topic in shown if reads(pattern, topic)}
+        names |= taken
+        yield _pattern(key, pattern, taken)
+    sizes: list[int | None] = []
+    for name, facts in inspector.topics(sorted(names)).items():
+        yield _topic(_Need(key, name, READ), facts)
+        if isinstance(facts, TopicFacts):
+            sizes.append(facts.max_message_bytes)
+            if not facts.rights or READ in facts.rights:
+                yield from _last(inspector, settings, facts, group, seen, exposure)
+    return None if None in sizes else max((each for each in sizes if each), default=None)
+
+
+def _pattern(key: str, pattern: str, taken: set[str]) -> Finding:
+    if taken:
+        return ok("topics", f"{key} {pattern}", f"takes {len(taken)} topics")
+    return Finding(
+        "topics", f"{key} {pattern}", State.WARNING, "takes no topic that is there now",
+        "at least one", "right before the first night; else mend the pattern, or ask for rights",
+    )  # fmt: skip
+
+
+def _group(inspector: Inspector, key: str, group: str) -> Finding:
+    subject = f"{key} {group}"
+    try:
+        found = inspector.group(group)
+    except TransportFailed as error:
+        return failed("group", subject, error)
+    if found.rights and READ not in found.rights:
+        return Finding(
+            "group", subject, State.FAILED, f"rights: {', '.join(sorted(found.rights))}",
+            READ, "ask the broker's operators for it, or use another group",
+        )  # fmt: skip
+    # What a broker calls dead has no members and no offsets.
+    state = "not used yet" if found.state == "dead" else f"{found.state}, {found.members} members"
+    return ok("group", subject, state)
+
+
+def _last(
+    inspector: Inspector,
+    settings: Settings,
+    facts: TopicFacts,
+    group: str,
+    seen: list[Seen],
+    exposure: bool,
+) -> Iterator[Finding]:
+    try:
+        message = inspector.last(facts.name, facts.partitions, group)
+    except TransportFailed as error:
+        yield failed("message", facts.name, error)
+        return
+    if message is None:
+        yield not_applicable("message", facts.name, "the topic holds none to look at")
+        return
+    kind = facts.config.get("message.timestamp.type", "")
+    by = {"LogAppendTime": "broker", "CreateTime": "producer"}.get(kind, "")
+    seen.append(messages.seen(message, by))
+    yield messages.understood(settings, message, exposure=exposure)
+
+
+def _written(
+    inspector: Inspector, settings: Settings, largest: Mapping[str, int | None]
+) -> Iterator[Finding]:
+    needs = {need.topic: need for need in _outputs(settings)}
+    for name, facts in inspector.topics(needs).items():
+        need = needs[name]
+        yield (found := _topic(need, facts))
+        if isinstance(facts, TopicFacts) and found.state is not State.FAILED and need.whole:
+            yield _size(need, facts, settings, largest)
+
+
+def _outputs(settings: Settings) -> Iterator[_Need]:
+    """The topics that are written with these settings."""
+    alerts, exposures = settings.alerts.topics, settings.exposures.topics
+    whole = {"enriched", "clean", "contaminated", "rejected"}
+    for name, topic in settings.outputs.model_dump().items():
+        used = bool(alerts or exposures) if name == "rejected" else bool(alerts)
+        if topic and (exposures if name == "tracking" else used):
+            yield _Need(f"outputs.{name}", topic, WRITE, name in whole)
+
+
+def _topic(need: _Need, facts: TopicFacts | TransportFailed) -> Finding:
+    subject = f"{need.key} {need.topic}"
+    if isinstance(facts, TransportFailed):
+        return failed("topics", subject, facts)
+    if facts.rights and need.right not in facts.rights:
+        return Finding(
+            "topics", subject, State.FAILED, f"rights: {', '.join(sorted(facts.rights))}",
+            need.right, "ask the broker's operators for it; deploy/kafka-acls.sh has the least",
+        )  # fmt: skip
+    found = f"{facts.partitions} partitions, {facts.replicas} replicas"
+    if facts.without_leader:
+        return Finding(
+            "topics", subject, State.FAILED, f"{found}, {facts.without_leader} without a leader",
+            "a leader for each partition", "see which brokers are down",
+        )  # fmt: skip
+    least = int(facts.config.get("min.insync.replicas", 1))
+    if need.right == WRITE and facts.in_step < least:
+        return Finding(
+            "topics", subject, State.FAILED, f"{facts.in_step} replicas in step",
+            f"{least} (min.insync.replicas), else nothing can be written",
+            "see which brokers are down",
+        )  # fmt: skip
+    if facts.in_step < facts.replicas:
+        return Finding(
+            "topics", subject, State.WARNING, f"{found}, {facts.in_step} of them in step",
+            "all", "see which brokers are down or behind",
+        )  # fmt: skip
+    known = "may" if facts.rights else "not known whether it may"
+    verb = "be written" if need.right == WRITE else "be read"
+    return ok("topics", subject, f"{found}, {known} {verb}")
+
+
+def _size(
+    need: _Need, facts: TopicFacts, settings: Settings, largest: Mapping[str, int | None]
+) -> Finding:
+    """Whether a topic takes what may come in."""
+    limits = {"alerts.topics": settings.limits.max_message_bytes}
+    if settings.exposures.topics and need.key == "outputs.rejected":
+        limits["exposures.topics"] = settings.exposures.max_message_bytes
+    known = all(largest.get(key) is not None for key in limits)
+    comes = max(min(limit, largest.get(key) or limit) for key, limit in limits.items())
+    subject = f"{need.key} {need.topic}"
+    takes = facts.max_message_bytes
+    mend = f"raise max.message.bytes of {need.topic} to {comes}"
+    if takes is None:
+        return Finding(
+            "size", subject, State.WARNING, "max.message.bytes may not be read",
+            f"at least {comes}", "ask for DESCRIBE_CONFIGS, or ask the broker's operators",
+        )  # fmt: skip
+    if takes >= comes:
+        return ok("size", subject, f"takes {takes:,} bytes; at most {comes:,} come")
+    return Finding(
+        "size", subject, State.FAILED if known else State.WARNING,
+        f"takes {takes:,} bytes (max.message.bytes)",
+        f"at least {comes:,}, which {'are read' if known else 'the limits let in'}; larger ones "
+        "come out as rejected, or without their bytes", mend,
+    )  # fmt: skip

@@ -1,0 +1,124 @@
+"""Engines: in the cache, whole, and run once; and the GPU where one is asked for."""
+
+import os
+import shutil
+import subprocess
+from collections.abc import Generator, Iterator
+from importlib.util import find_spec
+from pathlib import Path
+from time import perf_counter
+
+import numpy as np
+
+from streamfilter.config import Settings
+from streamfilter.doctor.findings import Finding, State, failed, not_applicable, ok
+from streamfilter.doctor.messages import Seen
+from streamfilter.errors import EngineUnavailable
+from streamfilter.inference import cache, runtimes
+from streamfilter.inference.engine import Plans
+from streamfilter.inference.manifest import Manifest, load
+from streamfilter.normalise import SIDES_PX
+from streamfilter.service.build_exposures import ENGINE, RUNTIME
+
+# Runtimes that need a GPU, and the modules that they need.
+_GPU_RUNTIMES = {"tensorrt": ("tensorrt", "pycuda")}
+_NVIDIA_S = 20.0
+
+
+def check(settings: Settings, _: list[Seen]) -> Iterator[Finding]:
+    """The networks that these settings run, each on its runtime."""
+    chosen = settings.engine
+    home = chosen.home or cache.default_home(os.environ)
+    wanted = []
+    if settings.alerts.topics:
+        wanted.append((chosen.name, chosen.runtime, chosen.threads, chosen.precision))
+    if settings.exposures.topics:
+        threads = settings.exposures.threads or os.cpu_count() or 1
+        wanted.append((ENGINE, RUNTIME, threads, "float32"))
+    for name, runtime, threads, precision in wanted:
+        try:
+            manifest = load(name)
+            whole = yield from _cached(manifest, home)
+            if whole:
+                yield _run(manifest, runtime, home, threads, precision, settings)
+        except EngineUnavailable as error:
+            yield failed("engine", f"{name} on {runtime}", error)
+
+
+def _cached(manifest: Manifest, home: Path) -> Generator[Finding, None, bool]:
+    """The generator's value is whether the file is whole, and nobody else's."""
+    path = cache.onnx_path(manifest, home)
+    found = cache.sha256_of(path)
+    mend = f"streamfilter engines fetch {manifest.name} (with --wheel FILE where no index is)"
+    if found != manifest.onnx_sha256:
+        what = f"no file {path}" if found is None else f"{path} is damaged, sha256 {found[:12]}"
+        yield Finding(
+            "engine", f"{manifest.name} in the cache", State.FAILED, what,
+            f"sha256 {manifest.onnx_sha256[:12]}", mend,
+        )  # fmt: skip
+        return False
+    cache.check_own(path, home)
+    yield ok("engine", f"{manifest.name} in the cache", f"{path}, whole")
+    return True
+
+
+def _run(
+    manifest: Manifest, runtime: str, home: Path, threads: int, precision: str, settings: Settings
+) -> Finding:
+    """Open an engine and time a batch; a plan that is not there is not built."""
+    engine = runtimes.open_engine(
+        manifest.name, runtime, home, threads, precision=precision, plans=Plans.REFUSE
+    )
+    side = manifest.shape.side_px or SIDES_PX[0]
+    count = 1 if manifest.shape.side_px else settings.batch.size
+    batch = np.zeros((count, len(manifest.planes), side, side), np.float32)
+    times = []
+    for _ in range(2):
+        started = perf_counter()
+        engine.infer(batch)
+        times.append(perf_counter() - started)
+    engine.close()
+    first, again = (f"{1e3 * each:.0f} ms" for each in times)
+    return ok(
+        "engine", f"{manifest.name} on {engine.runtime}",
+        f"{count} of {side} px on {threads} threads: {first}, then {again}",
+    )  # fmt: skip
+
+
+def check_gpu(settings: Settings, _: list[Seen]) -> Iterator[Finding]:
+    """Driver, memory, and the libraries that the runtime needs."""
+    modules = _GPU_RUNTIMES.get(settings.engine.runtime)
+    if modules is None:
+        yield not_applicable("gpu", settings.engine.runtime, "this runtime needs none")
+        return
+    for module in modules:
+        if find_spec(module) is None:
+            yield Finding(
+                "gpu", module, State.FAILED, "not installed", "installed",
+                "pip install 'streamfilter[tensorrt]'",
+            )  # fmt: skip
+        else:
+            yield ok("gpu", module, "installed")
+    yield _driver()
+
+
+def _driver() -> Finding:
+    """What the driver says of its devices; no context is made there."""
+    tool = shutil.which("nvidia-smi")
+    fields = "name,driver_version,memory.free,memory.total"
+    said = ""
+    if tool is not None:
+        try:
+            done = subprocess.run(
+                [tool, f"--query-gpu={fields}", "--format=csv,noheader"],
+                capture_output=True, text=True, timeout=_NVIDIA_S, check=False,
+            )  # fmt: skip
+            said = done.stdout.strip() if done.returncode == 0 else ""
+        except (OSError, subprocess.TimeoutExpired):
+            said = ""
+    if not said:
+        return Finding(
+            "gpu", "driver", State.FAILED, "nvidia-smi is not here or shows no device",
+            "a device with its driver", "install NVIDIA's driver; in a container pass the GPU in",
+        )  # fmt: skip
+    return ok("gpu", "driver", "; ".join(said.splitlines()))

@@ -1,0 +1,111 @@
+"""Disk, memory and cores against the settings."""
+
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+from streamfilter.config import Settings
+from streamfilter.doctor.findings import Finding, State, not_applicable, ok
+from streamfilter.doctor.messages import Seen
+from streamfilter.inference.cache import default_home
+
+_MIB = 2**20
+# Both engines with the release's wheel while it is read, and some schemas; a plan is as large.
+_ROOM_MIB, _FULL_MIB = 500, 50
+# A worker at its default bounds stays below 1,000 MB (tests/integration/test_filter.py), 96 MiB of
+# them messages in flight, of which a second copy goes out.
+_BASE_MIB, _COPIES = 800, 2
+_CGROUP = Path("/sys/fs/cgroup")
+
+
+def check_disk(settings: Settings, _: list[Seen]) -> Iterator[Finding]:
+    """Room and rights at the cache of engines, plans and schemas."""
+    home = settings.engine.home or default_home(os.environ)
+    place = next(each for each in (home, *home.parents) if each.exists())
+    subject = f"cache {home}"
+    free = shutil.disk_usage(place).free // _MIB
+    found = f"{free:,} MiB free"
+    mend = "make room, or set engine.home (or STREAMFILTER_HOME) to another place"
+    if not os.access(place, os.W_OK | os.X_OK):
+        # With whole engines in it a worker only reads there; new schemas are asked for again.
+        yield Finding(
+            "disk", subject, State.WARNING, f"{place} cannot be written by user {os.geteuid()}",
+            "a place for engines, plans and schemas", f"chown it, or {mend}",
+        )  # fmt: skip
+    elif free < _ROOM_MIB:
+        state = State.FAILED if free < _FULL_MIB else State.WARNING
+        yield Finding("disk", subject, state, found, f"{_ROOM_MIB} MiB", mend)
+    else:
+        yield ok("disk", subject, found)
+
+
+def check_memory(settings: Settings, _: list[Seen]) -> Iterator[Finding]:
+    """What may be had, beside what the settings let a worker hold."""
+    available = _available_mib()
+    if available is None:
+        yield not_applicable("memory", "worker", "this system does not tell")
+        return
+    need = 0
+    if settings.alerts.topics:
+        need += _BASE_MIB + _COPIES * settings.flow.max_in_flight_bytes // _MIB
+    if settings.exposures.topics:
+        need += _BASE_MIB + _COPIES * settings.exposures.max_frame_bytes // _MIB
+    found = f"{available:,} MiB to be had"
+    if available >= need:
+        yield ok("memory", "worker", f"{found}; about {need:,} are used at most")
+        return
+    yield Finding(
+        "memory", "worker", State.WARNING, found, f"about {need:,} MiB",
+        "lower flow.max_in_flight_bytes or exposures.max_frame_bytes, or give it more",
+    )  # fmt: skip
+
+
+def check_cores(settings: Settings, _: list[Seen]) -> Iterator[Finding]:
+    """Cores that may be used, beside the threads that the settings ask for."""
+    seen, allowed = os.cpu_count() or 1, _cores()
+    engine = settings.engine
+    threads = (engine.workers or seen) * engine.threads
+    subject = f"engine.workers {engine.workers}, engine.threads {engine.threads}"
+    found = f"{allowed:g} cores may be used"
+    if threads <= allowed:
+        yield ok("cores", subject, f"{found}, {threads} by the network")
+        return
+    yield Finding(
+        "cores", subject, State.WARNING, f"{found}, {threads} would be asked for",
+        "no more threads than cores: they would only wait for each other",
+        f"set engine.workers to {max(int(allowed) // engine.threads, 1)}",
+    )  # fmt: skip
+
+
+def _available_mib() -> int | None:
+    """What the system and this container leave; None where neither tells."""
+    found = []
+    try:
+        for line in Path("/proc/meminfo").read_text(encoding="ascii").splitlines():
+            if line.startswith("MemAvailable:"):
+                found.append(int(line.split()[1]) // 1024)
+    except OSError:
+        pass
+    most, used = _cgroup("memory.max"), _cgroup("memory.current")
+    if most.isdigit() and used.isdigit():
+        found.append((int(most) - int(used)) // _MIB)
+    return min(found, default=None)
+
+
+def _cores() -> float:
+    """The affinity's cores, or the share of them that a container has."""
+    affinity = getattr(os, "sched_getaffinity", None)
+    cores = float(len(affinity(0)) if affinity else os.cpu_count() or 1)
+    quota, _, period = _cgroup("cpu.max").partition(" ")
+    if quota.isdigit() and period.isdigit():
+        cores = min(cores, int(quota) / int(period))
+    return cores
+
+
+def _cgroup(name: str) -> str:
+    """A value of this container's group (version 2); empty where there is none."""
+    try:
+        return (_CGROUP / name).read_text(encoding="ascii").strip()
+    except OSError:
+        return ""

@@ -1,0 +1,113 @@
+"""What a worker opens to others and whom it calls: metrics, webhook, frames by reference."""
+
+import errno
+import os
+import socket
+from collections.abc import Iterator
+from urllib.parse import urlsplit
+
+from streamfilter.config import Settings
+from streamfilter.doctor.findings import Finding, State, failed, not_applicable, ok
+from streamfilter.doctor.messages import Seen
+from streamfilter.errors import AddressRefused, CallFailed, ConfigurationInvalid
+from streamfilter.service.build_exposures import caller
+from streamfilter.service.http import certificate
+
+_WORKER_S = 2.0
+
+
+def check_metrics(settings: Settings, _: list[Seen]) -> Iterator[Finding]:
+    """Whether the port can be listened on, or a worker does so already."""
+    listening = settings.metrics
+    subject = f"metrics.host/port {listening.host}:{listening.port}"
+    if not listening.enabled:
+        yield not_applicable("metrics", subject, "metrics.enabled is false")
+        return
+    try:
+        certificate(listening)
+    except ConfigurationInvalid as error:
+        yield failed("metrics", subject, error)
+    family = socket.AF_INET6 if ":" in listening.host else socket.AF_INET
+    with socket.socket(family) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((listening.host, listening.port))
+        except OSError as error:
+            yield _taken(subject, error, listening.host, listening.port)
+            return
+    yield ok("metrics", subject, "free")
+
+
+def _taken(subject: str, error: OSError, host: str, port: int) -> Finding:
+    """Somebody listens there: perhaps the worker that this is run beside."""
+    mend = "choose another metrics.port (0: any free one)"
+    if error.errno == errno.EADDRINUSE and _answers_as_worker(host, port):
+        return Finding(
+            "metrics", subject, State.OK, "a worker answers there; a second one would not start",
+            "", mend,
+        )  # fmt: skip
+    expected = "an address of this machine, a port that nobody has"
+    return Finding("metrics", subject, State.FAILED, str(error.strerror), expected, mend)
+
+
+def _answers_as_worker(host: str, port: int) -> bool:
+    """Whether who listens says of another page what a worker says (TLS is taken for one)."""
+    try:
+        with socket.create_connection((host, port), _WORKER_S) as wire:
+            wire.sendall(b"GET /who HTTP/1.0\r\n\r\n")
+            wire.settimeout(_WORKER_S)
+            said = wire.recv(4096)
+            while part := wire.recv(4096):
+                said += part
+    except OSError:
+        return False
+    return b"/healthz" in said or b"metrics.user" in said
+
+
+def check_webhook(settings: Settings, _: list[Seen]) -> Iterator[Finding]:
+    """Whether the receiver may be called, by its name and by the address behind it."""
+    url = settings.webhook.url
+    if not url:
+        yield not_applicable("webhook", "webhook.url", "none is configured")
+    elif not settings.exposures.topics:
+        yield not_applicable("webhook", "webhook.url", "no exposures are watched")
+    else:
+        # Not the url: receivers put secrets into its path.
+        yield _reachable(settings, "webhook", f"webhook.url {urlsplit(url).hostname}", url)
+
+
+def check_references(settings: Settings, _: list[Seen]) -> Iterator[Finding]:
+    """Folders can be read, hosts have addresses that may be called."""
+    chosen = settings.exposures
+    if not (chosen.topics and (chosen.reference_folders or chosen.reference_hosts)):
+        yield not_applicable("references", "exposures", "no folder or host is allowed, or read")
+        return
+    for folder in chosen.reference_folders:
+        subject = f"exposures.reference_folders {folder}"
+        if folder.is_dir() and os.access(folder, os.R_OK | os.X_OK):
+            yield ok("references", subject, "can be read")
+        else:
+            found = "cannot be read" if folder.exists() else "is not there"
+            yield Finding(
+                "references", subject, State.FAILED, f"{found} by user {os.geteuid()}",
+                "a folder that can be read", "mount it, or give the user the right",
+            )  # fmt: skip
+    for host in chosen.reference_hosts:
+        subject = f"exposures.reference_hosts {host}"
+        if host.startswith("*"):
+            yield not_applicable("references", subject, "a pattern has no address")
+        else:
+            yield _reachable(settings, "references", subject, f"https://{host}/", host)
+
+
+def _reachable(settings: Settings, check: str, subject: str, url: str, host: str = "") -> Finding:
+    """Ask for the address; nothing is sent there."""
+    try:
+        allowed = (host or urlsplit(url).netloc,)
+        addresses = caller(settings, allowed).resolve(url)
+    except AddressRefused as error:
+        mend = "outgoing.internal_networks lets internal addresses be called"
+        return failed(check, subject, error, mend)
+    except (CallFailed, ConfigurationInvalid, ValueError) as error:
+        return failed(check, subject, error, "see the name, and that this machine resolves names")
+    return ok(check, subject, f"allowed, at {', '.join(addresses[:3])}")

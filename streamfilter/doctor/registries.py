@@ -1,0 +1,44 @@
+"""Schema registries: do they answer as registries do, and know what is in use?"""
+
+from collections.abc import Iterator
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from streamfilter.config import Registry, Settings
+from streamfilter.doctor.findings import Finding, State, failed, not_applicable, ok
+from streamfilter.doctor.messages import Seen
+from streamfilter.errors import ConfigurationInvalid, MessageRejected, SchemaUnavailable
+from streamfilter.schemas.registry_client import without_credentials
+from streamfilter.schemas.sources import RegistrySource
+from streamfilter.service.build import registry_settings
+
+_MEND = "see that it is up, and check url, credentials and certificates"
+
+
+def check(settings: Settings, seen: list[Seen]) -> Iterator[Finding]:
+    """The survey's, by the schemas of the last messages; and where ours are registered."""
+    used = dict.fromkeys(each.schema_id for each in seen if each.schema_id is not None)
+    schemas = settings.schemas
+    yield _asked("schemas.registry", schemas.registry, settings, list(used))
+    yield _asked("schemas.publish", schemas.publish, settings, [])
+
+
+def _asked(key: str, registry: Registry, settings: Settings, ids: list[int]) -> Finding:
+    if not registry.url:
+        return not_applicable("registry", key, "none is configured")
+    subject = f"{key} {without_credentials(registry.url)}"
+    with TemporaryDirectory(prefix="streamfilter-") as cache:
+        try:
+            source = RegistrySource(registry_settings(registry), Path(cache), settings.limits)
+            # Any id does to see that it answers: one that it has not is an answer too.
+            known = {each: source.by_id(each) is not None for each in ids or [1]}
+        except (SchemaUnavailable, ConfigurationInvalid, MessageRejected) as error:
+            return failed("registry", subject, error, _MEND)
+    if not ids:
+        return ok("registry", subject, "answers; no message at hand names one of its schemas")
+    if unknown := [each for each, there in known.items() if not there]:
+        return Finding(
+            "registry", subject, State.WARNING, f"answers, and has no schema {unknown[0]}",
+            "the schema that the last message names", "is it the registry of this stream?",
+        )  # fmt: skip
+    return ok("registry", subject, f"answers, and has schema {', '.join(map(str, known))}")

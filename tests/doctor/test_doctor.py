@@ -1,0 +1,235 @@
+"""What the doctor finds, on a real Kafka and with what is broken on purpose."""
+
+import json
+import time
+from collections.abc import Callable
+from email.utils import formatdate
+from http.server import BaseHTTPRequestHandler
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+from kafka_desk import Broker
+from prometheus_client import CollectorRegistry
+from receiver import receiving
+
+from streamfilter import config
+from streamfilter.cli import root
+from streamfilter.doctor import Finding, State, clock, examine
+from streamfilter.doctor.messages import Seen
+from streamfilter.service.http import Endpoint
+from streamfilter.simulate.visits import alerts
+
+NOBODY = "127.0.0.1:9"
+"""Where nobody listens."""
+
+
+@pytest.fixture
+def site(broker: Broker, tmp_path: Path, engine_home: Path) -> dict[str, str]:
+    """Settings under which all is well: topics on a real Kafka, engines in the cache."""
+    names = ("alerts", "annotations", "rejected")
+    topics = {name: broker.topic(stem=name, max_message_bytes="2000000") for name in names}
+    (value,) = (alert.value for alert in alerts(1, 1, surveys=("ztf",)))
+    broker.produce(topics["alerts"], [value])
+    return {
+        "kafka.bootstrap": broker.bootstrap,
+        "kafka.group": f"group-{topics['alerts']}",
+        "alerts.topics": f'["{topics["alerts"]}"]',
+        "outputs.annotations": topics["annotations"],
+        "outputs.rejected": topics["rejected"],
+        "engine.home": str(engine_home),
+        "engine.workers": "1",
+        "metrics.port": "0",
+    }
+
+
+def found(site: dict[str, str], **changes: str) -> list[Finding]:
+    """All findings; keys of ``changes`` have ``__`` for a dot."""
+    changed = site | {key.replace("__", "."): value for key, value in changes.items()}
+    return list(examine(config.load(overrides=[f"{k}={v}" for k, v in changed.items()])))
+
+
+def one(findings: list[Finding], check: str, subject: str = "") -> Finding:
+    """The finding of a check about something."""
+    (finding,) = (f for f in findings if f.check == check and subject in f.subject)
+    return finding
+
+
+def failures(findings: list[Finding]) -> set[str]:
+    """Checks in which something failed."""
+    return {finding.check for finding in findings if finding.state is State.FAILED}
+
+
+def test_where_all_is_well_nothing_fails_and_nothing_is_changed(
+    site: dict[str, str], broker: Broker
+) -> None:
+    """The last alert is understood, the network runs; no group, no message is made."""
+    findings = found(site)
+    assert set() == failures(findings)
+    assert State.OK is one(findings, "message").state
+    assert "not used yet" in one(findings, "group").found
+    assert {"ok"} == {f.state for f in findings if f.check in ("brokers", "topics", "engine")}
+    assert 1 == broker.size(site["alerts.topics"].strip('["]'))
+    assert {} == broker.committed(site["kafka.group"], site["alerts.topics"].strip('["]'))
+    assert 0 == broker.size(site["outputs.annotations"]) + broker.size(site["outputs.rejected"])
+
+
+def test_a_wrong_password_is_told(site: dict[str, str], broker: Broker) -> None:
+    """The mend names the settings; what depends on the broker is not guessed at."""
+    if broker.node is None:
+        pytest.skip("STREAMFILTER_TEST_BOOTSTRAP names a broker of which no password is known")
+    login = {
+        "security.protocol": "SASL_PLAINTEXT", "sasl.mechanism": "PLAIN",
+        "sasl.username": "filter", "sasl.password": "wrong",
+    }  # fmt: skip
+    text = ", ".join(f'"{key}" = "{value}"' for key, value in login.items())
+    address = broker.node.sasl_bootstrap
+    findings = found(site, kafka__bootstrap=address, kafka__settings=f"{{{text}}}")
+    for side in ("kafka.bootstrap 127", "producer"):
+        assert "sasl.password" in one(findings, "brokers", side).mend
+    assert {"brokers"} == failures(findings)
+
+
+def test_a_broker_that_is_down_is_told(site: dict[str, str]) -> None:
+    """Other checks go on."""
+    findings = found(site, kafka__bootstrap=NOBODY)
+    assert {"brokers"} == failures(findings)
+    assert "the broker is up" in one(findings, "brokers", "producer").mend
+    assert State.OK is one(findings, "engine", "onnxruntime").state
+
+
+def test_missing_topics_are_told(site: dict[str, str]) -> None:
+    """Each with the command that makes it; a pattern may find its topics later."""
+    findings = found(site, outputs__rejected="no-such", alerts__topics='["none", "^none_.*"]')
+    for name in ("no-such", "alerts.topics none"):
+        missing = one(findings, "topics", name)
+        assert (State.FAILED, "create it: streamfilter topics create") == (
+            missing.state, missing.mend,
+        )  # fmt: skip
+    assert State.WARNING is one(findings, "topics", "^none_.*").state
+
+
+def test_a_topic_that_takes_less_than_comes_is_told(site: dict[str, str], broker: Broker) -> None:
+    """With the number to set."""
+    small = broker.topic(stem="small", max_message_bytes="20000")
+    finding = one(found(site, outputs__enriched=small), "size", small)
+    assert State.FAILED is finding.state
+    assert f"raise max.message.bytes of {small} to 2000000" == finding.mend
+
+
+def test_a_message_that_would_be_rejected_is_told(site: dict[str, str], broker: Broker) -> None:
+    """Before a night of them."""
+    topic = broker.topic(stem="rubbish")
+    broker.produce(topic, [b"rubbish"])
+    finding = one(found(site, alerts__topics=f'["{topic}"]'), "message", topic)
+    assert State.WARNING is finding.state
+    assert "wire_form_unknown" in finding.found
+
+
+def test_a_registry_that_is_down_is_told(site: dict[str, str]) -> None:
+    """Without its password."""
+    url = f"http://me:marker@{NOBODY}"
+    findings = found(site, schemas__registry__url=url, schemas__publish__url=url)
+    for key in ("schemas.registry", "schemas.publish"):
+        finding = one(findings, "registry", key)
+        assert (State.FAILED, True) == (finding.state, "see that it is up" in finding.mend)
+    assert "marker" not in str(findings)
+
+
+def answer_404(ahead_s: float) -> Callable[[BaseHTTPRequestHandler], None]:
+    """A registry that knows no schema, and whose clock is so far ahead."""
+
+    def answer(handler: BaseHTTPRequestHandler) -> None:
+        body = json.dumps({"error_code": 40403, "message": "Schema not found"}).encode()
+        date = formatdate(time.time() + ahead_s, usegmt=True)
+        handler.send_response_only(404)
+        for name, value in (("Date", date), ("Content-Length", str(len(body)))):
+            handler.send_header(name, value)
+        handler.end_headers()
+        handler.wfile.write(body)
+
+    return answer
+
+
+@pytest.mark.parametrize(("ahead_s", "state"), [(0, "ok"), (9, "warning"), (-99, "failed")])
+def test_the_clock_is_held_against_the_registrys(
+    site: dict[str, str], tmp_path: Path, ahead_s: int, state: str
+) -> None:
+    """Its answers are dated; that it has no schema is an answer too."""
+    with receiving(tmp_path, tls=False) as registry:
+        registry.answer = answer_404(ahead_s)
+        findings = found(site, schemas__registry__url=registry.url)
+    assert State.OK is one(findings, "registry", "schemas.registry").state
+    assert state == one(findings, "clock", "schemas.registry").state
+
+
+def test_a_message_from_the_future_says_that_a_clock_is_wrong() -> None:
+    """Whichever it is."""
+    ahead = Seen("alerts", int(1000 * (time.time() + 100)), "broker", None)
+    assert State.FAILED is clock.against_message(ahead).state
+    assert State.OK is clock.against_message(Seen("alerts", 1, "broker", None)).state
+
+
+def test_an_engine_that_is_not_whole_is_told(site: dict[str, str], tmp_path: Path) -> None:
+    """An empty cache and a damaged file; nothing is fetched."""
+    findings = found(site, engine__home=str(tmp_path))
+    assert "no file" in one(findings, "engine").found
+    assert not list(tmp_path.iterdir())
+    file = tmp_path / "engines" / "maximask-1.4.1" / "maximask.onnx"
+    file.parent.mkdir(parents=True)
+    file.write_bytes(b"damaged")
+    finding = one(found(site, engine__home=str(tmp_path)), "engine")
+    assert (State.FAILED, True) == (finding.state, "is damaged" in finding.found)
+    assert "streamfilter engines fetch maximask" in finding.mend
+
+
+def test_a_runtime_that_is_not_here_is_told(site: dict[str, str]) -> None:
+    """A worker would not start with it."""
+    findings = found(site, engine__runtime="none")
+    assert {"configuration", "engine"} == failures(findings)
+
+
+def test_beside_a_worker_its_port_is_no_failure(site: dict[str, str]) -> None:
+    """Anybody else's is."""
+    listening = config.load(overrides=["metrics.port=0"]).metrics
+    endpoint = Endpoint(listening, CollectorRegistry(), healthy=lambda: None, ready=lambda: None)
+    port = endpoint.url.rpartition(":")[2]
+    beside = one(found(site, metrics__port=port, kafka__bootstrap=NOBODY), "metrics")
+    endpoint.close()
+    assert (State.OK, True) == (beside.state, "a worker answers" in beside.found)
+    kafka = site["kafka.bootstrap"].rpartition(":")[2]
+    assert State.FAILED is one(found(site, metrics__port=kafka), "metrics").state
+
+
+def test_places_of_frames_are_looked_at(site: dict[str, str], tmp_path: Path) -> None:
+    """A folder that is not mounted, a host that has no address that may be called."""
+    findings = found(
+        site,
+        exposures__topics='["exposures"]',
+        exposures__reference_folders=f'["{tmp_path}", "{tmp_path}/no"]',
+        exposures__reference_hosts='["localhost", "*.example.org"]',
+        webhook__url="https://127.0.0.1/x",
+        webhook__secret="long-enough-for-a-test",
+    )
+    folders = {f.subject.rpartition(" ")[2]: f.state for f in findings if "folders" in f.subject}
+    assert {str(tmp_path): "ok", f"{tmp_path}/no": "failed"} == folders
+    for check, subject in (("references", "localhost"), ("webhook", "webhook.url")):
+        refused = one(findings, check, subject)
+        assert (State.FAILED, True) == (refused.state, "internal_networks" in refused.mend)
+
+
+@pytest.mark.parametrize(("changes", "code"), [({}, 0), ({"outputs.rejected": "no-such"}, 1)])
+def test_the_exit_code_says_whether_something_failed(
+    site: dict[str, str], changes: dict[str, str], code: int
+) -> None:
+    """And ``--json`` gives a machine the same."""
+    changed = site | changes
+    options = [f"--set={key}={value}" for key, value in changed.items()]
+    done = CliRunner().invoke(root, ["doctor", "--json", *options])
+    report = json.loads(done.stdout)
+    assert (code, code == 1) == (done.exit_code, report["state"] == "failed")
+    assert {"check", "subject", "state", "found", "expected", "mend", "took_s"} == set(
+        report["checks"][0]
+    )
+    said = CliRunner().invoke(root, ["doctor", *options]).stdout
+    assert (code == 1) == ("mend: create it" in said)
