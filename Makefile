@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: install demo test lint types unit fuzz parity bench clean
+.PHONY: install demo test lint types unit fuzz chaos parity bench clean
 
 install: $(VENV)/.installed
 
@@ -40,6 +40,10 @@ unit: $(VENV)/.installed-dev
 FUZZ_SECONDS ?= 120
 fuzz: $(VENV)/.installed-dev
 	$(BIN)/python tests/fuzz/fuzz.py --seconds $(FUZZ_SECONDS)
+
+# Everything that breaks at night, on a real Kafka, audited; writes the report. Takes half an hour.
+chaos: $(VENV)/.installed-dev
+	$(BIN)/python tests/chaos/chaos.py --report tests/chaos/REPORT.md
 
 # The authors' own TensorFlow program, in an environment of its own (2.5 GB), on real frames.
 $(VENV)-parity/.installed: pyproject.toml

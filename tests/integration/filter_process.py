@@ -18,15 +18,22 @@ STOP_S = 30.0
 class FilterProcess:
     """``streamfilter run`` with overrides; its log is kept in a file."""
 
-    def __init__(self, log: Path, overrides: Mapping[str, str], home: Path, *options: str) -> None:
+    def __init__(
+        self,
+        log: Path,
+        overrides: Mapping[str, str],
+        home: Path,
+        *options: str,
+        environment: Mapping[str, str] | None = None,
+    ) -> None:
         self.log = log
         command = [sys.executable, "-m", "streamfilter", "run", *options]
         command += ["--set", "metrics.port=0"]
         for key, value in overrides.items():
             command += ["--set", f"{key}={value}"]
-        environment = {**os.environ, "STREAMFILTER_HOME": str(home)}
+        around = {**os.environ, "STREAMFILTER_HOME": str(home), **(environment or {})}
         with log.open("wb") as sink:
-            self.process = subprocess.Popen(command, stderr=sink, stdout=sink, env=environment)
+            self.process = subprocess.Popen(command, stderr=sink, stdout=sink, env=around)
         self._url = ""
 
     def __enter__(self) -> "FilterProcess":

@@ -30,7 +30,8 @@ class Broker:
     def __init__(self, bootstrap: str, node: KafkaNode | None = None) -> None:
         self.bootstrap = bootstrap
         self.node = node
-        self._admin = AdminClient({"bootstrap.servers": bootstrap})
+        # Its log would tell of every try to reach a broker that a test stopped.
+        self._admin = AdminClient({"bootstrap.servers": bootstrap, "log_level": 2})
 
     def topic(self, partitions: int = 1, *, stem: str = "t", name: str = "", **config: str) -> str:
         """Create a topic, by default under a unique name, and wait until it has leaders.

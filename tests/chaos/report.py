@@ -1,0 +1,132 @@
+"""The table that a run writes, with the facts of its machine."""
+
+import os
+import platform
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+import confluent_kafka
+from audit import Account, middle_and_longest
+from kafka_node import HERE as KAFKA
+
+from streamfilter import __version__
+
+_HEAD = (
+    "scenario", "delivery", "alerts", "faults", "recoveries", "s to recover", "missing", "twice",
+    "may be twice", "rejected", "kept", "s in all",
+)  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """What became of one scenario under one guarantee.
+
+    Attributes
+    ----------
+    count
+        Faults that happened.
+    allowed
+        Alerts that may stand twice: what was not committed when the faults happened.
+    """
+
+    scenario: str
+    faults: str
+    guarantee: str
+    account: Account
+    count: int = 0
+    recoveries_s: tuple[float, ...] = ()
+    allowed: int = 0
+    remarks: tuple[str, ...] = ()
+    wrong: tuple[str, ...] = ()
+    took_s: float = 0.0
+    left_out: str = ""
+    """Why it was not acted; empty where it was."""
+
+    @classmethod
+    def not_run(cls, scenario: str, faults: str, guarantee: str, why: Exception) -> "Outcome":
+        """A scenario that this machine has not the means for."""
+        return cls(
+            scenario=scenario, faults=faults, guarantee=guarantee, account=Account(0),
+            left_out=str(why),
+        )  # fmt: skip
+
+
+def cells(outcome: Outcome) -> tuple[str, ...]:
+    """One row of the table."""
+    if outcome.left_out:
+        return (outcome.scenario, outcome.guarantee, *["-"] * 8, "not run", "-")
+    seen = outcome.account
+    return (
+        outcome.scenario,
+        outcome.guarantee,
+        str(seen.alerts),
+        str(outcome.count),
+        str(len(outcome.recoveries_s)),
+        middle_and_longest(outcome.recoveries_s),
+        str(len(seen.missing)),
+        str(len(seen.repeated)),
+        str(outcome.allowed),
+        str(seen.copies.get("rejected", 0)),
+        "no" if outcome.wrong else "yes",
+        f"{outcome.took_s:.0f}",
+    )
+
+
+def line(outcome: Outcome) -> str:
+    """A row for a terminal, and what is wrong below it."""
+    shown = ", ".join(f"{name} {cell}" for name, cell in zip(_HEAD, cells(outcome), strict=True))
+    more = (*outcome.wrong, *outcome.remarks, *filter(None, (outcome.left_out,)))
+    return "\n    ".join((shown, *more))
+
+
+def write(path: Path, outcomes: Sequence[Outcome]) -> None:
+    """The report of a whole run, as Markdown."""
+    rows = [f"| {' | '.join(each)} |" for each in (_HEAD, ["---"] * len(_HEAD))]
+    rows += [f"| {' | '.join(cells(each))} |" for each in outcomes]
+    done = {each.scenario: each.faults for each in outcomes}
+    notes = [
+        f"- {each.scenario}, {each.guarantee}: {text}"
+        for each in outcomes
+        for text in (*each.wrong, *each.remarks, *filter(None, (each.left_out,)))
+    ]
+    parts = [
+        "# Chaos report",
+        "Written by `make chaos`; `tests/chaos/` says how. Real Kafka, real worker processes, "
+        "the published weights, simulated packets.",
+        _machine(),
+        "\n".join(rows),
+        "`s to recover`: median / longest of the seconds from a fault until every partition that "
+        "had alerts left was answered again, as a reader of committed messages sees it; starting "
+        "the next worker, or the broker, counts. `twice`: alerts that stand more than once in an "
+        "output; `may be twice`: those that were under way or not committed when the faults "
+        "happened. `kept`: nothing missing, nothing twice beyond that, nothing where it is not "
+        "due, and every offset committed at the end.",
+        "What was done:",
+        "\n".join(f"- **{name}**: {faults}" for name, faults in done.items()),
+    ]
+    if notes:
+        parts += ["Remarks:", "\n".join(notes)]
+    path.write_text("\n\n".join(parts) + "\n", encoding="utf-8")
+
+
+def _machine() -> str:
+    """What the figures were taken on."""
+    memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 2**30
+    kafka = (KAFKA / "pom.xml").read_text().split("<version>")[2].partition("<")[0]
+    return (
+        f"{datetime.now(UTC):%Y-%m-%d}, {os.cpu_count()} cores of {_processor()}, {memory:.0f} GB, "
+        f"{platform.system()} {platform.release()}, Python {platform.python_version()}, "
+        f"streamfilter {__version__}, Kafka {kafka}, librdkafka {confluent_kafka.libversion()[0]}; "
+        "the machine may have had other work."
+    )
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.machine()
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.machine()

@@ -1,0 +1,283 @@
+"""What a scenario acts on: topics on a real Kafka, workers as users run them, faults and books."""
+
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from enum import StrEnum
+from functools import cache
+from pathlib import Path
+
+from audit import DAMAGED, JUDGED, Account, Due, account, seconds_to_recover
+from filter_process import FilterProcess
+from kafka_desk import Broker
+from watch import Feed, Watch
+
+from streamfilter.bundled import folder as bundled_folder
+from streamfilter.simulate.visits import alerts
+
+PARTITIONS = 4
+OUTPUTS = ("annotations", "enriched", "clean", "contaminated", "rejected")
+# Small, so that what may come twice after a crash is little.
+IN_FLIGHT = 64
+# Nothing but a stream that stands still takes so long, on however busy a machine.
+PATIENCE_S = 240.0
+_SCENES = 40  # distinct skies; each takes 0.1 s to draw
+_MIB_40 = str(41 * 2**20)
+
+
+class Guarantee(StrEnum):
+    """``delivery`` of a worker."""
+
+    AT_LEAST_ONCE = "at-least-once"
+    EXACTLY_ONCE = "exactly-once"
+
+
+GUARANTEES = (Guarantee.AT_LEAST_ONCE,)
+"""Those that a worker has."""
+
+
+class CannotBe(Exception):
+    """A scenario cannot be acted on this machine; the text says what is missing."""
+
+
+@cache
+def packets() -> tuple[bytes, ...]:
+    """Simulated alerts, ZTF's and LSST's wire forms in turn: 49 and 110 kB."""
+    return tuple(each.value for each in alerts(5, _SCENES, scenes=_SCENES))
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """When something was broken, and what may come again for it."""
+
+    at_s: float
+    exposed: int
+    """Alerts that were under way, or answered and not committed."""
+
+
+@dataclass(slots=True)
+class Stage:
+    """One stream with its workers; ``act`` of a scenario is called with it.
+
+    Attributes
+    ----------
+    rounds
+        How often the fault is to happen.
+    settings
+        Overrides of every worker.
+    """
+
+    broker: Broker
+    folder: Path
+    home: Path
+    guarantee: Guarantee
+    rounds: int
+    settings: dict[str, str]
+    topic: str
+    outputs: dict[str, str]
+    feed: Feed
+    watch: Watch
+    due: dict[bytes, Due] = field(default_factory=dict)
+    partitions: dict[bytes, int] = field(default_factory=dict)
+    faults: list[Fault] = field(default_factory=list)
+    workers: list[FilterProcess] = field(default_factory=list)
+    remarks: list[str] = field(default_factory=list)
+    wrong: list[str] = field(default_factory=list)
+    found_more: Callable[[], Mapping[str, Counter[bytes | None]]] = dict
+
+    @property
+    def group(self) -> str:
+        """The workers' consumer group."""
+        return f"group-{self.topic}"
+
+    # ---- workers --------------------------------------------------------------------------------
+
+    def start(
+        self, *, ready: bool = True, environment: Mapping[str, str] | None = None, **overrides: str
+    ) -> FilterProcess:
+        """Start one more worker, and wait until it is warm and has partitions (``ready``)."""
+        settings = {**self.settings, **{k.replace("__", "."): v for k, v in overrides.items()}}
+        log = self.folder / f"worker-{len(self.workers)}.log"
+        worker = FilterProcess(log, settings, self.home, environment=environment)
+        self.workers.append(worker)
+        return worker.wait_ready() if ready else worker
+
+    def stop(self, worker: FilterProcess) -> None:
+        """End a worker in order; any other end is wrong."""
+        if (code := worker.stop()) != 0:
+            self.wrong.append(f"{worker.log.name}: exit code {code} after SIGTERM")
+
+    def wait_in_network(self, worker: FilterProcess) -> None:
+        """Return while the worker has alerts in hand."""
+        end = time.monotonic() + PATIENCE_S
+        while worker.metric("streamfilter_in_flight_messages") == 0:
+            assert time.monotonic() < end, f"nothing in flight: {worker.log.read_text()[-2000:]}"
+
+    # ---- alerts ---------------------------------------------------------------------------------
+
+    def send(
+        self,
+        count: int,
+        *,
+        partitions: tuple[int, ...] = tuple(range(PARTITIONS)),
+        damaged_every: int = 0,
+        change: Callable[[bytes], bytes] = bytes,
+    ) -> list[bytes]:
+        """Send alerts, each under a key of its own; their keys.
+
+        Parameters
+        ----------
+        damaged_every
+            One message in so many is cut short, as a broken connection would.
+        change
+            What is done to each packet.
+        """
+        sent = []
+        for _ in range(count):
+            number = len(self.due)
+            key, partition = b"%06d" % number, partitions[number % len(partitions)]
+            # The number of a packet is not the partition's: both surveys come to each.
+            value = change(packets()[number // len(partitions) % _SCENES])
+            bad = damaged_every and number // len(partitions) % damaged_every == 0
+            self.due[key] = DAMAGED if bad else JUDGED
+            self.partitions[key] = partition
+            self.feed.send(self.topic, partition, key, value[: len(value) // 2] if bad else value)
+            sent.append(key)
+        return sent
+
+    @contextmanager
+    def flowing(self, per_s: float) -> Iterator[None]:
+        """Send alerts all the while."""
+        over = threading.Event()
+
+        def flow() -> None:
+            while not over.wait(1 / per_s):
+                self.send(1)
+
+        thread = threading.Thread(target=flow, name="flow")
+        thread.start()
+        try:
+            yield
+        finally:
+            over.set()
+            thread.join()
+
+    def wait_answered(self, count: int) -> None:
+        """Return once so many alerts are answered."""
+        self._wait(lambda: len(self.watch.keys) >= count, f"{count} answers")
+
+    def wait_for(self, keys: list[bytes]) -> None:
+        """Return once these alerts are answered."""
+        self._wait(lambda: self.watch.keys.issuperset(keys), f"the answers to {len(keys)} alerts")
+
+    def _wait(self, done: Callable[[], bool], words: str) -> None:
+        end = time.monotonic() + PATIENCE_S
+        while not done():
+            if time.monotonic() > end:
+                ends = [(each.log.name, each.process.poll()) for each in self.workers]
+                raise AssertionError(
+                    f"{words} did not come within {PATIENCE_S:.0f} s, {len(self.watch.keys)} are "
+                    f"there; workers {ends}; the last says {self.workers[-1].events()[-5:]}"
+                )
+            time.sleep(0.05)
+
+    # ---- faults ---------------------------------------------------------------------------------
+
+    @contextmanager
+    def fault(self) -> Iterator[None]:
+        """What is done inside is one fault; the stream is to go on by itself after it."""
+        exposed = self._exposed()
+        yield
+        self.faults.append(Fault(time.time(), exposed))
+
+    def _exposed(self) -> int:
+        """What may be answered again: answered and not committed, or in hand."""
+        committed = self.committed()
+        alive = sum(each.process.poll() is None for each in self.workers)
+        # Once what is in hand now, and once what was read between this count and the fault.
+        return max(len(self.watch.keys) - committed, 0) + 2 * IN_FLIGHT * max(alive, 1)
+
+    def committed(self) -> int:
+        """How many alerts the group has committed."""
+        # A client for administration that outlived a broker waits for ever (librdkafka 2.16).
+        fresh = Broker(self.broker.bootstrap)
+        return sum(fresh.committed(self.group, self.topic).values())
+
+    @property
+    def recoveries_s(self) -> list[float]:
+        """Seconds to recover, for each fault after which something was left to answer."""
+        answers = self.watch.answers
+        each = (seconds_to_recover(one.at_s, answers, self.partitions) for one in self.faults)
+        return [seconds for seconds in each if seconds is not None]
+
+    # ---- the end --------------------------------------------------------------------------------
+
+    def settle(self) -> Account:
+        """Wait for the last answer, end the workers in order, and audit what stands there."""
+        self.feed.flush()
+        try:
+            self.wait_for(list(self.due))
+        except AssertionError as late:
+            self.wrong.append(str(late))
+        for worker in self.workers:
+            if worker.process.poll() is None:
+                self.stop(worker)
+        sent, committed = self.broker.size(self.topic), self.committed()
+        if committed != sent:
+            self.wrong.append(f"{committed} offsets committed of {sent}")
+        found = {name: self.broker.counts(topic) for name, topic in self.outputs.items()}
+        return account(self.due, {**found, **self.found_more()})
+
+
+@contextmanager
+def stage(
+    broker: Broker,
+    folder: Path,
+    home: Path,
+    guarantee: Guarantee,
+    *,
+    rounds: int,
+    settings: Mapping[str, str],
+) -> Iterator[Stage]:
+    """Topics, a feed and a watch for one scenario; all is removed after it."""
+    topic = broker.topic(PARTITIONS, stem="alerts", max_message_bytes=_MIB_40)
+    outputs = {
+        name: broker.topic(
+            stem=name, message_timestamp_type="LogAppendTime", max_message_bytes=_MIB_40
+        )
+        for name in OUTPUTS
+    }
+    base = {
+        "kafka.bootstrap": broker.bootstrap,
+        "kafka.group": f"group-{topic}",
+        "kafka.consumer": '{"session.timeout.ms" = 6000, "heartbeat.interval.ms" = 500}',
+        "alerts.topics": f'["{topic}"]',
+        "schemas.folders": f'["{bundled_folder("schemas") / "simulated"}"]',
+        "engine.workers": "1",
+        "flow.max_in_flight": str(IN_FLIGHT),
+        "flow.commit_interval_s": "0.2",
+        **{f"outputs.{name}": each for name, each in outputs.items()},
+    }
+    feed = Feed(broker.bootstrap)
+    with Watch(broker.bootstrap, [outputs["annotations"], outputs["rejected"]]) as watch:
+        made = Stage(
+            broker,
+            folder,
+            home,
+            guarantee,
+            rounds,
+            {**base, **settings},
+            topic,
+            outputs,
+            feed,
+            watch,
+        )
+        try:
+            yield made
+        finally:
+            for worker in made.workers:
+                worker.__exit__()
+    broker.delete(topic, *outputs.values())
