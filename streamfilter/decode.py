@@ -1,12 +1,13 @@
 """Message bytes to an Alert, or to a Rejected with its reason."""
 
+import contextlib
 from dataclasses import dataclass
 from functools import lru_cache
 
 from streamfilter.errors import MessageRejected, Reason
 from streamfilter.limits import Limits
 from streamfilter.records import Alert, Message, Rejected
-from streamfilter.schemas.finder import SchemaFinder
+from streamfilter.schemas.finder import SchemaFinder, SchemaKey
 from streamfilter.schemas.walk import RecordWalk, Values, leaf_types
 from streamfilter.schemas.wire import WriterSchema, schema_id_of
 from streamfilter.surveys import AlertMaker, SurveyMap, Surveys
@@ -72,6 +73,21 @@ class Decoder:
         except MessageRejected as rejected:
             detail = _detail(rejected, value, envelope.body if envelope else value)
             return Rejected(message, rejected.reason, detail, schema_id_of(value))
+
+    def fetch(self, key: SchemaKey) -> None:
+        """Learn a writer schema now, so that its messages need not wait for it.
+
+        Raises
+        ------
+        MessageRejected
+            No source knows it, or it is malformed.
+        SchemaUnavailable
+            It could not be had now.
+        """
+        schema = self._finder.find(key)
+        # What does not fit a field map is said of each message.
+        with contextlib.suppress(MessageRejected):
+            self._plan(schema)
 
     def _make_plan(self, schema: WriterSchema) -> _Plan:
         survey = self._surveys.of_record(schema.name)

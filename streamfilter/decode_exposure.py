@@ -8,7 +8,7 @@ from typing import TypeVar
 from streamfilter.errors import MessageRejected, Reason
 from streamfilter.exposure_records import Announced, ExposureMessage, FrameReference
 from streamfilter.records import Message, Rejected
-from streamfilter.schemas.finder import SchemaFinder
+from streamfilter.schemas.finder import SchemaFinder, SchemaKey
 from streamfilter.schemas.walk import RecordWalk, leaf_types
 from streamfilter.schemas.wire import WriterSchema, schema_id_of
 
@@ -71,6 +71,18 @@ class ExposureDecoder:
             return ExposureMessage(message, _announced(found), _frame(found))
         except MessageRejected as rejected:
             return Rejected(message, rejected.reason, rejected.detail, schema_id_of(value))
+
+    def fetch(self, key: SchemaKey) -> None:
+        """Learn a writer schema now, so that its messages need not wait for it.
+
+        Raises
+        ------
+        MessageRejected
+            No source knows it, or it is malformed.
+        SchemaUnavailable
+            It could not be had now.
+        """
+        self._finder.find(key)
 
 
 def _walk(schema: WriterSchema) -> tuple[tuple[str, ...], RecordWalk]:

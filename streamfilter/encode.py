@@ -1,5 +1,6 @@
 """Output bytes: annotations, enriched alerts, and the headers that stand beside them."""
 
+import contextlib
 import math
 import threading
 import time
@@ -11,6 +12,7 @@ from typing import Protocol
 
 from streamfilter import __version__
 from streamfilter.contaminants import CODES
+from streamfilter.errors import MessageRejected
 from streamfilter.records import (
     Action,
     Annotation,
@@ -27,6 +29,7 @@ from streamfilter.records import (
     Verdict,
 )
 from streamfilter.schemas import binary
+from streamfilter.schemas.finder import SchemaKey
 from streamfilter.schemas.published import (
     Registrar,
     annotation_schema,
@@ -36,7 +39,7 @@ from streamfilter.schemas.published import (
 )
 from streamfilter.schemas.splice import FIELD, Splicer
 from streamfilter.schemas.store import SchemaStore
-from streamfilter.schemas.wire import Envelope
+from streamfilter.schemas.wire import Envelope, WriterSchema
 
 HEADERS: dict[str, str] = {
     "streamfilter-verdict": "clean, contaminated, suspect or not_evaluated",
@@ -105,6 +108,10 @@ class Finder(Protocol):
 
     def open(self, value: bytes) -> Envelope:
         """The message's form, writer schema and body."""
+        ...
+
+    def find(self, key: SchemaKey) -> WriterSchema:
+        """The writer schema under a key."""
         ...
 
 
@@ -180,6 +187,18 @@ class Encoder:
         value = annotation.alert.message.value
         assert value is not None, "an alert was decoded from a value"
         return self._splicer.splice(self._finder.open(value), self._body(annotation), topic)
+
+    def prepare(self, key: SchemaKey, topic: str) -> None:
+        """Have the schema of enriched alerts in place before the first of a writer schema.
+
+        Raises
+        ------
+        SchemaUnavailable
+            It can be neither registered nor kept.
+        """
+        # What cannot be enriched is said of each message.
+        with contextlib.suppress(MessageRejected):
+            self._splicer.prepare(self._finder.find(key), key[0], topic)
 
     def headers(self, annotation: Annotation) -> Headers:
         """The original headers, then the verdict and where the original stands."""

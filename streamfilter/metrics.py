@@ -31,6 +31,7 @@ OTHER = "other"
 
 STAGES = ("decode", "normalise", "queue", "infer", "conclude", "produce")
 WEBHOOK_RESULTS = ("delivered", "failed", "dropped")
+SCHEMA_RESULTS = ("found", "refused", "unavailable")
 SINCE = ("received", "message", "producer", "light")
 SINCE_OF_EXPOSURES = ("received", "message", "mid_exposure")
 
@@ -167,6 +168,20 @@ def describe_process(registry: CollectorRegistry, version: str) -> None:
     ProcessCollector(registry=registry)
 
 
+class SchemaMetrics:
+    """What becomes of writer schemas; for both halves of a worker."""
+
+    def __init__(self, registry: CollectorRegistry, prefix: str = "streamfilter") -> None:
+        self.fetches = Counter(
+            f"{prefix}_schema_fetches_total",
+            "Questions for writer schemas, by their end.",
+            ("result",),
+            registry=registry,
+        )
+        for result in SCHEMA_RESULTS:
+            self.fetches.labels(result)
+
+
 class Metrics:
     """All instruments of one worker."""
 
@@ -204,6 +219,10 @@ class Metrics:
         self.in_flight = self._gauge("in_flight_messages", "Messages read and not settled.")
         self.in_flight_bytes = self._gauge("in_flight_bytes", "Their bytes.")
         self.queue_depth = self._gauge("queue_depth_stamps", "Stamps that wait for the network.")
+        self.held = self._gauge(
+            "held_partitions", "Partitions that wait for a schema that is not here yet."
+        )
+        self.schemas = SchemaMetrics(registry)
         self.paused = self._gauge(
             "paused", "1 while reading is paused because enough is in flight."
         )
@@ -302,6 +321,7 @@ class ExposureMetrics:
             buckets=_LATENCY_S,
             registry=registry,
         )
+        self.schemas = SchemaMetrics(registry, "streamfilter_exposure")
         self.open = Gauge(name("open"), "Exposures that wait for detectors.", registry=registry)
         self.ready = Gauge(name("ready"), "1 after assignment.", registry=registry)
         for since in SINCE_OF_EXPOSURES:

@@ -21,6 +21,7 @@ from streamfilter.records import (
     StampEvidence,
     Times,
 )
+from streamfilter.schemas.finder import SchemaKey
 from streamfilter.verdict import SHED, Policy, decide, summarise
 
 
@@ -91,6 +92,10 @@ class Pipeline:
             The writer's schema cannot be had now.
         """
         return self._decoder.decode(message)
+
+    def fetch(self, key: SchemaKey) -> None:
+        """Learn a writer schema now; see ``Decoder.fetch``."""
+        self._decoder.fetch(key)
 
     def prepare(self, alert: Alert) -> Prepared:
         """Normalise the wanted planes."""

@@ -32,7 +32,7 @@ ROOMS: dict[str, tuple[int, set[str]]] = {
     "batch": (2, set()),
     "verdict": (2, {"contaminants", "records", "posterior", "placement"}),
     "rules": (3, {"contaminants", "records", "verdict"}),  # default policies, as data
-    "encode": (3, {"records", "schemas", "contaminants"}),
+    "encode": (3, {"errors", "records", "schemas", "contaminants"}),
     "kafka": (2, {"errors", "records"}),
     "exposure_records": (1, {"records"}),  # the exposure half's values
     "background": (2, {"exposure_records", "records"}),
@@ -64,6 +64,7 @@ ROOMS: dict[str, tuple[int, set[str]]] = {
         {
             "records", "decode", "normalise", "batch", "verdict",
             "inference", "placement",
+            "schemas",  # under which key an alert's schema is asked for
         },
     ),
     "service": (

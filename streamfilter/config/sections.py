@@ -169,6 +169,9 @@ class Schemas(Section):
     """Where schemas of what is published are registered; empty: single-object encoding."""
     packages: bool = True
     """Use schemas of installed packages (``lsst-alert-packet``)."""
+    wait_s: Positive = 60.0
+    """Longest wait for a schema that cannot be had now, before its messages are rejected; their
+    partition waits, the others go on."""
 
 
 class Engine(Section):

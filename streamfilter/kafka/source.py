@@ -1,7 +1,7 @@
 """The consumer: messages in, offsets out, partitions coming and going."""
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from typing import cast
 
@@ -122,6 +122,7 @@ class KafkaSource:
         self._names = {name for name in topics if not name.startswith("^")}
         self._creates = str(settings.get("allow.auto.create.topics", "")).lower() == "true"
         self._assigned: dict[Partition, None] = {}
+        self._held: set[Partition] = set()
         self._seen: set[str] = set()
         self._gone = False
         self._paused = False
@@ -191,12 +192,25 @@ class KafkaSource:
         1 s (measured) to fetch again after ``resume``. Not polling for a while costs nothing.
         """
         self._paused = True
-        self._steer(self._consumer.pause)
+        self._steer(self._consumer.pause, self._assigned)
 
     def resume(self) -> None:
-        """Fetch again, from where reading stopped."""
+        """Fetch again, from where reading stopped; not what is held."""
         self._paused = False
-        self._steer(self._consumer.resume)
+        self._steer(self._consumer.resume, set(self._assigned) - self._held)
+
+    def hold(self, partition: Partition) -> None:
+        """Fetch nothing from one partition until ``release``; what was fetched ahead is dropped."""
+        if partition in self._assigned:
+            self._held.add(partition)
+            self._steer(self._consumer.pause, [partition])
+
+    def release(self, partition: Partition) -> None:
+        """Fetch again from a partition that was held."""
+        if partition in self._held:
+            self._held.discard(partition)
+            if not self._paused:
+                self._steer(self._consumer.resume, [partition])
 
     def commit(self, offsets: Mapping[Partition, int], *, wait: bool) -> bool:
         """Commit the next offsets to read; partitions that are not assigned are left out.
@@ -260,14 +274,13 @@ class KafkaSource:
             return self._committed(answer, positions)
         return self._committed(None, answer)
 
-    def _steer(self, what: Callable[[list[Position]], None]) -> None:
+    def _steer(
+        self, what: Callable[[list[Position]], None], partitions: Iterable[Partition]
+    ) -> None:
         try:
-            what(self._positions())
+            what([Position(topic, number) for topic, number in partitions])
         except KafkaException as error:
             raise transport_failed(error_of(error), "pausing or resuming") from error
-
-    def _positions(self) -> list[Position]:
-        return [Position(topic, partition) for topic, partition in self._assigned]
 
     def _good(self, raw: RawMessage) -> bool:
         error = raw.error()
@@ -292,8 +305,9 @@ class KafkaSource:
                 consumer.incremental_assign(positions)
             else:
                 consumer.assign(positions)
-            if self._paused:
-                consumer.pause(positions)
+            # A partition that was held when it went is not held when it comes back.
+            steer = consumer.pause if self._paused else consumer.resume
+            steer(positions)
             partitions = _named(positions)
             self._assigned |= dict.fromkeys(partitions)
             self._seen |= {topic for topic, _ in partitions}
@@ -326,6 +340,7 @@ class KafkaSource:
         self._gone = True
         for partition in _named(positions):
             self._assigned.pop(partition, None)
+            self._held.discard(partition)
             self._uncommitted.pop(partition, None)
             self._issued.pop(partition, None)
         try:

@@ -1,13 +1,14 @@
 """Opening a message: its wire form, its writer's schema and the bytes of its one record."""
 
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any, Protocol
 
 from streamfilter.errors import MessageRejected, Reason, SchemaUnavailable
 from streamfilter.limits import Limits
 from streamfilter.schemas.definition import parse_definition, parse_text
 from streamfilter.schemas.wire import (
+    SINGLE_OBJECT_MAGIC,
     SYNC_BYTES,
     ContainerHeader,
     Envelope,
@@ -25,6 +26,21 @@ _CONTAINER_HEADERS = 32
 _KNOWN_SCHEMAS = 256
 _CONFLUENT_HEAD_BYTES = 5
 _SINGLE_OBJECT_HEAD_BYTES = 10
+
+
+SchemaKey = tuple[Form, int]
+"""Under which a writer schema is asked for: the form, and the id or fingerprint."""
+
+
+def schema_key(value: bytes | None) -> SchemaKey | None:
+    """What a message's schema is asked for by; None where it needs no asking, or cannot be said."""
+    if not value:
+        return None
+    if (schema_id := schema_id_of(value)) is not None:
+        return Form.CONFLUENT, schema_id
+    if value.startswith(SINGLE_OBJECT_MAGIC) and len(value) >= _SINGLE_OBJECT_HEAD_BYTES:
+        return Form.SINGLE_OBJECT, int.from_bytes(value[2:_SINGLE_OBJECT_HEAD_BYTES], "little")
+    return None
 
 
 class SchemaSource(Protocol):
@@ -64,7 +80,7 @@ class SchemaFinder:
         self._lock = threading.Lock()
         # ZTF repeats 26 kB of schema in each packet; comparing bytes is all that a known one costs.
         self._containers: tuple[tuple[bytes, ContainerHeader, WriterSchema], ...] = ()
-        self._found: dict[tuple[Form, int], WriterSchema] = {}
+        self._found: dict[SchemaKey, WriterSchema] = {}
 
     def open(self, value: bytes) -> Envelope:
         """The message opened as far as its one record.
@@ -119,40 +135,36 @@ class SchemaFinder:
         return parse_text(text, self._limits)
 
     def _open_confluent(self, value: bytes) -> Envelope:
-        schema_id = schema_id_of(value)
-        if schema_id is None:
+        key = schema_key(value)
+        if key is None:
             raise malformed("the data end inside the schema id", len(value))
-        schema = self._find(
-            (Form.CONFLUENT, schema_id),
-            f"schema id {schema_id}",
-            lambda source: source.by_id(schema_id),
-        )
-        return Envelope(Form.CONFLUENT, schema, value[_CONFLUENT_HEAD_BYTES:], schema_id)
+        return Envelope(Form.CONFLUENT, self.find(key), value[_CONFLUENT_HEAD_BYTES:], key[1])
 
     def _open_single_object(self, value: bytes) -> Envelope:
-        if len(value) < _SINGLE_OBJECT_HEAD_BYTES:
+        key = schema_key(value)
+        if key is None:
             raise malformed("the data end inside the fingerprint", len(value))
-        fingerprint = int.from_bytes(value[2:_SINGLE_OBJECT_HEAD_BYTES], "little")
-        schema = self._find(
-            (Form.SINGLE_OBJECT, fingerprint),
-            f"schema fingerprint {fingerprint:016x}",
-            lambda source: source.by_fingerprint(fingerprint),
-        )
-        return Envelope(Form.SINGLE_OBJECT, schema, value[_SINGLE_OBJECT_HEAD_BYTES:])
+        return Envelope(Form.SINGLE_OBJECT, self.find(key), value[_SINGLE_OBJECT_HEAD_BYTES:])
 
-    def _find(
-        self,
-        key: tuple[Form, int],
-        words: str,
-        ask: Callable[[SchemaSource], dict[str, Any] | None],
-    ) -> WriterSchema:
+    def find(self, key: SchemaKey) -> WriterSchema:
+        """The writer schema under a key; asks the sources where it is not known yet.
+
+        Raises
+        ------
+        MessageRejected
+            No source knows it, or it is malformed: asking again does not help.
+        SchemaUnavailable
+            A source that may know the schema does not answer now.
+        """
         known = self._found.get(key)
         if known is not None:
             return known
+        form, number = key
+        by_id = form is Form.CONFLUENT
         trouble: SchemaUnavailable | None = None
         for source in self._sources:
             try:
-                definition = ask(source)
+                definition = source.by_id(number) if by_id else source.by_fingerprint(number)
             except SchemaUnavailable as error:
                 trouble = error
                 continue
@@ -160,10 +172,11 @@ class SchemaFinder:
                 return self._keep(key, parse_definition(definition))
         if trouble is not None:
             raise trouble
+        words = f"schema id {number}" if by_id else f"schema fingerprint {number:016x}"
         places = ", ".join(source.name for source in self._sources) or "no source is configured"
         raise MessageRejected(Reason.SCHEMA_UNKNOWN, f"{words} is not known ({places})")
 
-    def _keep(self, key: tuple[Form, int], schema: WriterSchema) -> WriterSchema:
+    def _keep(self, key: SchemaKey, schema: WriterSchema) -> WriterSchema:
         with self._lock:
             # The first to come stays: decoders keep plans by the schema's identity.
             kept = self._found.setdefault(key, schema)

@@ -19,6 +19,8 @@ CLIENT_DEFAULTS: Mapping[str, Any] = {"timeout": 10, "max.retries": 2, "retries.
 _ANSWER_PER_SCHEMA, _ANSWER_BYTES = 4, 2**14
 # The client's time-out is one of each read; bytes that drip would keep it for hours.
 _LONGEST_S = 40.0
+# Each open question is two threads, and connections to the registry.
+_AT_ONCE = 8
 
 
 def open_client(settings: Mapping[str, Any], limits: Limits) -> Any:
@@ -93,18 +95,19 @@ def without_credentials(text: str) -> str:
 
 
 class Patience:
-    """Asks in a thread of its own and waits for so long; meanwhile nothing else is asked.
+    """Asks in a thread of its own and waits for so long; one that hangs hinders no other.
 
     Parameters
     ----------
     longest_s
         Seconds for one question with all that follows from it.
+    at_once
+        Questions that may be open; beyond them nothing is asked.
     """
 
-    def __init__(self, longest_s: float = _LONGEST_S) -> None:
+    def __init__(self, longest_s: float = _LONGEST_S, at_once: int = _AT_ONCE) -> None:
         self._longest_s = longest_s
-        self._lock = threading.Lock()
-        self._thread: threading.Thread | None = None
+        self._open = threading.Semaphore(at_once)
 
     def ask(self, question: Callable[[], Result]) -> Result:
         """The answer.
@@ -112,14 +115,10 @@ class Patience:
         Raises
         ------
         SchemaUnavailable
-            It takes too long, or an earlier question still does.
+            It takes too long, or too many earlier questions still do.
         """
-        with self._lock:
-            return self._ask(question)
-
-    def _ask(self, question: Callable[[], Result]) -> Result:
-        if self._thread is not None and self._thread.is_alive():
-            raise SchemaUnavailable("an earlier question is not answered yet")
+        if not self._open.acquire(blocking=False):
+            raise SchemaUnavailable("earlier questions are not answered yet")
         answers: list[Result] = []
         failures: list[Exception] = []
 
@@ -128,10 +127,12 @@ class Patience:
                 answers.append(question())
             except Exception as error:  # raised again by the one who asks
                 failures.append(error)
+            finally:
+                self._open.release()
 
-        self._thread = threading.Thread(target=work, name="registry", daemon=True)
-        self._thread.start()
-        self._thread.join(self._longest_s)
+        thread = threading.Thread(target=work, name="registry", daemon=True)
+        thread.start()
+        thread.join(self._longest_s)
         if failures:
             raise failures[0]
         if not answers:

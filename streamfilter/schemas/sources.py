@@ -194,27 +194,28 @@ class RegistrySource:
         with self._lock:
             if self._clock() < self._unknown.get(schema_id, -1.0):
                 return None
-            try:
-                definition = self._patience.ask(lambda: self._fetch(schema_id))
-            except SchemaUnavailable as error:
-                detail = without_credentials(str(error))
-                raise SchemaUnavailable(f"{self._url}: {detail}") from None
-            if definition is None:
-                self._forget(schema_id)
-                return None
-            # A cache that cannot be written only costs another question after a restart.
-            with contextlib.suppress(OSError):
-                write_whole(path, json.dumps(definition).encode())
-            return definition
+        try:
+            definition = self._patience.ask(lambda: self._fetch(schema_id))
+        except SchemaUnavailable as error:
+            detail = without_credentials(str(error))
+            raise SchemaUnavailable(f"{self._url}: {detail}") from None
+        if definition is None:
+            self._forget(schema_id)
+            return None
+        # A cache that cannot be written only costs another question after a restart.
+        with contextlib.suppress(OSError):
+            write_whole(path, json.dumps(definition).encode())
+        return definition
 
     def by_fingerprint(self, fingerprint: int) -> Definition | None:
         """Nothing: registries know ids."""
         return None
 
     def _forget(self, schema_id: int) -> None:
-        if len(self._unknown) >= _MOST_UNKNOWN:
-            self._unknown.clear()
-        self._unknown[schema_id] = self._clock() + _UNKNOWN_S
+        with self._lock:
+            if len(self._unknown) >= _MOST_UNKNOWN:
+                self._unknown.clear()
+            self._unknown[schema_id] = self._clock() + _UNKNOWN_S
 
     def _fetch(self, schema_id: int) -> Definition | None:
         schema = self._ask(lambda: self._client.get_schema(schema_id))

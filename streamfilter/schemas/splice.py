@@ -132,6 +132,16 @@ class Splicer:
         # One copy: LSST's bodies are up to 0.3 MB.
         return b"".join((self._header(envelope.schema, envelope.form, topic), *parts))
 
+    def prepare(self, schema: WriterSchema, form: Form, topic: str) -> None:
+        """Register or keep the extended schema now rather than with the first message.
+
+        Raises
+        ------
+        MessageRejected, SchemaUnavailable
+            See ``splice``.
+        """
+        self._header(schema, form, topic)
+
     def _make_header(self, schema: WriterSchema, form: Form, topic: str) -> bytes:
         extended = extend(schema, self._field)
         if form is Form.CONFLUENT and self._registrar is not None:

@@ -176,6 +176,7 @@ def open_worker(settings: Settings, parts: Parts, *, registry: CollectorRegistry
         source=lambda worker: _source(settings, worker, metrics),
         batcher=batcher,
         flow=settings.flow,
+        schema_wait_s=settings.schemas.wait_s,
         judges=judges,
         metrics=metrics,
     )

@@ -29,6 +29,7 @@ from streamfilter.outgoing import Allowed, Caller
 from streamfilter.schemas.finder import SchemaFinder
 from streamfilter.schemas.published import ConfluentRegistrar
 from streamfilter.service.alarm import Alarm
+from streamfilter.service.awaited import Awaited
 from streamfilter.service.build import Say, reads, registry_settings, schema_sources
 from streamfilter.service.exposures import ExposureWorker
 from streamfilter.service.looking import Looker
@@ -86,8 +87,12 @@ def open_exposures(settings: Settings, *, registry: CollectorRegistry, say: Say)
     limits = Limits(max_message_bytes=chosen.max_message_bytes)
     finder = SchemaFinder(schema_sources(settings, home), limits)
     watcher = Watcher(engine, ExposureRules(tracking=TrackingRules(prior=chosen.prior)))
+    metrics = ExposureMetrics(registry)
+    decoder = ExposureDecoder(finder)
+    awaited = Awaited(decoder.fetch, settings.schemas.wait_s, metrics.schemas)
     looker = Looker(
-        decoder=ExposureDecoder(finder),
+        decoder=decoder,
+        ready=awaited.ready,
         watcher=watcher,
         rules=FrameRules(max_bytes=chosen.max_frame_bytes),
         references=References(_places(settings), chosen.max_frame_bytes),
@@ -101,7 +106,6 @@ def open_exposures(settings: Settings, *, registry: CollectorRegistry, say: Say)
     )
     if settings.outputs.tracking:
         tracking.register(settings.outputs.tracking)
-    metrics = ExposureMetrics(registry)
     metrics.begin(reasons=list(Reason))
     metrics.engine.info(asdict(identity_of(engine)))
     return ExposureWorker(

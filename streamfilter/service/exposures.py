@@ -59,12 +59,17 @@ class _Ticket:
     generation: int
     left: int = 1
     attempt: int = 1
+    schema_awaited: bool = False
     announced: Announced | None = None
     lock: threading.Lock = field(default_factory=threading.Lock)
 
     @property
     def origin(self) -> Origin:
         return self.message.origin
+
+    @property
+    def partition(self) -> Partition:
+        return self.origin.topic, self.origin.partition
 
     def heard(self) -> Heard:
         """The message as the encoder wants it."""
@@ -217,7 +222,6 @@ class ExposureWorker:
         due = [ticket for due_s, ticket in self._later if due_s <= now]
         self._later = [each for each in self._later if each[0] > now]
         for ticket in due:
-            ticket.attempt += 1
             self._ahead += 1
             self._jobs.put(ticket)
 
@@ -234,15 +238,26 @@ class ExposureWorker:
                 return
             timeout_s = 0.0
             self._ahead -= 1
-            partition = (ticket.origin.topic, ticket.origin.partition)
-            if ticket.generation != self._generations.get(partition, 0):
+            if ticket.generation != self._generations.get(ticket.partition, 0):
                 continue
+            self._await(ticket, looked.schema_awaited)
             if looked.again_s is not None:
+                ticket.attempt += not looked.schema_awaited
                 self._later.append((time.monotonic() + looked.again_s, ticket))
             else:
                 with self._answered((ticket,)):
                     self._conclude(ticket, looked)
                 self._done(ticket)
+
+    def _await(self, ticket: _Ticket, awaited: bool) -> None:
+        """Messages with frames in them are large: more of the partition wait in Kafka."""
+        if awaited == ticket.schema_awaited or self._source is None:
+            return
+        ticket.schema_awaited = awaited
+        if awaited:
+            self._source.hold(ticket.partition)
+        elif ticket.partition not in {t.partition for _, t in self._later if t.schema_awaited}:
+            self._source.release(ticket.partition)
 
     # ---- from evidence to records ---------------------------------------------------------------
 
@@ -442,7 +457,8 @@ class ExposureWorker:
         gone = set(partitions)
         self._ledger.forget(gone)
         self._planes.forget(gone)
-        self._held = {o: t for o, t in self._held.items() if (o.topic, o.partition) not in gone}
+        self._held = {o: t for o, t in self._held.items() if t.partition not in gone}
+        self._later = [each for each in self._later if each[1].partition not in gone]
         for each in gone:
             self._generations[each] = self._generations.get(each, 0) + 1
 

@@ -1,7 +1,7 @@
 """One message of the exposure stream to its detectors' evidence, or to why there is none."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import structlog
@@ -27,10 +27,13 @@ from streamfilter.exposure_records import (
 from streamfilter.exposures import Watcher
 from streamfilter.frame_references import References
 from streamfilter.records import Message, Rejected
+from streamfilter.schemas.finder import SchemaKey, schema_key
+from streamfilter.schemas.wire import schema_id_of
 
 log = structlog.get_logger(__name__)
 
-_SCHEMA_RETRIES_S = (0.5, 1.0, 2.0)
+_SCHEMA_AGAIN_S = 0.2
+"""Until a message looks again whether its schema came; it is asked for elsewhere."""
 _FIRST_DELAY_S, _LONGEST_DELAY_S = 1.0, 30.0
 """Until an unreachable frame is asked for again."""
 _REFERENCES = {
@@ -52,6 +55,8 @@ class Looked:
     look_s: float
     again_s: float | None = None
     """After which time to look again: what the message refers to could not be reached."""
+    schema_awaited: bool = False
+    """What could not be reached yet is its schema."""
 
     @property
     def detectors(self) -> tuple[DetectorEvidence, ...]:
@@ -64,6 +69,8 @@ class Looker:
 
     Parameters
     ----------
+    ready
+        Whether the schema under a key is here; see ``Awaited.ready``.
     attempts
         To reach what a message refers to, before it is rejected.
     pictures
@@ -77,6 +84,7 @@ class Looker:
         watcher: Watcher,
         rules: frames.FrameRules,
         references: References,
+        ready: Callable[[SchemaKey | None], bool],
         attempts: int = 1,
         pictures: bool = False,
     ) -> None:
@@ -84,6 +92,7 @@ class Looker:
         self._watcher = watcher
         self._rules = rules
         self._references = references
+        self._ready = ready
         self._attempts = attempts
         self._pictures = pictures
 
@@ -92,7 +101,10 @@ class Looker:
         started = time.monotonic()
         announced: Announced | None = None
         try:
-            found = self._decoded(message)
+            if not self._ready(schema_key(message.value)):
+                waited_s = time.monotonic() - started
+                return Looked(None, (), None, waited_s, _SCHEMA_AGAIN_S, schema_awaited=True)
+            found = self._decoder.decode(message)
             if isinstance(found, Rejected):
                 return Looked(None, (), found, time.monotonic() - started)
             announced = found.announced
@@ -114,18 +126,9 @@ class Looker:
         except Exception as error:
             log.error("internal error", origin=str(message.origin), exc_info=True)
             seen, refusal = (), (Reason.INTERNAL, f"{type(error).__name__}: {error}")
-        rejected = Rejected(message, *refusal) if refusal else None
+        schema_id = schema_id_of(message.value or b"")
+        rejected = Rejected(message, *refusal, schema_id) if refusal else None
         return Looked(announced, seen, rejected, time.monotonic() - started)
-
-    def _decoded(self, message: Message) -> ExposureMessage | Rejected:
-        """A registry that does not answer is asked again."""
-        for delay_s in _SCHEMA_RETRIES_S:
-            try:
-                return self._decoder.decode(message)
-            except SchemaUnavailable as error:
-                log.warning("schema unavailable", error=str(error), retry_s=delay_s)
-                time.sleep(delay_s)
-        return self._decoder.decode(message)
 
     def _detectors(
         self, found: ExposureMessage

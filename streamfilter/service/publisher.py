@@ -8,11 +8,13 @@ from functools import partial
 
 import structlog
 
+from streamfilter.config import Outputs
 from streamfilter.encode import Encoder
 from streamfilter.errors import Reason
 from streamfilter.kafka.sink import KafkaSink, Undeliverable
 from streamfilter.metrics import Metrics
 from streamfilter.records import PRODUCER_TIMESTAMP, Action, Annotation, Headers, Output, Rejected
+from streamfilter.schemas.finder import SchemaKey
 from streamfilter.service.order import Order
 from streamfilter.service.sharing import note_rejected
 from streamfilter.service.ticket import Ticket
@@ -47,6 +49,19 @@ class Publisher:
     def forget(self, partitions: Iterable[tuple[str, int]]) -> None:
         """Partitions were given up: nothing waits for what was not answered there."""
         self._order.forget(partitions)
+
+    def prepare(self, key: SchemaKey, topics: Outputs) -> None:
+        """Have in place what publishing alerts of a writer schema takes.
+
+        Raises
+        ------
+        SchemaUnavailable
+            A schema could be neither registered nor kept.
+        """
+        if topics.annotations:
+            self._encoder.register(topics.annotations)
+        if topics.enriched:
+            self._encoder.prepare(key, topics.enriched)
 
     def publish(self, ticket: Ticket, annotation: Annotation) -> None:
         """Publish a judged alert: annotation, enriched alert, and the alert itself by its action.

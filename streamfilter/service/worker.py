@@ -9,30 +9,25 @@ import math
 import queue
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from functools import partial
-from typing import TypeVar
 
 import structlog
 
 from streamfilter.batch import Batch, Batcher
 from streamfilter.config import Flow
-from streamfilter.errors import (
-    MessageRejected,
-    Reason,
-    SchemaUnavailable,
-    StreamfilterError,
-    TransportFailed,
-)
+from streamfilter.errors import StreamfilterError, TransportFailed
 from streamfilter.inference.engine import Engine
 from streamfilter.kafka.ledger import Ledger
 from streamfilter.kafka.sink import KafkaSink
 from streamfilter.kafka.source import KafkaSource
 from streamfilter.metrics import Metrics
 from streamfilter.pipeline import Item
-from streamfilter.records import Message, Rejected, Times
+from streamfilter.schemas.finder import SchemaKey
+from streamfilter.service.answering import answered
+from streamfilter.service.awaited import Awaited
 from streamfilter.service.flow import InFlight
+from streamfilter.service.intake import Intake
 from streamfilter.service.publisher import Publisher
 from streamfilter.service.sharing import guarded_thread
 from streamfilter.service.ticket import InForce, Ticket
@@ -44,15 +39,11 @@ _POLL_MESSAGES = 64  # alerts decoded between two looks at the deadlines
 # Wait for room before pausing, which throws away what was fetched ahead: with half a second a
 # network that takes 0.8 s a batch had nine times fetched what it read (measured).
 _PATIENCE_S = 5.0
-_SCHEMA_RETRIES_S = (0.5, 1.0, 2.0)
-# Then nothing is waited for so long: 64 messages of patience would outlast max.poll.interval.ms.
-_SCHEMA_REST_S = 60.0
+_EXPECTING_S = 0.01  # the same while a schema may come at any moment
 _DRAIN_STEP_S = 0.005
 _FLUSH_S = 1.0
 _JOIN_S = 2.0  # for the batch that a judge has in hand; what hangs ends with the process
 _SILENCE_S = 60.0  # a healthy reader turns many times a second, a batch takes less than a second
-
-Result = TypeVar("Result")
 
 Waiting = tuple[Ticket, Item, float]
 """A stamp that waits for the network, its ticket, and since when (monotonic seconds)."""
@@ -71,6 +62,7 @@ class Worker:
         source: Callable[["Worker"], KafkaSource],
         batcher: Batcher[int, Waiting],
         flow: Flow,
+        schema_wait_s: float,
         judges: int,
         metrics: Metrics,
     ) -> None:
@@ -84,6 +76,17 @@ class Worker:
         self._metrics = metrics
         self._ledger = Ledger()
         self._in_flight = InFlight(flow.max_in_flight, flow.max_in_flight_bytes)
+        self._awaited = Awaited(self._fetch, schema_wait_s, metrics.schemas)
+        self._intake = Intake(
+            in_force=lambda: self._in_force,
+            publisher=self._publisher,
+            awaited=self._awaited,
+            ledger=self._ledger,
+            in_flight=self._in_flight,
+            flow=flow,
+            metrics=metrics,
+            queue=self._queue,
+        )
         self._batches: queue.SimpleQueue[Batch[int, Waiting] | None] = queue.SimpleQueue()
         self._handed_on = 0
         self._judged = [0] * judges  # each entry is written by its own judge alone
@@ -101,7 +104,6 @@ class Worker:
         self._paused = False
         self._committed_s = 0.0
         self._beat_s = time.monotonic()
-        self._impatient_until_s = 0.0
         metrics.in_flight.set_function(lambda: self._in_flight.messages)
         metrics.in_flight_bytes.set_function(lambda: self._in_flight.bytes)
         metrics.assigned.set_function(lambda: len(self._source.assigned) if self._source else 0)
@@ -137,6 +139,7 @@ class Worker:
     def reload(self, in_force: InForce) -> None:
         """Judge and route what is read from now on otherwise; from any thread."""
         self._in_force = in_force
+        self._awaited.forget()
 
     def _fail(self, error: BaseException) -> None:
         """Keep the first failure, and stop."""
@@ -167,27 +170,27 @@ class Worker:
     def _read(self, source: KafkaSource) -> None:
         """One turn of the reader: wait for room, read, decode, hand on what is due, commit."""
         self._beat_s = time.monotonic()
-        room = self._room(0.0 if self._paused else _PATIENCE_S)
+        room = self._room(source, 0.0 if self._paused else _PATIENCE_S)
         if self._stopping.is_set():
             return
         if (room == 0) != self._paused:
             self._pause(source, paused=room == 0)
-        # A registry that hangs takes half a minute a message: the group is to be polled between.
-        most = 1 if self._impatient else _POLL_MESSAGES
-        for message in source.poll(min(room, most) or 1, self._wait_s(_POLL_S)):
+        most, longest_s = (1, _EXPECTING_S) if self._intake.expects else (_POLL_MESSAGES, _POLL_S)
+        for message in source.poll(min(room, most) or 1, self._wait_s(longest_s)):
             if self._stopping.is_set():
                 break  # not tracked, so not committed: the next worker reads it
-            self._accept(message)
+            self._intake.accept(message)
             self._hand_on(self._batcher.due(time.monotonic()))
         if time.monotonic() - self._committed_s >= self._flow.commit_interval_s:
             self._commit(wait=False)
 
-    def _room(self, patience_s: float) -> int:
+    def _room(self, source: KafkaSource, patience_s: float) -> int:
         """Messages that may be read now; waits for room, and hands on what becomes due."""
         until = time.monotonic() + patience_s
         while True:
             now = time.monotonic()
             self._hand_on(self._batcher.due(now))
+            self._intake.go_on(source)
             room = self._in_flight.room(self._wait_s(min(max(until - now, 0.0), _POLL_S)))
             if room or now >= until or self._stopping.is_set():
                 return room
@@ -207,38 +210,11 @@ class Worker:
         self._paused = paused
         self._metrics.paused.set(paused)
 
-    def _accept(self, message: Message) -> None:
-        """Decode one message and queue its stamps."""
-        ticket = Ticket(message, time.time(), self._in_force)
-        self._ledger.track(message.origin)
-        self._publisher.expect(ticket)
-        self._in_flight.enter(ticket.size_bytes)
-        self._metrics.messages.inc()
-        self._metrics.message_bytes.inc(ticket.size_bytes)
-        with self._answered(ticket):
-            self._prepare(ticket)
-
-    def _prepare(self, ticket: Ticket) -> None:
-        started, pipeline = time.monotonic(), ticket.in_force.pipeline
-        alert = self._patiently(
-            lambda: pipeline.decode(ticket.message), meanwhile=self._hand_all_on
-        )
-        ticket.decode_s = time.monotonic() - started
-        self._metrics.stage.labels("decode").observe(ticket.decode_s)
-        if isinstance(alert, Rejected):
-            self._publisher.reject(ticket, alert)
-            return
-        if self._late(ticket):
-            self._metrics.shed.labels(alert.survey).inc()
-            times = Times(ticket.received_unix_s, ticket.decode_s, 0.0, 0.0)
-            annotation = pipeline.shed(alert, times)
-            self._patiently(lambda: self._publisher.publish(ticket, annotation))
-            return
-        items = ticket.prepare(pipeline.prepare(alert))
-        now = time.monotonic()
-        self._metrics.stage.labels("normalise").observe(now - started - ticket.decode_s)
+    def _queue(self, ticket: Ticket, items: Sequence[Item]) -> None:
+        """Let stamps wait for company; an alert without any is concluded at once."""
         if not items:
             self._conclude(ticket)
+        now = time.monotonic()
         for item in items:
             batch = self._batcher.add(item.side, (ticket, item, now), now)
             self._metrics.queue_depth.inc()
@@ -246,13 +222,6 @@ class Worker:
         # Company is worth waiting for only while every judge is busy.
         if self._in_network < len(self._judges):
             self._hand_on(self._batcher.flush())
-
-    def _late(self, ticket: Ticket) -> bool:
-        """Whether a message is too old to wait for the network, where that is not waited for."""
-        if ticket.age_s is None:
-            return False
-        self._metrics.age.observe(max(ticket.age_s, 0.0))
-        return self._flow.overload == "shed" and ticket.age_s > self._flow.shed_after_s
 
     @property
     def _in_network(self) -> int:
@@ -266,63 +235,11 @@ class Worker:
             self._handed_on += 1
             self._batches.put(batch)
 
-    def _hand_all_on(self) -> None:
-        """Let no stamp wait for the reader while it waits for something else."""
-        self._beat_s = time.monotonic()
-        self._hand_on(self._batcher.flush())
-
-    # ---- every message has its answer -----------------------------------------------------------
-
-    def _patiently(
-        self, work: Callable[[], Result], *, meanwhile: Callable[[], None] = lambda: None
-    ) -> Result:
-        """Do what needs a schema; a registry that does not answer is asked again.
-
-        Raises
-        ------
-        SchemaUnavailable
-            It did not answer in time, or not even in a minute before.
-        """
-        for delay_s in () if self._impatient else _SCHEMA_RETRIES_S:
-            try:
-                return work()
-            except SchemaUnavailable as error:
-                log.warning("schema unavailable", error=str(error), retry_s=delay_s)
-                meanwhile()
-                self._stopping.wait(delay_s)
-        try:
-            return work()
-        except SchemaUnavailable:
-            meanwhile()
-            self._impatient_until_s = time.monotonic() + _SCHEMA_REST_S
-            raise
-
-    @property
-    def _impatient(self) -> bool:
-        """Whether a registry did not answer of late."""
-        return time.monotonic() < self._impatient_until_s
-
-    @contextmanager
-    def _answered(self, ticket: Ticket) -> Iterator[None]:
-        """Reject a message that cannot be used, or over which our own code stumbles.
-
-        One bad alert stops no stream; an engine or a broker that fails does.
-        """
-        try:
-            yield
-        except MessageRejected as error:
-            self._reject(ticket, error.reason, error.detail)
-        except SchemaUnavailable as error:
-            self._reject(ticket, Reason.SCHEMA_UNAVAILABLE, str(error))
-        except StreamfilterError:
-            raise
-        except Exception as error:
-            log.error("internal error", origin=str(ticket.message.origin), exc_info=True)
-            self._reject(ticket, Reason.INTERNAL, f"{type(error).__name__}: {error}")
-
-    def _reject(self, ticket: Ticket, reason: Reason, detail: str) -> None:
-        if ticket.give_up():
-            self._publisher.reject(ticket, Rejected(ticket.message, reason, detail))
+    def _fetch(self, key: SchemaKey) -> None:
+        """All that messages of a writer schema take, to read them and to publish them."""
+        in_force = self._in_force
+        in_force.pipeline.fetch(key)
+        self._publisher.prepare(key, in_force.topics)
 
     # ---- judging ------------------------------------------------------------------------------
 
@@ -349,7 +266,7 @@ class Worker:
                 for each in waiting:
                     self._evaluate([each])
                 return
-            with self._answered(waiting[0][0]):
+            with answered(self._publisher, waiting[0][0]):
                 raise
             return
         infer_s = time.monotonic() - started
@@ -357,13 +274,13 @@ class Worker:
         for (ticket, item, since), found in zip(waiting, evidence, strict=True):
             self._metrics.stage.labels("queue").observe(started - since)
             if ticket.add(item.slot, found, started - since, infer_s):
-                with self._answered(ticket):
+                with answered(self._publisher, ticket):
                     self._conclude(ticket)
 
     def _conclude(self, ticket: Ticket) -> None:
         started = time.monotonic()
         annotation = ticket.in_force.pipeline.conclude(*ticket.concluded())
-        self._patiently(lambda: self._publisher.publish(ticket, annotation))
+        self._publisher.publish(ticket, annotation)
         self._metrics.stage.labels("conclude").observe(time.monotonic() - started)
 
     # ---- delivery -----------------------------------------------------------------------------
@@ -428,6 +345,7 @@ class Worker:
     def _forget(self, partitions: Sequence[tuple[str, int]]) -> None:
         self._ledger.forget(partitions)
         self._publisher.forget(partitions)
+        self._intake.forget(partitions)
 
     # ---- the end ------------------------------------------------------------------------------
 

@@ -2,6 +2,7 @@
 
 import queue
 import threading
+import time
 from collections.abc import Sequence
 from typing import Any, cast
 
@@ -41,33 +42,48 @@ TOPICS = Outputs(annotations="annotations", clean="clean", rejected="rejected")
 
 
 class MemorySource:
-    """One partition with these messages; ``ended`` once all are read."""
+    """These messages in turn over some partitions; ``ended`` once all are read and none waits."""
 
-    def __init__(self, values: Sequence[bytes], headers: Headers = ()) -> None:
+    def __init__(
+        self, values: Sequence[bytes | None], headers: Headers = (), partitions: int = 1
+    ) -> None:
         self._waiting = [
-            Message(Origin(*PARTITION, n), value, b"%d" % n, 1, headers)
+            Message(Origin("alerts", n % partitions, n // partitions), value, b"%d" % n, 1, headers)
             for n, value in enumerate(values)
         ]
         self.worker: Worker | None = None
-        self.assigned = (PARTITION,)
+        self.registry: CollectorRegistry | None = None
+        self.assigned = tuple(("alerts", n) for n in range(partitions))
         self.committed: dict[tuple[str, int], int] = {}
         self.commits = 0
         self.pauses = 0
-        self.asked: list[int] = []
+        self.held: set[tuple[str, int]] = set()
         self.ended = threading.Event()
 
     def poll(self, max_messages: int, timeout_s: float) -> list[Message]:
         if not self._waiting:
             self.ended.wait(timeout_s)
-            self.ended.set()
-        self.asked.append(max_messages)
-        taken, self._waiting = self._waiting[:max_messages], self._waiting[max_messages:]
+            if not (
+                self.registry and self.registry.get_sample_value("streamfilter_held_partitions")
+            ):
+                self.ended.set()
+        ready = [m for m in self._waiting if ("alerts", m.origin.partition) not in self.held]
+        taken = ready[:max_messages]
+        if self._waiting and not taken:
+            time.sleep(timeout_s)
+        self._waiting = [message for message in self._waiting if message not in taken]
         return taken
 
     def pause(self) -> None:
         self.pauses += 1
 
     def resume(self) -> None: ...
+
+    def hold(self, partition: tuple[str, int]) -> None:
+        self.held.add(partition)
+
+    def release(self, partition: tuple[str, int]) -> None:
+        self.held.discard(partition)
 
     def commit(self, offsets: dict[tuple[str, int], int], *, wait: bool) -> bool:
         self.committed |= offsets
@@ -165,10 +181,12 @@ def worker(
     batch_size: int = 4,
     max_wait_s: float = 0.01,
     judges: int = 1,
+    schema_wait_s: float = 1.0,
     **flow: Any,
 ) -> Worker:
     """A worker on them; ``flow`` are its bounds."""
-    metrics = Metrics(registry or CollectorRegistry())
+    source.registry = registry = registry or CollectorRegistry()
+    metrics = Metrics(registry)
 
     def opened(made: Worker) -> KafkaSource:
         source.worker = made
@@ -187,6 +205,7 @@ def worker(
         source=opened,
         batcher=Batcher(max_items=batch_size, max_wait_s=max_wait_s),
         flow=Flow(**flow),
+        schema_wait_s=schema_wait_s,
         judges=judges,
         metrics=metrics,
     )

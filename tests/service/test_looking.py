@@ -1,7 +1,7 @@
 """One message of the exposure stream to its detectors, without a broker."""
 
 import io
-from collections.abc import Sequence
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -18,9 +18,8 @@ from streamfilter.frames import FrameRules
 from streamfilter.inference.engine import Batch
 from streamfilter.inference.manifest import Manifest, load
 from streamfilter.limits import Limits
-from streamfilter.schemas.finder import SchemaFinder, SchemaSource
+from streamfilter.schemas.finder import SchemaFinder, SchemaKey
 from streamfilter.schemas.published import PublishedSource
-from streamfilter.service import looking
 from streamfilter.service.looking import Looked, Looker
 
 
@@ -43,12 +42,15 @@ class Constant:
         return
 
 
-def make_looker(engine: Any = None, sources: Sequence[SchemaSource] = ()) -> Looker:
-    finder = SchemaFinder(sources or [PublishedSource()], Limits())
+def make_looker(
+    engine: Any = None, ready: Callable[[SchemaKey | None], bool] = lambda key: True
+) -> Looker:
+    finder = SchemaFinder([PublishedSource()], Limits())
     rules = FrameRules(max_bytes=10**7)
     watcher = Watcher(engine or Constant())
     decoder = ExposureDecoder(finder)
-    return Looker(decoder=decoder, watcher=watcher, rules=rules, references=References({}, 10**7))
+    references = References({}, 10**7)
+    return Looker(decoder=decoder, watcher=watcher, rules=rules, references=references, ready=ready)
 
 
 def sky(*names: str, side: int = 400) -> bytes:
@@ -123,22 +125,24 @@ def test_our_own_mistake_rejects_one_message() -> None:
     )
 
 
-def test_a_registry_that_stays_away_rejects_the_message(monkeypatch: pytest.MonkeyPatch) -> None:
-    """It is asked again before."""
+def test_a_message_whose_schema_is_not_here_is_looked_at_again() -> None:
+    """The looker does not wait for it, and it is no attempt to reach the frame."""
+    looker = make_looker(ready=lambda key: False)
+    looked = looker.look(make_message(sky("SCI")))
+    assert (None, True) == (looked.rejected, looked.schema_awaited)
+    assert looked.again_s is not None
 
-    class Away:
-        name = "registry"
-        asked = 0
 
-        def by_id(self, schema_id: int) -> None:
-            return None
+def test_a_registry_that_stays_away_rejects_the_message() -> None:
+    """After the limit, with the reason."""
 
-        def by_fingerprint(self, fingerprint: int) -> None:
-            self.asked += 1
-            raise SchemaUnavailable("away")
+    def ready(key: SchemaKey | None) -> bool:
+        assert key is not None
+        raise SchemaUnavailable("away; waited 60 s")
 
-    monkeypatch.setattr(looking, "_SCHEMA_RETRIES_S", (0.0, 0.0))
-    source = Away()
-    looked = make_looker(sources=[source]).look(make_message(sky("SCI")))
+    looked = make_looker(ready=ready).look(make_message(sky("SCI")))
     assert looked.rejected is not None
-    assert (Reason.SCHEMA_UNAVAILABLE, 3) == (looked.rejected.reason, source.asked)
+    assert (Reason.SCHEMA_UNAVAILABLE, "away; waited 60 s") == (
+        looked.rejected.reason,
+        looked.rejected.detail,
+    )

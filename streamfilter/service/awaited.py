@@ -1,0 +1,157 @@
+"""Writer schemas that are not here yet: asked for beside the stream, again and again."""
+
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import structlog
+
+from streamfilter.errors import MessageRejected, Reason, SchemaUnavailable
+from streamfilter.metrics import SchemaMetrics
+from streamfilter.schemas.finder import SchemaKey
+
+log = structlog.get_logger(__name__)
+
+_FIRST_DELAY_S, _LONGEST_DELAY_S = 0.5, 15.0
+"""Until a source that did not answer is asked again; doubled each time."""
+_REFUSED_S = 30.0  # a registry's "no such schema" is believed for so long
+# Anyone may write an id. Fewer than the finder keeps, so that what is ready here is known there.
+_MOST_READY, _MOST_AWAITED = 128, 10_000
+_MOST_ASKING = 16  # threads; one that hangs hinders no other
+
+Fetch = Callable[[SchemaKey], None]
+"""Gets a schema and all that its messages take; raises MessageRejected or SchemaUnavailable."""
+
+
+@dataclass(slots=True)
+class _Awaited:
+    """One schema: since when it is wanted, when it is asked for next, and what was last said."""
+
+    since_s: float
+    wanted_s: float
+    due_s: float
+    delay_s: float = _FIRST_DELAY_S
+    asking: bool = False
+    unavailable: SchemaUnavailable | None = None
+    refused: MessageRejected | None = None
+    refused_until_s: float = 0.0
+
+
+class Awaited:
+    """Says of each schema whether its messages can go on; any thread may ask.
+
+    A schema that cannot be had is asked for with backoff while its messages wait. After the limit
+    they are rejected, while it goes on being asked for, until it is there. What a source denies is
+    rejected at once.
+
+    Parameters
+    ----------
+    fetch
+        Gets a schema; runs in threads of its own.
+    wait_s
+        Longest wait for a schema before its messages are rejected.
+    """
+
+    def __init__(
+        self,
+        fetch: Fetch,
+        wait_s: float,
+        metrics: SchemaMetrics,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._fetch = fetch
+        self._wait_s = wait_s
+        self._metrics = metrics
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._ready: OrderedDict[SchemaKey, None] = OrderedDict()
+        self._awaited: OrderedDict[SchemaKey, _Awaited] = OrderedDict()
+        self._asking = 0
+
+    def ready(self, key: SchemaKey | None) -> bool:
+        """Whether messages of a schema can be read now; False: ask again soon.
+
+        Raises
+        ------
+        MessageRejected
+            No source has it, or it is malformed.
+        SchemaUnavailable
+            It could not be had within the limit.
+        """
+        if key is None or key in self._ready:
+            return True
+        now = self._clock()
+        with self._lock:
+            entry = self._entry(key, now)
+            entry.wanted_s = now
+            if entry.refused is not None:
+                raise entry.refused
+            if not entry.asking and now >= entry.due_s and self._asking < _MOST_ASKING:
+                entry.asking = True
+                self._asking += 1
+                threading.Thread(
+                    target=self._ask, args=(key, entry), name="schema", daemon=True
+                ).start()
+            if now - entry.since_s > self._wait_s:
+                said = entry.unavailable or "no answer"
+                raise SchemaUnavailable(f"{said}; waited {self._wait_s:g} s")
+        return False
+
+    def forget(self) -> None:
+        """What the messages take has changed: have it for each schema anew."""
+        with self._lock:
+            self._ready.clear()
+            self._awaited.clear()
+
+    def _entry(self, key: SchemaKey, now: float) -> _Awaited:
+        entry = self._awaited.get(key)
+        if entry is not None:
+            # What nobody wanted for long is waited for anew: the source may be back.
+            idle = now - entry.wanted_s > self._wait_s and not entry.asking
+            if not idle and (entry.refused is None or now < entry.refused_until_s):
+                return entry
+        self._awaited[key] = entry = _Awaited(since_s=now, wanted_s=now, due_s=now)
+        if len(self._awaited) > _MOST_AWAITED:
+            self._awaited.popitem(last=False)
+        return entry
+
+    def _ask(self, key: SchemaKey, entry: _Awaited) -> None:
+        """One question, in a thread of its own."""
+        refused: MessageRejected | None = None
+        unavailable: SchemaUnavailable | None = None
+        try:
+            self._fetch(key)
+        except MessageRejected as error:
+            refused = error
+        except SchemaUnavailable as error:
+            unavailable = error
+        except Exception as error:
+            log.error("internal error", schema=_words(key), exc_info=True)
+            refused = MessageRejected(Reason.INTERNAL, f"{type(error).__name__}: {error}")
+        now = self._clock()
+        with self._lock:
+            self._asking -= 1
+            entry.asking = False
+            entry.refused, entry.refused_until_s = refused, now + _REFUSED_S
+            entry.unavailable = unavailable
+            entry.due_s = now + entry.delay_s
+            entry.delay_s = min(2 * entry.delay_s, _LONGEST_DELAY_S)
+            if refused is None and unavailable is None and self._awaited.get(key) is entry:
+                del self._awaited[key]
+                self._ready[key] = None
+                if len(self._ready) > _MOST_READY:
+                    self._ready.popitem(last=False)
+        if unavailable is not None:
+            retry_s = round(entry.due_s - now, 1)
+            log.warning(
+                "schema unavailable", schema=_words(key), error=str(unavailable), retry_s=retry_s
+            )
+        result = "unavailable" if unavailable else "refused" if refused else "found"
+        self._metrics.fetches.labels(result).inc()
+
+
+def _words(key: SchemaKey) -> str:
+    form, number = key
+    return f"{form} {number}"

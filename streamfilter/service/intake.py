@@ -1,0 +1,159 @@
+"""From a message that was read to stamps for the network; it all runs in the reader's thread.
+
+A message whose schema is not here yet waits, and with it what comes behind it in its partition;
+the other partitions go on. What waits is not in the ledger: when its partition moves or the worker
+stops it is dropped, and read again from the last commit.
+"""
+
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+
+from streamfilter.config import Flow
+from streamfilter.errors import MessageRejected, SchemaUnavailable
+from streamfilter.kafka.ledger import Ledger, Partition
+from streamfilter.kafka.source import KafkaSource
+from streamfilter.metrics import Metrics
+from streamfilter.pipeline import Item
+from streamfilter.records import Message, Rejected, Times
+from streamfilter.schemas.finder import schema_key
+from streamfilter.service.answering import answered
+from streamfilter.service.awaited import Awaited
+from streamfilter.service.flow import InFlight
+from streamfilter.service.publisher import Publisher
+from streamfilter.service.ticket import InForce, Ticket
+
+# Holding a partition throws away what was fetched ahead, and it takes up to 1 s to fetch again;
+# a registry that is well answers sooner than this.
+_HOLD_AFTER_S = 0.25
+_MOST_WAITING = 64  # messages of one partition that wait, before no more are fetched
+
+
+@dataclass(slots=True)
+class _Lane:
+    """A partition that waits for a schema: its messages in their order, the first wants it."""
+
+    since_s: float
+    tickets: deque[Ticket] = field(default_factory=deque)
+    held: bool = False
+
+
+class Intake:
+    """Takes messages in.
+
+    Parameters
+    ----------
+    in_force
+        What the next message is judged by and where it goes.
+    queue
+        Takes a ticket with its stamps for the network.
+    """
+
+    def __init__(
+        self,
+        *,
+        in_force: Callable[[], InForce],
+        publisher: Publisher,
+        awaited: Awaited,
+        ledger: Ledger,
+        in_flight: InFlight,
+        flow: Flow,
+        metrics: Metrics,
+        queue: Callable[[Ticket, Sequence[Item]], None],
+    ) -> None:
+        self._in_force = in_force
+        self._publisher = publisher
+        self._awaited = awaited
+        self._ledger = ledger
+        self._in_flight = in_flight
+        self._flow = flow
+        self._metrics = metrics
+        self._queue = queue
+        self._lanes: dict[Partition, _Lane] = {}
+        metrics.held.set_function(lambda: len(self._lanes))
+
+    @property
+    def expects(self) -> bool:
+        """Whether an answer may come at any moment: then read little at a time."""
+        return any(not lane.held for lane in self._lanes.values())
+
+    def accept(self, message: Message) -> None:
+        """Decode one message and queue its stamps, or let it wait for its schema."""
+        ticket = Ticket(message, time.time(), self._in_force())
+        self._in_flight.enter(ticket.size_bytes)
+        self._metrics.messages.inc()
+        self._metrics.message_bytes.inc(ticket.size_bytes)
+        partition = message.origin.topic, message.origin.partition
+        lane = self._lanes.get(partition)
+        if lane is None:
+            if self._admit(ticket):
+                return
+            lane = self._lanes[partition] = _Lane(time.monotonic())
+        lane.tickets.append(ticket)
+
+    def go_on(self, source: KafkaSource) -> None:
+        """Take in what need not wait any more, and hold the partitions of what must."""
+        for partition, lane in list(self._lanes.items()):
+            while lane.tickets and self._admit(lane.tickets[0]):
+                lane.tickets.popleft()
+                lane.since_s = time.monotonic()
+            if not lane.tickets:
+                del self._lanes[partition]
+                if lane.held:
+                    source.release(partition)
+            elif not lane.held and self._must_be_held(lane):
+                lane.held = True
+                source.hold(partition)
+
+    def forget(self, partitions: Iterable[Partition]) -> None:
+        """Partitions were given up: their next owner reads again what waits."""
+        for partition in partitions:
+            if lane := self._lanes.pop(partition, None):
+                for ticket in lane.tickets:
+                    self._in_flight.leave(ticket.size_bytes)
+
+    def _must_be_held(self, lane: _Lane) -> bool:
+        waited_s = time.monotonic() - lane.since_s
+        return waited_s > _HOLD_AFTER_S or len(lane.tickets) > _MOST_WAITING
+
+    def _admit(self, ticket: Ticket) -> bool:
+        """Answer a message or send it on its way; False where it must wait for its schema."""
+        refusal: MessageRejected | SchemaUnavailable | None = None
+        try:
+            if not self._awaited.ready(schema_key(ticket.message.value)):
+                return False
+        except (MessageRejected, SchemaUnavailable) as error:
+            refusal = error
+        self._ledger.track(ticket.message.origin)
+        self._publisher.expect(ticket)
+        with answered(self._publisher, ticket):
+            if refusal is not None:
+                raise refusal
+            self._prepare(ticket)
+        return True
+
+    def _prepare(self, ticket: Ticket) -> None:
+        started, pipeline = time.monotonic(), ticket.in_force.pipeline
+        alert = pipeline.decode(ticket.message)
+        ticket.decode_s = time.monotonic() - started
+        self._metrics.stage.labels("decode").observe(ticket.decode_s)
+        if isinstance(alert, Rejected):
+            self._publisher.reject(ticket, alert)
+            return
+        if self._late(ticket):
+            self._metrics.shed.labels(alert.survey).inc()
+            times = Times(ticket.received_unix_s, ticket.decode_s, 0.0, 0.0)
+            self._publisher.publish(ticket, pipeline.shed(alert, times))
+            return
+        items = ticket.prepare(pipeline.prepare(alert))
+        normalised_s = time.monotonic() - started - ticket.decode_s
+        self._metrics.stage.labels("normalise").observe(normalised_s)
+        self._queue(ticket, items)
+
+    def _late(self, ticket: Ticket) -> bool:
+        """Whether a message is too old to wait for the network, where that is not waited for."""
+        if ticket.age_s is None:
+            return False
+        self._metrics.age.observe(max(ticket.age_s, 0.0))
+        return self._flow.overload == "shed" and ticket.age_s > self._flow.shed_after_s

@@ -1,0 +1,143 @@
+"""Schemas that are late, denied or new, on a real Kafka with real packets."""
+
+import time
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from loopback_registry import Registry, serving
+from test_filter import Site, answered, packets, repeated, site
+
+from streamfilter.schemas.sources import PackageSource
+
+__all__ = ["site"]
+
+SCHEMA_ID = 1000  # LSST 10.0
+
+
+@pytest.fixture
+def registry() -> Iterator[Registry]:
+    definition = PackageSource().by_id(SCHEMA_ID)
+    if definition is None:
+        pytest.skip("no LSST schemas: install the extra streamfilter[lsst]")
+    with serving({SCHEMA_ID: definition}) as made:
+        yield made
+
+
+def of_survey(samples: Path, survey: bytes, times: int = 1) -> dict[bytes, bytes]:
+    """Real packets of one survey; those of LSST all of one schema."""
+    found = {key: value for key, value in packets(samples).items() if key.startswith(survey + b"/")}
+    if survey == b"lsst":
+        head = b"\x00" + SCHEMA_ID.to_bytes(4, "big")
+        found = {key: value for key, value in found.items() if value.startswith(head)}
+    assert len(found) > 20
+    return repeated(found, times)
+
+
+def produce(site: Site, values: dict[bytes, bytes], partition: int) -> None:
+    site.broker.produce(site.alerts, values.values(), keys=list(values), partition=partition)
+
+
+def in_order(site: Site, keys: dict[bytes, bytes]) -> list[bytes | None]:
+    """The keys of these that were annotated, in the order of the output."""
+    annotated = [message.key for message in site.broker.read(site.topics["annotations"])]
+    return [key for key in annotated if key in keys]
+
+
+@pytest.mark.parametrize("mode", ["hanging", "failing"])
+def test_an_outage_of_the_registry_holds_one_partition(
+    site: Site, samples: Path, registry: Registry, mode: str
+) -> None:
+    """The others are annotated meanwhile; its own messages follow in order, none is rejected."""
+    late, others = of_survey(samples, b"lsst"), of_survey(samples, b"ztf", 3)
+    registry.mode = mode
+    produce(site, late, 0)
+    worker = site.start(**registry.settings())
+    produce(site, others, 1)
+    site.wait(set(others), answered)
+    assert 1 == worker.metric("streamfilter_held_partitions")
+    assert set() == set(late) & answered(site)
+    assert worker.get("/healthz")[0] == 200
+    registry.mode = "well"
+    site.wait(set(late), answered)
+    assert list(late) == in_order(site, late)
+    assert worker.stop() == 0
+    assert Counter() == site.counts("rejected")
+    assert len(late) + len(others) == sum(
+        site.broker.committed(f"group-{site.alerts}", site.alerts).values()
+    )
+
+
+def test_after_the_limit_messages_are_rejected_and_come_back(
+    site: Site, samples: Path, registry: Registry
+) -> None:
+    """One wait for all of them; what a registry denies is rejected without a wait."""
+    late = of_survey(samples, b"lsst")
+    denied = {b"denied-%d" % n: b"\x00" + n.to_bytes(4, "big") + b"x" for n in range(50)}
+    registry.mode = "failing"
+    produce(site, late, 0)
+    worker = site.start(**registry.settings(), schemas__wait_s="2.0")
+    site.wait(set(late), lambda site: set(site.counts("rejected")))
+    reasons = {
+        dict(m.headers)["streamfilter-reason"] for m in site.broker.read(site.topics["rejected"])
+    }
+    assert {b"schema_unavailable"} == reasons
+    registry.mode = "well"
+    started = time.monotonic()
+    produce(site, denied, 1)
+    site.wait(set(denied), lambda site: set(site.counts("rejected")))
+    assert time.monotonic() - started < 10
+    assert 50 == worker.metric('streamfilter_rejected_total{reason="schema_unknown"}')
+    assert worker.stop() == 0
+
+
+@pytest.mark.parametrize("kill", [False, True])
+def test_a_worker_that_stops_while_it_waits_loses_nothing(
+    site: Site, samples: Path, registry: Registry, kill: bool
+) -> None:
+    """What waited is neither rejected nor committed; the next worker annotates it once."""
+    late = of_survey(samples, b"lsst")
+    registry.mode = "hanging"
+    produce(site, late, 0)
+    first = site.start(**registry.settings())
+    end = time.monotonic() + 30
+    while first.metric("streamfilter_held_partitions") == 0:
+        assert time.monotonic() < end
+        time.sleep(0.05)
+    started = time.monotonic()
+    first.kill() if kill else first.stop()
+    assert time.monotonic() - started < 10
+    assert set() == answered(site)
+    assert {} == site.broker.committed(f"group-{site.alerts}", site.alerts)
+    registry.mode = "well"
+    second = site.start(**registry.settings())
+    site.wait(set(late), answered)
+    assert second.stop() == 0
+    assert Counter(list(late)) == site.counts("annotations")
+
+
+def test_a_partition_that_moves_while_it_waits_loses_nothing(
+    site: Site, samples: Path, registry: Registry
+) -> None:
+    """Two workers share what one held; each alert is annotated once, none is rejected."""
+    late = [of_survey(samples, b"lsst", n + 1) for n in range(4)]
+    late = [{b"%d-" % n + key: value for key, value in each.items()} for n, each in enumerate(late)]
+    registry.mode = "failing"
+    for partition, values in enumerate(late):
+        produce(site, values, partition)
+    patient = '{"session.timeout.ms" = 45000}'
+    first = site.start(**registry.settings(), kafka__consumer=patient)
+    second = site.start(**registry.settings(), kafka__consumer=patient)
+    site.wait_for_share(second)
+    held = [each.metric("streamfilter_held_partitions") for each in (first, second)]
+    assert 4 == sum(held)
+    assert 0 not in held
+    assert first.stop() == 0
+    registry.mode = "well"
+    every = {key: value for each in late for key, value in each.items()}
+    site.wait(set(every), answered)
+    assert second.stop() == 0
+    assert Counter(list(every)) == site.counts("annotations")
+    for values in late:
+        assert list(values) == in_order(site, values)
