@@ -16,9 +16,9 @@ import pytest
 from astropy.io import fits
 from kafka_desk import Broker
 from kafka_node import free_ports
+from prometheus_node import configured, prometheus_command, running
 from test_exposure_stream import MIB_40, Site
 
-DEPLOY = Path(__file__).parent.parent.parent / "deploy"
 # Debian's Alertmanager reads templates below /usr/share: the unpacked one is laid over it.
 WITH_TEMPLATES = ("unshare", "-rm", "sh", "-c", 'mount --bind "$0" /usr/share && exec "$@"')
 DELIVERED_S = 60.0  # the promise of the runbook
@@ -64,24 +64,6 @@ def receiver() -> Iterator[tuple[int, "queue.Queue[dict[str, Any]]"]]:
             thread.join()
 
 
-@contextmanager
-def running(log: Path, *command: str | Path) -> Iterator[None]:
-    """A program until the end of the block."""
-    with log.open("wb") as sink, subprocess.Popen(command, stdout=sink, stderr=sink) as process:
-        try:
-            yield
-        finally:
-            process.terminate()
-
-
-def configured(folder: Path, worker: str, alertmanager: int, hook: int) -> None:
-    """The deployed files with addresses of this test."""
-    for source in (*DEPLOY.glob("prometheus/*.yml"), *DEPLOY.glob("alertmanager/*.yml")):
-        text = source.read_text().replace("streamfilter:9464", worker)
-        text = text.replace("alertmanager:9093", f"127.0.0.1:{alertmanager}")
-        (folder / source.name).write_text(text.replace("127.0.0.1:9095", f"127.0.0.1:{hook}"))
-
-
 @pytest.fixture
 def site(broker: Broker, tmp_path: Path, engine_home: Path) -> Iterator[Site]:
     exposures = broker.topic(stem="exposures", max_message_bytes=MIB_40)
@@ -100,18 +82,19 @@ def test_a_trailed_exposure_wakes_the_operator(site: Site, debian: Path, tmp_pat
     site.start(metrics__port=page.rpartition(":")[2])
     with ExitStack() as stack:
         hook, delivered = stack.enter_context(receiver())
-        configured(tmp_path, page, int(manager.rpartition(":")[2]), hook)
+        configured(tmp_path, {
+            "streamfilter:9464": page,
+            "alertmanager:9093": manager,
+            "127.0.0.1:9095": f"127.0.0.1:{hook}",
+        })  # fmt: skip
         stack.enter_context(running(
             tmp_path / "alertmanager.log", *WITH_TEMPLATES, debian.parent / "share",
             debian / "prometheus-alertmanager",
             f"--config.file={tmp_path}/alertmanager.yml", f"--storage.path={tmp_path}/silences",
             f"--web.listen-address={manager}", "--cluster.listen-address=",
         ))  # fmt: skip
-        stack.enter_context(running(
-            tmp_path / "prometheus.log", debian / "prometheus",
-            f"--config.file={tmp_path}/prometheus.yml", f"--storage.tsdb.path={tmp_path}/series",
-            f"--web.listen-address={prometheus}",
-        ))  # fmt: skip
+        command = prometheus_command(debian, tmp_path, prometheus)
+        stack.enter_context(running(tmp_path / "prometheus.log", *command))
         site.announce("e1", trailed_frame())
         (alert,) = delivered.get(timeout=DELIVERED_S)["alerts"]
     assert ("firing", "StreamfilterTrackingError", "camera") == (

@@ -1,0 +1,1 @@
+"""The dashboards, as data, and how they are drawn for Grafana."""

@@ -1,0 +1,145 @@
+"""The networks: which are in use, how full their batches are, how long stamps queue and compute."""
+
+from boards.panel import Board, Kind, Panel, Query, Unit, Variable, quantiles
+
+_HERE = 'instance=~"$instance"'
+_QUEUE_AND_INFER = f'streamfilter_stage_seconds_bucket{{{_HERE},stage=~"queue|infer"}}'
+_IDENTITY = (("instance", "worker"), ("name", "network"), ("runtime", "runtime and precision"),
+             ("sha256", "sha256 of its ONNX file"))  # fmt: skip
+
+
+def _mean(metric: str, by: str, only: str = _HERE) -> str:
+    """Of what a histogram observed."""
+    total, count = (
+        f"sum by ({by}) (rate({metric}_{part}{{{only}}}[$__rate_interval]))"
+        for part in ("sum", "count")
+    )
+    return f"{total} / {count}"
+
+
+_IDENTITIES = (
+    Panel(
+        title="Networks in use",
+        text="For alerts and for exposures: every worker should show the same name, sha256, "
+        "runtime and precision. Verdicts of different networks are not the same.",
+        queries=(
+            Query(f"streamfilter_engine_info{{{_HERE}}}"),
+            Query(f"streamfilter_exposure_engine_info{{{_HERE}}}"),
+        ),
+        unit=Unit.COUNT,
+        kind=Kind.TABLE,
+        width=16,
+        height=6,
+        columns=_IDENTITY,
+        runbook="StreamfilterEnginesDiffer",
+    ),
+    Panel(
+        title="Versions",
+        text="Version of streamfilter on each worker. During an upgrade there are two.",
+        queries=(Query(f"streamfilter_build_info{{{_HERE}}}"),),
+        unit=Unit.COUNT,
+        kind=Kind.TABLE,
+        width=8,
+        height=6,
+        columns=(("instance", "worker"), ("version", "streamfilter"), ("python", "Python")),
+        runbook="StreamfilterEnginesDiffer",
+    ),
+)
+
+_BATCHES = (
+    Panel(
+        title="Stamps a batch, mean",
+        text="By the side of the stamps in pixels. Near batch.size: the network is busy and gets "
+        "full batches. Near 1: it waits for alerts.",
+        queries=(Query(_mean("streamfilter_batch_stamps", "side"), "{{side}} px"),),
+        unit=Unit.COUNT,
+        runbook="StreamfilterLateMessageFast",
+    ),
+    Panel(
+        title="Stamps a batch, spread",
+        text="Median and largest hundredth over all sides.",
+        queries=quantiles(f"streamfilter_batch_stamps_bucket{{{_HERE}}}"),
+        unit=Unit.COUNT,
+        runbook="StreamfilterLateMessageFast",
+    ),
+    Panel(
+        title="Stamps a second",
+        text="What goes through the network, by worker. Workers on like machines should be alike.",
+        queries=(
+            Query(
+                "sum by (instance) "
+                f"(rate(streamfilter_batch_stamps_sum{{{_HERE}}}[$__rate_interval]))",
+                "{{instance}}",
+            ),
+        ),
+        unit=Unit.PER_SECOND,
+        runbook="StreamfilterLateMessageFast",
+    ),
+)
+
+_TIMES = (
+    Panel(
+        title="Queue against compute, median",
+        text="A stamp's wait (queue) beside its batch's time in the network (infer). queue much "
+        "longer than infer: stamps pile up before the network.",
+        queries=quantiles(
+            _QUEUE_AND_INFER, "stage", of=(0.5,)
+        ),
+        unit=Unit.SECONDS, runbook="StreamfilterLateMessageFast",
+    ),
+    Panel(
+        title="Queue against compute, slowest hundredth",
+        text="As the medians. Far above them: something else works on the machine.",
+        queries=quantiles(
+            _QUEUE_AND_INFER, "stage", of=(0.99,)
+        ),
+        unit=Unit.SECONDS, runbook="StreamfilterLateMessageFast",
+    ),
+    Panel(
+        title="Batches in the network at a time",
+        text="Seconds of compute a second, by worker. At engine.workers all of them are busy "
+        "and more alerts only wait: add workers.",
+        queries=(
+            Query(
+                f'sum by (instance) (rate(streamfilter_stage_seconds_sum{{{_HERE},stage="infer"}}'
+                "[$__rate_interval]))",
+                "{{instance}}",
+            ),
+        ),
+        unit=Unit.COUNT, runbook="StreamfilterLagGrows",
+    ),
+    Panel(
+        title="Stamps that wait",
+        text="Read, decoded, and not yet in the network.",
+        queries=(
+            Query(f"sum by (instance) (streamfilter_queue_depth_stamps{{{_HERE}}})",
+ "{{instance}}",),
+        ),
+        unit=Unit.COUNT, runbook="StreamfilterLagGrows",
+    ),
+    Panel(
+        title="Reading paused",
+        text="It is 1 while a worker reads nothing because enough is in flight. Often 1: more "
+        "comes than it can take.",
+        queries=(Query(f"max by (instance) (streamfilter_paused{{{_HERE}}})", "{{instance}}"),),
+        unit=Unit.COUNT, most=1, runbook="StreamfilterLagGrows",
+    ),
+    Panel(
+        title="A look at an exposure",
+        text="Time spent on one message of an exposure: unpacking, stars, the network.",
+        queries=quantiles(f"streamfilter_exposure_look_seconds_bucket{{{_HERE}}}"),
+        unit=Unit.SECONDS, runbook="StreamfilterNoExposures",
+    ),
+)  # fmt: skip
+
+BOARD = Board(
+    name="engines",
+    title="streamfilter: engines",
+    text="The networks in use, their batches, and what they wait for.",
+    variables=(Variable("instance", "streamfilter_build_info"),),
+    rows=(
+        ("Which networks", _IDENTITIES),
+        ("Batches", _BATCHES),
+        ("Queue and compute", _TIMES),
+    ),
+)
