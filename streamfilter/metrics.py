@@ -96,6 +96,8 @@ class LastExposures(Collector):
     Their names come from messages: of each only so many are shown.
     """
 
+    prefix: str
+    """Of the families' names."""
     last: Mapping[str, LastExposure] = field(default_factory=dict)
 
     def judged(
@@ -124,7 +126,7 @@ class LastExposures(Collector):
 
     def collect(self) -> Iterable[Metric]:
         """The families as of the last exposures."""
-        prefix = "streamfilter_exposure"
+        prefix = self.prefix
         judged = GaugeMetricFamily(
             f"{prefix}_judged_timestamp_seconds",
             "When the last exposure was judged.",
@@ -228,6 +230,7 @@ class Metrics:
         )
         self.assigned = self._gauge("assigned_partitions", "Partitions of this worker.")
         self.ready = self._gauge("ready", "1 after warm-up and assignment.")
+        self.healthy = self._gauge("healthy", "0 once it failed or makes no progress, as /healthz.")
         for stage in STAGES:
             self.stage.labels(stage)
         for since in SINCE:
@@ -267,7 +270,7 @@ class ExposureMetrics:
             return f"streamfilter_exposure_{rest}"
 
         instrument = ("instrument",)
-        self.last = LastExposures()
+        self.last = LastExposures("streamfilter_exposure")
         registry.register(self.last)
         self.engine = Info(name("engine"), "The network in use.", registry=registry)
         self.messages = Counter(
@@ -324,6 +327,11 @@ class ExposureMetrics:
         self.schemas = SchemaMetrics(registry, "streamfilter_exposure")
         self.open = Gauge(name("open"), "Exposures that wait for detectors.", registry=registry)
         self.ready = Gauge(name("ready"), "1 after assignment.", registry=registry)
+        self.healthy = Gauge(
+            name("healthy"),
+            "0 once it failed or makes no progress, as /healthz.",
+            registry=registry,
+        )
         for since in SINCE_OF_EXPOSURES:
             self.latency.labels(since)
         self._instruments: set[str] = set()

@@ -139,6 +139,7 @@ class ExposureWorker:
         ]
         metrics.open.set_function(lambda: self._planes.open_exposures)
         metrics.ready.set_function(lambda: self.unready() is None)
+        metrics.healthy.set_function(lambda: self.wrong() is None)
 
     # ---- the life of a worker -----------------------------------------------------------------
 

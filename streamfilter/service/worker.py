@@ -108,6 +108,7 @@ class Worker:
         metrics.in_flight_bytes.set_function(lambda: self._in_flight.bytes)
         metrics.assigned.set_function(lambda: len(self._source.assigned) if self._source else 0)
         metrics.ready.set_function(lambda: self.unready() is None)
+        metrics.healthy.set_function(lambda: self.wrong() is None)
 
     # ---- the life of a worker -----------------------------------------------------------------
 

@@ -264,11 +264,11 @@ def test_readiness_partitions_and_queue_stand_in_the_metrics() -> None:
     source.ended.wait(10)
     seen = [
         registry.get_sample_value(f"streamfilter_{name}")
-        for name in ("ready", "assigned_partitions", "queue_depth_stamps")
+        for name in ("queue_depth_stamps", "ready", "assigned_partitions", "healthy")
     ]
     made.stop()
     thread.join()
-    assert [1.0, 1.0] == seen[:2]
-    assert 1 < (seen[2] or 0) < 5
+    assert 1 < (seen[0] or 0) < 5
+    assert [1.0, 1.0, 1.0] == seen[1:]
     assert 0.0 == registry.get_sample_value("streamfilter_ready")
     assert 0.0 == registry.get_sample_value("streamfilter_queue_depth_stamps")

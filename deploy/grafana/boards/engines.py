@@ -128,7 +128,7 @@ _TIMES = (
         title="A look at an exposure",
         text="Time spent on one message of an exposure: unpacking, stars, the network.",
         queries=quantiles(f"streamfilter_exposure_look_seconds_bucket{{{_HERE}}}"),
-        unit=Unit.SECONDS, runbook="StreamfilterNoExposures",
+        unit=Unit.SECONDS, runbook="StreamfilterExposuresLate",
     ),
 )  # fmt: skip
 

@@ -79,7 +79,7 @@ _NOW = (
         kind=Kind.NUMBER,
         width=6,
         height=5,
-        runbook="StreamfilterNoExposures",
+        runbook="StreamfilterExposuresLate",
     ),
 )
 
@@ -207,7 +207,7 @@ _LATENCY = (
             f'streamfilter_exposure_latency_seconds_bucket{{{_HERE},since="mid_exposure"}}',
             of=(0.5, 0.98),
         ),
-        unit=Unit.SECONDS, runbook="StreamfilterNoExposures",
+        unit=Unit.SECONDS, runbook="StreamfilterExposuresLate",
     ),
     Panel(
         title="Verdict since the last detector's message",
@@ -216,7 +216,7 @@ _LATENCY = (
             f'streamfilter_exposure_latency_seconds_bucket{{{_HERE},since="message"}}',
             of=(0.5, 0.98),
         ),
-        unit=Unit.SECONDS, runbook="StreamfilterNoExposures",
+        unit=Unit.SECONDS, runbook="StreamfilterExposuresLate",
     ),
     Panel(
         title="Notices to the webhook",

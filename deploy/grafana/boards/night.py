@@ -143,6 +143,32 @@ _FLOW = (
     ),
 )
 
+_SCHEMAS = (
+    Panel(
+        title="Questions for schemas",
+        text="Asked of the registry, by their end: found, refused (it has none of that id), "
+        "unavailable (no answer). None for hours is normal: answers are kept.",
+        queries=(
+            Query(
+                f"sum by (result) (increase(streamfilter_schema_fetches_total{{{_HERE}}}[5m]))",
+                "{{result}}",
+            ),
+        ),
+        unit=Unit.COUNT,
+        width=12,
+        runbook="StreamfilterSchemaWaits",
+    ),
+    Panel(
+        title="Partitions that wait for a schema",
+        text="Their alerts wait up to schemas.wait_s and are then rejected. Always 0 where the "
+        "registry answers.",
+        queries=(Query(_sum("streamfilter_held_partitions"), "{{instance}}"),),
+        unit=Unit.COUNT,
+        width=12,
+        runbook="StreamfilterSchemaWaits",
+    ),
+)
+
 _LATENCY = (
     Panel(
         title="Since the message",
@@ -251,7 +277,7 @@ _VERDICTS = (
         ),
         unit=Unit.PER_SECOND,
         width=12,
-        runbook="StreamfilterRejects",
+        runbook="StreamfilterNotEvaluated",
     ),
 )
 
@@ -265,7 +291,7 @@ _BROKERS = (
                 "{{client}} {{broker}}",
             ),
         ),
-        unit=Unit.SECONDS, runbook="StreamfilterOutputRefused",
+        unit=Unit.SECONDS, runbook="StreamfilterBrokersDown",
     ),
     Panel(
         title="In flight",
@@ -274,7 +300,7 @@ _BROKERS = (
         queries=(
             Query(_sum("streamfilter_in_flight_messages"), "{{instance}}"),
         ),
-        unit=Unit.COUNT, runbook="StreamfilterLagGrows",
+        unit=Unit.COUNT, runbook="StreamfilterStuck",
     ),
     Panel(
         title="Partitions and rebalances",
@@ -330,6 +356,7 @@ BOARD = Board(
     rows=(
         ("Now", _NOW),
         ("Alerts in and out", _FLOW),
+        ("Schemas of the survey", _SCHEMAS),
         ("Latency", _LATENCY),
         ("Verdicts", _VERDICTS),
         ("Brokers and workers", _BROKERS),
