@@ -30,7 +30,7 @@ from streamfilter.kafka.source import KafkaSource
 from streamfilter.reading import read as decode
 from streamfilter.readout import INSTRUMENTS, Given, expecting, read
 from streamfilter.records import Origin, Output
-from streamfilter.service.build_exposures import ENGINE, open_exposures
+from streamfilter.service.build_exposures import open_exposures
 from streamfilter.service.exposures import ExposureWorker
 from streamfilter.simulate.frames import Exposure, readout
 
@@ -158,7 +158,7 @@ def _sent(_output: Output, trouble: Undeliverable | None) -> None:
 
 def _draw(out: Path, found: list[Watched], seed: int, home: Path) -> None:
     """The focal planes as the worker saw them."""
-    engine = open_engine(ENGINE, "onnxruntime", home, 1, progress=lambda line: None)
+    engine = open_engine("maxitrack", "onnxruntime", home, 1, progress=lambda line: None)
     watcher = Watcher(engine)
     rows = []
     for watched in found:

@@ -12,6 +12,7 @@ import fastavro
 from streamfilter import __version__
 from streamfilter.exposure_records import (
     Announced,
+    ContaminantAreas,
     DetectorEvidence,
     ExposureVerdict,
 )
@@ -51,6 +52,8 @@ class TrackingEncoder:
     ----------
     engine
         The network that spoke.
+    masking
+        The network that found contaminants, where frames are searched for them.
     registrar
         Where the schema is registered; without one messages are single-object encoded.
     clock
@@ -61,10 +64,12 @@ class TrackingEncoder:
         self,
         engine: EngineIdentity,
         *,
+        masking: EngineIdentity | None = None,
         registrar: Registrar | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
-        self._engine = {**asdict(engine), "sha256": bytes.fromhex(engine.sha256)}
+        self._engine = _identity(engine)
+        self._masking = None if masking is None else _identity(masking)
         self._registrar = registrar
         self._clock = clock
         self._header = lru_cache(None)(self._make_header)
@@ -102,6 +107,7 @@ class TrackingEncoder:
             "detectors": [],
             "irregularities": [],
             "origin": asdict(heard.message.origin),
+            "contaminants": self._areas(evidence.contaminants),
         }
         return self._message(record, [heard], look_s, topic)
 
@@ -133,8 +139,15 @@ class TrackingEncoder:
             "detectors": [_summary(each) for each in verdict.detectors],
             "irregularities": list(verdict.irregularities),
             "origin": None,
+            "contaminants": self._areas(verdict.contaminants),
         }
         return self._message(record, heard, None, topic)
+
+    def _areas(self, found: ContaminantAreas | None) -> dict[str, object] | None:
+        if found is None:
+            return None
+        shares = {code.lower(): share for code, share in found.shares.items()}
+        return {"pixels": found.pixels, **shares, "mask": found.mask, "engine": self._masking}
 
     def _message(
         self, record: dict[str, Any], heard: Sequence[Heard], look_s: float | None, topic: str
@@ -171,6 +184,22 @@ class TrackingEncoder:
 def key_of(announced: Announced) -> bytes:
     """Of all messages about an exposure: they stand in one partition, in order."""
     return f"{announced.instrument}/{announced.exposure_id}".encode()
+
+
+def mask_headers(announced: Announced, detector: str) -> Headers:
+    """Beside a mask: whose it is."""
+    texts = {
+        "streamfilter-kind": "mask",
+        "streamfilter-exposure-id": announced.exposure_id,
+        "streamfilter-instrument": announced.instrument,
+        "streamfilter-detector": detector,
+        "streamfilter-version": __version__,
+    }
+    return tuple((name, text.encode()) for name, text in texts.items())
+
+
+def _identity(engine: EngineIdentity) -> dict[str, object]:
+    return {**asdict(engine), "sha256": bytes.fromhex(engine.sha256)}
 
 
 def _summary(evidence: DetectorEvidence) -> dict[str, object]:

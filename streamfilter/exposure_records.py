@@ -1,5 +1,6 @@
 """Frozen values of the exposure half, from a detector's frame to the focal plane's verdict."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -184,6 +185,18 @@ class Judgement:
 
 
 @dataclass(frozen=True, slots=True)
+class ContaminantAreas:
+    """How much of a frame, or of an exposure's frames, each class of contaminants has."""
+
+    pixels: int
+    """That were searched."""
+    shares: Mapping[str, float]
+    """Of them, by the class's code; a pixel may be of several classes."""
+    mask: str | None = None
+    """The file with the mask, where one was written."""
+
+
+@dataclass(frozen=True, slots=True)
 class DetectorEvidence:
     """One detector: a judgement, or the reason why there is none."""
 
@@ -194,6 +207,8 @@ class DetectorEvidence:
     not_evaluated: FrameReason | None = None
     detail: str = ""
     tiles: tuple[TileEvidence, ...] = ()
+    contaminants: ContaminantAreas | None = None
+    """None where the frame was not searched for them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -241,3 +256,16 @@ class ExposureVerdict:
     detectors: tuple[DetectorEvidence, ...]
     detectors_expected: int | None
     irregularities: tuple[Irregularity, ...] = ()
+
+    @property
+    def contaminants(self) -> ContaminantAreas | None:
+        """Of all detectors that were searched together; None where none was."""
+        found = [each.contaminants for each in self.detectors if each.contaminants is not None]
+        if not found:
+            return None
+        pixels = sum(each.pixels for each in found)
+        shares = {
+            code: sum(each.pixels * each.shares[code] for each in found) / pixels
+            for code in found[0].shares
+        }
+        return ContaminantAreas(pixels, shares)

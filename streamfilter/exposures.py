@@ -65,6 +65,11 @@ class Watcher:
         self._output = engine.manifest.codes.index(TRACKING_ERROR)
         self._side = engine.manifest.shape.side_px or tiles.SIDE_PX
 
+    @property
+    def engine(self) -> Engine:
+        """The network that speaks."""
+        return self._engine
+
     def look(self, frame: Frame | FrameRefused) -> Look:
         """A detector's evidence; never raises for what is in the frame."""
         if isinstance(frame, FrameRefused):

@@ -70,6 +70,8 @@ class FrameRules:
     mask_planes: tuple[str, ...] = ("BAD", "NO_DATA")
     """Planes of an extension MASK with ``MP_`` keywords (Rubin) that are bad."""
     saturation_keywords: tuple[str, ...] = ("SATURATE", "SATLEVEL", "MAXLIN")
+    saturation: float | None = None
+    """Level in the image's unit, instead of the header's."""
 
 
 def read_path(path: str, rules: FrameRules | None = None) -> Iterator[Frame | FrameRefused]:
@@ -379,7 +381,9 @@ def _bad_pixels(hdu: "ImageHdu", rules: FrameRules) -> Mask | None:
 
 
 def _saturation(header: Header, pixels: npt.NDArray[np.number], rules: FrameRules) -> float | None:
-    """Level from the header, or a plateau at the highest value."""
+    """Level from the rules or the header, or a plateau at the highest value."""
+    if rules.saturation is not None:
+        return rules.saturation
     for keyword in rules.saturation_keywords:
         level = header.get(keyword)
         if isinstance(level, int | float) and level > 0:

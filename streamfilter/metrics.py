@@ -51,23 +51,25 @@ class ClientStatistics(Collector):
     lag: Mapping[tuple[str, int], int] = field(default_factory=dict)
     brokers: Mapping[tuple[str, str], BrokerState] = field(default_factory=dict)
     """By client (consumer, producer) and broker."""
+    prefix: str = "streamfilter"
+    """Of the families: workers of one process have each their own."""
 
     def collect(self) -> Iterable[Metric]:
         """The families as of the last statistics."""
         lag = GaugeMetricFamily(
-            "streamfilter_consumer_lag",
+            f"{self.prefix}_consumer_lag",
             "Messages between the committed offset and the end of the partition.",
             labels=("topic", "partition"),
         )
         for (topic, partition), value in self.lag.items():
             lag.add_metric((topic, str(partition)), value)
         up = GaugeMetricFamily(
-            "streamfilter_broker_up",
+            f"{self.prefix}_broker_up",
             "1 where the connection to the broker is up.",
             labels=("client", "broker"),
         )
         rtt = GaugeMetricFamily(
-            "streamfilter_broker_round_trip_seconds",
+            f"{self.prefix}_broker_round_trip_seconds",
             "Mean round trip to the broker over the last statistics interval.",
             labels=("client", "broker"),
         )
@@ -262,15 +264,43 @@ class Metrics:
         )
 
 
-class ExposureMetrics:
-    """All instruments of the exposure half."""
+class WebhookMetrics:
+    """What became of notices."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
-        def name(rest: str) -> str:
-            return f"streamfilter_exposure_{rest}"
+        self.notices = Counter(
+            "streamfilter_webhook_notices_total",
+            "Notices to the webhook, by what became of them.",
+            ("result",),
+            registry=registry,
+        )
+        for result in WEBHOOK_RESULTS:
+            self.notices.labels(result)
+        self.seconds = Histogram(
+            "streamfilter_webhook_seconds",
+            "From a verdict to the last answer of the webhook.",
+            buckets=_LATENCY_S,
+            registry=registry,
+        )
 
+
+class ExposureMetrics:
+    """All instruments of the exposure half.
+
+    Parameters
+    ----------
+    of
+        ``exposure``, or ``contaminants`` for the worker that searches the same frames for those.
+    """
+
+    def __init__(self, registry: CollectorRegistry, of: str = "exposure") -> None:
+        def name(rest: str) -> str:
+            return f"streamfilter_{of}_{rest}"
+
+        self.clients = ClientStatistics(prefix=f"streamfilter_{of}")
+        registry.register(self.clients)
         instrument = ("instrument",)
-        self.last = LastExposures("streamfilter_exposure")
+        self.last = LastExposures(prefix=f"streamfilter_{of}")
         registry.register(self.last)
         self.engine = Info(name("engine"), "The network in use.", registry=registry)
         self.messages = Counter(
@@ -310,21 +340,13 @@ class ExposureMetrics:
         self.output_failures = Counter(
             name("output_failures_total"), "Messages that the broker refused.", registry=registry
         )
-        self.webhook_notices = Counter(
-            "streamfilter_webhook_notices_total",
-            "Notices to the webhook, by what became of them.",
-            ("result",),
+        self.area = Gauge(
+            name("area_share"),
+            "Share of the last exposure's pixels that a class has, where those are searched.",
+            (*instrument, "contaminant"),
             registry=registry,
         )
-        for result in WEBHOOK_RESULTS:
-            self.webhook_notices.labels(result)
-        self.webhook_seconds = Histogram(
-            "streamfilter_webhook_seconds",
-            "From a verdict to the last answer of the webhook.",
-            buckets=_LATENCY_S,
-            registry=registry,
-        )
-        self.schemas = SchemaMetrics(registry, "streamfilter_exposure")
+        self.schemas = SchemaMetrics(registry, f"streamfilter_{of}")
         self.open = Gauge(name("open"), "Exposures that wait for detectors.", registry=registry)
         self.ready = Gauge(name("ready"), "1 after assignment.", registry=registry)
         self.healthy = Gauge(
@@ -340,6 +362,11 @@ class ExposureMetrics:
         """Show what may be counted at 0: Prometheus sees no increase where a series begins."""
         for reason in reasons:
             self.rejected.labels(reason)
+
+    def searched(self, instrument: str, shares: Mapping[str, float]) -> None:
+        """Show the areas of an exposure's contaminants, by class."""
+        for code, share in shares.items():
+            self.area.labels(self.instrument(instrument), code).set(share)
 
     def instrument(self, name: str) -> str:
         """The label of an instrument: anyone may write a name, so only the first few have one."""

@@ -55,6 +55,7 @@ ROOMS: dict[str, tuple[int, set[str]]] = {
     "masking": (4, {
         "contaminants", "inference", "posterior", "records",
     }),
+    "mask_files": (5, {"contaminants", "masking"}),  # masks as FITS: cli and stream
     "exposure_figures": (5, {"exposure_records", "exposures", "records", "errors", "pages"}),
     "reading": (3, {"errors", "limits", "schemas"}),  # what a consumer of ours calls
     "decode": (3, {"errors", "records", "schemas", "surveys", "limits"}),
@@ -76,6 +77,7 @@ ROOMS: dict[str, tuple[int, set[str]]] = {
             "exposure_records", "exposures", "decode_exposure", "encode_tracking", "frames",
             "frame_references", "focal_plane", "tracking", "tiles",
             "exposure_figures", "outgoing", "webhook",
+            "background", "contaminants", "files", "mask_files", "masking",
         },
     ),
     "doctor": (6, {  # is all here that a worker needs?
@@ -104,7 +106,7 @@ ROOMS: dict[str, tuple[int, set[str]]] = {
         "demo", "demo_exposures", "doctor",
         "figures", "packets", "pipeline", "decode", "kafka", "limits", "contaminants",
         "surveys", "exposure_records", "exposures",
-        "background", "exposure_figures", "frame_paths", "frames", "masking",
+        "background", "exposure_figures", "frame_paths", "frames", "masking", "mask_files",
         "tracking", "readout", "encode_exposure", "encode_tracking", "rejections", "metrics",
     }),
 }  # fmt: skip

@@ -1,15 +1,17 @@
 """What is published of a detector and of an exposure."""
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from datetime import UTC, datetime
 
 import pytest
 from exposure_factories import make_announced, make_evidence, make_heard
 
 import streamfilter
+from streamfilter.contaminants import CODES
 from streamfilter.encode_tracking import HEADERS, TrackingEncoder, key_of
 from streamfilter.exposure_records import (
     Closing,
+    ContaminantAreas,
     ExposureVerdict,
     FrameReason,
     Irregularity,
@@ -73,6 +75,20 @@ def test_a_record_dates_the_way_of_its_exposure() -> None:
     assert datetime.fromtimestamp(1_765_000_031, UTC) == times["received"]
     assert (datetime.fromtimestamp(NOW, UTC), None) == (times["judged"], times["look_s"])
     assert ("r", 30.5) == (record["filter"], record["exposure_time_s"])
+
+
+def test_an_exposure_s_contaminants_are_those_of_all_that_was_searched() -> None:
+    """Pooled by pixels; a detector that was not searched counts for nothing."""
+    shares = dict.fromkeys(CODES, 0.0)
+    areas = [ContaminantAreas(n, shares | {"CR": cr}, "x") for n, cr in ((100, 0.1), (300, 0.3))]
+    detectors = [make_evidence(contaminants=each) for each in (*areas, None)]
+    verdict = replace(make_verdict(), detectors=tuple(detectors))
+    encoder = TrackingEncoder(ENGINE, masking=ENGINE, clock=lambda: NOW)
+    found = streamfilter.read(encoder.exposure([make_heard()], verdict, "t")[0])["contaminants"]
+    assert (400, pytest.approx(0.25), 0.0, None, "maxitrack") == (
+        *(found[name] for name in ("pixels", "cr", "hcl", "mask")),
+        found["engine"]["name"],
+    )
 
 
 def test_headers_route_without_decoding() -> None:

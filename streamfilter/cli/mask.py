@@ -3,7 +3,6 @@
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 from rich.console import Console
 
-from streamfilter import frame_paths, frames
+from streamfilter import frame_paths, frames, mask_files
 from streamfilter.background import normalise
 from streamfilter.contaminants import TABLE
 from streamfilter.exposure_records import Frame, FrameReason, FrameRefused
@@ -131,7 +130,10 @@ def _masked(frame: Frame, job: _Job) -> "fits.ImageHDU":
             limits = [job.rules.thresholds[row.code] for row in TABLE]
             pixels = (pixels > np.array(limits, np.float32)[:, None, None]).astype(np.uint8)
     hdu = fits.ImageHDU(pixels)
-    _fill(hdu.header, job)
+    thresholded, single = job.form != "probabilities", job.form == "bits"
+    mask_files.fill(
+        hdu.header, job.rules, priors=job.priors, thresholded=thresholded, single=single
+    )
     return hdu
 
 
@@ -139,31 +141,6 @@ def _shares(areas: Mapping[str, float]) -> str:
     """Contaminants with any pixel, the largest first."""
     bad = [(areas[row.code], row.code) for row in TABLE if not row.normal and areas[row.code] > 0]
     return ", ".join(f"{code} {share:.3%}" for share, code in sorted(bad, reverse=True)) or "clean"
-
-
-def _fill(header: "fits.Header", job: _Job) -> None:
-    """The keywords that the MaxiMask program writes."""
-    now = datetime.now(UTC)
-    header["MM_UTC"] = (now.ctime(), "MaxiMask UTC processing date")
-    header["MM_LOC"] = (now.astimezone().ctime(), "MaxiMask LOC processing date")
-    thresholded, single = job.form != "probabilities", job.form == "bits"
-    header["PRIORS"] = (_yes(job.priors), "Whether prior modification was applied or not")
-    header["THRESH"] = (_yes(thresholded), "Whether thresholding was applied or not")
-    header["SMASK"] = (_yes(single), "Whether binary power mask was applied or not")
-    for number, row in enumerate(TABLE):
-        header[row.code] = f"{row.code}: {row.meaning}"
-        header[f"{row.code}_DIM"] = str(number)
-        if job.priors:
-            header[f"{row.code}_PR"] = (f"{job.rules.priors[row.code]:g}", f"{row.code} prior")
-        if thresholded:
-            limit = f"{job.rules.thresholds[row.code]:.2f}"
-            header[f"{row.code}_TH"] = (limit, f"{row.code} threshold")
-        if single:
-            header[f"{row.code}_SM"] = (f"{row.bit:.1f}", f"{row.code} binary power value")
-
-
-def _yes(answer: bool) -> str:
-    return "Yes" if answer else "No"
 
 
 def _copied(hdu: "fits.ImageHDU") -> "fits.ImageHDU":

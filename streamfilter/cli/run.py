@@ -16,6 +16,7 @@ from streamfilter.config import Settings
 from streamfilter.errors import ConfigurationInvalid
 from streamfilter.metrics import describe_process
 from streamfilter.service.build import open_parts, open_worker
+from streamfilter.service.build_contaminants import open_contaminants
 from streamfilter.service.build_exposures import open_exposures
 from streamfilter.service.http import Endpoint
 
@@ -36,8 +37,9 @@ class _Worker(Protocol):
 @options.settings
 @click.option(
     "--only",
-    type=click.Choice(["alerts", "exposures"]),
-    help="Run one of the two workers. Default: alerts, and exposures if exposures.topics is set.",
+    type=click.Choice(["alerts", "exposures", "contaminants"]),
+    help="Run one of the workers. Default: alerts, and exposures and their contaminants where "
+    "exposures.topics and exposures.contaminants.topics are set.",
 )
 def run(config: Path | None, overrides: tuple[str, ...], only: str | None) -> None:
     """Filter the configured topics until SIGTERM or Ctrl-C.
@@ -49,19 +51,26 @@ def run(config: Path | None, overrides: tuple[str, ...], only: str | None) -> No
     """
     settings = settings_room.load(config, overrides=overrides)
     logs.configure(form=settings.logs.form, level=settings.logs.level)
-    alerts = () if only == "exposures" else settings.alerts.topics
-    exposures = () if only == "alerts" else settings.exposures.topics
-    if only == "exposures" and not exposures:
-        raise ConfigurationInvalid("exposures.topics: at least one is needed to watch exposures")
-    log.info("starting", version=__version__, topics=alerts, exposures=exposures)
+    every = {
+        "alerts": settings.alerts.topics,
+        "exposures": settings.exposures.topics,
+        "contaminants": settings.exposures.contaminants.topics,
+    }
+    topics = {kind: names for kind, names in every.items() if names and only in (None, kind)}
+    if not topics:
+        key = {"contaminants": "exposures.contaminants"}.get(only or "", only)
+        raise ConfigurationInvalid(f"{key}.topics: at least one is needed to run {only} alone")
+    log.info("starting", version=__version__, **topics)
     registry = CollectorRegistry()
     describe_process(registry, __version__)
     workers: list[_Worker] = []
-    if alerts:
+    if "alerts" in topics:
         parts = open_parts(settings, threads=settings.engine.threads, say=log.info)
         workers.append(open_worker(settings, parts, registry=registry))
-    if exposures:
+    if "exposures" in topics:
         workers.append(open_exposures(settings, registry=registry, say=log.info))
+    if "contaminants" in topics:
+        workers.append(open_contaminants(settings, registry=registry, say=log.info))
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: _stop(workers))
     endpoint = _endpoint(settings, registry, workers) if settings.metrics.enabled else None

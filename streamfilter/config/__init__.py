@@ -6,26 +6,34 @@ environment) or ``${file:PATH}`` (the file's content, stripped).
 """
 
 from streamfilter.config.reading import expanded, load
+from streamfilter.config.sections import Engine as EngineSettings
 from streamfilter.config.sections import (
+    Exposures,
     Flow,
+    FrameContaminants,
     Metrics,
     Outputs,
     Registry,
     Scalar,
     Settings,
     Survey,
+    TrackingEngine,
     Webhook,
 )
 from streamfilter.config.showing import show
 
 __all__ = [
+    "EngineSettings",
+    "Exposures",
     "Flow",
+    "FrameContaminants",
     "Metrics",
     "Outputs",
     "Registry",
     "Scalar",
     "Settings",
     "Survey",
+    "TrackingEngine",
     "Webhook",
     "expanded",
     "load",

@@ -1,5 +1,6 @@
 """The settings' sections: small, frozen, each with its defaults and what it refuses."""
 
+import re
 from collections.abc import Mapping
 from ipaddress import IPv4Network, IPv6Network, ip_address
 from pathlib import Path
@@ -24,6 +25,13 @@ Positive = Annotated[float, Field(gt=0)]
 Count = Annotated[int, Field(ge=1)]
 
 _SHORTEST_SECRET = 16
+_SECTION = re.compile(r"\[\d+:\d+,\d+:\d+\]")
+
+
+def _of_known_classes(value: dict[str, float]) -> dict[str, float]:
+    if unknown := sorted(set(value) - set(CODES)):
+        raise ValueError(f"no class {', '.join(unknown)}; the classes are {', '.join(CODES)}")
+    return value
 
 
 class Section(BaseModel):
@@ -74,6 +82,74 @@ class Outputs(Section):
     rejected: str = "streamfilter.rejected"
     tracking: str = "streamfilter.tracking"
     """What is said of exposures and their detectors (``exposures.topics``)."""
+    contaminants: str = "streamfilter.contaminants"
+    """The same with contaminants, later (``exposures.contaminants.topics``)."""
+    masks: str = ""
+    """Masks of their frames as Rice-compressed FITS."""
+
+
+class TrackingEngine(Section):
+    """The network that watches exposures; home of engines: ``engine.home``."""
+
+    name: str = "maxitrack"
+    runtime: str = "onnxruntime"
+    """Or ``auto``: the first that works here, which the log names."""
+    precision: str = "float32"
+    plans: Literal["build", "refuse"] = "build"
+    """On a GPU, where no plan matches: build it at the start, or do not start."""
+
+
+class MaskingEngine(TrackingEngine):
+    """The network that masks whole frames."""
+
+    name: str = "maximask"
+
+
+class Instrument(Section):
+    """What is left out of an instrument's frames; without a section here the headers say it."""
+
+    use_sections: bool = True
+    """Leave out what TRIMSEC, DATASEC and BIASSEC say is no sky."""
+    section: str = ""
+    """Instead of the header's: ``[x1:x2,y1:y2]``, from 1, inclusive."""
+    mask_extensions: tuple[str, ...] = ("BPM",)
+    """Extensions whose non-zero pixels are bad; empty: none are used."""
+    mask_planes: tuple[str, ...] = ("BAD", "NO_DATA")
+    """Planes of an extension MASK with ``MP_`` keywords (Rubin) that are bad; empty: none."""
+    saturation: Annotated[float, Field(ge=0)] = 0.0
+    """Level in the frame's unit; 0: as the header says, or a plateau at the highest value."""
+
+    @field_validator("section")
+    @classmethod
+    def _readable(cls, value: str) -> str:
+        if value and not _SECTION.fullmatch(value):
+            raise ValueError(f"{value!r}: expected [x1:x2,y1:y2] in pixels from 1, or nothing")
+        return value
+
+
+class FrameContaminants(Section):
+    """Whether whole frames are searched for contaminants too, and what comes of it."""
+
+    topics: tuple[str, ...] = ()
+    """Of exposures: names, or patterns that begin with ``^``; empty: none are searched."""
+    group: str = "streamfilter-contaminants"
+    """Consumer group of its own: the verdicts on tracking do not wait for the masks."""
+    engine: MaskingEngine = MaskingEngine()
+    threads: Annotated[int, Field(ge=0)] = 0
+    """Of the network; 0: as many as cores. They yield to all others of the machine."""
+    tile_px: Annotated[int, Field(ge=352, multiple_of=32)] = 768
+    """The network's activations take 1.1 kB a pixel; smaller tiles compute more pixels twice."""
+    wait_s: Positive = 3600.0
+    """Longest wait for the detectors of an exposure, from the first."""
+    priors: dict[str, Probability] = {}
+    thresholds: dict[str, Probability] = {}
+    folder: Path | None = None
+    """Where masks are written as Rice-compressed FITS; none: they are not."""
+
+    @field_validator("priors", "thresholds")
+    @classmethod
+    def _classes(cls, value: dict[str, float]) -> dict[str, float]:
+        return _of_known_classes(value)
 
 
 class Exposures(Section):
@@ -89,6 +165,8 @@ class Exposures(Section):
     """Longest wait for the detectors of an exposure, from the first."""
     threads: Annotated[int, Field(ge=0)] = 0
     """Of the network, which looks at one frame at a time; 0: as many as cores."""
+    background: Literal["own", "reference"] = "own"
+    """``reference``: sky and clip in ADU as MaxiMask 1.4.1 has them, to compare with it."""
     max_message_bytes: Count = 40 * 2**20
     max_frame_bytes: Count = 512 * 2**20
     """Of a referenced file, and of what a gzip holds."""
@@ -104,6 +182,10 @@ class Exposures(Section):
     """Of one attempt, all of it."""
     s3: dict[str, Scalar] = {}
     """Settings of s3fs, such as ``endpoint_url``, ``key``, ``secret``, ``anon``."""
+    engine: TrackingEngine = TrackingEngine()
+    instruments: dict[str, Instrument] = {}
+    """By the name that messages give."""
+    contaminants: FrameContaminants = FrameContaminants()
 
     @field_validator("reference_hosts", "reference_buckets")
     @classmethod
@@ -273,9 +355,7 @@ class Survey(Section):
     @field_validator("priors", "thresholds")
     @classmethod
     def _classes(cls, value: dict[str, float]) -> dict[str, float]:
-        if unknown := sorted(set(value) - set(CODES)):
-            raise ValueError(f"no class {', '.join(unknown)}; the classes are {', '.join(CODES)}")
-        return value
+        return _of_known_classes(value)
 
     @model_validator(mode="after")
     def _rules_name_contaminants(self) -> "Survey":

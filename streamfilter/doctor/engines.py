@@ -18,7 +18,6 @@ from streamfilter.inference import cache, runtimes
 from streamfilter.inference.engine import Plans
 from streamfilter.inference.manifest import Manifest, load
 from streamfilter.normalise import SIDES_PX
-from streamfilter.service.build_exposures import ENGINE, RUNTIME
 
 # Runtimes that need a GPU, and the modules that they need.
 _GPU_RUNTIMES = {"tensorrt": ("tensorrt", "pycuda")}
@@ -32,9 +31,14 @@ def check(settings: Settings, _: list[Seen]) -> Iterator[Finding]:
     wanted = []
     if settings.alerts.topics:
         wanted.append((chosen.name, chosen.runtime, chosen.threads, chosen.precision))
-    if settings.exposures.topics:
-        threads = settings.exposures.threads or os.cpu_count() or 1
-        wanted.append((ENGINE, RUNTIME, threads, "float32"))
+    exposures, cores = settings.exposures, os.cpu_count() or 1
+    for reader, network in (
+        (exposures, exposures.engine),
+        (exposures.contaminants, exposures.contaminants.engine),
+    ):
+        if reader.topics:
+            threads = reader.threads or cores
+            wanted.append((network.name, network.runtime, threads, network.precision))
     for name, runtime, threads, precision in wanted:
         try:
             manifest = load(name)

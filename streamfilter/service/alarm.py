@@ -12,7 +12,7 @@ from streamfilter.config import Webhook
 from streamfilter.errors import AddressRefused, CallFailed
 from streamfilter.exposure_figures import Row, Seen
 from streamfilter.exposure_records import Announced, Decision, ExposureVerdict
-from streamfilter.metrics import ExposureMetrics
+from streamfilter.metrics import WebhookMetrics
 from streamfilter.outgoing import Caller
 from streamfilter.webhook import Notice
 
@@ -37,7 +37,7 @@ class Alarm:
         self,
         rules: Webhook,
         caller: Caller,
-        metrics: ExposureMetrics,
+        metrics: WebhookMetrics,
         *,
         first_delay_s: float = _FIRST_DELAY_S,
     ) -> None:
@@ -111,7 +111,7 @@ class Alarm:
                 return  # given up meanwhile
             self._in_hand = None
             self._end("failed" if trouble else "delivered", notice, trouble)
-            self._metrics.webhook_seconds.observe(time.monotonic() - since_s)
+            self._metrics.seconds.observe(time.monotonic() - since_s)
 
     def _deliver(self, notice: Notice, seen: Sequence[Seen]) -> str:
         """Attempt until it is taken; the last trouble, empty where there is none."""
@@ -158,7 +158,7 @@ class Alarm:
 
     def _end(self, result: str, notice: Notice, trouble: str) -> None:
         """Count and log what became of a notice, once."""
-        self._metrics.webhook_notices.labels(result).inc()
+        self._metrics.notices.labels(result).inc()
         verdict = notice.verdict
         words = {"exposure": verdict.exposure_id, "instrument": verdict.instrument}
         words |= {"decision": str(verdict.judgement.decision)}

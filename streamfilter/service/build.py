@@ -10,7 +10,7 @@ import structlog
 from prometheus_client import CollectorRegistry
 
 from streamfilter.batch import Batcher
-from streamfilter.config import Registry, Scalar, Settings, Survey
+from streamfilter.config import EngineSettings, Registry, Scalar, Settings, Survey, TrackingEngine
 from streamfilter.decode import Decoder
 from streamfilter.encode import Encoder
 from streamfilter.errors import ConfigurationInvalid, Reason
@@ -21,7 +21,7 @@ from streamfilter.inference.runtimes import AUTO, RUNTIMES, open_engine
 from streamfilter.kafka.sink import KafkaSink
 from streamfilter.kafka.source import KafkaSource
 from streamfilter.kafka.statistics import Statistics
-from streamfilter.metrics import BrokerState, Metrics
+from streamfilter.metrics import BrokerState, ClientStatistics, Metrics
 from streamfilter.normalise import SIDES_PX
 from streamfilter.pipeline import Pipeline
 from streamfilter.rules import policy
@@ -68,18 +68,7 @@ def checked(settings: Settings) -> Surveys:
             f"surveys.{unknown[0]}: no field map of that name; there are "
             f"{', '.join(surveys.names)} (alerts.survey_folders adds others)"
         )
-    name, runtime = settings.engine.name, settings.engine.runtime
-    fitting = [each for each in manifest.names() if manifest.load(each).per is manifest.Per.PIXEL]
-    if name not in fitting:
-        raise ConfigurationInvalid(
-            f"engine.name: {name!r} is no engine for stamps; there are {', '.join(fitting)}"
-        )
-    if runtime not in (AUTO, *RUNTIMES):
-        known = ", ".join((AUTO, *RUNTIMES))
-        raise ConfigurationInvalid(f"engine.runtime: no runtime {runtime!r}; there are {known}")
-    precision, known = settings.engine.precision, ", ".join(manifest.Precision)
-    if precision not in list(manifest.Precision):
-        raise ConfigurationInvalid(f"engine.precision: no {precision!r}; there are {known}")
+    checked_engine("engine", settings.engine, manifest.Per.PIXEL)
     for key, topic in settings.outputs.model_dump().items():
         if topic and any(reads(each, topic) for each in settings.alerts.topics):
             raise ConfigurationInvalid(
@@ -87,6 +76,29 @@ def checked(settings: Settings) -> Surveys:
                 "would come round for ever; choose another topic or a narrower pattern"
             )
     return surveys
+
+
+def checked_engine(key: str, chosen: EngineSettings | TrackingEngine, per: manifest.Per) -> None:
+    """Refuse an engine that gives something else, and names that no runtime or precision has.
+
+    Raises
+    ------
+    ConfigurationInvalid
+        Names the key, what was found and what there is.
+    """
+    fitting = [each for each in manifest.names() if manifest.load(each).per is per]
+    if chosen.name not in fitting:
+        raise ConfigurationInvalid(
+            f"{key}.name: {chosen.name!r} gives nothing per {per}; there are {', '.join(fitting)}"
+        )
+    if chosen.runtime not in (AUTO, *RUNTIMES):
+        known = ", ".join((AUTO, *RUNTIMES))
+        raise ConfigurationInvalid(
+            f"{key}.runtime: no runtime {chosen.runtime!r}; there are {known}"
+        )
+    if chosen.precision not in list(manifest.Precision):
+        known = ", ".join(manifest.Precision)
+        raise ConfigurationInvalid(f"{key}.precision: no {chosen.precision!r}; there are {known}")
 
 
 def reads(subscribed: str, topic: str) -> bool:
@@ -191,18 +203,12 @@ def _sink(settings: Settings, metrics: Metrics) -> KafkaSink:
             **({"bootstrap.servers": kafka.output_bootstrap} if kafka.output_bootstrap else {}),
             **kafka.producer,
         },
-        on_statistics=lambda statistics: _watch_brokers(metrics, "producer", statistics),
+        on_statistics=lambda statistics: watch_brokers(metrics.clients, "producer", statistics),
     )
 
 
 def _source(settings: Settings, worker: Worker, metrics: Metrics) -> KafkaSource:
     kafka = settings.kafka
-
-    def watch(statistics: Statistics) -> None:
-        _watch_brokers(metrics, "consumer", statistics)
-        # The client goes on naming partitions that other workers read by now.
-        lag = statistics.lag
-        metrics.clients.lag = {each: lag[each] for each in made.assigned if each in lag}
 
     made = KafkaSource(
         {
@@ -215,7 +221,7 @@ def _source(settings: Settings, worker: Worker, metrics: Metrics) -> KafkaSource
         on_assigned=worker.assigned,
         on_revoked=worker.revoked,
         on_lost=worker.lost,
-        on_statistics=watch,
+        on_statistics=lambda statistics: watch_consumer(metrics.clients, made, statistics),
     )
     return made
 
@@ -243,9 +249,17 @@ def policy_of(settings: Settings, survey: str) -> Policy:
     return policy(survey, priors=chosen.priors, thresholds=chosen.thresholds, rules=chosen.rules)
 
 
-def _watch_brokers(metrics: Metrics, client: str, statistics: Statistics) -> None:
+def watch_consumer(shown: ClientStatistics, source: KafkaSource, statistics: Statistics) -> None:
+    """Replace what is shown of a consumer by its last statistics."""
+    watch_brokers(shown, "consumer", statistics)
+    # The client goes on naming partitions that other workers read by now.
+    lag = statistics.lag
+    shown.lag = {each: lag[each] for each in source.assigned if each in lag}
+
+
+def watch_brokers(shown: ClientStatistics, client: str, statistics: Statistics) -> None:
     """Replace what is shown of one client's brokers by its last statistics."""
-    others = {key: state for key, state in metrics.clients.brokers.items() if key[0] != client}
-    metrics.clients.brokers = others | {
+    others = {key: state for key, state in shown.brokers.items() if key[0] != client}
+    shown.brokers = others | {
         (client, broker.name): BrokerState(broker.up, broker.rtt_s) for broker in statistics.brokers
     }

@@ -1,13 +1,13 @@
 """From settings to a worker for exposures."""
 
 import os
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from urllib.parse import urlsplit
 
-import structlog
 from prometheus_client import CollectorRegistry
 
-from streamfilter.config import Settings
+from streamfilter.background import Mesh
+from streamfilter.config import Exposures, FrameContaminants, Settings, TrackingEngine
 from streamfilter.decode_exposure import ExposureDecoder
 from streamfilter.encode import Encoder
 from streamfilter.encode_tracking import TrackingEncoder
@@ -20,30 +20,49 @@ from streamfilter.frame_references.https import Https
 from streamfilter.frame_references.s3 import S3
 from streamfilter.frames import FrameRules
 from streamfilter.inference.cache import default_home
+from streamfilter.inference.engine import Engine
+from streamfilter.inference.manifest import Per
 from streamfilter.inference.runtimes import open_engine
 from streamfilter.kafka.sink import KafkaSink
 from streamfilter.kafka.source import KafkaSource
 from streamfilter.limits import Limits
-from streamfilter.metrics import ExposureMetrics
+from streamfilter.metrics import ExposureMetrics, WebhookMetrics
 from streamfilter.outgoing import Allowed, Caller
+from streamfilter.records import EngineIdentity
 from streamfilter.schemas.finder import SchemaFinder
 from streamfilter.schemas.published import ConfluentRegistrar
 from streamfilter.service.alarm import Alarm
 from streamfilter.service.awaited import Awaited
-from streamfilter.service.build import Say, reads, registry_settings, schema_sources
+from streamfilter.service.build import (
+    Say,
+    checked_engine,
+    reads,
+    registry_settings,
+    schema_sources,
+    watch_brokers,
+    watch_consumer,
+)
 from streamfilter.service.exposures import ExposureWorker
 from streamfilter.service.looking import Looker
+from streamfilter.service.masks import FrameMasks
 from streamfilter.service.sharing import identity_of
 from streamfilter.tiles import SIDE_PX
 from streamfilter.tracking import TrackingRules
 
-log = structlog.get_logger(__name__)
-
-ENGINE = "maxitrack"
-RUNTIME = "onnxruntime"
 _RESPONSE_BYTES = 512 * 2**20
 _HEADROOM_BYTES = 2**20
 """Of keys, headers and framing, over the largest message."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Reading:
+    """Who reads exposures, and where what is said of them goes."""
+
+    topics: tuple[str, ...]
+    group: str
+    wait_s: float
+    output: str
+    masks: str = ""
 
 
 def checked_exposures(settings: Settings) -> None:
@@ -54,17 +73,27 @@ def checked_exposures(settings: Settings) -> None:
     ConfigurationInvalid
         Names the key and what was found.
     """
-    for key, topic in settings.outputs.model_dump().items():
-        if topic and any(reads(each, topic) for each in settings.exposures.topics):
+    chosen, groups = settings.exposures, {settings.kafka.group: "kafka.group"}
+    readers: dict[str, Exposures | FrameContaminants] = {
+        "exposures": chosen,
+        "exposures.contaminants": chosen.contaminants,
+    }
+    for section, reader in readers.items():
+        for key, topic in settings.outputs.model_dump().items():
+            if topic and any(reads(each, topic) for each in reader.topics):
+                raise ConfigurationInvalid(
+                    f"outputs.{key}: {topic!r} is also read ({section}.topics), so what is "
+                    "published would come round for ever; choose another topic or a narrower "
+                    "pattern"
+                )
+        if reader.group in groups:
             raise ConfigurationInvalid(
-                f"outputs.{key}: {topic!r} is also read (exposures.topics), so what is published "
-                "would come round for ever; choose another topic or a narrower pattern"
+                f"{section}.group: {reader.group!r} is {groups[reader.group]} too; the two "
+                "groups read on their own, choose another name"
             )
-    if settings.exposures.group == settings.kafka.group:
-        raise ConfigurationInvalid(
-            f"exposures.group: {settings.kafka.group!r} is kafka.group too; the two groups read "
-            "different topics, choose another name"
-        )
+        groups[reader.group] = f"{section}.group"
+    checked_engine("exposures.engine", chosen.engine, Per.TILE)
+    checked_engine("exposures.contaminants.engine", chosen.contaminants.engine, Per.PIXEL)
 
 
 def open_exposures(settings: Settings, *, registry: CollectorRegistry, say: Say) -> ExposureWorker:
@@ -79,15 +108,65 @@ def open_exposures(settings: Settings, *, registry: CollectorRegistry, say: Say)
     """
     checked_exposures(settings)
     chosen = settings.exposures
-    home = settings.engine.home or default_home(os.environ)
-    threads = chosen.threads or os.cpu_count() or 1
-    engine = open_engine(ENGINE, RUNTIME, home, threads, progress=say)
+    metrics = ExposureMetrics(registry)
+    reading = Reading(
+        topics=chosen.topics,
+        group=chosen.group,
+        wait_s=chosen.wait_s,
+        output=settings.outputs.tracking,
+    )
+    watcher = open_watcher(settings, say, threads=chosen.threads or os.cpu_count() or 1)
+    pictures = bool(settings.webhook.url) and settings.webhook.picture
+    alarm = _alarm(settings, registry)
+    return assembled(settings, reading, watcher, metrics, alarm=alarm, pictures=pictures)
+
+
+def open_watcher(settings: Settings, say: Say, *, threads: int) -> Watcher:
+    """What judges frames, its engine open and warm."""
+    chosen = settings.exposures
+    engine = opened(settings, chosen.engine, say, threads=threads)
     side = engine.manifest.shape.side_px or SIDE_PX
     engine.warm_up(((1, 1, side, side),))
-    limits = Limits(max_message_bytes=chosen.max_message_bytes)
-    finder = SchemaFinder(schema_sources(settings, home), limits)
-    watcher = Watcher(engine, ExposureRules(tracking=TrackingRules(prior=chosen.prior)))
-    metrics = ExposureMetrics(registry)
+    tracking = TrackingRules(prior=chosen.prior)
+    return Watcher(engine, ExposureRules(mesh=mesh_of(settings), tracking=tracking))
+
+
+def opened(settings: Settings, chosen: TrackingEngine, say: Say, *, threads: int) -> Engine:
+    """An engine as its section of the settings wants it."""
+    home = settings.engine.home or default_home(os.environ)
+    return open_engine(
+        chosen.name,
+        chosen.runtime,
+        home,
+        threads,
+        precision=chosen.precision,
+        plans=chosen.plans,
+        progress=say,
+    )
+
+
+def mesh_of(settings: Settings) -> Mesh:
+    """How the sky of frames is measured."""
+    return Mesh(as_reference=settings.exposures.background == "reference")
+
+
+def assembled(
+    settings: Settings,
+    reading: Reading,
+    watcher: Watcher,
+    metrics: ExposureMetrics,
+    *,
+    alarm: Alarm | None = None,
+    pictures: bool = False,
+    masks: FrameMasks | None = None,
+    masking: EngineIdentity | None = None,
+) -> ExposureWorker:
+    """A worker of these parts."""
+    chosen = settings.exposures
+    home = settings.engine.home or default_home(os.environ)
+    finder = SchemaFinder(
+        schema_sources(settings, home), Limits(max_message_bytes=chosen.max_message_bytes)
+    )
     decoder = ExposureDecoder(finder)
     awaited = Awaited(decoder.fetch, settings.schemas.wait_s, metrics.schemas)
     looker = Looker(
@@ -95,31 +174,50 @@ def open_exposures(settings: Settings, *, registry: CollectorRegistry, say: Say)
         ready=awaited.ready,
         watcher=watcher,
         rules=FrameRules(max_bytes=chosen.max_frame_bytes),
+        instruments=frame_rules(chosen),
         references=References(_places(settings), chosen.max_frame_bytes),
         attempts=chosen.reference_attempts,
-        pictures=bool(settings.webhook.url) and settings.webhook.picture,
+        pictures=pictures,
+        masks=masks,
     )
     publish = settings.schemas.publish
     tracking = TrackingEncoder(
-        identity_of(engine),
+        identity_of(watcher.engine),
+        masking=masking,
         registrar=ConfluentRegistrar(registry_settings(publish)) if publish.url else None,
     )
-    if settings.outputs.tracking:
-        tracking.register(settings.outputs.tracking)
     metrics.begin(reasons=list(Reason))
-    metrics.engine.info(asdict(identity_of(engine)))
+    metrics.engine.info(asdict(identity_of(watcher.engine)))
+    if reading.output:
+        tracking.register(reading.output)
     return ExposureWorker(
-        source=lambda worker: _source(settings, worker),
-        sink=_sink(settings),
+        source=lambda worker: _source(settings, reading, worker, metrics),
+        sink=_sink(settings, metrics),
         looker=looker,
-        planes=FocalPlanes(watcher.judge, FocalPlaneRules(wait_s=chosen.wait_s)),
+        planes=FocalPlanes(watcher.judge, FocalPlaneRules(wait_s=reading.wait_s)),
         tracking=tracking,
         encoder=Encoder(finder),
-        topic=settings.outputs.tracking,
+        topic=reading.output,
         rejected_topic=settings.outputs.rejected,
+        masks_topic=reading.masks,
         metrics=metrics,
-        alarm=_alarm(settings, metrics),
+        alarm=alarm,
     )
+
+
+def frame_rules(chosen: Exposures) -> dict[str, FrameRules]:
+    """By instrument, what is left out of its frames; for those that the settings name."""
+    return {
+        name: FrameRules(
+            max_bytes=chosen.max_frame_bytes,
+            use_sections=each.use_sections,
+            section=each.section or None,
+            mask_extensions=each.mask_extensions,
+            mask_planes=each.mask_planes,
+            saturation=each.saturation or None,
+        )
+        for name, each in chosen.instruments.items()
+    }
 
 
 def _places(settings: Settings) -> dict[str, Place]:
@@ -137,9 +235,9 @@ def _places(settings: Settings) -> dict[str, Place]:
     return places
 
 
-def _alarm(settings: Settings, metrics: ExposureMetrics) -> Alarm | None:
+def _alarm(settings: Settings, registry: CollectorRegistry) -> Alarm | None:
     """The webhook; None without a url."""
-    rules = settings.webhook
+    rules, metrics = settings.webhook, WebhookMetrics(registry)
     if not rules.url:
         return None
     try:
@@ -166,10 +264,12 @@ def caller(settings: Settings, hosts: tuple[str, ...]) -> Caller:
         raise ConfigurationInvalid(f"outgoing.ca_file: {outgoing.ca_file}: {error}") from error
 
 
-def _source(settings: Settings, worker: ExposureWorker) -> KafkaSource:
+def _source(
+    settings: Settings, reading: Reading, worker: ExposureWorker, metrics: ExposureMetrics
+) -> KafkaSource:
     kafka = settings.kafka
     largest = settings.exposures.max_message_bytes + _HEADROOM_BYTES
-    return KafkaSource(
+    made = KafkaSource(
         {
             "bootstrap.servers": kafka.bootstrap,
             # One message fetched ahead is enough; smaller bounds would still take the largest.
@@ -178,16 +278,18 @@ def _source(settings: Settings, worker: ExposureWorker) -> KafkaSource:
             "receive.message.max.bytes": max(2 * largest, _RESPONSE_BYTES),
             **kafka.settings,
             **kafka.consumer,
-            "group.id": settings.exposures.group,
+            "group.id": reading.group,
         },
-        settings.exposures.topics,
+        reading.topics,
         on_assigned=worker.assigned,
         on_revoked=worker.revoked,
         on_lost=worker.lost,
+        on_statistics=lambda statistics: watch_consumer(metrics.clients, made, statistics),
     )
+    return made
 
 
-def _sink(settings: Settings) -> KafkaSink:
+def _sink(settings: Settings, metrics: ExposureMetrics) -> KafkaSink:
     kafka = settings.kafka
     output = {"bootstrap.servers": kafka.output_bootstrap} if kafka.output_bootstrap else {}
     return KafkaSink(
@@ -198,5 +300,6 @@ def _sink(settings: Settings) -> KafkaSink:
             **kafka.settings,
             **output,
             **kafka.producer,
-        }
+        },
+        on_statistics=lambda statistics: watch_brokers(metrics.clients, "producer", statistics),
     )

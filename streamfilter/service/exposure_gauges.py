@@ -21,6 +21,8 @@ def show_verdict(metrics: ExposureMetrics, verdict: ExposureVerdict) -> None:
     metrics.probability.labels(label).set(
         float("nan") if judgement.probability is None else judgement.probability
     )
+    if (areas := verdict.contaminants) is not None:
+        metrics.searched(verdict.instrument, areas.shares)
     metrics.last.judged(
         label,
         verdict.exposure_id,

@@ -18,7 +18,7 @@ from functools import partial
 import structlog
 
 from streamfilter.encode import Encoder
-from streamfilter.encode_tracking import Heard, TrackingEncoder, key_of
+from streamfilter.encode_tracking import Heard, TrackingEncoder, key_of, mask_headers
 from streamfilter.errors import Reason, SchemaUnavailable, StreamfilterError, TransportFailed
 from streamfilter.exposure_records import Announced, DetectorArrived, ExposureVerdict
 from streamfilter.focal_plane import Closed, FocalPlanes, Step
@@ -92,8 +92,8 @@ class ExposureWorker:
 
     Parameters
     ----------
-    topic, rejected_topic
-        Where records and rejected messages go; an empty name publishes nothing there.
+    topic, rejected_topic, masks_topic
+        Where records, rejected messages and masks go; an empty name publishes nothing there.
     """
 
     def __init__(
@@ -107,6 +107,7 @@ class ExposureWorker:
         encoder: Encoder,
         topic: str,
         rejected_topic: str,
+        masks_topic: str = "",
         metrics: ExposureMetrics,
         alarm: Alarm | None = None,
     ) -> None:
@@ -117,6 +118,7 @@ class ExposureWorker:
         self._tracking = tracking
         self._encoder = encoder
         self._topic, self._rejected_topic = topic, rejected_topic
+        self._masks_topic = masks_topic
         self._metrics = metrics
         self._alarm = alarm
         self._ledger = Ledger()
@@ -282,7 +284,16 @@ class ExposureWorker:
                     )
                     key = key_of(looked.announced)
                     self._send((ticket,), Output(ticket.origin, self._topic, value, key, headers))
+            self._send_masks(ticket, looked.announced, looked.masks)
             self._add(ticket, looked.announced, looked)
+
+    def _send_masks(
+        self, ticket: _Ticket, announced: Announced, masks: Iterable[tuple[str, bytes]]
+    ) -> None:
+        for detector, content in masks if self._masks_topic else ():
+            headers = mask_headers(announced, detector)
+            key = key_of(announced)
+            self._send((ticket,), Output(ticket.origin, self._masks_topic, content, key, headers))
 
     def _add(self, ticket: _Ticket, announced: Announced, looked: Looked) -> None:
         """Add a message's detectors to its exposure; hold the message while that is open."""

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from prometheus_client import CollectorRegistry, generate_latest
 
-from streamfilter.metrics import ExposureMetrics, Metrics
+from streamfilter.metrics import ExposureMetrics, Metrics, WebhookMetrics
 
 HERE = Path(__file__).parent
 DEPLOY = HERE.parent.parent / "deploy"
@@ -57,6 +57,7 @@ def test_runbook_and_alerts_are_the_same_set() -> None:
 def page() -> str:
     registry = CollectorRegistry()
     metrics, exposures = Metrics(registry), ExposureMetrics(registry)
+    WebhookMetrics(registry)
     metrics.latency.labels("light")
     exposures.latency.labels("message")
     return generate_latest(registry).decode()

@@ -1,6 +1,7 @@
 """The schemas of what is published."""
 
 import dataclasses
+import io
 import json
 import socket
 from collections.abc import Iterator
@@ -9,10 +10,13 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Thread
 from typing import Any, ClassVar
 
+import fastavro
 import pytest
+from exposure_factories import make_evidence, make_heard
 
 from streamfilter.contaminants import TABLE
 from streamfilter.encode import Agreement
+from streamfilter.encode_tracking import TrackingEncoder
 from streamfilter.errors import SchemaUnavailable
 from streamfilter.exposure_records import (
     Closing,
@@ -24,7 +28,7 @@ from streamfilter.exposure_records import (
     TileEvidence,
     Voice,
 )
-from streamfilter.records import Action, Label, NotEvaluated
+from streamfilter.records import Action, EngineIdentity, Label, NotEvaluated
 from streamfilter.schemas.published import (
     ConfluentRegistrar,
     PublishedSource,
@@ -65,6 +69,28 @@ def test_classes_of_the_schema_are_those_of_the_table(record: str, before: int) 
     docs = {field["name"]: field["doc"].rstrip(".").lower() for field in fields}
     assert list(NAMES) == [field["name"] for field in fields]
     assert {name: meaning.lower() for name, meaning in NAMES.items()} == docs
+
+
+def test_classes_of_the_tracking_schema_are_those_of_the_table() -> None:
+    """One named column a class, in the table's order."""
+    fields = EXPOSURE_TYPES["Contaminants"]["fields"][1:-2]
+    docs = {field["name"]: field["doc"] for field in fields}
+    assert {name: f"Share of the pixels: {meaning}." for name, meaning in NAMES.items()} == docs
+    assert list(NAMES) == list(docs)
+
+
+def test_a_record_of_before_contaminants_is_read_with_the_schema_of_today() -> None:
+    """The promise of a major version: what is new has a default."""
+    today = tracking_schema().schema.definition
+    before = {**today, "fields": [f for f in today["fields"] if f["name"] != "contaminants"]}
+    evidence, out = make_evidence(), io.BytesIO()
+    value, _ = TrackingEncoder(EngineIdentity("n", "5e" * 32, "r")).detector(
+        make_heard(), evidence, 1.0, "t"
+    )
+    record = fastavro.schemaless_reader(io.BytesIO(value[10:]), today, None)
+    fastavro.schemaless_writer(out, before, record)
+    out.seek(0)
+    assert record == fastavro.schemaless_reader(out, before, today)
 
 
 @pytest.mark.parametrize("enum", [Label, Action, NotEvaluated, Agreement])

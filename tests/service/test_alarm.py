@@ -19,7 +19,7 @@ from test_webhook import SECRET, genuine, make_verdict
 from streamfilter.config import Webhook
 from streamfilter.exposure_figures import Seen
 from streamfilter.exposure_records import Decision
-from streamfilter.metrics import ExposureMetrics
+from streamfilter.metrics import WebhookMetrics
 from streamfilter.outgoing import Allowed, Caller
 from streamfilter.service.alarm import Alarm
 
@@ -40,7 +40,7 @@ class Desk:
         networks = (ip_network("127.0.0.0/8"),)
         allowed = Allowed((f"127.0.0.1:{receiver.port}",), networks, receiver.ca_file)
         fields = {"url": f"{receiver.url}/hook", "secret": SECRET, "timeout_s": 5.0, **rules}
-        metrics = ExposureMetrics(self.registry)
+        metrics = WebhookMetrics(self.registry)
         self.alarm = Alarm(Webhook(**fields), Caller(allowed), metrics, first_delay_s=0.01)
 
     def tell(self, count: int = 1, **changes: Any) -> None:

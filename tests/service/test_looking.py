@@ -2,6 +2,7 @@
 
 import io
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -9,6 +10,7 @@ import pytest
 from astropy.io import fits
 from exposure_factories import make_message
 
+from streamfilter.contaminants import CODES
 from streamfilter.decode_exposure import ExposureDecoder
 from streamfilter.errors import Reason, SchemaUnavailable
 from streamfilter.exposure_records import FrameReason, FrameReference
@@ -18,9 +20,11 @@ from streamfilter.frames import FrameRules
 from streamfilter.inference.engine import Batch
 from streamfilter.inference.manifest import Manifest, load
 from streamfilter.limits import Limits
+from streamfilter.masking import Masker, MaskRules
 from streamfilter.schemas.finder import SchemaFinder, SchemaKey
 from streamfilter.schemas.published import PublishedSource
 from streamfilter.service.looking import Looked, Looker
+from streamfilter.service.masks import FrameMasks
 
 
 class Constant:
@@ -43,14 +47,32 @@ class Constant:
 
 
 def make_looker(
-    engine: Any = None, ready: Callable[[SchemaKey | None], bool] = lambda key: True
+    engine: Any = None, ready: Callable[[SchemaKey | None], bool] = lambda key: True, **more: Any
 ) -> Looker:
     finder = SchemaFinder([PublishedSource()], Limits())
     rules = FrameRules(max_bytes=10**7)
     watcher = Watcher(engine or Constant())
     decoder = ExposureDecoder(finder)
     references = References({}, 10**7)
-    return Looker(decoder=decoder, watcher=watcher, rules=rules, references=references, ready=ready)
+    return Looker(
+        decoder=decoder, watcher=watcher, rules=rules, references=references, ready=ready, **more
+    )
+
+
+def frame_of(pixels: Any) -> bytes:
+    """A FITS file with one detector, SCI."""
+    out = io.BytesIO()
+    fits.HDUList([fits.PrimaryHDU(), fits.ImageHDU(pixels, name="SCI")]).writeto(out)
+    return out.getvalue()
+
+
+class Echo(Constant):
+    """An engine whose every class gives the pixel back."""
+
+    manifest: Manifest = load("maximask")
+
+    def infer(self, batch: Batch) -> Batch:
+        return np.repeat(batch, len(CODES), axis=1)
 
 
 def sky(*names: str, side: int = 400) -> bytes:
@@ -146,3 +168,50 @@ def test_a_registry_that_stays_away_rejects_the_message() -> None:
         looked.rejected.reason,
         looked.rejected.detail,
     )
+
+
+def test_an_instrument_s_frames_are_read_by_its_own_rules() -> None:
+    """A section that leaves less than a tile; another instrument's frame is whole."""
+    looker = make_looker(instruments={"camera": FrameRules(section="[1:300,1:400]")})
+    (trimmed,) = looker.look(make_message(sky("SCI"))).detectors
+    (whole,) = looker.look(make_message(sky("SCI"), instrument="other")).detectors
+    assert (FrameReason.TOO_SMALL, None) == (trimmed.not_evaluated, whole.not_evaluated)
+
+
+def test_contaminants_are_searched_in_frames_smaller_than_a_tile_too(tmp_path: Path) -> None:
+    """MaxiTrack needs 400 px, MaxiMask does not; of a frame without sky there is no mask."""
+    rules = MaskRules(tile_px=352)
+    masks = FrameMasks(Masker(Echo(), rules), rules, folder=tmp_path, sent=True)
+    looker = make_looker(masks=masks)
+    looked = looker.look(make_message(sky("SCI", side=200)))
+    (evidence,) = looked.detectors
+    assert (FrameReason.TOO_SMALL, 200 * 200) == (
+        evidence.not_evaluated,
+        evidence.contaminants.pixels if evidence.contaminants else 0,
+    )
+    (path,) = tmp_path.rglob("*.fz")
+    assert (("CCD7", path.read_bytes()),) == looked.masks
+    empty = looker.look(make_message(frame_of(np.zeros((200, 200), np.float32))))
+    assert ((), None) == (empty.masks, empty.detectors[0].contaminants)
+
+
+def test_a_full_disk_does_not_take_the_areas_with_it(tmp_path: Path) -> None:
+    """A folder that cannot be made: the shares are published, without a mask's place."""
+    (tmp_path / "file").write_text("")
+    rules = MaskRules(tile_px=352)
+    masks = FrameMasks(Masker(Echo(), rules), rules, folder=tmp_path / "file" / "masks")
+    (evidence,) = make_looker(masks=masks).look(make_message(sky("SCI"))).detectors
+    assert evidence.contaminants is not None
+    assert (400 * 400, None) == (evidence.contaminants.pixels, evidence.contaminants.mask)
+
+
+@pytest.mark.parametrize("name", ["..", "../../etc", "/etc/passwd", ".", "a" * 200, "e\0x"])
+def test_no_name_leaves_the_folder_of_masks(tmp_path: Path, name: str) -> None:
+    """Anyone may write exposures' names."""
+    rules = MaskRules(tile_px=352)
+    folder = tmp_path / "masks"
+    masks = FrameMasks(Masker(Echo(), rules), rules, folder=folder)
+    make_looker(masks=masks).look(
+        make_message(sky("SCI"), exposure_id=name, instrument=name, detector=name)
+    )
+    assert {folder} == {path.parents[2] for path in tmp_path.rglob("*.fz")}
