@@ -101,4 +101,6 @@ def test_a_trailed_exposure_wakes_the_operator(site: Site, debian: Path, tmp_pat
         alert["status"],
         *(alert["labels"][name] for name in ("alertname", "instrument")),
     )
-    assert "RUNBOOK.md#streamfiltertrackingerror" == alert["annotations"]["runbook_url"]
+    assert ("e1 ", "RUNBOOK.md#streamfiltertrackingerror") == tuple(
+        alert["annotations"][name] for name in ("exposures", "runbook_url")
+    )
