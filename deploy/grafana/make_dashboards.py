@@ -25,13 +25,14 @@ def runbook_sections(words: str) -> dict[str, str]:
 
 
 def _linked(text: str, names: list[str]) -> str:
-    """Links between sections become links between their panels."""
+    """Links between sections become links between their panels; files are not at hand there."""
     numbers = {name.lower(): number for number, name in enumerate(names, start=1)}
 
     def there(found: re.Match[str]) -> str:
         return f"](/d/streamfilter-runbook?viewPanel={numbers[found[1]]})"
 
-    return re.sub(r"\]\(#(\w+)\)", there, text)
+    linked = re.sub(r"\]\(#(\w+)\)", there, text)
+    return re.sub(r"\[([^\]]+)\]\((?!/d/|https:)[^)]+\)", r"\1", linked)
 
 
 def dashboards() -> dict[str, str]:

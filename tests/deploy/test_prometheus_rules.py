@@ -12,6 +12,7 @@ from streamfilter.metrics import ExposureMetrics, Metrics, WebhookMetrics
 HERE = Path(__file__).parent
 DEPLOY = HERE.parent.parent / "deploy"
 RULES = (DEPLOY / "prometheus" / "streamfilter.rules.yml").read_text()
+RUNBOOK = (DEPLOY / "RUNBOOK.md").read_text()
 ALERTS = re.findall(r"- alert: (\w+)", RULES)
 
 
@@ -48,10 +49,17 @@ def test_every_alert_fires_in_a_case() -> None:
 
 def test_runbook_and_alerts_are_the_same_set() -> None:
     """Each alert links to a section of its own, and no section is left over."""
-    sections = re.findall(r"^## (\w+)$", (DEPLOY / "RUNBOOK.md").read_text(), re.MULTILINE)
+    sections = re.findall(r"^## (\w+)$", RUNBOOK, re.MULTILINE)
     links = re.findall(r"runbook_url: RUNBOOK.md#(\w+)", RULES)
     assert sorted(ALERTS) == sorted(sections)
     assert [name.lower() for name in ALERTS] == links
+
+
+def test_the_runbook_says_how_urgent_an_alert_is() -> None:
+    """Each section begins with what the rules say: page or ticket."""
+    told = re.findall(r"^## (\w+)\n\*(Page|Ticket)\.\* ", RUNBOOK, re.MULTILINE)
+    rules = re.findall(r"- alert: (\w+).*?severity: (\w+)", RULES, re.DOTALL)
+    assert {name: severity.capitalize() for name, severity in rules} == dict(told)
 
 
 def page() -> str:
