@@ -1,26 +1,30 @@
 """Message bytes to an Alert, or to a Rejected with its reason."""
 
-import contextlib
+from collections import deque
 from dataclasses import dataclass
 from functools import lru_cache
 
+from streamfilter.drift import Drift, Watch, Writer, writer_of
 from streamfilter.errors import MessageRejected, Reason
 from streamfilter.limits import Limits
 from streamfilter.records import Alert, Message, Rejected
 from streamfilter.schemas.finder import SchemaFinder, SchemaKey
-from streamfilter.schemas.walk import RecordWalk, Values, leaf_types
-from streamfilter.schemas.wire import WriterSchema, schema_id_of
+from streamfilter.schemas.walk import RecordWalk, Values
+from streamfilter.schemas.wire import Envelope, WriterSchema, schema_id_of
 from streamfilter.surveys import AlertMaker, SurveyMap, Surveys
 
 # What LSST's plain FITS stamps begin with: with it their chain is found behind any history.
 _STAMP_ANCHOR = b"SIMPLE  ="
 # Writer schemas in use at once, over all surveys.
 _PLANS = 64
+_MOST_DRIFTS = 100  # that nobody asked for; only a stream asks
 
 
 @dataclass(frozen=True, slots=True)
 class _Plan:
     """How alerts of one writer schema are read."""
+
+    writer: Writer
 
     walk: RecordWalk
     maker: AlertMaker
@@ -31,6 +35,16 @@ class _Plan:
         found: Values = self.walk.read(body)
         values = [None if slot is None else found[slot] for slot in self.slots]
         return self.maker.alert(message, values)
+
+
+@dataclass(frozen=True, slots=True)
+class _NoPlan:
+    """Why alerts of one writer schema cannot be read."""
+
+    writer: Writer | None
+    """None where no survey is known for it."""
+    reason: Reason
+    detail: str
 
 
 class Decoder:
@@ -51,6 +65,8 @@ class Decoder:
         self._surveys = surveys
         self._limits = limits
         self._plan = lru_cache(maxsize=_PLANS)(self._make_plan)
+        self._watch = Watch()
+        self._drifts: deque[Drift] = deque(maxlen=_MOST_DRIFTS)
 
     def decode(self, message: Message) -> Alert | Rejected:
         """The Alert of a message, or why there is none.
@@ -69,7 +85,11 @@ class Decoder:
         envelope = None
         try:
             envelope = self._finder.open(value)
-            return self._plan(envelope.schema).alert(message, envelope.body)
+            plan = self._plan(envelope.schema)
+            self._compare(message, envelope, plan.writer)
+            if isinstance(plan, _NoPlan):
+                raise MessageRejected(plan.reason, plan.detail)
+            return plan.alert(message, envelope.body)
         except MessageRejected as rejected:
             detail = _detail(rejected, value, envelope.body if envelope else value)
             return Rejected(message, rejected.reason, detail, schema_id_of(value))
@@ -84,16 +104,32 @@ class Decoder:
         SchemaUnavailable
             It could not be had now.
         """
-        schema = self._finder.find(key)
-        # What does not fit a field map is said of each message.
-        with contextlib.suppress(MessageRejected):
-            self._plan(schema)
+        self._plan(self._finder.find(key))
 
-    def _make_plan(self, schema: WriterSchema) -> _Plan:
-        survey = self._surveys.of_record(schema.name)
-        paths, slots = _resolved(schema, survey)
-        walk = RecordWalk(schema, paths, _STAMP_ANCHOR, self._limits)
-        return _Plan(walk, AlertMaker(survey, self._limits), slots)
+    def drifts(self) -> list[Drift]:
+        """What is new in the topics since this was last asked."""
+        found = []
+        while self._drifts:
+            found.append(self._drifts.popleft())
+        return found
+
+    def _compare(self, message: Message, envelope: Envelope, writer: Writer | None) -> None:
+        if writer is not None:
+            topic, form = message.origin.topic, envelope.form
+            drift = self._watch.see(topic, form, envelope.schema_id, writer)
+            if drift is not None:
+                self._drifts.append(drift)
+
+    def _make_plan(self, schema: WriterSchema) -> _Plan | _NoPlan:
+        writer = None
+        try:
+            survey = self._surveys.of_record(schema.name)
+            writer = writer_of(schema, survey)
+            paths, slots = _resolved(writer, survey, schema.name)
+            walk = RecordWalk(schema, paths, _STAMP_ANCHOR, self._limits)
+            return _Plan(writer, walk, AlertMaker(survey, self._limits), slots)
+        except MessageRejected as error:
+            return _NoPlan(writer, error.reason, error.detail)
 
 
 def _detail(rejected: MessageRejected, value: bytes, data: bytes) -> str:
@@ -106,13 +142,16 @@ def _detail(rejected: MessageRejected, value: bytes, data: bytes) -> str:
     return MessageRejected(rejected.reason, rejected.found, start + rejected.byte).detail
 
 
-def _resolved(schema: WriterSchema, survey: SurveyMap) -> tuple[list[str], tuple[int | None, ...]]:
+def _resolved(
+    writer: Writer, survey: SurveyMap, record: str
+) -> tuple[list[str], tuple[int | None, ...]]:
     """Those wanted paths that the schema has, and for each wanted field its index among them."""
     paths: list[str] = []
     slots: list[int | None] = []
     there: set[str] = set()
+    found = {(each.role, each.path): each.types for each in writer.used}
     for field in survey.wanted():
-        types = leaf_types(schema, field.path)
+        types = found.get((field.role, field.path))
         if types is None:
             slots.append(None)
             continue
@@ -131,6 +170,6 @@ def _resolved(schema: WriterSchema, survey: SurveyMap) -> tuple[list[str], tuple
             named = [field.path for field in survey.wanted() if field.role == role]
             raise MessageRejected(
                 Reason.FIELD_MISSING,
-                f"{schema.name} has no {' nor '.join(named) or role}, which {survey.survey} needs",
+                f"{record} has no {' nor '.join(named) or role}, which {survey.survey} needs",
             )
     return paths, tuple(slots)

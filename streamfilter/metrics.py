@@ -210,6 +210,12 @@ class Metrics:
         self.shed = self._counter(
             "shed_total", "Alerts published unjudged: too old to wait for the network.", "survey"
         )
+        self.schema_changes = self._counter(
+            "schema_changes_total",
+            "Writer schemas and wire forms that were new in a topic, by what they change.",
+            "survey",
+            "change",
+        )
         self.age = self._histogram(
             "age_seconds", "Age of alerts when read, by their Kafka timestamp.", _LATENCY_S
         )
@@ -239,11 +245,18 @@ class Metrics:
             self.latency.labels(since)
 
     def begin(
-        self, *, surveys: Collection[str], outputs: Collection[str], reasons: Collection[str]
+        self,
+        *,
+        surveys: Collection[str],
+        outputs: Collection[str],
+        reasons: Collection[str],
+        changes: Collection[str],
     ) -> None:
         """Show what may be counted at 0: Prometheus sees no increase where a series begins."""
         for survey in surveys:
             self.shed.labels(survey)
+            for change in changes:
+                self.schema_changes.labels(survey, change)
         for output in outputs:
             self.outputs.labels(output)
             self.output_failures.labels(output)

@@ -7,6 +7,7 @@ import numpy as np
 
 from streamfilter.batch import Batcher
 from streamfilter.decode import Decoder
+from streamfilter.drift import Drift
 from streamfilter.inference.engine import Batch, Engine
 from streamfilter.normalise import Normalised, normalise, reflect, side_of
 from streamfilter.placement import Placement
@@ -96,6 +97,10 @@ class Pipeline:
     def fetch(self, key: SchemaKey) -> None:
         """Learn a writer schema now; see ``Decoder.fetch``."""
         self._decoder.fetch(key)
+
+    def drifts(self) -> list[Drift]:
+        """What is new in the topics; see ``Decoder.drifts``."""
+        return self._decoder.drifts()
 
     def prepare(self, alert: Alert) -> Prepared:
         """Normalise the wanted planes."""

@@ -58,20 +58,22 @@ ROOMS: dict[str, tuple[int, set[str]]] = {
     "mask_files": (5, {"contaminants", "masking"}),  # masks as FITS: cli and stream
     "exposure_figures": (5, {"exposure_records", "exposures", "records", "errors", "pages"}),
     "reading": (3, {"errors", "limits", "schemas"}),  # what a consumer of ours calls
-    "decode": (3, {"errors", "records", "schemas", "surveys", "limits"}),
+    "drift": (3, {"schemas", "surveys"}),  # what changed between writer schemas
+    "decode": (3, {"drift", "errors", "records", "schemas", "surveys", "limits"}),
     "simulate": (3, {"records", "schemas", "bundled"}),
     "pipeline": (
         4,
         {
             "records", "decode", "normalise", "batch", "verdict",
             "inference", "placement",
+            "drift",
             "schemas",  # under which key an alert's schema is asked for
         },
     ),
     "service": (
         5,
         {
-            "errors", "records", "pipeline", "kafka", "config", "metrics",
+            "drift", "errors", "records", "pipeline", "kafka", "config", "metrics",
             "inference", "schemas", "surveys", "decode", "encode", "batch", "verdict",
             "rules", "normalise", "limits",
             "exposure_records", "exposures", "decode_exposure", "encode_tracking", "frames",

@@ -6,6 +6,7 @@ import pytest
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.parser import text_string_to_metric_families as parsed
 
+from streamfilter.drift import Change
 from streamfilter.errors import Reason
 from streamfilter.metrics import ExposureMetrics, Metrics, describe_process
 
@@ -26,7 +27,9 @@ def samples(registry: CollectorRegistry, name: str) -> Samples:
 
 def test_what_may_be_counted_begins_at_zero(registry: CollectorRegistry) -> None:
     """Else the first refusal of an output is no increase to Prometheus, and no alert fires."""
-    Metrics(registry).begin(surveys=["ztf"], outputs=["clean"], reasons=list(Reason))
+    Metrics(registry).begin(
+        surveys=["ztf"], outputs=["clean"], reasons=list(Reason), changes=list(Change)
+    )
     assert {("clean",): 0} == samples(registry, "streamfilter_output_failures_total")
     assert {("ztf",): 0} == samples(registry, "streamfilter_shed_total")
     assert {(each,): 0 for each in Reason} == samples(registry, "streamfilter_rejected_total")

@@ -87,7 +87,8 @@ class Awaited:
             entry = self._entry(key, now)
             entry.wanted_s = now
             if entry.refused is not None:
-                raise entry.refused
+                # The same one each time: without this its traceback would grow.
+                raise entry.refused.with_traceback(None)
             if not entry.asking and now >= entry.due_s and self._asking < _MOST_ASKING:
                 entry.asking = True
                 self._asking += 1

@@ -12,6 +12,7 @@ from prometheus_client import CollectorRegistry
 from streamfilter.batch import Batcher
 from streamfilter.config import EngineSettings, Registry, Scalar, Settings, Survey, TrackingEngine
 from streamfilter.decode import Decoder
+from streamfilter.drift import Change
 from streamfilter.encode import Encoder
 from streamfilter.errors import ConfigurationInvalid, Reason
 from streamfilter.inference import manifest
@@ -169,7 +170,12 @@ def open_worker(settings: Settings, parts: Parts, *, registry: CollectorRegistry
     judges = _judges(settings)
     size = settings.batch.size
     parts.engine.warm_up(tuple((n, 1, side, side) for side in SIDES_PX for n in sorted({1, size})))
-    metrics.begin(surveys=parts.pipeline.surveys, outputs=OUTPUTS, reasons=list(Reason))
+    metrics.begin(
+        surveys=parts.pipeline.surveys,
+        outputs=OUTPUTS,
+        reasons=list(Reason),
+        changes=list(Change),
+    )
     network, runtime = parts.engine.manifest, parts.engine.runtime
     metrics.engine.info(asdict(identity_of(parts.engine)))
     log.info("warm", engine=network.name, version=network.version, runtime=runtime)

@@ -10,7 +10,10 @@ from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
+import structlog
+
 from streamfilter.config import Flow
+from streamfilter.drift import Drift
 from streamfilter.errors import MessageRejected, SchemaUnavailable
 from streamfilter.kafka.ledger import Ledger, Partition
 from streamfilter.kafka.source import KafkaSource
@@ -23,6 +26,8 @@ from streamfilter.service.awaited import Awaited
 from streamfilter.service.flow import InFlight
 from streamfilter.service.publisher import Publisher
 from streamfilter.service.ticket import InForce, Ticket
+
+log = structlog.get_logger(__name__)
 
 # Holding a partition throws away what was fetched ahead, and it takes up to 1 s to fetch again;
 # a registry that is well answers sooner than this.
@@ -136,6 +141,8 @@ class Intake:
     def _prepare(self, ticket: Ticket) -> None:
         started, pipeline = time.monotonic(), ticket.in_force.pipeline
         alert = pipeline.decode(ticket.message)
+        for drift in pipeline.drifts():
+            self._note(drift)
         ticket.decode_s = time.monotonic() - started
         self._metrics.stage.labels("decode").observe(ticket.decode_s)
         if isinstance(alert, Rejected):
@@ -150,6 +157,21 @@ class Intake:
         normalised_s = time.monotonic() - started - ticket.decode_s
         self._metrics.stage.labels("normalise").observe(normalised_s)
         self._queue(ticket, items)
+
+    def _note(self, drift: Drift) -> None:
+        """A schema or wire form that is new in its topic: log it once, count what it changes."""
+        for change in drift.changes:
+            self._metrics.schema_changes.labels(drift.survey, change).inc()
+        fields = [f"{each.change}: {each.detail}" for each in drift.fields]
+        say = log.warning if fields else log.info
+        say(
+            "schema changed",
+            topic=drift.topic,
+            survey=drift.survey,
+            before=drift.before,
+            now=drift.now,
+            fields=fields,
+        )
 
     def _late(self, ticket: Ticket) -> bool:
         """Whether a message is too old to wait for the network, where that is not waited for."""

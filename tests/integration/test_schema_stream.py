@@ -1,15 +1,21 @@
 """Schemas that are late, denied or new, on a real Kafka with real packets."""
 
+import json
 import time
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from loopback_registry import Registry, serving
 from test_filter import Site, answered, packets, repeated, site
 
-from streamfilter.schemas.sources import PackageSource
+import streamfilter
+from streamfilter.limits import Limits
+from streamfilter.schemas import binary
+from streamfilter.schemas.finder import SchemaFinder
+from streamfilter.schemas.sources import PackageSource, crc_64_avro
 
 __all__ = ["site"]
 
@@ -141,3 +147,53 @@ def test_a_partition_that_moves_while_it_waits_loses_nothing(
     assert Counter(list(every)) == site.counts("annotations")
     for values in late:
         assert list(values) == in_order(site, values)
+
+
+def as_container(value: bytes, definition: dict[str, Any]) -> bytes:
+    """A message of the Confluent form as an object container file of one record."""
+    metadata = {b"avro.schema": json.dumps(definition).encode(), b"avro.codec": b"null"}
+    pairs = b"".join(sized(name) + sized(content) for name, content in metadata.items())
+    sync = bytes(range(16))
+    block = binary.long(1) + sized(value[5:]) + sync
+    return b"Obj\x01" + binary.long(len(metadata)) + pairs + b"\x00" + sync + block
+
+
+def sized(content: bytes) -> bytes:
+    return binary.long(len(content)) + content
+
+
+def test_a_wire_form_that_changes_is_read_packet_by_packet(
+    site: Site, samples: Path, registry: Registry, tmp_path: Path
+) -> None:
+    """LSST's packets in three forms, ZTF's in two, in turn: the verdicts are the same in all."""
+    lsst = registry.schemas[SCHEMA_ID]
+    (tmp_path / "lsst.avsc").write_text(json.dumps(lsst))
+    object_head = b"\xc3\x01" + crc_64_avro(lsst).to_bytes(8, "little")
+    values: dict[bytes, bytes] = {}
+    for key, value in of_survey(samples, b"lsst").items():
+        values[key + b"#confluent"] = value
+        values[key + b"#container"] = as_container(value, lsst)
+        values[key + b"#object"] = object_head + value[5:]
+    finder = SchemaFinder([], Limits())
+    for key, value in of_survey(samples, b"ztf").items():
+        envelope = finder.open(value)
+        ztf_id = 5000 + sum(envelope.schema.definition["version"].encode())
+        registry.schemas[ztf_id] = envelope.schema.definition
+        values[key + b"#container"] = value
+        values[key + b"#confluent"] = b"\x00" + ztf_id.to_bytes(4, "big") + envelope.body
+    produce(site, values, 0)
+    worker = site.start(**registry.settings(), schemas__folders=f'["{tmp_path}"]')
+    site.wait(set(values), answered)
+    changed = 'streamfilter_schema_changes_total{change="wire_form",survey="%s"}'
+    assert (2, 1) == (worker.metric(changed % "lsst"), worker.metric(changed % "ztf"))
+    said = [event for event in worker.events() if event["event"] == "schema changed"]
+    assert worker.stop() == 0
+    assert Counter() == site.counts("rejected")
+    assert list(values) == in_order(site, values)
+    verdicts: dict[bytes, set[object]] = {}
+    for message in site.broker.read(site.topics["annotations"]):
+        record = streamfilter.read(message.value or b"")
+        found = verdicts.setdefault((message.key or b"").partition(b"#")[0], set())
+        found.add(json.dumps([record["verdict"], record["science"]], sort_keys=True))
+    assert {1} == {len(each) for each in verdicts.values()}
+    assert len(said) == len({json.dumps(event["now"]) for event in said})
