@@ -54,11 +54,12 @@ $(VENV)-parity/.installed: pyproject.toml
 parity: $(VENV)-parity/.installed
 	TF_CPP_MIN_LOG_LEVEL=3 $(VENV)-parity/bin/python tests/inference/parity.py
 
-# Ratios first; the figures of the README. Takes ten minutes; needs real packets (STREAMFILTER_SAMPLES).
+# Ratios first; the figures of the README. Takes a quarter of an hour; needs real packets (STREAMFILTER_SAMPLES).
 bench: $(VENV)/.installed-dev
 	$(BIN)/python tests/bench/bench_decode.py
 	$(BIN)/python tests/bench/bench_engine.py
 	$(BIN)/python tests/bench/bench_stream.py
+	$(BIN)/python tests/bench/bench_burst.py
 	$(BIN)/python tests/bench/bench_rules.py
 
 clean:

@@ -68,7 +68,7 @@ class Drift:
     topic: str
     survey: str
     before: str
-    """In words, the schema of the topic's (or else the survey's) last message before."""
+    """In words, the schema of the survey's last message before, in the topic if there was one."""
     now: str
     changes: tuple[Change, ...]
     fields: tuple[FieldChange, ...]
@@ -135,16 +135,17 @@ class Watch:
         self._lock = threading.Lock()
         self._seen: OrderedDict[tuple[str, Form, int | None, str], None] = OrderedDict()
         self._forms: OrderedDict[tuple[str, str, Form], None] = OrderedDict()
-        self._last: OrderedDict[str, _Seen] = OrderedDict()
+        self._last: OrderedDict[tuple[str, str], _Seen] = OrderedDict()
         self._of_survey: dict[str, _Seen] = {}
 
     def see(self, topic: str, form: Form, schema_id: int | None, writer: Writer) -> Drift | None:
         """A message came; what is new with it, said once for each topic."""
         key = (topic, form, schema_id, writer.identity)
         with self._lock:
-            before = self._last.get(topic) or self._of_survey.get(writer.survey)
-            now = (form, schema_id, writer)
-            self._last[topic] = self._of_survey[writer.survey] = now
+            # A topic may hold several surveys, and a survey may have a topic for each night.
+            place, now = (topic, writer.survey), (form, schema_id, writer)
+            before = self._last.get(place) or self._of_survey.get(writer.survey)
+            self._last[place] = self._of_survey[writer.survey] = now
             if key in self._seen:
                 return None
             in_form = (topic, writer.survey, form)

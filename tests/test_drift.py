@@ -125,6 +125,15 @@ def test_a_wire_form_that_changes_is_a_change_of_its_own() -> None:
     assert added == seen(watch, "a", Form.OCF, None, another)
 
 
+def test_surveys_that_share_a_topic_are_not_compared() -> None:
+    """Each has a last schema of its own."""
+    watch, one = Watch(), writer(lsst(1100))
+    other = Writer("ztf", "ztf.alert", "0", ())
+    assert [] == seen(watch, "a", Form.CONFLUENT, 1100, one)
+    assert [] == seen(watch, "a", Form.OCF, None, other)
+    assert [] == seen(watch, "a", Form.CONFLUENT, 1100, one)
+
+
 class Shelf:
     """Schemas by id."""
 

@@ -97,28 +97,33 @@ class Bench:
     """A broker, packets, and the cache of engines."""
 
     def __init__(self, broker: Broker, folder: Path, survey: str, samples: Path) -> None:
-        self._broker = broker
+        self.broker = broker
         self._folder = folder
         self._home = default_home(os.environ)
         self._packets = [path.read_bytes() for path in sorted(samples.glob(PATTERNS[survey]))]
         if not self._packets:
             raise SystemExit(f"no packets at {samples / PATTERNS[survey]}")
 
-    def _topics(self) -> tuple[str, str]:
+    def topics(self) -> tuple[str, str]:
+        """One of alerts and one of annotations, stamped by the broker."""
         alerts, out = (
-            self._broker.topic(n, message_timestamp_type="LogAppendTime") for n in (PARTITIONS, 1)
+            self.broker.topic(n, message_timestamp_type="LogAppendTime") for n in (PARTITIONS, 1)
         )
         return alerts, out
 
     @contextmanager
-    def _workers(self, count: int, judges: int, alerts: str, out: str) -> Iterator[None]:
+    def workers(
+        self, count: int, judges: int, alerts: str, out: str, **more: str
+    ) -> Iterator[list[FilterProcess]]:
+        """Workers that are warm and have their partitions."""
         settings = {
-            "kafka.bootstrap": self._broker.bootstrap,
+            "kafka.bootstrap": self.broker.bootstrap,
             "kafka.group": f"bench-{uuid.uuid4().hex}",
             "alerts.topics": f'["{alerts}"]',
             "outputs.annotations": out,
             "outputs.rejected": "",
             "engine.workers": str(judges),
+            **{key.replace("__", "."): value for key, value in more.items()},
         }
         processes = []
         try:
@@ -127,22 +132,24 @@ class Bench:
                 processes.append(FilterProcess(log, settings, self._home))
             for process in processes:
                 process.wait_ready()
-            yield
+            yield processes
         finally:
             for process in processes:
                 process.stop()
 
+    def produce(self, topic: str, alerts: int) -> None:
+        """Append so many alerts at once; keys spread them evenly over the partitions."""
+        values = itertools.islice(itertools.cycle(self._packets), alerts)
+        self.broker.produce(topic, values, keys=[b"%d" % number for number in range(alerts)])
+
     def throughput(self, workers: int, judges: int, alerts: int) -> Run:
         """Alerts/s of a backlog, from the first annotation to the last."""
         before = engine_rate(self._home, workers * judges)
-        topic, out = self._topics()
-        with self._workers(workers, judges, topic, out):
+        topic, out = self.topics()
+        with self.workers(workers, judges, topic, out):
             # The workers wait with their partitions: the backlog comes at once.
-            # Keys spread them evenly over the partitions, and so over the workers.
-            values = itertools.islice(itertools.cycle(self._packets), alerts)
-            keys = [str(number).encode() for number in range(alerts)]
-            self._broker.produce(topic, values, keys=keys)
-            stamps = self._appended(out, alerts)
+            self.produce(topic, alerts)
+            stamps = self.appended(out, alerts)
         after = engine_rate(self._home, workers * judges)
         engine = (before + after) / 2
         # The first tenth fills the queues, the last is a worker that has nothing left to do.
@@ -159,12 +166,12 @@ class Bench:
 
     def latency(self, judges: int, rate_per_s: float, alerts: int) -> Latency:
         """Latency of alerts that come evenly."""
-        topic, out = self._topics()
-        with self._workers(1, judges, topic, out):
+        topic, out = self.topics()
+        with self.workers(1, judges, topic, out):
             self._produce_evenly(topic, rate_per_s, alerts)
-            self._appended(out, alerts)
-        began = {_place(m): m.timestamp_ms or 0 for m in self._broker.read(topic)}
-        ended = {_origin(m): m.timestamp_ms or 0 for m in self._broker.read(out)}
+            self.appended(out, alerts)
+        began = {place_of(m): m.timestamp_ms or 0 for m in self.broker.read(topic)}
+        ended = {origin_of(m): m.timestamp_ms or 0 for m in self.broker.read(out)}
         found = np.array([ended[place] - began[place] for place in began])[alerts // 10 :]
         p50, p90, p99 = np.quantile(found, (0.5, 0.9, 0.99))
         return Latency(
@@ -177,7 +184,7 @@ class Bench:
         )
 
     def _produce_evenly(self, topic: str, rate_per_s: float, alerts: int) -> None:
-        producer = Producer({"bootstrap.servers": self._broker.bootstrap, "linger.ms": 0})
+        producer = Producer({"bootstrap.servers": self.broker.bootstrap, "linger.ms": 0})
         started = time.monotonic()
         for number, value in enumerate(itertools.islice(itertools.cycle(self._packets), alerts)):
             time.sleep(max(0.0, started + number / rate_per_s - time.monotonic()))
@@ -185,21 +192,23 @@ class Bench:
             producer.poll(0)
         producer.flush()
 
-    def _appended(self, topic: str, count: int) -> npt.NDArray[np.int64]:
+    def appended(self, topic: str, count: int) -> npt.NDArray[np.int64]:
         """Append times of a topic in order, in milliseconds, once it holds ``count``."""
         end = time.monotonic() + 600
-        while self._broker.size(topic) < count:
+        while self.broker.size(topic) < count:
             if time.monotonic() > end:
                 raise SystemExit(f"{topic} did not reach {count} messages")
             time.sleep(0.2)
-        return np.sort([m.timestamp_ms or 0 for m in self._broker.read(topic)])
+        return np.sort([m.timestamp_ms or 0 for m in self.broker.read(topic)])
 
 
-def _place(message: Message) -> tuple[int, int]:
+def place_of(message: Message) -> tuple[int, int]:
+    """Partition and offset of an alert."""
     return message.origin.partition, message.origin.offset
 
 
-def _origin(message: Message) -> tuple[int, int]:
+def origin_of(message: Message) -> tuple[int, int]:
+    """Partition and offset of the alert of an annotation."""
     headers = dict(message.headers)
     partition, offset = headers["streamfilter-partition"], headers["streamfilter-offset"]
     return int(partition or b""), int(offset or b"")
@@ -222,24 +231,35 @@ def measure(bench: Bench, alerts: int) -> dict[str, object]:
     }
 
 
-def main() -> None:
-    """Measure and print."""
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+def arguments(description: str, alerts: int) -> argparse.ArgumentParser:
+    """What benchmarks of the stream are told."""
+    parser = argparse.ArgumentParser(description=description)
     parser.add_argument("--json", action="store_true")
-    parser.add_argument("--alerts", type=int, default=4000)
+    parser.add_argument("--alerts", type=int, default=alerts)
     parser.add_argument("--survey", choices=sorted(PATTERNS), default="ztf")
     default = os.environ.get("STREAMFILTER_SAMPLES", str(ROOT.parent / "shared" / "samples"))
     parser.add_argument("--samples", type=Path, default=Path(default))
-    given = parser.parse_args()
+    return parser
+
+
+@contextmanager
+def opened(given: argparse.Namespace) -> Iterator[Bench]:
+    """A bench on a Kafka of its own."""
     with tempfile.TemporaryDirectory() as scratch:
         node = KafkaNode(Path(scratch))
         node.start()
         try:
             broker = Broker(node.bootstrap, node)
-            bench = Bench(broker, Path(scratch), given.survey, given.samples)
-            found = {"survey": given.survey, **measure(bench, given.alerts)}
+            yield Bench(broker, Path(scratch), given.survey, given.samples)
         finally:
             node.remove()
+
+
+def main() -> None:
+    """Measure and print."""
+    given = arguments(__doc__.partition("\n")[0], alerts=4000).parse_args()
+    with opened(given) as bench:
+        found = {"survey": given.survey, **measure(bench, given.alerts)}
     if given.json:
         print(json.dumps(found, indent=2))
         return
