@@ -12,7 +12,10 @@ from packaging.requirements import Requirement
 ROOT = Path(__file__).parent.parent
 
 # Modules that are an extra's own, loaded when they are chosen by name, and what each then lacks.
-LEAVES = {"streamfilter.inference.runtimes.openvino": "openvino"}
+LEAVES = {
+    "streamfilter.inference.runtimes.openvino": "openvino",
+    "streamfilter.inference.runtimes.tensorrt": "tensorrt",
+}
 
 IMPORT_ALL = """
 import importlib, pkgutil, streamfilter
@@ -86,6 +89,7 @@ def test_a_bare_install_lists_runtimes_and_how_to_get_the_others(bare: Path) -> 
     assert (0, "") == (done.returncode, done.stderr)
     assert "onnxruntime" in done.stdout
     assert "pip install 'streamfilter[openvino]'" in done.stdout
+    assert "pip install 'streamfilter[tensorrt]'" in done.stdout
 
 
 def test_what_needs_a_gpu_is_not_installed_by_dev() -> None:

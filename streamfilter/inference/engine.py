@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
@@ -40,6 +40,27 @@ class Running:
     plans: Plans = Plans.BUILD
     progress: Progress = silent
     """Told what takes long when an engine is opened."""
+
+
+@dataclass(frozen=True, slots=True)
+class DeviceMemory:
+    """Bytes of a GPU's memory."""
+
+    buffers: int
+    """Of an engine's batches; its weights come on top."""
+    free: int
+    """Of the whole device, with what other processes leave."""
+    total: int
+
+
+@runtime_checkable
+class OnDevice(Protocol):
+    """An engine that has memory of a GPU."""
+
+    @property
+    def device_memory(self) -> DeviceMemory:
+        """As of the last time that it took or gave back any."""
+        ...
 
 
 class Engine(Protocol):

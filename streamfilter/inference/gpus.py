@@ -2,6 +2,7 @@
 
 import importlib
 from dataclasses import dataclass
+from types import ModuleType
 
 from streamfilter.errors import EngineUnavailable
 
@@ -16,13 +17,13 @@ class Gpu:
     """Compute capability, such as ``8.9``."""
 
 
-def here(device: int = 0) -> Gpu:
-    """A GPU of this machine.
+def driver() -> ModuleType:
+    """pycuda's driver, initialised.
 
     Raises
     ------
     EngineUnavailable
-        pycuda, the driver or the GPU is missing; with the mend.
+        pycuda, the driver or any GPU is missing; with the mend.
     """
     try:
         cuda = importlib.import_module("pycuda.driver")
@@ -35,10 +36,29 @@ def here(device: int = 0) -> Gpu:
         raise EngineUnavailable(f"the GPU cannot be reached ({error}): {mend}") from error
     try:
         cuda.init()
+    except cuda.Error as error:
+        raise _silent(0, error) from error
+    return cuda
+
+
+def here(device: int = 0) -> Gpu:
+    """A GPU of this machine.
+
+    Raises
+    ------
+    EngineUnavailable
+        pycuda, the driver or the GPU is missing; with the mend.
+    """
+    cuda = driver()
+    try:
         found = cuda.Device(device)
         major, minor = found.compute_capability()
         return Gpu(name=found.name(), capability=f"{major}.{minor}")
     except cuda.Error as error:
-        raise EngineUnavailable(
-            f"no GPU {device} answers here ({error}): `nvidia-smi -L` lists what the driver sees"
-        ) from error
+        raise _silent(device, error) from error
+
+
+def _silent(device: int, error: Exception) -> EngineUnavailable:
+    return EngineUnavailable(
+        f"no GPU {device} answers here ({error}): `nvidia-smi -L` lists what the driver sees"
+    )

@@ -91,15 +91,18 @@ def plan_for(
     place = onnx_path.parent / "plans" / f"{_stem(trt, gpu, running.precision)}.plan"
 
     def make(timings: bytes) -> plans.Built:
-        onnx = halving.halved(network) if running.precision is Precision.FP16 else network
-        return plans.build(
-            trt,
-            manifest,
-            onnx,
-            capability=elsewhere,
-            timings=timings if elsewhere is None else None,
-            progress=running.progress,
-        )
+        try:
+            onnx = halving.halved(network) if running.precision is Precision.FP16 else network
+            return plans.build(
+                trt,
+                manifest,
+                onnx,
+                capability=elsewhere,
+                timings=timings if elsewhere is None else None,
+                progress=running.progress,
+            )
+        except EngineUnavailable as error:
+            raise EngineUnavailable(f"{onnx_path}: {error}") from error
 
     return kept_or_made(f"{manifest.name} at {running.precision}", place, key, running, make)
 

@@ -14,6 +14,7 @@ from types import ModuleType
 from typing import Any
 
 from streamfilter.errors import EngineUnavailable
+from streamfilter.inference.engine import check_names
 from streamfilter.inference.manifest import Manifest
 from streamfilter.inference.progress import Progress, silent
 
@@ -23,6 +24,9 @@ Shape = tuple[int, int, int, int]
 _SIDES_PX = (64, 96, 128, 400)
 _LARGEST_PX = 2**20  # of a batch: activations of MaxiMask are 1.3 kB a pixel
 _MOST = 256  # images of a batch
+
+# Images of other sides, such as frames cut otherwise, share one profile, and run slower.
+_OTHER_BEST_PX, _OTHER_MOST_PX, _OTHER_MOST = 128, 512, 4
 
 # A build on a GPU takes minutes; a line of the log is enough now and then.
 _PROGRESS_S = 10.0
@@ -59,7 +63,7 @@ def builder() -> ModuleType:
     """
     try:
         return importlib.import_module("tensorrt")
-    except ImportError as error:
+    except (ImportError, OSError) as error:  # its own libraries are found by hand
         raise EngineUnavailable(
             f"TensorRT is not installed ({error}): pip install 'streamfilter[tensorrt]' on the "
             "host with the GPU, which is where plans are built"
@@ -67,20 +71,26 @@ def builder() -> ModuleType:
 
 
 def profiles(manifest: Manifest) -> tuple[Profile, ...]:
-    """A profile for each side that the engine is used with; the batch is free."""
+    """A profile for each side that the engine is used with, and a last one for any others."""
     only, planes = manifest.shape.side_px, len(manifest.planes)
     made = []
     for side in (only,) if only else _SIDES_PX:
         most = min(_MOST, max(1, _LARGEST_PX // side**2))
         least, best, largest = ((count, planes, side, side) for count in (1, min(16, most), most))
         made.append(Profile(least, best, largest))
+    if only is None:
+        sides = manifest.shape.min_side_px, _OTHER_BEST_PX, _OTHER_MOST_PX
+        counts = 1, _OTHER_MOST, _OTHER_MOST
+        shapes = [(count, planes, px, px) for count, px in zip(counts, sides, strict=True)]
+        made.append(Profile(*shapes))
     return tuple(made)
 
 
 def options(manifest: Manifest) -> str:
     """What the builder is told, in words: a plan made otherwise is another plan."""
     shapes = (
-        f"{each.least[0]} to {each.most[0]} (tuned for {each.best[0]}) of {each.best[2]} px"
+        f"{each.least[0]} to {each.most[0]} (tuned for {each.best[0]}) of {each.least[2]} to "
+        f"{each.most[2]} px (tuned for {each.best[2]})"
         for each in profiles(manifest)
     )
     return f"strongly typed, no TF32; {', '.join(shapes)}"
@@ -149,6 +159,9 @@ def _build(
     if not parser.parse(onnx) or parser.num_errors or not network.num_outputs:
         said.extend(str(parser.get_error(at)) for at in range(parser.num_errors))
         return None
+    nodes = [network.get_input(at) for at in range(network.num_inputs)]
+    nodes += [network.get_output(at) for at in range(network.num_outputs)]
+    check_names(manifest, [node.name for node in nodes], "the network")
     config = builder.create_builder_config()
     config.clear_flag(trt.BuilderFlag.TF32)  # ten bits of significand where float32 is asked for
     config.progress_monitor = _monitor(trt, progress)

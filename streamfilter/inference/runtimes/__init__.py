@@ -1,7 +1,7 @@
 """Runtimes that run an engine's ONNX file, each a leaf module loaded when it is chosen.
 
 A runtime's module has ``open(manifest, onnx_path, running) -> Engine``, ``precisions()`` of this
-machine and ``VERSION`` of its library.
+machine (or an ``EngineUnavailable`` with the mend) and ``VERSION`` of its library.
 """
 
 import importlib
@@ -18,6 +18,7 @@ from streamfilter.inference.manifest import Manifest, Precision, load
 from streamfilter.inference.progress import Progress, silent
 
 RUNTIMES: dict[str, str] = {
+    "tensorrt": "streamfilter.inference.runtimes.tensorrt",
     "openvino": "streamfilter.inference.runtimes.openvino",
     "onnxruntime": "streamfilter.inference.runtimes.ort",
 }
@@ -27,7 +28,7 @@ AUTO = "auto"
 """The first of ``RUNTIMES`` that works here, whatever it is."""
 
 # The extra of streamfilter that brings a runtime's libraries; none for what every install has.
-_EXTRAS: dict[str, str] = {"openvino": "openvino"}
+_EXTRAS: dict[str, str] = {"tensorrt": "tensorrt", "openvino": "openvino"}
 
 Opener = Callable[[Manifest, Path, Running], Engine]
 """The ``open`` of a runtime's module."""
@@ -127,7 +128,10 @@ def _state(runtime: str) -> State:
         module = _module(runtime)
     except EngineUnavailable as error:
         return State(runtime, why_not=str(error))
-    return State(runtime, version=module.VERSION, precisions=module.precisions())
+    try:
+        return State(runtime, version=module.VERSION, precisions=module.precisions())
+    except EngineUnavailable as error:
+        return State(runtime, version=module.VERSION, why_not=f"{runtime}: {error}")
 
 
 def _first_usable(manifest: Manifest, path: Path, running: Running) -> Engine:
@@ -162,7 +166,7 @@ def opener(runtime: str) -> Opener:
 def _module(runtime: str) -> ModuleType:
     try:
         return importlib.import_module(RUNTIMES[runtime])
-    except ImportError as error:
+    except (ImportError, OSError) as error:  # TensorRT's own libraries are found by hand
         extra = _EXTRAS.get(runtime)
         package = f"streamfilter[{extra}]" if extra else "streamfilter"
         raise EngineUnavailable(

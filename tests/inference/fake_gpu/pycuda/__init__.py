@@ -1,1 +1,1 @@
-"""A stand-in for pycuda, which only knows which GPU it pretends to."""
+"""A stand-in for pycuda: a driver that keeps its rules and has host memory for a device."""
