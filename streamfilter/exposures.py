@@ -1,7 +1,7 @@
 """The composition of the exposure half: frame, tiles, network and shapes, evidence; no I/O."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -69,6 +69,11 @@ class Watcher:
     def engine(self) -> Engine:
         """The network that speaks."""
         return self._engine
+
+    def assume(self, prior: float) -> None:
+        """Judge under another prior of a tracking error; from any thread."""
+        tracking_rules = replace(self._rules.tracking, prior=prior)
+        self._rules = replace(self._rules, tracking=tracking_rules)
 
     def look(self, frame: Frame | FrameRefused) -> Look:
         """A detector's evidence; never raises for what is in the frame."""

@@ -98,6 +98,10 @@ class FocalPlanes:
         """How many wait for detectors."""
         return len(self._open)
 
+    def wait(self, wait_s: float) -> None:
+        """Wait so long for an exposure's detectors, also of those that are open."""
+        self._rules = replace(self._rules, wait_s=wait_s)
+
     def next_deadline_s(self) -> float | None:
         """When ``tick`` will close something; None where nothing is open."""
         firsts = [exposure.first_s for exposure in self._open.values()]

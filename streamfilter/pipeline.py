@@ -84,6 +84,12 @@ class Pipeline:
         """Those whose alerts can be judged."""
         return tuple(self._policies)
 
+    def judging(self, *, planes: Sequence[Plane], policies: Mapping[str, Policy]) -> "Pipeline":
+        """The same pipeline with other planes and policies; this one stays as it is."""
+        return Pipeline(
+            decoder=self._decoder, planes=planes, policies=policies, engine=self._engine
+        )
+
     def decode(self, message: Message) -> Alert | Rejected:
         """The alert in a message.
 

@@ -37,6 +37,14 @@ def test_the_example_configuration_names_every_key() -> None:
     assert set() == {key for key in keys(Settings.model_json_schema()) if key not in text}
 
 
+def test_the_example_configuration_says_what_sighup_puts_in_force() -> None:
+    """All other keys need a restart."""
+    text = (ROOT / "deploy" / "streamfilter.toml").read_text()
+    keys = [key for key in config.RELOADABLE if not key.startswith("outputs.")]
+    keys.insert(1, "outputs (but masks)")
+    assert f"what changed of {', '.join(keys)};" in text
+
+
 def test_the_environment_overrides_the_file(tmp_path: Path) -> None:
     """A container changes one value without a file of its own."""
     settings = loaded(tmp_path, "[batch]\nsize = 4\n", STREAMFILTER_BATCH__SIZE="8")

@@ -14,11 +14,12 @@ from streamfilter import config as settings_room
 from streamfilter.cli import options
 from streamfilter.config import Settings
 from streamfilter.errors import ConfigurationInvalid
-from streamfilter.metrics import describe_process
+from streamfilter.metrics import ConfigMetrics, describe_process
 from streamfilter.service.build import open_parts, open_worker
-from streamfilter.service.build_contaminants import open_contaminants
-from streamfilter.service.build_exposures import open_exposures
+from streamfilter.service.build_contaminants import contaminants_reading, open_contaminants
+from streamfilter.service.build_exposures import exposures_reading, open_exposures
 from streamfilter.service.http import Endpoint
+from streamfilter.service.reload import Prepare, Reloader, of_alerts, of_exposures
 
 log = structlog.get_logger("streamfilter")
 
@@ -46,8 +47,9 @@ def run(config: Path | None, overrides: tuple[str, ...], only: str | None) -> No
 
     The engine is fetched at first use and warmed up before the worker joins its group. On SIGTERM
     what is under way is finished and committed (flow.drain_s). Start more workers with the same
-    kafka.group to share the partitions. Exposures are watched in the same process, on threads and
-    in a consumer group of their own.
+    kafka.group to share the partitions. On SIGHUP the settings are read again: priors, thresholds,
+    rules, planes and output topics change between two alerts, what needs a restart is logged.
+    Exposures are watched in the same process, on threads and in a consumer group of their own.
     """
     settings = settings_room.load(config, overrides=overrides)
     logs.configure(form=settings.logs.form, level=settings.logs.level)
@@ -63,20 +65,36 @@ def run(config: Path | None, overrides: tuple[str, ...], only: str | None) -> No
     log.info("starting", version=__version__, **topics)
     registry = CollectorRegistry()
     describe_process(registry, __version__)
+    reloader = Reloader(
+        settings,
+        load=lambda: settings_room.load(config, overrides=overrides),
+        metrics=ConfigMetrics(registry),
+    )
+    # From the first: without a handler the signal would end the process.
+    signal.signal(signal.SIGHUP, lambda *_: reloader.ask())
     workers: list[_Worker] = []
+    prepare: list[Prepare] = []
     if "alerts" in topics:
         parts = open_parts(settings, threads=settings.engine.threads, say=log.info)
-        workers.append(open_worker(settings, parts, registry=registry))
+        worker = open_worker(settings, parts, registry=registry)
+        workers.append(worker)
+        prepare.append(of_alerts(settings, worker, parts))
     if "exposures" in topics:
-        workers.append(open_exposures(settings, registry=registry, say=log.info))
+        watching = open_exposures(settings, registry=registry, say=log.info)
+        workers.append(watching)
+        prepare.append(of_exposures(settings, watching, exposures_reading))
     if "contaminants" in topics:
-        workers.append(open_contaminants(settings, registry=registry, say=log.info))
+        masking = open_contaminants(settings, registry=registry, say=log.info)
+        workers.append(masking)
+        prepare.append(of_exposures(settings, masking, contaminants_reading))
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: _stop(workers))
     endpoint = _endpoint(settings, registry, workers) if settings.metrics.enabled else None
+    reloader.start(prepare)
     try:
         _run(workers)
     finally:
+        reloader.close()
         if endpoint is not None:
             endpoint.close()
     log.info("stopped")

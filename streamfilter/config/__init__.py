@@ -6,6 +6,7 @@ environment) or ``${file:PATH}`` (the file's content, stripped).
 """
 
 from streamfilter.config.reading import expanded, load
+from streamfilter.config.reloading import RELOADABLE, fingerprint, taken
 from streamfilter.config.sections import Engine as EngineSettings
 from streamfilter.config.sections import (
     Exposures,
@@ -23,6 +24,7 @@ from streamfilter.config.sections import (
 from streamfilter.config.showing import show
 
 __all__ = [
+    "RELOADABLE",
     "EngineSettings",
     "Exposures",
     "Flow",
@@ -36,6 +38,8 @@ __all__ = [
     "TrackingEngine",
     "Webhook",
     "expanded",
+    "fingerprint",
     "load",
     "show",
+    "taken",
 ]

@@ -10,6 +10,7 @@ from streamfilter.doctor.messages import Seen
 from streamfilter.errors import ConfigurationInvalid, TransportFailed
 from streamfilter.kafka.inspection import READ, WRITE, Cluster, Inspector, TopicFacts
 from streamfilter.kafka.inspection import client_version as client
+from streamfilter.service import clients
 from streamfilter.service.build import reads
 
 # A broker on a slow line; each of a few questions takes at most so long.
@@ -27,22 +28,48 @@ class _Need:
     """It takes whole messages as they came, which may be large."""
 
 
+@dataclass(frozen=True, slots=True)
+class _Reader:
+    """A worker that reads: its section, and its group."""
+
+    section: str
+    topics: tuple[str, ...]
+    group_key: str
+    group: str
+
+
+# Outputs of other workers than the alerts'.
+_WRITERS = {
+    "rejected": {"alerts", "exposures", "exposures.contaminants"},
+    "tracking": {"exposures"},
+    "contaminants": {"exposures.contaminants"},
+    "masks": {"exposures.contaminants"},
+}
+
+
+def _readers(settings: Settings) -> list[_Reader]:
+    """Those that these settings start."""
+    exposures, masking = settings.exposures, settings.exposures.contaminants
+    every = (
+        _Reader("alerts", settings.alerts.topics, "kafka.group", settings.kafka.group),
+        _Reader("exposures", exposures.topics, "exposures.group", exposures.group),
+        _Reader(
+            "exposures.contaminants", masking.topics, "exposures.contaminants.group", masking.group
+        ),
+    )
+    return [reader for reader in every if reader.topics]
+
+
 def check(settings: Settings, seen: list[Seen]) -> Iterator[Finding]:
     """Both sides of a worker: where it reads, and where it writes."""
-    kafka = settings.kafka
-    both = {"bootstrap.servers": kafka.bootstrap, **kafka.settings}
-    reading = yield from _opened("kafka.bootstrap", {**both, **kafka.consumer})
+    reading = yield from _opened("kafka.bootstrap", clients.reading(settings))
     largest: dict[str, int | None] = {}
     if reading is not None:
-        for name, key, exposure in (
-            (settings.alerts.topics, "alerts.topics", False),
-            (settings.exposures.topics, "exposures.topics", True),
-        ):
-            if name:
-                largest[key] = yield from _read(reading, settings, key, name, seen, exposure)
-    output = {"bootstrap.servers": kafka.output_bootstrap} if kafka.output_bootstrap else {}
-    key = "kafka.output_bootstrap" if output else "kafka.bootstrap (producer)"
-    writing = yield from _opened(key, {**both, **output, **kafka.producer})
+        for reader in _readers(settings):
+            largest[reader.section] = yield from _read(reading, settings, reader, seen)
+    apart = settings.kafka.output_bootstrap
+    key = "kafka.output_bootstrap" if apart else "kafka.bootstrap (producer)"
+    writing = yield from _opened(key, clients.writing(settings))
     if writing is not None:
         yield from _written(writing, settings, largest)
 
@@ -75,16 +102,11 @@ def _cluster(subject: str, cluster: Cluster, client_settings: Mapping[str, Scala
 
 
 def _read(
-    inspector: Inspector,
-    settings: Settings,
-    key: str,
-    wanted: tuple[str, ...],
-    seen: list[Seen],
-    exposure: bool,
+    inspector: Inspector, settings: Settings, reader: _Reader, seen: list[Seen]
 ) -> Generator[Finding, None, int | None]:
     """What is read; the generator's value is the largest message that may come, where known."""
-    group = settings.exposures.group if exposure else settings.kafka.group
-    yield _group(inspector, "exposures.group" if exposure else "kafka.group", group)
+    key, wanted = f"{reader.section}.topics", reader.topics
+    yield _group(inspector, reader.group_key, reader.group)
     shown = inspector.names()
     names = {each for each in wanted if not each.startswith("^")}
     for pattern in (each for each in wanted if each.startswith("^")):
@@ -97,7 +119,7 @@ def _read(
         if isinstance(facts, TopicFacts):
             sizes.append(facts.max_message_bytes)
             if not facts.rights or READ in facts.rights:
-                yield from _last(inspector, settings, facts, group, seen, exposure)
+                yield from _last(inspector, settings, facts, reader, seen)
     return None if None in sizes else max((each for each in sizes if each), default=None)
 
 
@@ -130,12 +152,11 @@ def _last(
     inspector: Inspector,
     settings: Settings,
     facts: TopicFacts,
-    group: str,
+    reader: _Reader,
     seen: list[Seen],
-    exposure: bool,
 ) -> Iterator[Finding]:
     try:
-        message = inspector.last(facts.name, facts.partitions, group)
+        message = inspector.last(facts.name, facts.partitions, reader.group)
     except TransportFailed as error:
         yield failed("message", facts.name, error)
         return
@@ -145,7 +166,7 @@ def _last(
     kind = facts.config.get("message.timestamp.type", "")
     by = {"LogAppendTime": "broker", "CreateTime": "producer"}.get(kind, "")
     seen.append(messages.seen(message, by))
-    yield messages.understood(settings, message, exposure=exposure)
+    yield messages.understood(settings, message, exposure=reader.section != "alerts")
 
 
 def _written(
@@ -161,12 +182,11 @@ def _written(
 
 def _outputs(settings: Settings) -> Iterator[_Need]:
     """The topics that are written with these settings."""
-    alerts, exposures = settings.alerts.topics, settings.exposures.topics
-    whole = {"enriched", "clean", "contaminated", "rejected"}
+    writers = {reader.section for reader in _readers(settings)}
     for name, topic in settings.outputs.model_dump().items():
-        used = bool(alerts or exposures) if name == "rejected" else bool(alerts)
-        if topic and (exposures if name == "tracking" else used):
-            yield _Need(f"outputs.{name}", topic, WRITE, name in whole)
+        if topic and writers & _WRITERS.get(name, {"alerts"}):
+            whole = name in ("enriched", "clean", "contaminated", "rejected")
+            yield _Need(f"outputs.{name}", topic, WRITE, whole)
 
 
 def _topic(need: _Need, facts: TopicFacts | TransportFailed) -> Finding:
@@ -205,9 +225,13 @@ def _size(
     need: _Need, facts: TopicFacts, settings: Settings, largest: Mapping[str, int | None]
 ) -> Finding:
     """Whether a topic takes what may come in."""
-    limits = {"alerts.topics": settings.limits.max_message_bytes}
-    if settings.exposures.topics and need.key == "outputs.rejected":
-        limits["exposures.topics"] = settings.exposures.max_message_bytes
+    limits = {
+        reader.section: settings.limits.max_message_bytes
+        if reader.section == "alerts"
+        else settings.exposures.max_message_bytes
+        for reader in _readers(settings)
+        if reader.section == "alerts" or need.key == "outputs.rejected"
+    }
     known = all(largest.get(key) is not None for key in limits)
     comes = max(min(limit, largest.get(key) or limit) for key, limit in limits.items())
     subject = f"{need.key} {need.topic}"

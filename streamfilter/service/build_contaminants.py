@@ -56,12 +56,18 @@ def open_contaminants(
         folder=chosen.folder,
         sent=bool(outputs.masks),
     )
-    reading = Reading(
+    reading = contaminants_reading(settings)
+    metrics = ExposureMetrics(registry, of="contaminants")
+    return assembled(settings, reading, watcher, metrics, masks=masks, masking=identity_of(engine))
+
+
+def contaminants_reading(settings: Settings) -> Reading:
+    """How contaminants of frames are come by."""
+    chosen, outputs = settings.exposures.contaminants, settings.outputs
+    return Reading(
         topics=chosen.topics,
         group=chosen.group,
         wait_s=chosen.wait_s,
         output=outputs.contaminants,
         masks=outputs.masks,
     )
-    metrics = ExposureMetrics(registry, of="contaminants")
-    return assembled(settings, reading, watcher, metrics, masks=masks, masking=identity_of(engine))

@@ -109,16 +109,22 @@ def open_exposures(settings: Settings, *, registry: CollectorRegistry, say: Say)
     checked_exposures(settings)
     chosen = settings.exposures
     metrics = ExposureMetrics(registry)
-    reading = Reading(
+    reading = exposures_reading(settings)
+    watcher = open_watcher(settings, say, threads=chosen.threads or os.cpu_count() or 1)
+    pictures = bool(settings.webhook.url) and settings.webhook.picture
+    alarm = _alarm(settings, registry)
+    return assembled(settings, reading, watcher, metrics, alarm=alarm, pictures=pictures)
+
+
+def exposures_reading(settings: Settings) -> Reading:
+    """How the verdicts on tracking are come by."""
+    chosen = settings.exposures
+    return Reading(
         topics=chosen.topics,
         group=chosen.group,
         wait_s=chosen.wait_s,
         output=settings.outputs.tracking,
     )
-    watcher = open_watcher(settings, say, threads=chosen.threads or os.cpu_count() or 1)
-    pictures = bool(settings.webhook.url) and settings.webhook.picture
-    alarm = _alarm(settings, registry)
-    return assembled(settings, reading, watcher, metrics, alarm=alarm, pictures=pictures)
 
 
 def open_watcher(settings: Settings, say: Say, *, threads: int) -> Watcher:

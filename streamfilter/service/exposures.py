@@ -12,7 +12,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from functools import partial
 
 import structlog
@@ -29,6 +29,7 @@ from streamfilter.metrics import ExposureMetrics
 from streamfilter.records import Message, Origin, Output, Rejected
 from streamfilter.service.alarm import Alarm
 from streamfilter.service.exposure_gauges import count_decision, show_verdict
+from streamfilter.service.exposure_ticket import Ticket
 from streamfilter.service.looking import Looked, Looker
 from streamfilter.service.sharing import guarded_thread, note_rejected
 
@@ -48,43 +49,6 @@ OpenSource = Callable[["ExposureWorker"], KafkaSource]
 
 def _nothing() -> None:
     """Do nothing about a delivery."""
-
-
-@dataclass(slots=True, eq=False)
-class _Ticket:
-    """A message under way; ``left`` counts what must still be acknowledged or closed."""
-
-    message: Message
-    received_unix_s: float
-    generation: int
-    left: int = 1
-    attempt: int = 1
-    schema_awaited: bool = False
-    announced: Announced | None = None
-    lock: threading.Lock = field(default_factory=threading.Lock)
-
-    @property
-    def origin(self) -> Origin:
-        return self.message.origin
-
-    @property
-    def partition(self) -> Partition:
-        return self.origin.topic, self.origin.partition
-
-    def heard(self) -> Heard:
-        """The message as the encoder wants it."""
-        assert self.announced is not None, "only decoded messages reach an exposure"
-        return Heard(replace(self.message, value=None), self.announced, self.received_unix_s)
-
-    def more(self) -> None:
-        with self.lock:
-            self.left += 1
-
-    def done(self) -> bool:
-        """Count one off; True at the last."""
-        with self.lock:
-            self.left -= 1
-            return self.left == 0
 
 
 class ExposureWorker:
@@ -122,12 +86,13 @@ class ExposureWorker:
         self._metrics = metrics
         self._alarm = alarm
         self._ledger = Ledger()
-        self._held: dict[Origin, _Ticket] = {}
+        self._held: dict[Origin, Ticket] = {}
         self._generations: dict[Partition, int] = {}
-        self._jobs: queue.SimpleQueue[_Ticket | None] = queue.SimpleQueue()
-        self._looked: queue.Queue[tuple[_Ticket, Looked]] = queue.Queue()
-        self._answers: queue.SimpleQueue[tuple[tuple[_Ticket, ...], Output]] = queue.SimpleQueue()
-        self._later: list[tuple[float, _Ticket]] = []
+        self._jobs: queue.SimpleQueue[Ticket | None] = queue.SimpleQueue()
+        self._looked: queue.Queue[tuple[Ticket, Looked]] = queue.Queue()
+        self._answers: queue.SimpleQueue[tuple[tuple[Ticket, ...], Output]] = queue.SimpleQueue()
+        self._changes: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
+        self._later: list[tuple[float, Ticket]] = []
         self._ahead = 0
         self._full_since_s: float | None = None
         self._paused = False
@@ -171,6 +136,21 @@ class ExposureWorker:
         """Ask the worker to finish; safe in a signal handler and from any thread."""
         self._stopping.set()
 
+    def announce(self, topic: str) -> None:
+        """Register the schema of what would be published there; raises SchemaUnavailable."""
+        if topic:
+            self._tracking.register(topic)
+
+    def reload(self, *, prior: float, wait_s: float, topic: str, rejected_topic: str) -> None:
+        """Judge, wait and route otherwise, between two messages; from any thread."""
+
+        def adopt() -> None:
+            self._looker.assume(prior)
+            self._planes.wait(wait_s)
+            self._topic, self._rejected_topic = topic, rejected_topic
+
+        self._changes.put(adopt)
+
     def wrong(self) -> str | None:
         """Why the worker is unhealthy; None while it is well."""
         if self._failure is not None:
@@ -191,6 +171,8 @@ class ExposureWorker:
     def _turn(self, source: KafkaSource) -> None:
         """Take what was looked at, close what is over, read on, commit."""
         now = self._beat_s = time.monotonic()
+        while not self._changes.empty():
+            self._changes.get()()
         self._look_again(now)
         full = self._ahead >= _AHEAD or len(self._later) >= _MOST_LATER
         self._take(_POLL_S if full else 0.0)
@@ -209,7 +191,7 @@ class ExposureWorker:
 
     def _accept(self, message: Message) -> None:
         partition = (message.origin.topic, message.origin.partition)
-        ticket = _Ticket(message, time.time(), self._generations.get(partition, 0))
+        ticket = Ticket(message, time.time(), self._generations.get(partition, 0))
         self._ledger.track(message.origin)
         self._metrics.messages.inc()
         self._ahead += 1
@@ -252,7 +234,7 @@ class ExposureWorker:
                     self._conclude(ticket, looked)
                 self._done(ticket)
 
-    def _await(self, ticket: _Ticket, awaited: bool) -> None:
+    def _await(self, ticket: Ticket, awaited: bool) -> None:
         """Messages with frames in them are large: more of the partition wait in Kafka."""
         if awaited == ticket.schema_awaited or self._source is None:
             return
@@ -264,7 +246,7 @@ class ExposureWorker:
 
     # ---- from evidence to records ---------------------------------------------------------------
 
-    def _conclude(self, ticket: _Ticket, looked: Looked) -> None:
+    def _conclude(self, ticket: Ticket, looked: Looked) -> None:
         """Publish what is said of a message's detectors, and add them to their exposure."""
         self._metrics.look.observe(looked.look_s)
         ticket.announced = looked.announced
@@ -288,14 +270,14 @@ class ExposureWorker:
             self._add(ticket, looked.announced, looked)
 
     def _send_masks(
-        self, ticket: _Ticket, announced: Announced, masks: Iterable[tuple[str, bytes]]
+        self, ticket: Ticket, announced: Announced, masks: Iterable[tuple[str, bytes]]
     ) -> None:
         for detector, content in masks if self._masks_topic else ():
             headers = mask_headers(announced, detector)
             key = key_of(announced)
             self._send((ticket,), Output(ticket.origin, self._masks_topic, content, key, headers))
 
-    def _add(self, ticket: _Ticket, announced: Announced, looked: Looked) -> None:
+    def _add(self, ticket: Ticket, announced: Announced, looked: Looked) -> None:
         """Add a message's detectors to its exposure; hold the message while that is open."""
         if self._alarm is not None:
             self._alarm.saw(announced, looked.seen)
@@ -316,7 +298,7 @@ class ExposureWorker:
             ticket.more()
             self._held[ticket.origin] = ticket
 
-    def _act(self, step: Step, current: _Ticket | None = None) -> None:
+    def _act(self, step: Step, current: Ticket | None = None) -> None:
         """Publish verdicts; the messages held for them then wait for nothing else."""
         for closed in step.closed:
             held = [self._held.pop(o) for o in dict.fromkeys(closed.origins) if o in self._held]
@@ -327,7 +309,7 @@ class ExposureWorker:
                 self._done(ticket)
 
     @contextmanager
-    def _answered(self, tickets: Sequence[_Ticket]) -> Iterator[None]:
+    def _answered(self, tickets: Sequence[Ticket]) -> Iterator[None]:
         """Reject messages over which our own code stumbles: no exposure stops the stream."""
         try:
             yield
@@ -341,7 +323,7 @@ class ExposureWorker:
             for ticket in tickets:
                 self._reject(ticket, Rejected(ticket.message, Reason.INTERNAL, detail))
 
-    def _publish(self, closed: Closed, tickets: tuple[_Ticket, ...]) -> None:
+    def _publish(self, closed: Closed, tickets: tuple[Ticket, ...]) -> None:
         verdict = closed.verdict
         show_verdict(self._metrics, verdict)
         log.info(
@@ -364,19 +346,22 @@ class ExposureWorker:
         output = Output(tickets[0].origin, self._topic, value, key_of(heard[0].announced), headers)
         self._send(tickets, output, partial(self._time, heard, verdict))
 
-    def _reject(self, ticket: _Ticket, rejected: Rejected) -> None:
+    def _reject(self, ticket: Ticket, rejected: Rejected) -> None:
         note_rejected(rejected, self._metrics.rejected)
         if self._rejected_topic:
             self._send((ticket,), self._rejection(ticket, rejected))
 
-    def _rejection(self, ticket: _Ticket, rejected: Rejected) -> Output:
+    def _rejection(self, ticket: Ticket, rejected: Rejected) -> Output:
         value, headers = self._encoder.rejected(rejected)
         return Output(ticket.origin, self._rejected_topic, value, ticket.message.key, headers)
 
     # ---- delivery -----------------------------------------------------------------------------
 
     def _send(
-        self, tickets: tuple[_Ticket, ...], output: Output, delivered: Callable[[], None] = _nothing
+        self,
+        tickets: tuple[Ticket, ...],
+        output: Output,
+        delivered: Callable[[], None] = _nothing,
     ) -> None:
         for ticket in tickets:
             ticket.more()
@@ -384,7 +369,7 @@ class ExposureWorker:
 
     def _acknowledged(
         self,
-        tickets: tuple[_Ticket, ...],
+        tickets: tuple[Ticket, ...],
         delivered: Callable[[], None],
         output: Output,
         refusal: Undeliverable | None,
@@ -401,7 +386,7 @@ class ExposureWorker:
         for ticket in tickets:
             self._done(ticket)
 
-    def _answer(self, ticket: _Ticket, output: Output, refusal: Undeliverable) -> Output | None:
+    def _answer(self, ticket: Ticket, output: Output, refusal: Undeliverable) -> Output | None:
         """What is published instead of a refused output; None where nothing is left to try."""
         if output.topic == self._rejected_topic:
             # The headers still say why, and where the original stands.
@@ -421,7 +406,7 @@ class ExposureWorker:
                 tickets, output = self._answers.get()
                 self._sink.send(output, partial(self._acknowledged, tickets, _nothing))
 
-    def _done(self, ticket: _Ticket) -> None:
+    def _done(self, ticket: Ticket) -> None:
         if ticket.done():
             self._ledger.settle(ticket.origin)
 

@@ -126,6 +126,10 @@ class Looker:
         self._pictures = pictures
         self._masks = masks
 
+    def assume(self, prior: float) -> None:
+        """Judge under another prior of a tracking error; from any thread."""
+        self._watcher.assume(prior)
+
     def look(self, message: Message, attempt: int = 1) -> Looked:
         """The evidence in a message; never raises for what is in it."""
         started = time.monotonic()

@@ -1,0 +1,48 @@
+"""Which settings may change while a worker runs, and what it takes of a changed file."""
+
+import hashlib
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from streamfilter.config.sections import Outputs, Settings
+from streamfilter.config.showing import show
+
+RELOADABLE = (
+    "surveys",
+    # All but masks: whether they are made is settled when the worker starts.
+    *(f"outputs.{name}" for name in Outputs.model_fields if name != "masks"),
+    "alerts.planes",
+    "exposures.prior",
+    "exposures.wait_s",
+)
+"""Keys, and sections as a whole, that a reload puts in force; all others need a restart."""
+
+
+def taken(old: Settings, new: Settings) -> tuple[Settings, tuple[str, ...]]:
+    """The old settings with what may be reloaded of the new, and the keys that need a restart."""
+    changes: dict[str, Any] = {}
+    for key in RELOADABLE:
+        section, _, name = key.partition(".")
+        value = getattr(new, section)
+        if name:
+            kept = changes.get(section, getattr(old, section))
+            value = kept.model_copy(update={name: getattr(value, name)})
+        changes[section] = value
+    merged = old.model_copy(update=changes)
+    left = _differing(merged.model_dump(), new.model_dump())
+    return merged, tuple(sorted(left))
+
+
+def fingerprint(settings: Settings) -> str:
+    """Twelve hexadecimal digits that tell settings apart, made of what is no secret."""
+    return hashlib.sha256(show(settings).encode()).hexdigest()[:12]
+
+
+def _differing(one: Mapping[str, Any], other: Mapping[str, Any], path: str = "") -> Iterator[str]:
+    """Dotted keys whose values differ; values may be secret and are not told."""
+    for name in {**one, **other}:
+        here, there = one.get(name), other.get(name)
+        if isinstance(here, Mapping) and isinstance(there, Mapping):
+            yield from _differing(here, there, f"{path}{name}.")
+        elif here != there:
+            yield f"{path}{name}"
