@@ -221,11 +221,23 @@ class Metrics:
         )
         self.commits = self._counter("commits_total", "Offset commits.")
         self.rebalances = self._counter("rebalances_total", "Assignments of partitions.")
-        self.stage = self._histogram("stage_seconds", "Time in a stage.", _STAGE_S, "stage")
-        self.latency = self._histogram(
-            "latency_seconds", "From a start to the acknowledged output.", _LATENCY_S, "since"
+        self.stage = self._histogram(
+            "stage_seconds",
+            "Time in a stage: of an alert, infer of a batch. queue waits for the network, produce "
+            "for the broker.",
+            _STAGE_S,
+            "stage",
         )
-        self.batch_stamps = self._histogram("batch_stamps", "Stamps a batch.", _STAMPS, "side")
+        self.latency = self._histogram(
+            "latency_seconds",
+            "To the last acknowledged output of an alert: since it was received, the message's "
+            "timestamp, the producer's header, or the end of the exposure (light).",
+            _LATENCY_S,
+            "since",
+        )
+        self.batch_stamps = self._histogram(
+            "batch_stamps", "Stamps in a batch, by the side in pixels.", _STAMPS, "side"
+        )
         self.in_flight = self._gauge("in_flight_messages", "Messages read and not settled.")
         self.in_flight_bytes = self._gauge("in_flight_bytes", "Their bytes.")
         self.queue_depth = self._gauge("queue_depth_stamps", "Stamps that wait for the network.")
@@ -342,13 +354,17 @@ class ExposureMetrics:
         )
         self.latency = Histogram(
             name("latency_seconds"),
-            "From a start to the acknowledged verdict on an exposure.",
+            "To the acknowledged verdict on an exposure: since its last message was received, that "
+            "message's timestamp, or the middle of the exposure.",
             ("since",),
             buckets=_LATENCY_S,
             registry=registry,
         )
         self.look = Histogram(
-            name("look_seconds"), "Time spent on a message.", buckets=_LATENCY_S, registry=registry
+            name("look_seconds"),
+            "Time spent on a message: unpacking, stars, the network.",
+            buckets=_LATENCY_S,
+            registry=registry,
         )
         self.output_failures = Counter(
             name("output_failures_total"), "Messages that the broker refused.", registry=registry

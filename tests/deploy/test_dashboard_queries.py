@@ -149,6 +149,18 @@ def test_every_rule_can_be_evaluated(prometheus: Prometheus) -> None:
     assert {} == prometheus.ailing_rules()
 
 
+@pytest.mark.parametrize(
+    "alert",
+    ["BrokersDown", "Stuck", "WorkerDown", "WorkerUnready", "SchemaWaits", "OutputRefused",
+     "EngineChanged", "EnginesDiffer", "WebhookFails"],
+)  # fmt: skip
+def test_a_worker_that_is_well_raises_no_alert_of_trouble(
+    prometheus: Prometheus, alert: str
+) -> None:
+    """Neither firing nor pending, over the gauges that librdkafka and the worker really show."""
+    assert [] == prometheus.instant(f'ALERTS{{alertname="Streamfilter{alert}"}}')
+
+
 def variables() -> set[str]:
     lists = [json.loads(path.read_text()).get("templating", {}).get("list", []) for path in FILES]
     found = (each for variables in lists for each in variables if each["type"] == "query")
