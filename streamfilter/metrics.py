@@ -172,6 +172,16 @@ def describe_process(registry: CollectorRegistry, version: str) -> None:
     ProcessCollector(registry=registry)
 
 
+def describe_masking(registry: CollectorRegistry, identity: Mapping[str, str]) -> None:
+    """Which network searches exposures for contaminants, beside the one that judges tracking."""
+    masking = Info(
+        "streamfilter_contaminants_masking_engine",
+        "The network that searches exposures for contaminants.",
+        registry=registry,
+    )
+    masking.info(dict(identity))
+
+
 class SchemaMetrics:
     """What becomes of writer schemas; for both halves of a worker."""
 

@@ -6,13 +6,14 @@ longer. So the verdict on tracking never waits for masks: they wait in Kafka, an
 """
 
 import os
+from dataclasses import asdict
 
 from prometheus_client import CollectorRegistry
 
 from streamfilter.config import Settings
 from streamfilter.contaminants import TABLE
 from streamfilter.masking import Masker, MaskRules
-from streamfilter.metrics import ExposureMetrics
+from streamfilter.metrics import ExposureMetrics, describe_masking
 from streamfilter.service.build import Say
 from streamfilter.service.build_exposures import (
     Reading,
@@ -58,6 +59,7 @@ def open_contaminants(
     )
     reading = contaminants_reading(settings)
     metrics = ExposureMetrics(registry, of="contaminants")
+    describe_masking(registry, asdict(identity_of(engine)))
     return assembled(settings, reading, watcher, metrics, masks=masks, masking=identity_of(engine))
 
 

@@ -47,6 +47,7 @@ def prometheus(
     folder = tmp_path_factory.mktemp("watched")
     topics = {stem: broker.topic(stem=stem) for stem in ("alerts", "annotations", "tracking")}
     large = {s: broker.topic(stem=s, max_message_bytes=MIB_40) for s in ("exposures", "rejected")}
+    topics["contaminants"] = broker.topic(stem="contaminants")
     site = Site(
         broker, folder, engine_home, large["exposures"], topics["tracking"], large["rejected"]
     )
@@ -70,6 +71,10 @@ def start(site: Site, topics: dict[str, str], page: str, hook: int) -> Any:
         alerts__topics=f'["{topics["alerts"]}"]',
         schemas__folders=f'["{Path("schemas/simulated").resolve()}"]',
         outputs__annotations=topics["annotations"],
+        outputs__contaminants=topics["contaminants"],
+        exposures__contaminants__topics=f'["{site.exposures}"]',
+        exposures__contaminants__group=f"{site.group}-masks",
+        exposures__contaminants__tile_px="480",
         engine__workers="1",
         flow__overload="shed",
         metrics__port=page.rpartition(":")[2],
@@ -95,6 +100,7 @@ def watch(asked: Prometheus, site: Site, topic: str) -> None:
         asked.until(told, exposures, SCRAPED_S)
     notices = 'streamfilter_webhook_notices_total{result="delivered"}'
     asked.until(notices, 2, SCRAPED_S)
+    asked.until("streamfilter_contaminants_latency_seconds_count{since='received'}", 5, SCRAPED_S)
     # The recording rules are one evaluation behind.
     asked.until("streamfilter:cannot_tell:ratio_rate30m", 0.1, SCRAPED_S)
 

@@ -7,11 +7,12 @@ from pathlib import Path
 import pytest
 from prometheus_client import CollectorRegistry, generate_latest
 
-from streamfilter.metrics import ExposureMetrics, Metrics, WebhookMetrics
+from streamfilter.metrics import ExposureMetrics, Metrics, WebhookMetrics, describe_masking
 
 HERE = Path(__file__).parent
 DEPLOY = HERE.parent.parent / "deploy"
 RULES = (DEPLOY / "prometheus" / "streamfilter.rules.yml").read_text()
+CASES = ("rules_test.yml", "rules_week_test.yml")
 RUNBOOK = (DEPLOY / "RUNBOOK.md").read_text()
 ALERTS = re.findall(r"- alert: (\w+)", RULES)
 
@@ -35,7 +36,7 @@ def test_amtool_accepts_the_routes(debian: Path) -> None:
     assert "1 receivers" in text
 
 
-@pytest.mark.parametrize("cases", ["rules_test.yml", "rules_week_test.yml"])
+@pytest.mark.parametrize("cases", CASES)
 def test_rules_fire_and_keep_quiet(debian: Path, cases: str) -> None:
     """Each case of the file holds."""
     assert "SUCCESS" in said(debian / "promtool", "test", "rules", HERE / cases)
@@ -43,7 +44,7 @@ def test_rules_fire_and_keep_quiet(debian: Path, cases: str) -> None:
 
 def test_every_alert_fires_in_a_case() -> None:
     """No alert is without a world in which it fires; the healthy one keeps all quiet."""
-    cases = (HERE / "rules_test.yml").read_text()
+    cases = "".join((HERE / name).read_text() for name in CASES)
     assert set(ALERTS) == set(re.findall(r'alertname="(\w+)"', cases))
 
 
@@ -66,6 +67,8 @@ def page() -> str:
     registry = CollectorRegistry()
     metrics, exposures = Metrics(registry), ExposureMetrics(registry)
     WebhookMetrics(registry)
+    ExposureMetrics(registry, of="contaminants")
+    describe_masking(registry, {})
     metrics.latency.labels("light")
     exposures.latency.labels("message")
     return generate_latest(registry).decode()

@@ -20,11 +20,12 @@ def _mean(metric: str, by: str, only: str = _HERE) -> str:
 _IDENTITIES = (
     Panel(
         title="Networks in use",
-        text="For alerts and for exposures: every worker should show the same name, sha256, "
-        "runtime and precision. Verdicts of different networks are not the same.",
+        text="For alerts, exposures, and their masks: every worker should show the same name, "
+        "sha256, runtime and precision. Verdicts of different networks are not the same.",
         queries=(
             Query(f"streamfilter_engine_info{{{_HERE}}}"),
             Query(f"streamfilter_exposure_engine_info{{{_HERE}}}"),
+            Query(f"streamfilter_contaminants_masking_engine_info{{{_HERE}}}"),
         ),
         unit=Unit.COUNT,
         kind=Kind.TABLE,

@@ -199,6 +199,36 @@ _TROUBLE = (
     ),
 )
 
+_CONTAMINANTS = (
+    Panel(
+        title="Area of contaminants",
+        text="Share of the last exposure's pixels that each class covers, where frames are "
+        "searched for them (exposures.contaminants). A class that jumps: a detector went bad.",
+        queries=(
+            Query(
+                "max by (instrument, contaminant) (streamfilter_contaminants_area_share"
+                f'{{{_OF},contaminant!~"BBG|BG"}})',
+                "{{instrument}} {{contaminant}}",
+            ),
+        ),
+        unit=Unit.SHARE,
+        width=12,
+        runbook="StreamfilterAreaJumps",
+    ),
+    Panel(
+        title="Masks behind the exposure",
+        text="From the middle of the exposure to the record with its contaminants. Minutes to "
+        "hours are normal: masks wait for all else.",
+        queries=quantiles(
+            f'streamfilter_contaminants_latency_seconds_bucket{{{_HERE},since="mid_exposure"}}',
+            of=(0.5, 0.98),
+        ),
+        unit=Unit.SECONDS,
+        width=12,
+        runbook="StreamfilterMasksLag",
+    ),
+)
+
 _LATENCY = (
     Panel(
         title="Verdict since the middle of the exposure",
@@ -246,5 +276,6 @@ BOARD = Board(
         ("Tracking", _TRACKING),
         ("What could not be judged", _TROUBLE),
         ("Latency and notices", _LATENCY),
+        ("Contaminants of frames", _CONTAMINANTS),
     ),
 )

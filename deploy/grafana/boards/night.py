@@ -63,7 +63,7 @@ _NOW = (
     Panel(
         title="Waiting in Kafka",
         text="Messages after the last commit. It rises in bursts and must fall between them.",
-        queries=(Query("sum(streamfilter:consumer_lag:sum)"),),
+        queries=(Query('sum(streamfilter:consumer_lag:sum{of="alerts"})'),),
         unit=Unit.COUNT,
         kind=Kind.NUMBER,
         width=4,
@@ -111,7 +111,7 @@ _FLOW = (
     Panel(
         title="Lag by topic",
         text="Messages after the last commit. Rising for long: more comes than is judged.",
-        queries=(Query("streamfilter:consumer_lag:sum", "{{topic}}"),),
+        queries=(Query("streamfilter:consumer_lag:sum", "{{of}} {{topic}}"),),
         unit=Unit.COUNT,
         width=12,
         runbook="StreamfilterLagGrows",
