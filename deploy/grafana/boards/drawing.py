@@ -1,5 +1,6 @@
 """From panels to Grafana's own model of dashboards, with Grafana Labs' library."""
 
+import zlib
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -32,13 +33,18 @@ _FAILURE_LINKS = [
 ]
 
 
+def number_of(section: str) -> int:
+    """The number of a section's panel: the same when others come or go, so that links hold."""
+    return zlib.crc32(section.encode()) % 10**6
+
+
 def drawn(board: Board, sections: list[str]) -> str:
     """The JSON of a dashboard.
 
     Parameters
     ----------
     sections
-        Headings of the runbook in their order: a panel links to the number of its own.
+        Headings of the runbook, the first for its beginning.
     """
     made = _begun(board.name, board.title, board.text)
     made.with_variable(
@@ -60,9 +66,9 @@ def drawn_runbook(sections: dict[str, str]) -> str:
     made = _begun(
         "runbook", "streamfilter: runbook", "What to do for each alert: deploy/RUNBOOK.md."
     )
-    for number, (title, words) in enumerate(sections.items(), start=1):
-        panel = text.Panel().id(number).title(title).mode("markdown").content(words)  # type: ignore[arg-type]
-        made.with_panel(panel.height(7).span(24 if number == 1 else 12))
+    for at, (title, words) in enumerate(sections.items()):
+        panel = text.Panel().id(number_of(title)).title(title).mode("markdown").content(words)  # type: ignore[arg-type]
+        made.with_panel(panel.height(7).span(12 if at else 24))
     return _encoded(made)
 
 
@@ -91,12 +97,11 @@ def _encoded(made: build.Dashboard) -> str:
 
 
 def _section(name: str, sections: list[str]) -> int:
-    """The number of a section's panel."""
-    if not name:
-        return 1
-    if name not in sections:
+    """The number of the panel of a section; an empty name is the runbook's beginning."""
+    section = name or sections[0]
+    if section not in sections:
         raise SystemExit(f"the runbook has no section {name!r}; it has {', '.join(sections)}")
-    return sections.index(name) + 1
+    return number_of(section)
 
 
 def _variable(variable: Variable) -> build.QueryVariable:

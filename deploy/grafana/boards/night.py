@@ -155,7 +155,6 @@ _SCHEMAS = (
             ),
         ),
         unit=Unit.COUNT,
-        width=12,
         runbook="StreamfilterSchemaWaits",
     ),
     Panel(
@@ -164,8 +163,21 @@ _SCHEMAS = (
         "registry answers.",
         queries=(Query(_sum("streamfilter_held_partitions"), "{{instance}}"),),
         unit=Unit.COUNT,
-        width=12,
         runbook="StreamfilterSchemaWaits",
+    ),
+    Panel(
+        title="Changes of schemas",
+        text="Writer schemas and wire forms that were new in a topic, by what they change of the "
+        "fields that are used, in the time chosen at the top.",
+        queries=(
+            Query(
+                "sum by (change) "
+                f"(increase(streamfilter_schema_changes_total{{{_SURVEY}}}[$__range]))",
+                "{{change}}",
+            ),
+        ),
+        unit=Unit.COUNT,
+        runbook="StreamfilterSchemaChanged",
     ),
 )
 
