@@ -29,7 +29,7 @@ from streamfilter.kafka.sink import KafkaSink, Undeliverable
 from streamfilter.kafka.source import KafkaSource
 from streamfilter.reading import read as decode
 from streamfilter.readout import INSTRUMENTS, Given, expecting, read
-from streamfilter.records import Origin, Output
+from streamfilter.records import PRODUCER_TIMESTAMP, Origin, Output
 from streamfilter.service.build_exposures import open_exposures
 from streamfilter.service.exposures import ExposureWorker
 from streamfilter.simulate.frames import Exposure, readout
@@ -63,10 +63,27 @@ class Watched:
         return self.decision == ("tracking_error" if self.exposure.drift_px else "ok")
 
 
+def visit(exposure_id: str, *, drifts: bool) -> Exposure:
+    """An exposure of the demo's camera, while the telescope tracks or drifts."""
+    drift_px = _DRIFT_PX if drifts else 0.0
+    return Exposure(exposure_id, _DETECTORS, _SIDE_PX, drift_px, _DRIFT_ANGLE_RAD)
+
+
 def visits() -> Iterator[Exposure]:
     """Three exposures, the telescope drifts during the second."""
-    for number, drift_px in enumerate((0.0, _DRIFT_PX, 0.0), start=1):
-        yield Exposure(f"visit-{number}", _DETECTORS, _SIDE_PX, drift_px, _DRIFT_ANGLE_RAD)
+    for number in (1, 2, 3):
+        yield visit(f"visit-{number}", drifts=number == 2)
+
+
+def messages(exposure: Exposure, seed: int, topic: str) -> Iterator[Output]:
+    """A message for each detector of a simulated exposure, as a readout announces them."""
+    files = readout(exposure, seed)
+    given = Given(keywords=INSTRUMENTS["ztf"])
+    read_out = [read(f"{n}.fits", content, given) for n, content in enumerate(files)]
+    for announced, content in zip(expecting(read_out, given), files, strict=True):
+        value = encode_exposure(announced, content)
+        headers = ((PRODUCER_TIMESTAMP, b"%d" % (time.time_ns() // 1_000_000)),)
+        yield Output(Origin(topic, -1, -1), topic, value, key_of(announced), headers)
 
 
 def run(*, seed: int, out: Path, home: Path | None, say: Callable[[str], None]) -> list[Watched]:
@@ -133,13 +150,10 @@ def _visit(
     source: KafkaSource,
     failures: list[StreamfilterError],
 ) -> Watched:
-    files = readout(exposure, seed)
-    given = Given(keywords=INSTRUMENTS["ztf"])
-    read_out = [read(f"{n}.fits", content, given) for n, content in enumerate(files)]
+    outputs = list(messages(exposure, seed, IN))
     started_s = time.monotonic()
-    for announced, content in zip(expecting(read_out, given), files, strict=True):
-        value = encode_exposure(announced, content)
-        sink.send(Output(Origin(IN, -1, -1), IN, value, key_of(announced), ()), _sent)
+    for output in outputs:
+        sink.send(output, _sent)
     while time.monotonic() - started_s < _SILENCE_S:
         if failures:
             raise failures[0]

@@ -105,7 +105,7 @@ ROOMS: dict[str, tuple[int, set[str]]] = {
     "cli": (8, {
         "reading",
         "errors", "records", "config", "logs", "service", "inference", "schemas",
-        "demo", "demo_exposures", "doctor",
+        "demo", "demo_exposures", "doctor", "simulate",
         "figures", "packets", "pipeline", "decode", "kafka", "limits", "contaminants",
         "surveys", "exposure_records", "exposures",
         "background", "exposure_figures", "frame_paths", "frames", "masking", "mask_files",

@@ -24,6 +24,7 @@ _COMMANDS = {
     "replay-exposures": "streamfilter.cli.replay_exposures:replay_exposures",
     "run": "streamfilter.cli.run:run",
     "schemas": "streamfilter.cli.schemas:schemas",
+    "simulate": "streamfilter.cli.simulate:simulate",
     "topics": "streamfilter.cli.topics:topics",
     "track": "streamfilter.cli.track:track",
 }

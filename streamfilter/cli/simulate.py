@@ -1,0 +1,191 @@
+"""``streamfilter simulate``: a survey and a camera that do not exist, for a real broker."""
+
+import signal
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+import click
+
+from streamfilter import demo_exposures
+from streamfilter.cli import connection
+from streamfilter.errors import TransportFailed
+from streamfilter.kafka.sink import KafkaSink, Undeliverable
+from streamfilter.kafka.topics import missing
+from streamfilter.records import PRODUCER_TIMESTAMP, Origin, Output
+from streamfilter.simulate.visits import CADENCE_S, alerts
+
+# A person or an orchestrator waits: a broker that is away is told sooner than a service gives up.
+_ANSWER_S = 10.0
+_DELIVERY_MS = 30_000
+# How soon SIGTERM is seen.
+_TICK_S = 0.1
+_SURVEYS = ("ztf", "lsst")
+
+
+@dataclass(frozen=True, slots=True)
+class _Sequence:
+    """Outputs of one kind; a turn makes those that are due together."""
+
+    turns: Iterator[list[Output]]
+    every_s: float
+
+
+@dataclass(slots=True)
+class _Tally:
+    """What became of the messages."""
+
+    sent: int = 0
+    refused: int = 0
+    stopped: bool = False
+
+    def done(self, output: Output, error: Undeliverable | None) -> None:
+        """Count an answer of the broker; the first refusal is told."""
+        self.sent += error is None
+        if error is not None:
+            self.refused += 1
+            if self.refused == 1:
+                click.echo(f"refused by {output.topic}: {error.detail}", err=True)
+
+
+@click.command()
+@click.option("--topic", help="Where alerts are sent; it must exist.")
+@click.option(
+    "--rate",
+    type=click.FloatRange(min=0, min_open=True),
+    default=10.0,
+    show_default=True,
+    metavar="N",
+    help="Alerts a second.",
+)
+@click.option(
+    "--survey",
+    "surveys",
+    type=click.Choice(_SURVEYS),
+    multiple=True,
+    default=_SURVEYS,
+    show_default=True,
+    help="Whose packets; may be given several times, they take turns. The worker needs the schema "
+    'of lsst\'s: schemas.folders = [".../schemas/simulated"].',
+)
+@click.option("--exposures", metavar="TOPIC", help="Where exposures are sent; it must exist.")
+@click.option(
+    "--every",
+    type=click.FloatRange(min=1),
+    default=60.0,
+    show_default=True,
+    metavar="S",
+    help="Seconds from one exposure to the next.",
+)
+@click.option(
+    "--drift-every",
+    type=click.IntRange(min=0),
+    default=5,
+    show_default=True,
+    metavar="N",
+    help="The telescope drifts during each N-th exposure; 0: never.",
+)
+@click.option("--seconds", type=click.FloatRange(min=0), help="Stop after so long. Default: never.")
+@click.option("--seed", default=1, show_default=True, help="The same seed, the same skies.")
+@connection.broker
+def simulate(
+    topic: str | None,
+    rate: float,
+    surveys: tuple[str, ...],
+    exposures: str | None,
+    every: float,
+    drift_every: int,
+    seconds: float | None,
+    seed: int,
+    bootstrap: str,
+    settings: dict[str, str],
+) -> None:
+    """Send simulated alerts, exposures or both until SIGTERM or Ctrl-C.
+
+    Alerts are those of the demo, in ZTF's and LSST's wire forms with contaminants at known places,
+    and the light of a visit ended when they are sent. An exposure has four detectors of 600 px.
+
+    \b
+    Example:
+      streamfilter topics create alerts exposures --partitions 4
+      streamfilter simulate --topic alerts --rate 20 --exposures exposures --every 30
+
+    Exit code 0: every message was acknowledged. 1: the broker refused some, or cannot be used.
+    """
+    named = [each for each in (topic, exposures) if each]
+    if not named:
+        raise click.UsageError("nothing to send: give --topic, --exposures, or both")
+    client = {"bootstrap.servers": bootstrap, **settings}
+    if absent := missing(client, named, timeout_s=_ANSWER_S):
+        raise TransportFailed(f"no topic {absent[0]}: streamfilter topics create {absent[0]}")
+    sequences = []
+    if topic:
+        sequences.append(_Sequence(_alerts(topic, rate, surveys, seed), 1.0 / rate))
+    if exposures:
+        sequences.append(_Sequence(_exposures(exposures, drift_every, seed), every))
+    tally = _Tally()
+
+    def stop(*_: object) -> None:
+        tally.stopped = True
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, stop)
+    sink = KafkaSink({"delivery.timeout.ms": _DELIVERY_MS, **client})
+    try:
+        _send(sink, sequences, tally, sys.float_info.max if seconds is None else seconds)
+    finally:
+        sink.close()
+    click.echo(f"{tally.sent} messages acknowledged, {tally.refused} refused")
+    if tally.refused:
+        raise click.exceptions.Exit(1)
+
+
+def _send(sink: KafkaSink, sequences: list[_Sequence], tally: _Tally, for_s: float) -> None:
+    """Send each turn when it is due, until told to stop, then wait for all acknowledgements."""
+    begin = time.monotonic()
+    due_s = [0.0 for _ in sequences]
+    while not tally.stopped:
+        nearest = min(range(len(sequences)), key=due_s.__getitem__)
+        wait_s = due_s[nearest] - (time.monotonic() - begin)
+        if due_s[nearest] >= for_s:
+            break
+        if wait_s > 0:
+            sink.poll(min(wait_s, _TICK_S))
+            continue
+        for output in next(sequences[nearest].turns):
+            sink.send(output, tally.done)
+        sink.poll(0)
+        due_s[nearest] += sequences[nearest].every_s
+    while sink.flush(_TICK_S):
+        pass
+
+
+def _alerts(
+    topic: str, rate_per_s: float, surveys: tuple[str, ...], seed: int
+) -> Iterator[list[Output]]:
+    """One alert a turn; at this rate their visits follow each other as time does."""
+    stream = alerts(
+        seed,
+        sys.maxsize,
+        surveys=surveys,
+        per_visit=max(1, round(rate_per_s * CADENCE_S)),
+        start_unix_s=time.time(),
+    )
+    for alert in stream:
+        headers = ((PRODUCER_TIMESTAMP, b"%d" % (time.time_ns() // 1_000_000)),)
+        # Without a key librdkafka fills one partition for a while: spread them.
+        key = alert.alert_id.encode()
+        yield [Output(Origin(topic, -1, -1), topic, alert.value, key, headers)]
+
+
+def _exposures(topic: str, drift_every: int, seed: int) -> Iterator[list[Output]]:
+    """All detectors of an exposure a turn; its name is of the time, so that none comes twice."""
+    number = 0
+    while True:
+        number += 1
+        drifts = drift_every > 0 and number % drift_every == 0
+        name = f"simulated-{datetime.now(UTC):%Y%m%dT%H%M%S}"
+        exposure = demo_exposures.visit(name, drifts=drifts)
+        yield list(demo_exposures.messages(exposure, seed, topic))

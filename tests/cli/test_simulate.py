@@ -1,0 +1,74 @@
+"""``streamfilter simulate`` feeds a broker at the pace asked for until it is told to stop."""
+
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+from click.testing import CliRunner, Result
+from kafka_desk import Broker
+
+from streamfilter.cli.simulate import simulate
+from streamfilter.errors import TransportFailed
+from streamfilter.reading import read
+from streamfilter.simulate.visits import CADENCE_S
+
+
+def run(broker: Broker, *arguments: str) -> Result:
+    return CliRunner().invoke(simulate, [*arguments, "--bootstrap", broker.bootstrap])
+
+
+def test_alerts_come_at_their_rate_and_end_with_their_light(broker: Broker) -> None:
+    """Twenty a second; the light of each ended no longer ago than a visit lasts."""
+    topic, before = broker.topic(partitions=2), time.time()
+    result = run(broker, "--topic", topic, "--rate", "20", "--seconds", "1", "--survey", "ztf")
+    found = broker.read(topic)
+    assert (0, 20) == (result.exit_code, len(found))
+    assert "20 messages acknowledged, 0 refused" in result.stdout
+    for message in found:
+        record = read(message.value or b"")
+        light_end = (record["candidate"]["jd"] - 2_440_587.5) * 86_400
+        assert -CADENCE_S < light_end - before < time.time() - before
+    assert 850 <= max(m.timestamp_ms or 0 for m in found) - min(m.timestamp_ms or 0 for m in found)
+
+
+def test_an_exposure_is_announced_with_all_its_detectors(broker: Broker) -> None:
+    """Four messages of one key, and none of alerts."""
+    topic = broker.topic()
+    result = run(broker, "--exposures", topic, "--every", "5", "--seconds", "1")
+    found = [read(message.value or b"") for message in broker.read(topic)]
+    assert (0, 4) == (result.exit_code, len(found))
+    assert {4} == {record["detectors_expected"] for record in found}
+    assert 1 == len({record["exposure_id"] for record in found})
+    assert 1 == len(broker.counts(topic))
+
+
+def test_it_stops_in_order_at_sigterm(broker: Broker) -> None:
+    """As process 1 of a container it gets no default; what was sent is acknowledged."""
+    topic = broker.topic()
+    command = [sys.executable, "-m", "streamfilter", "simulate", "--topic", topic]
+    command += ["--bootstrap", broker.bootstrap]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        while not broker.size(topic):
+            time.sleep(0.1)
+        process.send_signal(signal.SIGTERM)
+        said, _ = process.communicate(timeout=30)
+    assert (0, f"{broker.size(topic)} messages acknowledged, 0 refused\n") == (
+        process.returncode,
+        said,
+    )
+
+
+def test_it_sends_nothing_to_a_topic_that_is_not_there(broker: Broker) -> None:
+    """The mend stands in the message."""
+    with pytest.raises(TransportFailed, match="streamfilter topics create absent"):
+        CliRunner().invoke(
+            simulate, ["--topic", "absent", "--bootstrap", broker.bootstrap],
+            catch_exceptions=False,
+        )  # fmt: skip
+
+
+def test_it_must_be_told_what_to_send() -> None:
+    """Neither alerts nor exposures is a wrong use."""
+    assert 2 == CliRunner().invoke(simulate, []).exit_code
