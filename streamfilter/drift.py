@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
+from streamfilter.errors import printable
 from streamfilter.schemas.walk import leaf_types
 from streamfilter.schemas.wire import Form, WriterSchema
 from streamfilter.surveys import SurveyMap
@@ -15,6 +16,7 @@ from streamfilter.surveys import SurveyMap
 # Schemas and topics that are remembered; a stream has a few, and anyone may write more.
 _MOST_SEEN, _MOST_TOPICS = 1024, 256
 _DIGITS = 12
+_LONGEST = 100  # characters of a name or of types
 
 
 class Change(StrEnum):
@@ -121,7 +123,7 @@ def _retyped(path: str, before: frozenset[str], now: frozenset[str]) -> list[Fie
     if before == now:
         return []
     kind = Change.NULLABILITY if before ^ now == {"null"} else Change.FIELD_TYPE
-    words = " -> ".join(" or ".join(sorted(types)) for types in (before, now))
+    words = _plain(" -> ".join(" or ".join(sorted(types)) for types in (before, now)))
     return [FieldChange(kind, f"{path}: {words}")]
 
 
@@ -176,4 +178,9 @@ def _drift(topic: str, before: _Seen, now: _Seen, known_form: bool) -> Drift | N
 def _words(seen: _Seen) -> str:
     form, schema_id, writer = seen
     known_by = f"id {schema_id}" if schema_id is not None else writer.identity
-    return f"{writer.name} ({known_by}, {form})"
+    return f"{_plain(writer.name)} ({known_by}, {form})"
+
+
+def _plain(text: str) -> str:
+    """A text of a schema's making, for a line of the log."""
+    return printable(text[:_LONGEST])

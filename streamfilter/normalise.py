@@ -79,7 +79,8 @@ def normalise(stamp: Stamp) -> Normalised | NotEvaluated:
     if sky is None:
         return NotEvaluated.NO_VARIATION
     # float64: pixels of 1e38 minus a level, or over a small sigma, overflow in float32.
-    scaled = (image.astype(np.float64) - sky.level) / sky.sigma
+    with np.errstate(invalid="ignore"):  # a NaN that signals is no data either
+        scaled = (image.astype(np.float64) - sky.level) / sky.sigma
     np.clip(scaled, -LARGEST_SIGMAS, LARGEST_SIGMAS, out=scaled)
     if complete:
         return Normalised(scaled.astype(np.float32))

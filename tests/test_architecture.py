@@ -58,7 +58,7 @@ ROOMS: dict[str, tuple[int, set[str]]] = {
     "mask_files": (5, {"contaminants", "masking"}),  # masks as FITS: cli and stream
     "exposure_figures": (5, {"exposure_records", "exposures", "records", "errors", "pages"}),
     "reading": (3, {"errors", "limits", "schemas"}),  # what a consumer of ours calls
-    "drift": (3, {"schemas", "surveys"}),  # what changed between writer schemas
+    "drift": (3, {"errors", "schemas", "surveys"}),  # what changed between writer schemas
     "decode": (3, {"drift", "errors", "records", "schemas", "surveys", "limits"}),
     "simulate": (3, {"records", "schemas", "bundled"}),
     "pipeline": (

@@ -155,11 +155,11 @@ def finder() -> SchemaFinder:
 class SimulatedPipeline(Pipeline):
     """The pipeline as it runs; tests override a step to let it fail."""
 
-    def __init__(self) -> None:
+    def __init__(self, schemas: SchemaFinder | None = None) -> None:
         surveys = Surveys.load(())
         settings = Settings()
         super().__init__(
-            decoder=Decoder(finder(), surveys, settings.limits),
+            decoder=Decoder(schemas or finder(), surveys, settings.limits),
             planes=[Plane.SCIENCE],
             policies={name: policy_of(settings, name) for name in surveys.names},
             engine=EngineIdentity("maximask", "00" * 32, "none"),
