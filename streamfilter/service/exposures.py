@@ -31,7 +31,7 @@ from streamfilter.service.alarm import Alarm
 from streamfilter.service.exposure_gauges import count_decision, show_verdict
 from streamfilter.service.exposure_ticket import Ticket
 from streamfilter.service.looking import Looked, Looker
-from streamfilter.service.sharing import guarded_thread, note_rejected
+from streamfilter.service.sharing import guarded_thread, note_rejected, smaller
 
 log = structlog.get_logger(__name__)
 
@@ -389,8 +389,7 @@ class ExposureWorker:
     def _answer(self, ticket: Ticket, output: Output, refusal: Undeliverable) -> Output | None:
         """What is published instead of a refused output; None where nothing is left to try."""
         if output.topic == self._rejected_topic:
-            # The headers still say why, and where the original stands.
-            return replace(output, value=None) if output.value is not None else None
+            return smaller(output)
         if not self._rejected_topic:
             return None
         message = replace(ticket.message, value=None)

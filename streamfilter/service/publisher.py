@@ -3,7 +3,6 @@
 import queue
 import time
 from collections.abc import Callable, Iterable
-from dataclasses import replace
 from functools import partial
 
 import structlog
@@ -16,7 +15,7 @@ from streamfilter.metrics import Metrics
 from streamfilter.records import PRODUCER_TIMESTAMP, Action, Annotation, Headers, Output, Rejected
 from streamfilter.schemas.finder import SchemaKey
 from streamfilter.service.order import Order
-from streamfilter.service.sharing import note_rejected
+from streamfilter.service.sharing import note_rejected, smaller
 from streamfilter.service.ticket import Ticket
 
 log = structlog.get_logger(__name__)
@@ -136,8 +135,9 @@ class Publisher:
         if not in_force.topics.rejected:
             return None
         if output.topic == in_force.topics.rejected:
-            # The headers still say why, and where the original stands.
-            return replace(output, value=None) if output.value is not None else None
+            return smaller(output)
+        if not ticket.give_up():
+            return None  # another output of the alert was refused before: one answer is enough
         self._metrics.rejected.labels(Reason.OUTPUT_TOO_LARGE).inc()
         detail = f"{in_force.names[output.topic]}: {refusal.detail}"
         return self._rejection(ticket, Rejected(ticket.message, Reason.OUTPUT_TOO_LARGE, detail))

@@ -2,12 +2,14 @@
 
 import threading
 from collections.abc import Callable
+from dataclasses import replace
 
 import structlog
 from prometheus_client import Counter
 
+from streamfilter.encode import HEADERS
 from streamfilter.inference.engine import Engine
-from streamfilter.records import EngineIdentity, Rejected
+from streamfilter.records import EngineIdentity, Output, Rejected
 
 log = structlog.get_logger(__name__)
 
@@ -39,6 +41,18 @@ def note_rejected(rejected: Rejected, counter: Counter) -> None:
         partition=origin.partition,
         offset=origin.offset,
     )
+
+
+def smaller(output: Output) -> Output | None:
+    """A rejected message that the broker refused, without its largest parts; None: none is left.
+
+    Our headers stay: they say why, and where the original stands.
+    """
+    if output.value is not None:
+        return replace(output, value=None)
+    ours = tuple(each for each in output.headers if each[0] in HEADERS)
+    bare = replace(output, key=None, headers=ours)
+    return bare if bare != output else None
 
 
 def identity_of(engine: Engine) -> EngineIdentity:

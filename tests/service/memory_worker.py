@@ -96,7 +96,7 @@ class MemorySource:
 
 
 class MemorySink:
-    """Acknowledges what is not refused, in the thread that polls; values over a size are."""
+    """Acknowledges what is not refused, in the thread that polls; what is over a size in all is."""
 
     def __init__(self, *, largest: int = 2**30, away: bool = False) -> None:
         self.sent: list[Output] = []
@@ -108,7 +108,8 @@ class MemorySink:
 
     def send(self, output: Output, done: Done) -> None:
         assert not getattr(self._serving, "now", False), "sent while acknowledgements are served"
-        refused = len(output.value or b"") > self._largest
+        headers = sum(len(name) + len(value or b"") for name, value in output.headers)
+        refused = len(output.value or b"") + len(output.key or b"") + headers > self._largest
         if not refused:
             self.sent.append(output)
         if not self._away:

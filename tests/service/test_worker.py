@@ -104,6 +104,22 @@ def test_a_refused_output_is_answered_outside_its_callback() -> None:
     assert {PARTITION: 3} == source.committed
 
 
+def test_headers_and_key_without_measure_lose_no_alert() -> None:
+    """What a broker refuses for them is rejected without them; where it stands is still said."""
+    source = MemorySource(packets(2), (("big", b"x" * 10_000),))
+    sink = MemorySink(largest=2000)
+    run_to_the_end(worker(source, sink), source)
+    first, second = sink.to("rejected")
+    headers = dict(second.headers)
+    assert "big" not in headers
+    assert (None, None) == (first.value, second.key)
+    assert (b"output_too_large", b"1") == (
+        headers["streamfilter-reason"],
+        headers["streamfilter-offset"],
+    )
+    assert {PARTITION: 2} == source.committed
+
+
 def test_stopping_waits_once_for_outputs_that_do_not_come() -> None:
     """The bound on draining holds for the whole way out, and nothing is committed."""
     source, sink = MemorySource(packets(3)), MemorySink(away=True)
