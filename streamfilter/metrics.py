@@ -9,7 +9,7 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info, ProcessCollector
-from prometheus_client.core import GaugeMetricFamily, Metric
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 # From a twentieth of a decode to the longest queue that a person would wait for.
@@ -42,6 +42,8 @@ class BrokerState:
 
     up: bool
     round_trip_s: float | None
+    errors: int
+    """Since the client began."""
 
 
 @dataclass(slots=True, eq=False)
@@ -51,6 +53,8 @@ class ClientStatistics(Collector):
     lag: Mapping[tuple[str, int], int] = field(default_factory=dict)
     brokers: Mapping[tuple[str, str], BrokerState] = field(default_factory=dict)
     """By client (consumer, producer) and broker."""
+    queued: Mapping[str, int] = field(default_factory=dict)
+    """Messages by client."""
     prefix: str = "streamfilter"
     """Of the families: workers of one process have each their own."""
 
@@ -73,11 +77,25 @@ class ClientStatistics(Collector):
             "Mean round trip to the broker over the last statistics interval.",
             labels=("client", "broker"),
         )
+        errors = CounterMetricFamily(
+            f"{self.prefix}_broker_errors",
+            "Requests to the broker and answers of it that failed.",
+            labels=("client", "broker"),
+        )
+        queued = GaugeMetricFamily(
+            f"{self.prefix}_client_queued_messages",
+            "Messages in the client: fetched and not read (consumer), sent and not acknowledged "
+            "(producer).",
+            labels=("client",),
+        )
+        for client, messages in self.queued.items():
+            queued.add_metric((client,), messages)
         for labels, state in self.brokers.items():
             up.add_metric(labels, state.up)
+            errors.add_metric(labels, state.errors)
             if state.round_trip_s is not None:
                 rtt.add_metric(labels, state.round_trip_s)
-        return lag, up, rtt
+        return lag, up, rtt, errors, queued
 
 
 @dataclass(frozen=True, slots=True)

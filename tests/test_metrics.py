@@ -8,7 +8,9 @@ from prometheus_client.parser import text_string_to_metric_families as parsed
 
 from streamfilter.drift import Change
 from streamfilter.errors import Reason
+from streamfilter.kafka.statistics import BrokerHealth, Statistics
 from streamfilter.metrics import ExposureMetrics, Metrics, describe_process
+from streamfilter.service.build import watch_brokers
 
 Samples = dict[tuple[str, ...], float]
 
@@ -87,3 +89,18 @@ def test_the_process_is_described_whatever_it_works_at(registry: CollectorRegist
     ((_, version),) = samples(registry, "streamfilter_build_info")
     assert "1.2.3" == version
     assert samples(registry, "process_resident_memory_bytes")[()] > 1e6
+
+
+def test_both_clients_of_a_worker_are_shown_until_their_next_statistics(
+    registry: CollectorRegistry,
+) -> None:
+    """What librdkafka holds, and which requests failed since the client began."""
+    shown = Metrics(registry).clients
+    for client, messages, errors in (("consumer", 7, 0), ("producer", 9, 3), ("producer", 2, 4)):
+        (fetched, sent) = (messages, 0) if client == "consumer" else (0, messages)
+        health = BrokerHealth(1, "b1:9092", True, None, errors)
+        watch_brokers(shown, client, Statistics({}, (health,), fetched, 0, sent, 0, 0))
+    queued = samples(registry, "streamfilter_client_queued_messages")
+    failed = samples(registry, "streamfilter_broker_errors_total")
+    assert {("consumer",): 7, ("producer",): 2} == queued
+    assert {("b1:9092", "consumer"): 0, ("b1:9092", "producer"): 4} == failed

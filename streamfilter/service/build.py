@@ -265,7 +265,10 @@ def watch_consumer(shown: ClientStatistics, source: KafkaSource, statistics: Sta
 
 def watch_brokers(shown: ClientStatistics, client: str, statistics: Statistics) -> None:
     """Replace what is shown of one client's brokers by its last statistics."""
+    queued = statistics.prefetched_messages + statistics.queued_messages  # one of them is 0
+    shown.queued = {**shown.queued, client: queued}
     others = {key: state for key, state in shown.brokers.items() if key[0] != client}
     shown.brokers = others | {
-        (client, broker.name): BrokerState(broker.up, broker.rtt_s) for broker in statistics.brokers
+        (client, broker.name): BrokerState(broker.up, broker.rtt_s, broker.errors)
+        for broker in statistics.brokers
     }

@@ -7,7 +7,13 @@ from pathlib import Path
 import pytest
 from prometheus_client import CollectorRegistry, generate_latest
 
-from streamfilter.metrics import ExposureMetrics, Metrics, WebhookMetrics, describe_masking
+from streamfilter.metrics import (
+    ConfigMetrics,
+    ExposureMetrics,
+    Metrics,
+    WebhookMetrics,
+    describe_masking,
+)
 
 HERE = Path(__file__).parent
 DEPLOY = HERE.parent.parent / "deploy"
@@ -69,6 +75,7 @@ def page() -> str:
     WebhookMetrics(registry)
     ExposureMetrics(registry, of="contaminants")
     describe_masking(registry, {})
+    ConfigMetrics(registry)
     metrics.latency.labels("light")
     exposures.latency.labels("message")
     return generate_latest(registry).decode()

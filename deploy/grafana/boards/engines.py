@@ -47,6 +47,46 @@ _IDENTITIES = (
     ),
 )
 
+_CONFIGURATIONS = (
+    Panel(
+        title="Configurations in force",
+        text="Workers by the sha256 of their settings, secrets left out. Two for long: somebody "
+        "forgot one of them.",
+        queries=(Query(f"count by (sha256) (streamfilter_config_info{{{_HERE}}})"),),
+        unit=Unit.COUNT,
+        kind=Kind.TABLE,
+        columns=(("sha256", "sha256"), ("Value", "workers")),
+        runbook="StreamfilterConfigurationsDiffer",
+    ),
+    Panel(
+        title="In force since",
+        text="When each worker took its configuration: at its start, or by a reload.",
+        queries=(
+            Query(
+                f"1000 * streamfilter_config_last_reload_success_timestamp_seconds{{{_HERE}}}",
+                "{{instance}}",
+            ),
+        ),
+        unit=Unit.AGO,
+        kind=Kind.NUMBER,
+        runbook="StreamfilterReloadRefused",
+    ),
+    Panel(
+        title="Reloads",
+        text="In the time chosen at the top, by their end. refused: the log says why.",
+        queries=(
+            Query(
+                "sum by (result) "
+                f"(increase(streamfilter_config_reloads_total{{{_HERE}}}[$__range]))",
+                "{{result}}",
+            ),
+        ),
+        unit=Unit.COUNT,
+        kind=Kind.NUMBER,
+        runbook="StreamfilterReloadRefused",
+    ),
+)
+
 _BATCHES = (
     Panel(
         title="Stamps a batch, mean",
@@ -75,6 +115,40 @@ _BATCHES = (
         ),
         unit=Unit.PER_SECOND,
         runbook="StreamfilterLateMessageFast",
+    ),
+)
+
+_DEVICES = (
+    Panel(
+        title="Memory of GPUs",
+        text="By network: buffers of its batches, what is free on the device, and all of it. Empty "
+        "where networks run on the CPU. Little free: other processes are on the device.",
+        queries=tuple(
+            Query(
+                "max by (instance, engine, kind) "
+                f"(streamfilter{of}_device_memory_bytes{{{_HERE}}})",
+                "{{instance}} {{engine}} {{kind}}",
+            )
+            for of in ("", "_exposure", "_contaminants")
+        ),
+        unit=Unit.BYTES,
+        width=12,
+        runbook="StreamfilterWorkerUnready",
+    ),
+    Panel(
+        title="Memory of processes",
+        text="Resident memory of each worker: networks on the CPU are in it, with what batches "
+        "and frames under way need.",
+        queries=(
+            Query(
+                f"process_resident_memory_bytes{{{_HERE}}} "
+                "and on (instance, job) streamfilter_build_info",
+                "{{instance}}",
+            ),
+        ),
+        unit=Unit.BYTES,
+        width=12,
+        runbook="StreamfilterWorkerDown",
     ),
 )
 
@@ -140,7 +214,9 @@ BOARD = Board(
     variables=(Variable("instance", "streamfilter_build_info"),),
     rows=(
         ("Which networks", _IDENTITIES),
+        ("Which configurations", _CONFIGURATIONS),
         ("Batches", _BATCHES),
         ("Queue and compute", _TIMES),
+        ("Memory", _DEVICES),
     ),
 )

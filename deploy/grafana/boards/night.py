@@ -332,16 +332,30 @@ _BROKERS = (
         unit=Unit.PER_SECOND, runbook="StreamfilterOutputRefused",
     ),
     Panel(
-        title="Memory of workers",
-        text="Resident memory of each process. It grows to a level in minutes; if it climbs all "
-        "night, keep the log and report it.",
+        title="Messages in the clients",
+        text="Fetched and not yet read (consumer), sent and not yet acknowledged (producer). A "
+        "producer's that climbs: the broker takes less than there is.",
         queries=(
             Query(
-                f"process_resident_memory_bytes{{{_HERE}}} {_OURS}",
-                "{{instance}}",
+                f"sum by (client) (streamfilter_client_queued_messages{{{_HERE}}})", "{{client}}"
             ),
         ),
-        unit=Unit.BYTES, runbook="StreamfilterWorkerDown",
+        unit=Unit.COUNT,
+        runbook="StreamfilterStuck",
+    ),
+    Panel(
+        title="Errors of brokers",
+        text="Requests and answers that failed, by client and broker. Some at a broker's restart "
+        "are normal.",
+        queries=(
+            Query(
+                "sum by (client, broker) "
+                f"(rate(streamfilter_broker_errors_total{{{_HERE}}}[$__rate_interval]))",
+                "{{client}} {{broker}}",
+            ),
+        ),
+        unit=Unit.PER_SECOND,
+        runbook="StreamfilterBrokersDown",
     ),
     Panel(
         title="Processor cores of workers",
