@@ -18,6 +18,7 @@ from streamfilter.metrics import (
 HERE = Path(__file__).parent
 DEPLOY = HERE.parent.parent / "deploy"
 RULES = (DEPLOY / "prometheus" / "streamfilter.rules.yml").read_text()
+ROUTES = DEPLOY / "alertmanager" / "alertmanager.yml"
 CASES = ("rules_test.yml", "rules_week_test.yml")
 RUNBOOK = (DEPLOY / "RUNBOOK.md").read_text()
 ALERTS = re.findall(r"- alert: (\w+)", RULES)
@@ -38,8 +39,21 @@ def test_promtool_accepts_configuration_and_rules(debian: Path) -> None:
 
 def test_amtool_accepts_the_routes(debian: Path) -> None:
     """Alertmanager can load its configuration."""
-    text = said(debian / "amtool", "check-config", DEPLOY / "alertmanager" / "alertmanager.yml")
-    assert "1 receivers" in text
+    assert "2 receivers" in said(debian / "amtool", "check-config", ROUTES)
+
+
+@pytest.mark.parametrize(("severity", "receiver"), [("page", "operators"), ("ticket", "desk")])
+def test_only_pages_wake_somebody(debian: Path, severity: str, receiver: str) -> None:
+    """Tickets go to a receiver of their own."""
+    command = ("config", "routes", "test", f"--config.file={ROUTES}", f"severity={severity}")
+    assert receiver == said(debian / "amtool", *command).strip()
+
+
+def test_inhibitions_name_alerts_that_exist() -> None:
+    """A renamed alert would wake somebody twice."""
+    named = set(re.findall(r"Streamfilter\w+", ROUTES.read_text()))
+    assert named
+    assert set() == named - set(ALERTS)
 
 
 @pytest.mark.parametrize("cases", CASES)
