@@ -4,6 +4,8 @@ import copy
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from streamfilter.decode import Decoder
 from streamfilter.drift import Change, Drift, Used, Watch, Writer, compared, writer_of
@@ -87,6 +89,30 @@ def test_flags_are_fields_of_their_own() -> None:
     before = [Used("flags", path, frozenset({"boolean"})) for path in ("cr", "cr_center")]
     (change,) = compared(before, before[1:])
     assert (Change.FIELD_REMOVED, "cr") == (change.change, change.detail)
+
+
+FIELDS = st.lists(
+    st.builds(
+        Used,
+        st.sampled_from(["alert_id", "time", "science", "flags"]),
+        st.sampled_from(["a", "b", "c.d"]),
+        st.frozensets(st.sampled_from(["null", "int", "double"]), min_size=1),
+    ),
+    unique_by=lambda field: (field.role, field.path),
+)
+BACK = {Change.FIELD_ADDED: Change.FIELD_REMOVED, Change.FIELD_REMOVED: Change.FIELD_ADDED}
+
+
+@given(FIELDS, FIELDS)
+def test_the_way_back_is_the_same_in_reverse(before: list[Used], now: list[Used]) -> None:
+    """What is added one way is removed the other; only what is the same changes nothing."""
+    there = [each.change for each in compared(before, now)]
+    back = [BACK.get(each.change, each.change) for each in compared(now, before)]
+    assert sorted(there) == sorted(back)
+    assert [] == [each.change for each in compared(before, before)]
+    same = {(each.role, each.path, each.types) for each in before}
+    if same != {(each.role, each.path, each.types) for each in now}:
+        assert there
 
 
 def seen(watch: Watch, topic: str, form: Form, schema_id: int | None, of: Writer) -> list[Change]:

@@ -24,6 +24,13 @@ def test_certainty_stays_certain(training: float, deployment: float) -> None:
     assert [0.0, 1.0] == update([0.0, 1.0], training, deployment).tolist()
 
 
+@given(st.floats(1e-3, 1 - 1e-3), st.floats(1e-3, 0.9), st.floats(1e-3, 0.9))
+def test_the_way_back_leads_to_the_output(raw: float, training: float, deployed: float) -> None:
+    """No evidence is lost by a change of the prior."""
+    there = update(raw, training, deployed)
+    assert raw == pytest.approx(float(update(there, deployed, training)), rel=1e-9)
+
+
 def test_nothing_known_gives_back_the_prior() -> None:
     """An output equal to the training prior carries no evidence."""
     for row in TABLE:

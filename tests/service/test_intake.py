@@ -1,11 +1,17 @@
 """Messages whose schema is not here yet, in a worker with a source and a sink in memory."""
 
+import json
 import threading
 import time
+from collections import Counter
 from collections.abc import Iterator
+from functools import cache
+from typing import Any
 
 import pytest
 import structlog
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from memory_worker import (
     MemorySink,
     MemorySource,
@@ -15,9 +21,11 @@ from memory_worker import (
     worker,
 )
 
+from streamfilter.bundled import folder as bundled_folder
 from streamfilter.errors import SchemaUnavailable
+from streamfilter.limits import Limits
 from streamfilter.records import Output
-from streamfilter.schemas.finder import SchemaKey
+from streamfilter.schemas.finder import SchemaFinder, SchemaKey
 
 FIRST, SECOND = ("alerts", 0), ("alerts", 1)
 
@@ -147,3 +155,56 @@ def test_a_partition_that_moves_takes_what_waits_along() -> None:
     thread.join()
     assert [] == sink.sent
     assert {} == source.committed
+
+
+ID, LATE, DENIED = 900001, 900002, 900003
+
+
+class Shelf:
+    """The simulated schema under two ids."""
+
+    name = "shelf"
+
+    def by_id(self, schema_id: int) -> dict[str, Any] | None:
+        path = bundled_folder("schemas") / "simulated" / f"{ID}.avsc"
+        found: dict[str, Any] = json.loads(path.read_text())
+        return None if schema_id == DENIED else found
+
+    def by_fingerprint(self, fingerprint: int) -> dict[str, Any] | None:
+        return None
+
+
+class Slow(SimulatedPipeline):
+    """Its registry answers for one id only when it is asked a second time."""
+
+    def __init__(self) -> None:
+        super().__init__(SchemaFinder([Shelf()], Limits()))
+        self._asked: Counter[int] = Counter()
+
+    def fetch(self, key: SchemaKey) -> None:
+        self._asked[key[1]] += 1
+        if key[1] == LATE and self._asked[LATE] < 2:
+            raise SchemaUnavailable("no answer")
+        super().fetch(key)
+
+
+@cache
+def record() -> bytes:
+    """A simulated record of the Confluent form, without its head."""
+    return next(value for value in packets(20) if value.startswith(b"\x00"))[5:]
+
+
+@settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(st.lists(st.sampled_from([ID, LATE, DENIED]), min_size=1, max_size=40))
+def test_whatever_comes_late_each_is_answered_once_and_in_order(ids: list[int]) -> None:
+    """Over three partitions: what is late is judged, what is denied rejected, all is committed."""
+    values = [b"\x00" + number.to_bytes(4, "big") + record() for number in ids]
+    source, sink = MemorySource(values, partitions=3), MemorySink()
+    run_to_the_end(worker(source, sink, pipeline=Slow(), schema_wait_s=30), source, 30)
+    denied = [n for n, number in enumerate(ids) if number == DENIED]
+    assert denied == sorted(keys(sink.to("rejected")))
+    answers = [output for output in sink.sent if output.topic in ("annotations", "rejected")]
+    for partition in range(3):
+        left = [int(o.key or b"") for o in answers if o.origin.partition == partition]
+        assert list(range(partition, len(ids), 3)) == left
+    assert len(ids) == sum(source.committed.values())

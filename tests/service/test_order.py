@@ -1,7 +1,11 @@
 """Outputs in the order of reading."""
 
+from collections.abc import Sequence
 from functools import partial
+from random import Random
 
+from hypothesis import given
+from hypothesis import strategies as st
 from memory_worker import TOPICS, SimulatedPipeline
 
 from streamfilter.records import Message, Origin
@@ -48,3 +52,23 @@ def test_a_partition_that_was_given_up_is_not_waited_for() -> None:
     order.expect(again)
     order.send(again, partial(sent.append, 0))
     assert [0] == sent
+
+
+@given(st.lists(st.integers(0, 3), max_size=40), st.randoms(use_true_random=False))
+def test_any_order_of_answers_leaves_in_the_order_of_reading(
+    partitions: Sequence[int], chance: Random
+) -> None:
+    """Within each partition, each once; what nothing waits for leaves at once."""
+    order, sent = Order(), list[Ticket]()
+    read = [ticket(partition, n) for n, partition in enumerate(partitions)]
+    for each in read:
+        order.expect(each)
+    answered = chance.sample(read, len(read))
+    for number, each in enumerate(answered, 1):
+        order.send(each, partial(sent.append, each))
+        for partition in set(partitions):
+            of_partition = [each for each in read if each.message.origin.partition == partition]
+            left = [each for each in sent if each.message.origin.partition == partition]
+            ready = [each in answered[:number] for each in of_partition]
+            first_open = ready.index(False) if False in ready else len(ready)
+            assert of_partition[:first_open] == left
