@@ -31,6 +31,7 @@ from streamfilter.records import (
 from streamfilter.schemas.finder import SchemaFinder
 from streamfilter.schemas.sources import FolderSource
 from streamfilter.service.build import policy_of
+from streamfilter.service.exposures import ExposureWorker
 from streamfilter.service.publisher import Publisher
 from streamfilter.service.ticket import InForce
 from streamfilter.service.worker import Worker
@@ -51,7 +52,7 @@ class MemorySource:
             Message(Origin("alerts", n % partitions, n // partitions), value, b"%d" % n, 1, headers)
             for n, value in enumerate(values)
         ]
-        self.worker: Worker | None = None
+        self.worker: Worker | ExposureWorker | None = None
         self.registry: CollectorRegistry | None = None
         self.assigned = tuple(("alerts", n) for n in range(partitions))
         self.committed: dict[tuple[str, int], int] = {}
