@@ -9,7 +9,7 @@ import re
 from pathlib import Path
 
 from boards import engines, exposures, night
-from boards.drawing import drawn, drawn_runbook, number_of
+from boards.drawing import drawn, drawn_runbook, url_of
 
 HERE = Path(__file__).parent
 BOARDS = (night.BOARD, engines.BOARD, exposures.BOARD)
@@ -26,10 +26,10 @@ def runbook_sections(words: str) -> dict[str, str]:
 
 def _linked(text: str, names: list[str]) -> str:
     """Links between sections become links between their panels; files are not at hand there."""
-    numbers = {name.lower(): number_of(name) for name in names}
+    urls = {name.lower(): url_of(name) for name in names}
 
     def there(found: re.Match[str]) -> str:
-        return f"](/d/streamfilter-runbook?viewPanel={numbers[found[1]]})"
+        return f"]({urls[found[1]]})"
 
     linked = re.sub(r"\]\(#(\w+)\)", there, text)
     return re.sub(r"\[([^\]]+)\]\((?!/d/|https:)[^)]+\)", r"\1", linked)

@@ -10,12 +10,13 @@ from grafana_foundation_sdk.builders import prometheus, stat, table, text, times
 from grafana_foundation_sdk.cog.encoder import JSONEncoder
 from grafana_foundation_sdk.models import common, dashboard
 from grafana_foundation_sdk.models.prometheus import PromQueryFormat
+from grafana_foundation_sdk.models.text import TextMode
 
 from boards.panel import Board, Kind, Panel, Query, Unit, Variable
 
 Drawn = timeseries.Panel | stat.Panel | table.Panel
 
-RUNBOOK = "streamfilter-runbook"
+_RUNBOOK = "streamfilter-runbook"
 """The dashboard that holds the runbook, so that links work without another server."""
 _ROWS_FROM = 1000
 """Above the numbers of panels, which links name."""
@@ -23,17 +24,14 @@ _SOURCE = dashboard.DataSourceRef(type_val="prometheus", uid="${datasource}")
 _INSTANT = (Kind.NUMBER, Kind.MAP, Kind.TABLE)
 # The minutes around a failure: Grafana's own words for a time and how much around it.
 _AROUND = "time=${__data.fields.judged.numeric}&time.window=1200000"
-_FAILURE_LINKS = [
-    {
-        "title": "exposures around it",
-        "url": f"/d/streamfilter-exposures?var-instrument=${{__data.fields.instrument}}&{_AROUND}",
-    },
-    {"title": "alerts around it", "url": f"/d/streamfilter-night?{_AROUND}"},
-    {"title": "what to do", "url": f"/d/{RUNBOOK}?viewPanel=%d"},
-]
 
 
-def number_of(section: str) -> int:
+def url_of(section: str) -> str:
+    """Where a section of the runbook is shown."""
+    return f"/d/{_RUNBOOK}?viewPanel={_number_of(section)}"
+
+
+def _number_of(section: str) -> int:
     """The number of a section's panel: the same when others come or go, so that links hold."""
     return zlib.crc32(section.encode()) % 10**6
 
@@ -57,7 +55,7 @@ def drawn(board: Board, sections: list[str]) -> str:
         made.with_row(build.Row(title).id(_ROWS_FROM + number))
         for panel in panels:
             number += 1
-            made.with_panel(_panel(panel, number, _section(panel.runbook, sections)))
+            made.with_panel(_panel(panel, number, url_of(_section(panel.runbook, sections))))
     return _encoded(made)
 
 
@@ -67,8 +65,9 @@ def drawn_runbook(sections: dict[str, str]) -> str:
         "runbook", "streamfilter: runbook", "What to do for each alert: deploy/RUNBOOK.md."
     )
     for at, (title, words) in enumerate(sections.items()):
-        panel = text.Panel().id(number_of(title)).title(title).mode("markdown").content(words)  # type: ignore[arg-type]
-        made.with_panel(panel.height(7).span(12 if at else 24))
+        panel = text.Panel().mode(TextMode.MARKDOWN).content(words)
+        panel.id(_number_of(title)).title(title).height(7).span(12 if at else 24)
+        made.with_panel(panel)
     return _encoded(made)
 
 
@@ -96,12 +95,12 @@ def _encoded(made: build.Dashboard) -> str:
     return JSONEncoder(indent=1, sort_keys=True, ensure_ascii=False).encode(made.build()) + "\n"
 
 
-def _section(name: str, sections: list[str]) -> int:
-    """The number of the panel of a section; an empty name is the runbook's beginning."""
+def _section(name: str, sections: list[str]) -> str:
+    """A section that is there; an empty name is the runbook's beginning."""
     section = name or sections[0]
     if section not in sections:
         raise SystemExit(f"the runbook has no section {name!r}; it has {', '.join(sections)}")
-    return number_of(section)
+    return section
 
 
 def _variable(variable: Variable) -> build.QueryVariable:
@@ -119,13 +118,13 @@ def _variable(variable: Variable) -> build.QueryVariable:
     )
 
 
-def _panel(panel: Panel, number: int, section: int) -> Drawn:
+def _panel(panel: Panel, number: int, runbook: str) -> Drawn:
     """What all kinds have in common."""
-    made = _KINDS.get(panel.kind, _lines)(panel, section)
+    made = _KINDS.get(panel.kind, _lines)(panel, runbook)
     made.id(number).title(panel.title).description(panel.text).datasource(_SOURCE)
     made.span(panel.width).height(panel.height).unit(panel.unit).no_value("none")
-    made.links([build.DashboardLink("what to do").type(dashboard.DashboardLinkType.LINK)
-                .url(f"/d/{RUNBOOK}?viewPanel={section}")])  # fmt: skip
+    link = build.DashboardLink("what to do").type(dashboard.DashboardLinkType.LINK).url(runbook)
+    made.links([link])
     for at, query in enumerate(panel.queries):
         made.with_target(_target(panel, query, chr(ord("A") + at)))
     if panel.unit is not Unit.AGO:
@@ -153,7 +152,7 @@ def _thresholds(limits: tuple[float, float] | None) -> build.ThresholdsConfig:
     return build.ThresholdsConfig().mode(dashboard.ThresholdsMode.ABSOLUTE).steps(steps)
 
 
-def _lines(panel: Panel, _section: int) -> timeseries.Panel:
+def _lines(panel: Panel, _runbook: str) -> timeseries.Panel:
     made = timeseries.Panel().line_width(1).show_points(common.VisibilityMode.AUTO)
     made.legend(
         looks.VizLegendOptions()
@@ -180,12 +179,12 @@ def _tiles() -> stat.Panel:
     )
 
 
-def _number(panel: Panel, _section: int) -> stat.Panel:
+def _number(panel: Panel, _runbook: str) -> stat.Panel:
     made = _tiles().color_mode(common.BigValueColorMode.VALUE)
     return made.text_mode(common.BigValueTextMode.AUTO)
 
 
-def _map(panel: Panel, _section: int) -> stat.Panel:
+def _map(panel: Panel, _runbook: str) -> stat.Panel:
     result = dashboard.ValueMappingResult
     known = {"0": result(text="tracked", color="green"), "1": result(text="trailed", color="red")}
     unknown = dashboard.DashboardSpecialValueMapOptions(
@@ -201,7 +200,7 @@ def _map(panel: Panel, _section: int) -> stat.Panel:
     )
 
 
-def _table(panel: Panel, section: int) -> table.Panel:
+def _table(panel: Panel, runbook: str) -> table.Panel:
     """A row for each series, of its labels those that the panel names."""
     names = [name for name, _ in panel.columns]
     steps: list[tuple[str, dict[str, Any]]] = [
@@ -216,14 +215,25 @@ def _table(panel: Panel, section: int) -> table.Panel:
     for name, options in steps:
         made.with_transformation(dashboard.DataTransformerConfig(id_val=name, options=options))
     if "exposure" in names:
-        links = [
-            {**each, "url": each["url"].replace("%d", str(section))} for each in _FAILURE_LINKS
-        ]
-        made.override_by_name("exposure", [dashboard.DynamicConfigValue("links", links)])
+        links = dashboard.DynamicConfigValue("links", _failure_links(runbook))
+        made.override_by_name("exposure", [links])
     return made
 
 
-_KINDS: Mapping[Kind, Callable[[Panel, int], Drawn]] = {
+def _failure_links(runbook: str) -> list[dict[str, str]]:
+    """Where a click on a failed exposure leads; a site adds its archive here."""
+    of_instrument = "var-instrument=${__data.fields.instrument}"
+    return [
+        {
+            "title": "exposures around it",
+            "url": f"/d/streamfilter-exposures?{of_instrument}&{_AROUND}",
+        },
+        {"title": "alerts around it", "url": f"/d/streamfilter-night?{_AROUND}"},
+        {"title": "what to do", "url": runbook},
+    ]
+
+
+_KINDS: Mapping[Kind, Callable[[Panel, str], Drawn]] = {
     Kind.NUMBER: _number,
     Kind.MAP: _map,
     Kind.TABLE: _table,
