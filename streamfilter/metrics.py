@@ -223,15 +223,26 @@ class Metrics:
         registry.register(self.clients)
         self.engine = Info("streamfilter_engine", "The network in use.", registry=registry)
         self.messages = self._counter("messages_total", "Messages read.")
-        self.message_bytes = self._counter("message_bytes_total", "Bytes of messages read.")
+        self.message_bytes = self._counter(
+            "message_bytes_total", "Bytes of the messages read, their values."
+        )
         self.alerts = self._counter(
-            "alerts_total", "Alerts judged.", "survey", "verdict", "contaminant", "action"
+            "alerts_total",
+            "Alerts published, by verdict, class that decided (none: no class) and action.",
+            "survey",
+            "verdict",
+            "contaminant",
+            "action",
         )
         self.not_evaluated = self._counter(
             "stamps_not_evaluated_total", "Stamps that the network did not see.", "survey", "reason"
         )
-        self.rejected = self._counter("rejected_total", "Messages rejected.", "reason")
-        self.outputs = self._counter("outputs_total", "Messages acknowledged.", "output")
+        self.rejected = self._counter(
+            "rejected_total", "Messages that could not be used, by reason.", "reason"
+        )
+        self.outputs = self._counter(
+            "outputs_total", "Messages that the brokers acknowledged, by output.", "output"
+        )
         self.output_failures = self._counter(
             "output_failures_total", "Messages that the broker refused.", "output"
         )
@@ -248,7 +259,9 @@ class Metrics:
             "age_seconds", "Age of alerts when read, by their Kafka timestamp.", _LATENCY_S
         )
         self.commits = self._counter("commits_total", "Offset commits.")
-        self.rebalances = self._counter("rebalances_total", "Assignments of partitions.")
+        self.rebalances = self._counter(
+            "rebalances_total", "Times that partitions were assigned to this worker."
+        )
         self.stage = self._histogram(
             "stage_seconds",
             "Time in a stage: of an alert, infer of a batch. queue waits for the network, produce "
@@ -267,7 +280,9 @@ class Metrics:
             "batch_stamps", "Stamps in a batch, by the side in pixels.", _STAMPS, "side"
         )
         self.in_flight = self._gauge("in_flight_messages", "Messages read and not settled.")
-        self.in_flight_bytes = self._gauge("in_flight_bytes", "Their bytes.")
+        self.in_flight_bytes = self._gauge(
+            "in_flight_bytes", "Bytes of messages read and not settled."
+        )
         self.queue_depth = self._gauge("queue_depth_stamps", "Stamps that wait for the network.")
         self.held = self._gauge(
             "held_partitions", "Partitions that wait for a schema that is not here yet."
@@ -277,7 +292,7 @@ class Metrics:
             "paused", "1 while reading is paused because enough is in flight."
         )
         self.assigned = self._gauge("assigned_partitions", "Partitions of this worker.")
-        self.ready = self._gauge("ready", "1 after warm-up and assignment.")
+        self.ready = self._gauge("ready", "1 once it is warm and has partitions, as /readyz.")
         self.healthy = self._gauge("healthy", "0 once it failed or makes no progress, as /healthz.")
         for stage in STAGES:
             self.stage.labels(stage)
@@ -405,7 +420,9 @@ class ExposureMetrics:
         )
         self.schemas = SchemaMetrics(registry, f"streamfilter_{of}")
         self.open = Gauge(name("open"), "Exposures that wait for detectors.", registry=registry)
-        self.ready = Gauge(name("ready"), "1 after assignment.", registry=registry)
+        self.ready = Gauge(
+            name("ready"), "1 once it has partitions, as /readyz.", registry=registry
+        )
         self.healthy = Gauge(
             name("healthy"),
             "0 once it failed or makes no progress, as /healthz.",

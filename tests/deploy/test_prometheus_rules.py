@@ -8,6 +8,7 @@ import pytest
 from prometheus_client import CollectorRegistry, generate_latest
 
 from streamfilter.metrics import (
+    BrokerState,
     ConfigMetrics,
     ExposureMetrics,
     Metrics,
@@ -24,9 +25,9 @@ RUNBOOK = (DEPLOY / "RUNBOOK.md").read_text()
 ALERTS = re.findall(r"- alert: (\w+)", RULES)
 
 
-def said(*command: str | Path) -> str:
+def said(*command: str | Path, given: str = "") -> str:
     """What a program prints; it must succeed."""
-    done = subprocess.run(command, capture_output=True, text=True, timeout=180)
+    done = subprocess.run(command, input=given, capture_output=True, text=True, timeout=180)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
 
@@ -90,9 +91,14 @@ def page() -> str:
     ExposureMetrics(registry, of="contaminants")
     describe_masking(registry, {})
     ConfigMetrics(registry)
-    metrics.latency.labels("light")
-    exposures.latency.labels("message")
+    metrics.clients.brokers = {("consumer", "b1"): BrokerState(True, 0.1, 0)}
+    exposures.last.judged("c", "e", True, {"1": (1.0, None)}, 1.0)
     return generate_latest(registry).decode()
+
+
+def test_promtool_has_nothing_to_say_of_the_metrics(debian: Path) -> None:
+    """Names, units and help as Prometheus wants them."""
+    assert "" == said(debian / "promtool", "check", "metrics", given=page())
 
 
 @pytest.mark.parametrize("limit", sorted(set(re.findall(r'le="([\d.]+)"', RULES))))
