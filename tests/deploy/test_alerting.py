@@ -14,13 +14,12 @@ from typing import Any
 import numpy as np
 import pytest
 from astropy.io import fits
+from debian_tools import WITH_TEMPLATES
 from kafka_desk import Broker
 from kafka_node import free_ports
 from prometheus_node import configured, prometheus_command, running
 from test_exposure_stream import MIB_40, Site
 
-# Debian's Alertmanager reads templates below /usr/share: the unpacked one is laid over it.
-WITH_TEMPLATES = ("unshare", "-rm", "sh", "-c", 'mount --bind "$0" /usr/share && exec "$@"')
 DELIVERED_S = 60.0  # the promise of the runbook
 
 
