@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: install demo test lint types unit fuzz chaos parity bench clean
+.PHONY: install demo test lint types unit fuzz chaos parity gpu gpu-here bench clean
 
 install: $(VENV)/.installed
 
@@ -54,6 +54,20 @@ $(VENV)-parity/.installed: pyproject.toml
 parity: $(VENV)-parity/.installed
 	TF_CPP_MIN_LOG_LEVEL=3 $(VENV)-parity/bin/python tests/inference/parity.py
 
+# TensorRT's runner on a real GPU: on a host with an NVIDIA GPU, its driver and CUDA's compiler (pycuda is
+# compiled), in an environment of its own (5 GB). The report names GPU, driver and versions.
+GPU_REPORT ?= gpu-report.md
+$(VENV)-gpu/.installed: pyproject.toml
+	$(PYTHON) -m venv $(VENV)-gpu
+	$(VENV)-gpu/bin/python -m pip install --quiet --disable-pip-version-check --editable '.[dev,tensorrt]'
+	touch $@
+
+gpu-here:
+	@nvidia-smi -L >/dev/null 2>&1 || { echo "make gpu: no NVIDIA GPU answers on this machine (nvidia-smi -L), so there is nothing to prove; run it on a host that has one" >&2; exit 1; }
+
+gpu: gpu-here $(VENV)-gpu/.installed
+	$(VENV)-gpu/bin/python tests/inference/prove_on_gpu.py --report $(GPU_REPORT)
+
 # Ratios first; the figures of the README. Takes a quarter of an hour; needs real packets (STREAMFILTER_SAMPLES).
 bench: $(VENV)/.installed-dev
 	$(BIN)/python tests/bench/bench_decode.py
@@ -63,4 +77,4 @@ bench: $(VENV)/.installed-dev
 	$(BIN)/python tests/bench/bench_rules.py
 
 clean:
-	rm -rf $(VENV) $(VENV)-parity .cache streamfilter-demo .mypy_cache .pytest_cache .ruff_cache
+	rm -rf $(VENV) $(VENV)-parity $(VENV)-gpu .cache streamfilter-demo .mypy_cache .pytest_cache .ruff_cache

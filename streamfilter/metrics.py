@@ -29,6 +29,8 @@ _MOST_DETECTORS = 256  # of an instrument; LSST has 205
 _MOST_FAILURES = 8  # of an instrument: more than fail between two scrapes
 OTHER = "other"
 
+_DEVICE_TEXT = "Memory of a GPU: an engine's buffers there, what is free, and all of it."
+DEVICE_MEMORY = ("buffers", "free", "total")
 STAGES = ("decode", "normalise", "queue", "infer", "conclude", "produce")
 WEBHOOK_RESULTS = ("delivered", "failed", "dropped")
 SCHEMA_RESULTS = ("found", "refused", "unavailable")
@@ -293,6 +295,7 @@ class Metrics:
         )
         self.assigned = self._gauge("assigned_partitions", "Partitions of this worker.")
         self.ready = self._gauge("ready", "1 once it is warm and has partitions, as /readyz.")
+        self.device_memory = self._gauge("device_memory_bytes", _DEVICE_TEXT, "engine", "kind")
         self.healthy = self._gauge("healthy", "0 once it failed or makes no progress, as /healthz.")
         for stage in STAGES:
             self.stage.labels(stage)
@@ -422,6 +425,9 @@ class ExposureMetrics:
         self.open = Gauge(name("open"), "Exposures that wait for detectors.", registry=registry)
         self.ready = Gauge(
             name("ready"), "1 once it has partitions, as /readyz.", registry=registry
+        )
+        self.device_memory = Gauge(
+            name("device_memory_bytes"), _DEVICE_TEXT, ("engine", "kind"), registry=registry
         )
         self.healthy = Gauge(
             name("healthy"),

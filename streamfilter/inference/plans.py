@@ -25,8 +25,8 @@ _SIDES_PX = (64, 96, 128, 400)
 _LARGEST_PX = 2**20  # of a batch: activations of MaxiMask are 1.3 kB a pixel
 _MOST = 256  # images of a batch
 
-# Images of other sides, such as frames cut otherwise, share one profile, and run slower.
-_OTHER_BEST_PX, _OTHER_MOST_PX, _OTHER_MOST = 128, 512, 4
+# Images of other sides share one profile, one at a time: the tiles that frames are masked by.
+_OTHER_BEST_PX, _OTHER_MOST_PX = 400, 896
 
 # A build on a GPU takes minutes; a line of the log is enough now and then.
 _PROGRESS_S = 10.0
@@ -80,9 +80,7 @@ def profiles(manifest: Manifest) -> tuple[Profile, ...]:
         made.append(Profile(least, best, largest))
     if only is None:
         sides = manifest.shape.min_side_px, _OTHER_BEST_PX, _OTHER_MOST_PX
-        counts = 1, _OTHER_MOST, _OTHER_MOST
-        shapes = [(count, planes, px, px) for count, px in zip(counts, sides, strict=True)]
-        made.append(Profile(*shapes))
+        made.append(Profile(*((1, planes, side, side) for side in sides)))
     return tuple(made)
 
 

@@ -31,7 +31,7 @@ from streamfilter.schemas.published import ConfluentRegistrar, PublishedSource
 from streamfilter.schemas.sources import FolderSource, PackageSource, RegistrySource
 from streamfilter.schemas.store import SchemaFolder
 from streamfilter.service.publisher import Publisher
-from streamfilter.service.sharing import identity_of
+from streamfilter.service.sharing import identity_of, watch_device
 from streamfilter.service.ticket import InForce
 from streamfilter.service.worker import Waiting, Worker
 from streamfilter.surveys import Surveys
@@ -176,6 +176,7 @@ def open_worker(settings: Settings, parts: Parts, *, registry: CollectorRegistry
         reasons=list(Reason),
         changes=list(Change),
     )
+    watch_device(parts.engine, metrics.device_memory)
     network, runtime = parts.engine.manifest, parts.engine.runtime
     metrics.engine.info(asdict(identity_of(parts.engine)))
     log.info("warm", engine=network.name, version=network.version, runtime=runtime)

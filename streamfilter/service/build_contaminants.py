@@ -25,7 +25,7 @@ from streamfilter.service.build_exposures import (
 )
 from streamfilter.service.exposures import ExposureWorker
 from streamfilter.service.masks import FrameMasks, made_yielding
-from streamfilter.service.sharing import identity_of
+from streamfilter.service.sharing import identity_of, watch_device
 
 
 def open_contaminants(
@@ -59,6 +59,8 @@ def open_contaminants(
     )
     reading = contaminants_reading(settings)
     metrics = ExposureMetrics(registry, of="contaminants")
+    for each in (watcher.engine, engine):
+        watch_device(each, metrics.device_memory)
     describe_masking(registry, asdict(identity_of(engine)))
     return assembled(settings, reading, watcher, metrics, masks=masks, masking=identity_of(engine))
 

@@ -45,7 +45,7 @@ from streamfilter.service.build import (
 from streamfilter.service.exposures import ExposureWorker
 from streamfilter.service.looking import Looker
 from streamfilter.service.masks import FrameMasks
-from streamfilter.service.sharing import identity_of
+from streamfilter.service.sharing import identity_of, watch_device
 from streamfilter.tiles import SIDE_PX
 from streamfilter.tracking import TrackingRules
 
@@ -111,6 +111,7 @@ def open_exposures(settings: Settings, *, registry: CollectorRegistry, say: Say)
     metrics = ExposureMetrics(registry)
     reading = exposures_reading(settings)
     watcher = open_watcher(settings, say, threads=chosen.threads or os.cpu_count() or 1)
+    watch_device(watcher.engine, metrics.device_memory)
     pictures = bool(settings.webhook.url) and settings.webhook.picture
     alarm = _alarm(settings, registry)
     return assembled(settings, reading, watcher, metrics, alarm=alarm, pictures=pictures)

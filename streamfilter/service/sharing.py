@@ -3,12 +3,14 @@
 import threading
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 
 import structlog
-from prometheus_client import Counter
+from prometheus_client import Counter, Gauge
 
 from streamfilter.encode import HEADERS
-from streamfilter.inference.engine import Engine
+from streamfilter.inference.engine import Engine, OnDevice
+from streamfilter.metrics import DEVICE_MEMORY
 from streamfilter.records import EngineIdentity, Output, Rejected
 
 log = structlog.get_logger(__name__)
@@ -58,3 +60,15 @@ def smaller(output: Output) -> Output | None:
 def identity_of(engine: Engine) -> EngineIdentity:
     """How what is published names an engine."""
     return EngineIdentity(engine.manifest.name, engine.manifest.onnx_sha256, engine.runtime)
+
+
+def watch_device(engine: Engine, gauge: Gauge) -> None:
+    """Show the memory of a GPU that an engine runs on; others have none to show."""
+    if isinstance(engine, OnDevice):
+        for kind in DEVICE_MEMORY:
+            shown = gauge.labels(engine.manifest.name, kind)
+            shown.set_function(partial(_of_device, engine, kind))
+
+
+def _of_device(engine: OnDevice, kind: str) -> float:
+    return float(getattr(engine.device_memory, kind))

@@ -145,8 +145,8 @@ def test_a_batch_beyond_the_largest_size_is_run_in_parts(
 def test_sides_without_a_profile_are_refused(fake: FakeGpu, opened: Callable[..., Engine]) -> None:
     """The message says what the plan takes; the engine goes on."""
     engine = opened()
-    with pytest.raises(EngineUnavailable, match=r"no images of 640 x 640 px; it takes .*2 to 512"):
-        engine.infer(images(1, 640))
+    with pytest.raises(EngineUnavailable, match=r"of 1024 x 1024 px; it takes .*2 to 896"):
+        engine.infer(images(1, 1024))
     assert_right(images(1), engine.infer(images(1)))
 
 
@@ -300,7 +300,7 @@ def test_warming_up_prepares_every_smaller_batch_in_every_slot(
 def test_nothing_leaks_over_many_batches(fake: FakeGpu, opened: Callable[..., Engine]) -> None:
     """Memory, streams, events, contexts and graphs are as many after 1,000 batches as before."""
     engine = opened()
-    engine.warm_up(((4, 1, 16, 16),))
+    engine.warm_up(((4, 1, 64, 64),))
 
     def counted() -> tuple[int, ...]:
         gc.collect()
@@ -309,7 +309,7 @@ def test_nothing_leaks_over_many_batches(fake: FakeGpu, opened: Callable[..., En
 
     before = counted()
     for number in range(1000):
-        engine.infer(images(1 + number % 4, 16))
+        engine.infer(images(1 + number % 4))
     assert before == counted()
 
 

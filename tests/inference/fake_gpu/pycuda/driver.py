@@ -108,6 +108,16 @@ def init(flags: int = 0) -> None:
         raise Error("cuInit failed: no CUDA-capable device is detected")
 
 
+def get_version() -> tuple[int, int, int]:
+    """Of the CUDA that pycuda was built for."""
+    return (12, 8, 0)
+
+
+def get_driver_version() -> int:
+    """Of the CUDA that the driver has."""
+    return 12080
+
+
 class Device:
     """The one GPU."""
 
