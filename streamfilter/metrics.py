@@ -495,3 +495,17 @@ class ConfigMetrics:
         """A reload changed nothing."""
         self._reloads.labels("refused").inc()
         self._successful.set(0)
+
+
+class TraceMetrics:
+    """What became of spans; only where traces are on."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self.spans = Counter(
+            "streamfilter_trace_spans_total",
+            "Spans, by what became of them.",
+            ("result",),
+            registry=registry,
+        )
+        for result in ("exported", "failed", "dropped"):
+            self.spans.labels(result)

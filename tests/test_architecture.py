@@ -70,6 +70,7 @@ ROOMS: dict[str, tuple[int, set[str]]] = {
             "schemas",  # under which key an alert's schema is asked for
         },
     ),
+    "traces": (2, {"records"}),  # the way of single alerts, as OpenTelemetry spans
     "service": (
         5,
         {
@@ -78,7 +79,7 @@ ROOMS: dict[str, tuple[int, set[str]]] = {
             "rules", "normalise", "limits",
             "exposure_records", "exposures", "decode_exposure", "encode_tracking", "frames",
             "frame_references", "focal_plane", "tracking", "tiles",
-            "exposure_figures", "outgoing", "webhook",
+            "exposure_figures", "outgoing", "traces", "webhook",
             "background", "contaminants", "files", "mask_files", "masking",
         },
     ),

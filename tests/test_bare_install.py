@@ -15,6 +15,7 @@ ROOT = Path(__file__).parent.parent
 LEAVES = {
     "streamfilter.inference.runtimes.openvino": "openvino",
     "streamfilter.inference.runtimes.tensorrt": "tensorrt",
+    "streamfilter.traces.otlp": "opentelemetry",
 }
 
 IMPORT_ALL = """

@@ -14,14 +14,17 @@ from streamfilter import config as settings_room
 from streamfilter.cli import options
 from streamfilter.config import Settings
 from streamfilter.errors import ConfigurationInvalid
-from streamfilter.metrics import ConfigMetrics, describe_process
+from streamfilter.metrics import ConfigMetrics, TraceMetrics, describe_process
 from streamfilter.service.build import open_parts, open_worker
 from streamfilter.service.build_contaminants import contaminants_reading, open_contaminants
 from streamfilter.service.build_exposures import exposures_reading, open_exposures
+from streamfilter.service.build_traces import open_traces
 from streamfilter.service.http import Endpoint
 from streamfilter.service.reload import Prepare, Reloader, of_alerts, of_exposures
 
 log = structlog.get_logger("streamfilter")
+
+_LAST_SPANS_S = 2.0  # for spans that wait at a stop
 
 
 class _Worker(Protocol):
@@ -72,13 +75,15 @@ def run(config: Path | None, overrides: tuple[str, ...], only: str | None) -> No
     )
     # From the first: without a handler the signal would end the process.
     signal.signal(signal.SIGHUP, lambda *_: reloader.ask())
+    tracing = open_traces(settings, TraceMetrics(registry)) if settings.traces.endpoint else None
     workers: list[_Worker] = []
     prepare: list[Prepare] = []
     if "alerts" in topics:
         parts = open_parts(settings, threads=settings.engine.threads, say=log.info)
-        worker = open_worker(settings, parts, registry=registry)
+        tracer = None if tracing is None else tracing.tracer
+        worker = open_worker(settings, parts, registry=registry, tracer=tracer)
         workers.append(worker)
-        prepare.append(of_alerts(settings, worker, parts))
+        prepare.append(of_alerts(settings, worker, parts, tracer))
     if "exposures" in topics:
         watching = open_exposures(settings, registry=registry, say=log.info)
         workers.append(watching)
@@ -95,6 +100,8 @@ def run(config: Path | None, overrides: tuple[str, ...], only: str | None) -> No
         _run(workers)
     finally:
         reloader.close()
+        if tracing is not None:
+            tracing.export.close(_LAST_SPANS_S)
         if endpoint is not None:
             endpoint.close()
     log.info("stopped")

@@ -337,6 +337,30 @@ class Metrics(Section):
         return self
 
 
+class Traces(Section):
+    """Whether the way of some alerts is told to a collector, as OpenTelemetry spans."""
+
+    endpoint: str = ""
+    """OTLP over HTTP: ``http://127.0.0.1:4318/v1/traces``; empty: nothing is traced."""
+    headers: dict[str, str] = {}
+    """Of every call, such as ``Authorization``."""
+    sample_ratio: Annotated[float, Field(ge=0, le=1)] = 0.01
+    """Share of alerts that are traced, where their producer does not say."""
+    max_per_s: Positive = 50.0
+    """Alerts; also where producers want more."""
+    max_waiting: Count = 4096
+    """Spans that wait for the collector; beyond them new ones are dropped and counted."""
+    timeout_s: Positive = 5.0
+    """Of one call; the stream does not wait for it."""
+
+    @field_validator("endpoint")
+    @classmethod
+    def _url(cls, value: str) -> str:
+        if value and not value.startswith(("http://", "https://")):
+            raise ValueError("expected a URL such as http://127.0.0.1:4318/v1/traces")
+        return value
+
+
 class Logs(Section):
     """Form and level of the log on standard error."""
 
@@ -385,6 +409,7 @@ class Settings(Section):
     limits: Limits = Limits()
     metrics: Metrics = Metrics()
     logs: Logs = Logs()
+    traces: Traces = Traces()
     surveys: dict[str, Survey] = {}
     _references: Mapping[str, str] = PrivateAttr(default_factory=dict)
     """By key what was written where ``${...}`` stood."""

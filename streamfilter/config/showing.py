@@ -9,7 +9,7 @@ import tomli_w
 from streamfilter.config.sections import Settings
 
 _HIDDEN = re.compile(
-    r"password|passphrase|secret|token|key|credential|user\.info|jaas|oauthbearer\.config",
+    r"password|passphrase|secret|token|key|credential|authorization|user\.info|jaas|oauthbearer\.config",
     re.IGNORECASE,
 )
 # Where a secret lies is none.

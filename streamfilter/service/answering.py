@@ -29,7 +29,8 @@ def answered(publisher: Publisher, ticket: Ticket) -> Iterator[None]:
     except StreamfilterError:
         raise
     except Exception as error:
-        log.error("internal error", origin=str(ticket.message.origin), exc_info=True)
+        origin = str(ticket.message.origin)
+        log.error("internal error", origin=origin, exc_info=True, **ticket.ids)
         _reject(publisher, ticket, Reason.INTERNAL, f"{type(error).__name__}: {error}")
 
 

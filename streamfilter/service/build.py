@@ -35,6 +35,7 @@ from streamfilter.service.sharing import identity_of, watch_device
 from streamfilter.service.ticket import InForce
 from streamfilter.service.worker import Waiting, Worker
 from streamfilter.surveys import Surveys
+from streamfilter.traces.spans import Tracer
 from streamfilter.verdict import Policy
 
 log = structlog.get_logger(__name__)
@@ -154,7 +155,13 @@ def _judges(settings: Settings) -> int:
     return settings.engine.workers or os.cpu_count() or 1
 
 
-def open_worker(settings: Settings, parts: Parts, *, registry: CollectorRegistry) -> Worker:
+def open_worker(
+    settings: Settings,
+    parts: Parts,
+    *,
+    registry: CollectorRegistry,
+    tracer: Tracer | None = None,
+) -> Worker:
     """A worker with a warm engine, which joins its group when it is run.
 
     Raises
@@ -183,7 +190,7 @@ def open_worker(settings: Settings, parts: Parts, *, registry: CollectorRegistry
     sink = _sink(settings, metrics)
     batcher: Batcher[int, Waiting] = Batcher(max_items=size, max_wait_s=settings.batch.max_wait_s)
     return Worker(
-        in_force=InForce(parts.pipeline, settings.outputs),
+        in_force=InForce(parts.pipeline, settings.outputs, tracer),
         engine=parts.engine,
         publisher=lambda settled: Publisher(
             sink=sink,

@@ -145,6 +145,8 @@ class Intake:
             self._note(drift)
         ticket.decode_s = time.monotonic() - started
         self._metrics.stage.labels("decode").observe(ticket.decode_s)
+        if ticket.trace is not None:
+            ticket.trace.add("decode", started, started + ticket.decode_s)
         if isinstance(alert, Rejected):
             self._publisher.reject(ticket, alert)
             return

@@ -73,7 +73,9 @@ class Publisher:
             The broker cannot be used.
         """
         topics, message = ticket.in_force.topics, ticket.message
-        headers = self._encoder.headers(annotation)
+        headers = ticket.passed_on(self._encoder.headers(annotation))
+        if ticket.trace is not None:
+            ticket.trace.judged(annotation)
         outputs = []
         if topics.annotations:
             key = message.key or annotation.alert.alert_id.encode()
@@ -90,13 +92,17 @@ class Publisher:
 
     def reject(self, ticket: Ticket, rejected: Rejected) -> None:
         """Publish a message that could not be used, its bytes untouched."""
-        note_rejected(rejected, self._metrics.rejected)
+        note_rejected(rejected, self._metrics.rejected, ticket.ids)
+        if ticket.trace is not None:
+            ticket.trace.failure = str(rejected.reason)
         wanted = bool(ticket.in_force.topics.rejected)
         self._send(ticket, [self._rejection(ticket, rejected)] if wanted else [])
 
     def _rejection(self, ticket: Ticket, rejected: Rejected) -> Output:
         value, headers = self._encoder.rejected(rejected)
-        return self._as_it_came(ticket, ticket.in_force.topics.rejected, headers, value)
+        return self._as_it_came(
+            ticket, ticket.in_force.topics.rejected, ticket.passed_on(headers), value
+        )
 
     def _as_it_came(
         self, ticket: Ticket, topic: str, headers: Headers, value: bytes | None
@@ -121,7 +127,14 @@ class Publisher:
             self._metrics.outputs.labels(name).inc()
         else:
             self._metrics.output_failures.labels(name).inc()
-            log.error("output refused", output=name, topic=output.topic, detail=refusal.detail)
+            log.error(
+                "output refused",
+                output=name,
+                topic=output.topic,
+                detail=refusal.detail,
+                origin=str(output.origin),
+                **ticket.ids,
+            )
             if answer := self._answer(ticket, output, refusal):
                 self._answers.put((ticket, answer))
                 return

@@ -21,6 +21,7 @@ from streamfilter.service.clients import writing
 from streamfilter.service.exposures import ExposureWorker
 from streamfilter.service.ticket import InForce
 from streamfilter.service.worker import Worker
+from streamfilter.traces.spans import Tracer
 
 log = structlog.get_logger(__name__)
 
@@ -121,7 +122,9 @@ class Reloader:
         log.error("configuration refused", error=why, in_force=fingerprint(self._settings))
 
 
-def of_alerts(settings: Settings, worker: Worker, parts: Parts) -> Prepare:
+def of_alerts(
+    settings: Settings, worker: Worker, parts: Parts, tracer: Tracer | None = None
+) -> Prepare:
     """How the worker of alerts takes other rules, planes and topics."""
     known = set(settings.outputs.model_dump().values())
 
@@ -134,7 +137,7 @@ def of_alerts(settings: Settings, worker: Worker, parts: Parts) -> Prepare:
         # Of the surveys that are decoded; further field maps need a restart.
         policies = {name: policy_of(changed, name) for name in parts.pipeline.surveys}
         pipeline = parts.pipeline.judging(planes=changed.alerts.planes, policies=policies)
-        return partial(worker.reload, InForce(pipeline, outputs))
+        return partial(worker.reload, InForce(pipeline, outputs, tracer))
 
     return prepare
 

@@ -1,7 +1,7 @@
 """What the workers for alerts and for exposures do alike."""
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import partial
 
@@ -31,8 +31,10 @@ def guarded_thread(
     return threading.Thread(target=guarded, name=name, daemon=True)
 
 
-def note_rejected(rejected: Rejected, counter: Counter) -> None:
-    """Count a rejection under its reason and log it, once, where it is handled."""
+def note_rejected(
+    rejected: Rejected, counter: Counter, ids: Mapping[str, str] | None = None
+) -> None:
+    """Count a rejection under its reason and log it, with the ids of its trace, once."""
     counter.labels(rejected.reason).inc()
     origin = rejected.message.origin
     log.warning(
@@ -42,6 +44,7 @@ def note_rejected(rejected: Rejected, counter: Counter) -> None:
         topic=origin.topic,
         partition=origin.partition,
         offset=origin.offset,
+        **(ids or {}),
     )
 
 

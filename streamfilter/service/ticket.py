@@ -6,7 +6,8 @@ from dataclasses import dataclass, field
 
 from streamfilter.config import Outputs
 from streamfilter.pipeline import Item, Pipeline, Prepared
-from streamfilter.records import Alert, Message, StampEvidence, Times
+from streamfilter.records import Alert, Headers, Message, StampEvidence, Times
+from streamfilter.traces.spans import Trace, Tracer
 
 
 class InForce:
@@ -15,8 +16,9 @@ class InForce:
     A reload replaces it as a whole, between two messages.
     """
 
-    def __init__(self, pipeline: Pipeline, topics: Outputs) -> None:
+    def __init__(self, pipeline: Pipeline, topics: Outputs, tracer: Tracer | None = None) -> None:
         self.pipeline = pipeline
+        self.tracer = tracer
         self.topics = topics
         self.names: Mapping[str, str] = {
             topic: name for name, topic in topics.model_dump().items() if topic
@@ -44,6 +46,22 @@ class Ticket:
     """Monotonic time at which the outputs were handed to the producer."""
     given_up: bool = False
     lock: threading.Lock = field(default_factory=threading.Lock)
+    trace: Trace | None = None
+    """Of the alerts that are sampled, where traces are on."""
+
+    def __post_init__(self) -> None:
+        """Decide whether the alert is traced."""
+        if self.in_force.tracer is not None:
+            self.trace = self.in_force.tracer.begin(self.message, self.received_unix_s)
+
+    @property
+    def ids(self) -> dict[str, str]:
+        """Of the alert's trace, for log lines; empty where it has none."""
+        return {} if self.trace is None else self.trace.ids
+
+    def passed_on(self, headers: Headers) -> Headers:
+        """Headers of an output: they continue the trace, where there is one."""
+        return headers if self.trace is None else self.trace.passed_on(headers)
 
     @property
     def size_bytes(self) -> int:

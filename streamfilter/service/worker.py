@@ -274,6 +274,9 @@ class Worker:
         self._metrics.stage.labels("infer").observe(infer_s)
         for (ticket, item, since), found in zip(waiting, evidence, strict=True):
             self._metrics.stage.labels("queue").observe(started - since)
+            if ticket.trace is not None:
+                ticket.trace.add("batch", since, started)
+                ticket.trace.add("infer", started, started + infer_s)
             if ticket.add(item.slot, found, started - since, infer_s):
                 with answered(self._publisher, ticket):
                     self._conclude(ticket)
@@ -293,6 +296,8 @@ class Worker:
             self._publisher.answer_refusals()
 
     def _settle(self, ticket: Ticket) -> None:
+        if ticket.trace is not None:
+            ticket.trace.finish(ticket.sent_s)
         self._ledger.settle(ticket.message.origin)
         self._in_flight.leave(ticket.size_bytes)
 
