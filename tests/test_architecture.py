@@ -16,6 +16,7 @@ ROOMS: dict[str, tuple[int, set[str]]] = {
     "contaminants": (0, set()),
     "files": (0, set()),  # written whole or not at all: engines and schemas
     "metrics": (0, set()),
+    "process_metrics": (0, set()),  # its configuration and its traces
     "logs": (0, set()),
     "pages": (1, {"errors"}),  # pages of pictures, for alerts and exposures
     "records": (1, {"errors"}),  # errors: Rejected carries a Reason
@@ -79,7 +80,7 @@ ROOMS: dict[str, tuple[int, set[str]]] = {
             "rules", "normalise", "limits",
             "exposure_records", "exposures", "decode_exposure", "encode_tracking", "frames",
             "frame_references", "focal_plane", "tracking", "tiles",
-            "exposure_figures", "outgoing", "traces", "webhook",
+            "exposure_figures", "outgoing", "process_metrics", "traces", "webhook",
             "background", "contaminants", "files", "mask_files", "masking",
         },
     ),
@@ -111,6 +112,7 @@ ROOMS: dict[str, tuple[int, set[str]]] = {
         "surveys", "exposure_records", "exposures",
         "background", "exposure_figures", "frame_paths", "frames", "masking", "mask_files",
         "tracking", "readout", "encode_exposure", "encode_tracking", "rejections", "metrics",
+        "process_metrics",
     }),
 }  # fmt: skip
 

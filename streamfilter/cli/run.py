@@ -14,7 +14,8 @@ from streamfilter import config as settings_room
 from streamfilter.cli import options
 from streamfilter.config import Settings
 from streamfilter.errors import ConfigurationInvalid
-from streamfilter.metrics import ConfigMetrics, TraceMetrics, describe_process
+from streamfilter.metrics import describe_process
+from streamfilter.process_metrics import ConfigMetrics, TraceMetrics
 from streamfilter.service.build import open_parts, open_worker
 from streamfilter.service.build_contaminants import contaminants_reading, open_contaminants
 from streamfilter.service.build_exposures import exposures_reading, open_exposures

@@ -14,7 +14,7 @@ import structlog
 from streamfilter.config import Settings, fingerprint, taken
 from streamfilter.errors import ConfigurationInvalid, StreamfilterError, TransportFailed
 from streamfilter.kafka.inspection import WRITE, Inspector
-from streamfilter.metrics import ConfigMetrics
+from streamfilter.process_metrics import ConfigMetrics
 from streamfilter.service.build import Parts, checked, policy_of
 from streamfilter.service.build_exposures import Reading, checked_exposures
 from streamfilter.service.clients import writing

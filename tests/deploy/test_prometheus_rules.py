@@ -9,12 +9,12 @@ from prometheus_client import CollectorRegistry, generate_latest
 
 from streamfilter.metrics import (
     BrokerState,
-    ConfigMetrics,
     ExposureMetrics,
     Metrics,
     WebhookMetrics,
     describe_masking,
 )
+from streamfilter.process_metrics import ConfigMetrics
 
 HERE = Path(__file__).parent
 DEPLOY = HERE.parent.parent / "deploy"

@@ -9,7 +9,7 @@ from prometheus_client import CollectorRegistry
 from streamfilter import config
 from streamfilter.config import Settings, fingerprint, taken
 from streamfilter.errors import ConfigurationInvalid
-from streamfilter.metrics import ConfigMetrics
+from streamfilter.process_metrics import ConfigMetrics
 from streamfilter.service.reload import Reloader
 
 NEW = ["exposures.prior=0.2", 'alerts.planes=["template"]', "outputs.clean=c", "batch.size=3"]

@@ -1,0 +1,62 @@
+"""Prometheus instruments of the process: its configuration, and its traces.
+
+Those of the workers are in ``metrics``.
+"""
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Info
+
+
+class ConfigMetrics:
+    """Which configuration is in force, and what became of reloads."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        def name(rest: str) -> str:
+            return f"streamfilter_config_{rest}"
+
+        self._config = Info(
+            "streamfilter_config", "The configuration in force, without secrets.", registry=registry
+        )
+        self._reloads = Counter(
+            name("reloads_total"), "Reloads, by what became of them.", ("result",),
+            registry=registry,
+        )  # fmt: skip
+        self._successful = Gauge(
+            name("last_reload_successful"), "0 after a reload was refused.", registry=registry
+        )
+        self._since = Gauge(
+            name("last_reload_success_timestamp_seconds"),
+            "When the configuration came in force: at the start, or by a reload.",
+            registry=registry,
+        )
+        for result in ("taken", "refused"):
+            self._reloads.labels(result)
+
+    def in_force(self, sha256: str, now_unix_s: float) -> None:
+        """A configuration is in force."""
+        self._config.info({"sha256": sha256})
+        self._successful.set(1)
+        self._since.set(now_unix_s)
+
+    def taken(self, sha256: str, now_unix_s: float) -> None:
+        """A reload put it in force."""
+        self._reloads.labels("taken").inc()
+        self.in_force(sha256, now_unix_s)
+
+    def refused(self) -> None:
+        """A reload changed nothing."""
+        self._reloads.labels("refused").inc()
+        self._successful.set(0)
+
+
+class TraceMetrics:
+    """What became of spans; only where traces are on."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self.spans = Counter(
+            "streamfilter_trace_spans_total",
+            "Spans, by what became of them.",
+            ("result",),
+            registry=registry,
+        )
+        for result in ("exported", "failed", "dropped"):
+            self.spans.labels(result)
