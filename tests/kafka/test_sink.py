@@ -105,6 +105,15 @@ def test_a_topic_that_is_not_there_stops_the_service(broker: Broker) -> None:
     assert ([], []) == (said.fine, said.refused)
 
 
+def test_a_time_that_the_broker_does_not_take_names_the_clock(broker: Broker) -> None:
+    """Brokers refuse what is stamped an hour ahead; here what is not of this very millisecond."""
+    topic = broker.topic(message_timestamp_before_max_ms="0")
+    sink = KafkaSink({"bootstrap.servers": broker.bootstrap})
+    with pytest.raises(TransportFailed, match="set this machine's clock"):
+        keep_sending(sink, output(topic), Acknowledged())
+    sink.close()
+
+
 def test_a_broker_that_stays_away_stops_the_service() -> None:
     """After delivery.timeout.ms the sink raises instead of calling the output delivered."""
     said = Acknowledged()
