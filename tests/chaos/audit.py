@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from statistics import median
+from types import MappingProxyType
 
 JUDGED = (
     frozenset({"annotations"}),
@@ -15,6 +16,8 @@ DAMAGED = (frozenset({"rejected"}),)
 """What a message becomes that cannot be used."""
 
 Due = tuple[frozenset[str], ...]
+Excused = Mapping[bytes, frozenset[str]]
+"""Outputs in which an alert may stand besides, such as one rejected and sent in again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +35,11 @@ class Account:
     """Messages by output."""
 
 
-def account(due: Mapping[bytes, Due], found: Mapping[str, Counter[bytes | None]]) -> Account:
+def account(
+    due: Mapping[bytes, Due],
+    found: Mapping[str, Counter[bytes | None]],
+    excused: Excused = MappingProxyType({}),
+) -> Account:
     """Hold what was found in the outputs against what is due to each alert.
 
     Raises
@@ -45,7 +52,7 @@ def account(due: Mapping[bytes, Due], found: Mapping[str, Counter[bytes | None]]
     missing, repeated, strange = [], [], []
     for key, wanted in due.items():
         sums = [sum(found.get(name, Counter())[key] for name in names) for names in wanted]
-        allowed = frozenset().union(*wanted)
+        allowed = excused.get(key, frozenset()).union(*wanted)
         if 0 in sums:
             missing.append(key)
         if any(each > 1 for each in sums):

@@ -2,7 +2,7 @@
 
 import os
 import platform
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -15,7 +15,7 @@ from streamfilter import __version__
 
 _HEAD = (
     "scenario", "delivery", "alerts", "faults", "recoveries", "s to recover", "missing", "twice",
-    "may be twice", "rejected", "kept", "s in all",
+    "may be twice", "rejected", "kept", "s in all", "remarks",
 )  # fmt: skip
 
 
@@ -56,7 +56,7 @@ class Outcome:
 def cells(outcome: Outcome) -> tuple[str, ...]:
     """One row of the table."""
     if outcome.left_out:
-        return (outcome.scenario, outcome.guarantee, *["-"] * 8, "not run", "-")
+        return (outcome.scenario, outcome.guarantee, *["-"] * 8, "not run", "-", outcome.left_out)
     seen = outcome.account
     return (
         outcome.scenario,
@@ -71,32 +71,37 @@ def cells(outcome: Outcome) -> tuple[str, ...]:
         str(seen.copies.get("rejected", 0)),
         "no" if outcome.wrong else "yes",
         f"{outcome.took_s:.0f}",
+        "; ".join((*outcome.wrong, *outcome.remarks)).replace("|", "/").replace("\n", " "),
     )
 
 
 def line(outcome: Outcome) -> str:
-    """A row for a terminal, and what is wrong below it."""
-    shown = ", ".join(f"{name} {cell}" for name, cell in zip(_HEAD, cells(outcome), strict=True))
-    more = (*outcome.wrong, *outcome.remarks, *filter(None, (outcome.left_out,)))
-    return "\n    ".join((shown, *more))
+    """A row for a terminal."""
+    return ", ".join(f"{name} {cell}" for name, cell in zip(_HEAD, cells(outcome), strict=True))
 
 
-def write(path: Path, outcomes: Sequence[Outcome]) -> None:
-    """The report of a whole run, as Markdown."""
-    rows = [f"| {' | '.join(each)} |" for each in (_HEAD, ["---"] * len(_HEAD))]
-    rows += [f"| {' | '.join(cells(each))} |" for each in outcomes]
-    done = {each.scenario: each.faults for each in outcomes}
-    notes = [
-        f"- {each.scenario}, {each.guarantee}: {text}"
-        for each in outcomes
-        for text in (*each.wrong, *each.remarks, *filter(None, (each.left_out,)))
-    ]
-    parts = [
+def write(path: Path, outcomes: Sequence[Outcome], faults: Mapping[str, str]) -> None:
+    """Write a run into the report; rows of what was not run now stay as they were.
+
+    Parameters
+    ----------
+    faults
+        What each scenario does, in the order of the report.
+    """
+    rows = {row[:2]: row for row in _rows(path)} | {
+        cells(each)[:2]: cells(each) for each in outcomes
+    }
+    order = list(faults)
+    kept = sorted(
+        (row for row in rows.values() if row[0] in order), key=lambda r: order.index(r[0])
+    )
+    table = [f"| {' | '.join(each)} |" for each in (_HEAD, ["---"] * len(_HEAD), *kept)]
+    parts = (
         "# Chaos report",
         "Written by `make chaos`; `tests/chaos/` says how. Real Kafka, real worker processes, "
         "the published weights, simulated packets.",
         _machine(),
-        "\n".join(rows),
+        "\n".join(table),
         "`s to recover`: median / longest of the seconds from a fault until every partition that "
         "had alerts left was answered again, as a reader of committed messages sees it; starting "
         "the next worker, or the broker, counts. `twice`: alerts that stand more than once in an "
@@ -104,11 +109,16 @@ def write(path: Path, outcomes: Sequence[Outcome]) -> None:
         "happened. `kept`: nothing missing, nothing twice beyond that, nothing where it is not "
         "due, and every offset committed at the end.",
         "What was done:",
-        "\n".join(f"- **{name}**: {faults}" for name, faults in done.items()),
-    ]
-    if notes:
-        parts += ["Remarks:", "\n".join(notes)]
+        "\n".join(f"- **{name}**: {words}" for name, words in faults.items()),
+    )
     path.write_text("\n\n".join(parts) + "\n", encoding="utf-8")
+
+
+def _rows(path: Path) -> list[tuple[str, ...]]:
+    """The rows of a report's table; none where there is no report."""
+    lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
+    rows = [tuple(map(str.strip, each.strip("|").split("|"))) for each in lines if each[:1] == "|"]
+    return [row for row in rows[2:] if len(row) == len(_HEAD)]
 
 
 def _machine() -> str:

@@ -1,17 +1,17 @@
-"""The scenarios: what is broken while alerts flow."""
+"""The scenarios: what is broken while alerts flow, how often, and what may come of it."""
 
-import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
-from stage import GUARANTEES, IN_FLIGHT, CannotBe, Guarantee, Stage
-
-Act = Callable[[Stage], None]
+from inputs import frames_beside, poison, remake_topic
+from processes import kill_broker, kill_workers, storm, terminate
+from stage import GUARANTEES, Guarantee, Stage
+from surroundings import far_ahead, full_disk, jump, registry_trouble, slow_outputs
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Scenario:
-    """One row of the report: what is done, how often, and what may come of it.
+    """One row of the report.
 
     Attributes
     ----------
@@ -25,66 +25,19 @@ class Scenario:
 
     name: str
     faults: str
-    act: Act
+    act: Callable[[Stage], None]
     rounds: int
     rounds_bounded: int = 0
     repeats: bool = False
     settings: Mapping[str, str] = field(default_factory=dict)
+    stamped_by: str = "LogAppendTime"
     guarantees: tuple[Guarantee, ...] = GUARANTEES
-
-
-def kill_workers(stage: Stage) -> None:
-    """Each worker is killed with alerts in the network; the next one goes on for it."""
-    stage.send(50 * stage.rounds + 150)
-    for turn in range(stage.rounds):
-        worker = stage.start()
-        stage.wait_answered(40 * (turn + 1))
-        stage.wait_in_network(worker)
-        with stage.fault():
-            worker.kill()
-    stage.start()
-
-
-def kill_broker(stage: Stage) -> None:
-    """The broker is killed under load and started again on the same data."""
-    node = stage.broker.node
-    if node is None:
-        raise CannotBe("the broker is not ours to kill (STREAMFILTER_TEST_BOOTSTRAP)")
-    stage.start()
-    with stage.flowing(per_s=30):
-        for turn in range(stage.rounds):
-            stage.wait_answered(60 * (turn + 1))
-            with stage.fault():
-                node.kill()
-            time.sleep(2)
-            node.start()
-    stage.send(IN_FLIGHT)
-
-
-def poison(stage: Stage) -> None:
-    """One message in three of one partition is damaged; the others hold good alerts."""
-    stage.start()
-    with stage.fault():
-        stage.send(40 * stage.rounds, partitions=(0,), damaged_every=3)
-    stage.send(80 * stage.rounds, partitions=(1, 2, 3))
-
-
-def terminate(stage: Stage) -> None:
-    """SIGTERM with a full queue; the next worker goes on where it left off."""
-    stage.send(80 * stage.rounds + 60)
-    for turn in range(stage.rounds):
-        worker = stage.start()
-        stage.wait_answered(50 * (turn + 1))
-        stage.wait_in_network(worker)
-        with stage.fault():
-            stage.stop(worker)
-    stage.start()
 
 
 SCENARIOS = (
     Scenario(
         name="worker killed",
-        faults="kill -9 of the worker with alerts in the network",
+        faults="kill -9 of the worker with alerts in the network, then another worker",
         act=kill_workers, rounds=10, rounds_bounded=2, repeats=True,
     ),
     Scenario(
@@ -93,13 +46,56 @@ SCENARIOS = (
         act=kill_broker, rounds=3, rounds_bounded=1, repeats=True,
     ),
     Scenario(
+        name="rebalance storm",
+        faults="for a minute a worker joins and another leaves, every third by kill -9",
+        act=storm, rounds=1, repeats=True,
+    ),
+    Scenario(
         name="poisoned partition",
         faults="one message in three of a partition is cut short",
         act=poison, rounds=3, rounds_bounded=1,
     ),
     Scenario(
+        name="registry in trouble",
+        faults="new schemas in one partition while the registry hangs, answers nonsense, is gone",
+        act=registry_trouble, rounds=1,
+    ),
+    Scenario(
+        name="disk full",
+        faults="no room in the engine cache (a tmpfs of 40 MB): at the start, and under way",
+        act=full_disk, rounds=1,
+    ),
+    Scenario(
+        name="clock jumps",
+        faults="the worker's wall clock jumps by half an hour ahead, two hours back, and home "
+        "(libfaketime; its monotonic clock goes on)",
+        act=jump, rounds=3, stamped_by="CreateTime",
+    ),
+    Scenario(
+        name="clock a day ahead",
+        faults="the worker's wall clock jumps a day ahead: the broker refuses what it stamps, the "
+        "worker ends and says so, another worker goes on",
+        act=far_ahead, rounds=1, repeats=True, stamped_by="CreateTime",
+    ),
+    Scenario(
+        name="slow outputs",
+        faults="a quota lets the worker publish 2 MB/s for 10 s",
+        act=slow_outputs, rounds=3,
+    ),
+    Scenario(
         name="SIGTERM under load",
         faults="SIGTERM with a full queue, then another worker",
         act=terminate, rounds=5, rounds_bounded=1,
+    ),
+    Scenario(
+        name="topic made again",
+        faults="the topic is deleted and made again, after 3 s and at once, and filled further "
+        "than before",
+        act=remake_topic, rounds=3,
+    ),
+    Scenario(
+        name="frames beside alerts",
+        faults="frames of 30 MB are watched in the same process",
+        act=frames_beside, rounds=4,
     ),
 )  # fmt: skip

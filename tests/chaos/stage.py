@@ -1,5 +1,8 @@
 """What a scenario acts on: topics on a real Kafka, workers as users run them, faults and books."""
 
+import itertools
+import subprocess
+import sys
 import threading
 import time
 from collections import Counter
@@ -9,6 +12,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from functools import cache
 from pathlib import Path
+from types import MappingProxyType
 
 from audit import DAMAGED, JUDGED, Account, Due, account, seconds_to_recover
 from filter_process import FilterProcess
@@ -19,13 +23,15 @@ from streamfilter.bundled import folder as bundled_folder
 from streamfilter.simulate.visits import alerts
 
 PARTITIONS = 4
-OUTPUTS = ("annotations", "enriched", "clean", "contaminated", "rejected")
+OUTPUTS = ("annotations", "enriched", "clean", "contaminated", "rejected", "tracking")
+# One of them comes of each message that is answered.
+ANSWERS = ("annotations", "rejected", "tracking")
 # Small, so that what may come twice after a crash is little.
 IN_FLIGHT = 64
 # Nothing but a stream that stands still takes so long, on however busy a machine.
 PATIENCE_S = 240.0
 _SCENES = 40  # distinct skies; each takes 0.1 s to draw
-_MIB_40 = str(41 * 2**20)
+MIB_40 = str(41 * 2**20)
 
 
 class Guarantee(StrEnum):
@@ -36,7 +42,7 @@ class Guarantee(StrEnum):
 
 
 GUARANTEES = (Guarantee.AT_LEAST_ONCE,)
-"""Those that a worker has."""
+"""Those that workers have."""
 
 
 class CannotBe(Exception):
@@ -44,9 +50,10 @@ class CannotBe(Exception):
 
 
 @cache
-def packets() -> tuple[bytes, ...]:
+def packets(survey: str = "") -> tuple[bytes, ...]:
     """Simulated alerts, ZTF's and LSST's wire forms in turn: 49 and 110 kB."""
-    return tuple(each.value for each in alerts(5, _SCENES, scenes=_SCENES))
+    surveys = (survey,) if survey else ("ztf", "lsst")
+    return tuple(each.value for each in alerts(5, _SCENES, scenes=_SCENES, surveys=surveys))
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,9 +88,11 @@ class Stage:
     feed: Feed
     watch: Watch
     due: dict[bytes, Due] = field(default_factory=dict)
+    excused: dict[bytes, frozenset[str]] = field(default_factory=dict)
     partitions: dict[bytes, int] = field(default_factory=dict)
     faults: list[Fault] = field(default_factory=list)
-    workers: list[FilterProcess] = field(default_factory=list)
+    workers: dict[FilterProcess, int] = field(default_factory=dict)
+    """Each with its number: the lowest that no living one had."""
     remarks: list[str] = field(default_factory=list)
     wrong: list[str] = field(default_factory=list)
     found_more: Callable[[], Mapping[str, Counter[bytes | None]]] = dict
@@ -96,14 +105,27 @@ class Stage:
     # ---- workers --------------------------------------------------------------------------------
 
     def start(
-        self, *, ready: bool = True, environment: Mapping[str, str] | None = None, **overrides: str
+        self,
+        overrides: Mapping[str, str] = MappingProxyType({}),
+        *,
+        ready: bool = True,
+        environment: Mapping[str, str] | None = None,
     ) -> FilterProcess:
         """Start one more worker, and wait until it is warm and has partitions (``ready``)."""
-        settings = {**self.settings, **{k.replace("__", "."): v for k, v in overrides.items()}}
+        taken = {n for each, n in self.workers.items() if each.process.poll() is None}
+        number = next(n for n in itertools.count() if n not in taken)
+        settings = {**self.settings, **self._delivery(number), **overrides}
         log = self.folder / f"worker-{len(self.workers)}.log"
         worker = FilterProcess(log, settings, self.home, environment=environment)
-        self.workers.append(worker)
+        self.workers[worker] = number
         return worker.wait_ready() if ready else worker
+
+    def _delivery(self, number: int) -> dict[str, str]:
+        """Settings of the guarantee; who comes for a killed worker fences it by its name."""
+        if self.guarantee is Guarantee.AT_LEAST_ONCE:
+            return {}
+        name = f"{self.topic}-{number}"
+        return {"delivery.guarantee": self.guarantee, "delivery.transactional_id": name}
 
     def stop(self, worker: FilterProcess) -> None:
         """End a worker in order; any other end is wrong."""
@@ -123,6 +145,7 @@ class Stage:
         count: int,
         *,
         partitions: tuple[int, ...] = tuple(range(PARTITIONS)),
+        survey: str = "",
         damaged_every: int = 0,
         change: Callable[[bytes], bytes] = bytes,
     ) -> list[bytes]:
@@ -130,6 +153,8 @@ class Stage:
 
         Parameters
         ----------
+        survey
+            Whose packets; both surveys' in turn where none is named.
         damaged_every
             One message in so many is cut short, as a broken connection would.
         change
@@ -140,7 +165,8 @@ class Stage:
             number = len(self.due)
             key, partition = b"%06d" % number, partitions[number % len(partitions)]
             # The number of a packet is not the partition's: both surveys come to each.
-            value = change(packets()[number // len(partitions) % _SCENES])
+            values = packets(survey)
+            value = change(values[number // len(partitions) % len(values)])
             bad = damaged_every and number // len(partitions) % damaged_every == 0
             self.due[key] = DAMAGED if bad else JUDGED
             self.partitions[key] = partition
@@ -169,9 +195,35 @@ class Stage:
         """Return once so many alerts are answered."""
         self._wait(lambda: len(self.watch.keys) >= count, f"{count} answers")
 
-    def wait_for(self, keys: list[bytes]) -> None:
-        """Return once these alerts are answered."""
-        self._wait(lambda: self.watch.keys.issuperset(keys), f"the answers to {len(keys)} alerts")
+    def wait_for(self, keys: list[bytes], output: str = "") -> None:
+        """Return once these alerts are answered, in one of the outputs or in this."""
+
+        def there() -> frozenset[bytes]:
+            return self.watch.keys_in(self.outputs[output]) if output else self.watch.keys
+
+        words = f"the {output or 'answers'} of {len(keys)} alerts"
+        self._wait(lambda: there().issuperset(keys), words)
+
+    def bring_back(self, keys: list[bytes]) -> None:
+        """Have alerts annotated that a passing trouble may have had rejected, as a user does it."""
+        self.wait_for(keys)
+        away = self.watch.keys_in(self.outputs["rejected"]).intersection(keys)
+        if away:
+            self.excused |= dict.fromkeys(away, frozenset({"rejected"}))
+            self.remarks.append(f"{len(away)} rejected meanwhile and replayed")
+            command = [sys.executable, "-m", "streamfilter", "rejected", "replay"]
+            command += ["--reason", "schema_unavailable"]
+            for key, value in self.settings.items():
+                command += ["--set", f"{key}={value}"]
+            done = subprocess.run(command, capture_output=True, text=True)
+            assert done.returncode == 0, done.stderr
+        self.wait_for(keys, "annotations")
+
+    def wait_committed(self) -> None:
+        """Return once all that was sent is committed."""
+        self.feed.flush()
+        sent = self.broker.size(self.topic)
+        self._wait(lambda: self.committed() == sent, f"{sent} commits")
 
     def _wait(self, done: Callable[[], bool], words: str) -> None:
         end = time.monotonic() + PATIENCE_S
@@ -180,7 +232,7 @@ class Stage:
                 ends = [(each.log.name, each.process.poll()) for each in self.workers]
                 raise AssertionError(
                     f"{words} did not come within {PATIENCE_S:.0f} s, {len(self.watch.keys)} are "
-                    f"there; workers {ends}; the last says {self.workers[-1].events()[-5:]}"
+                    f"there; workers {ends}; the last says {list(self.workers)[-1].events()[-5:]}"
                 )
             time.sleep(0.05)
 
@@ -229,7 +281,7 @@ class Stage:
         if committed != sent:
             self.wrong.append(f"{committed} offsets committed of {sent}")
         found = {name: self.broker.counts(topic) for name, topic in self.outputs.items()}
-        return account(self.due, {**found, **self.found_more()})
+        return account(self.due, {**found, **self.found_more()}, self.excused)
 
 
 @contextmanager
@@ -241,13 +293,18 @@ def stage(
     *,
     rounds: int,
     settings: Mapping[str, str],
+    stamped_by: str = "LogAppendTime",
 ) -> Iterator[Stage]:
-    """Topics, a feed and a watch for one scenario; all is removed after it."""
-    topic = broker.topic(PARTITIONS, stem="alerts", max_message_bytes=_MIB_40)
+    """Topics, a feed and a watch for one scenario; all is removed after it.
+
+    Parameters
+    ----------
+    stamped_by
+        ``message.timestamp.type`` of the outputs; by the broker it tells when an answer came.
+    """
+    topic = broker.topic(PARTITIONS, stem="alerts", max_message_bytes=MIB_40)
     outputs = {
-        name: broker.topic(
-            stem=name, message_timestamp_type="LogAppendTime", max_message_bytes=_MIB_40
-        )
+        name: broker.topic(stem=name, message_timestamp_type=stamped_by, max_message_bytes=MIB_40)
         for name in OUTPUTS
     }
     base = {
@@ -262,7 +319,7 @@ def stage(
         **{f"outputs.{name}": each for name, each in outputs.items()},
     }
     feed = Feed(broker.bootstrap)
-    with Watch(broker.bootstrap, [outputs["annotations"], outputs["rejected"]]) as watch:
+    with Watch(broker.bootstrap, [outputs[name] for name in ANSWERS]) as watch:
         made = Stage(
             broker,
             folder,

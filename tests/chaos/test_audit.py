@@ -1,9 +1,11 @@
 """The audit itself must fail where something is missing or comes twice."""
 
 from collections import Counter
+from pathlib import Path
 
 import pytest
 from audit import DAMAGED, JUDGED, Account, Answer, account, faults_found, seconds_to_recover
+from report import Outcome, write
 
 DUE = {b"good": JUDGED, b"bad": DAMAGED}
 Found = dict[str, Counter[bytes | None]]
@@ -62,6 +64,13 @@ def test_an_output_that_is_not_due_fails(output: str, key: bytes) -> None:
     assert (key,) == account(DUE, found).strange
 
 
+def test_what_is_excused_passes() -> None:
+    """An alert that was rejected while a registry was away, and sent in again."""
+    found = complete()
+    found["rejected"][b"good"] += 1
+    assert () == account(DUE, found, {b"good": frozenset({"rejected"})}).strange
+
+
 @pytest.mark.parametrize("key", [b"other", None])
 def test_a_key_that_was_never_sent_fails(key: bytes | None) -> None:
     """Nor may anything come out of nothing."""
@@ -89,3 +98,19 @@ def test_an_account_of_the_empty_stream_is_no_success() -> None:
     seen = account(DUE, {})
     assert {b"good", b"bad"} == set(seen.missing)
     assert isinstance(seen, Account)
+
+
+def test_a_report_keeps_what_was_not_run_again(tmp_path: Path) -> None:
+    """Rows stand in the scenarios' order; a later run replaces its own."""
+    seen = account(DUE, complete())
+    first, second, again = (
+        Outcome(
+            scenario=name, faults="f", guarantee="g", account=seen, count=count, remarks=("a|b",)
+        )
+        for name, count in (("two", 1), ("one", 2), ("two", 3))
+    )
+    path, faults = tmp_path / "report.md", {"one": "f", "two": "f"}
+    write(path, [first, second], faults)
+    write(path, [again], faults)
+    rows = [line for line in path.read_text().splitlines() if line.startswith(("| one", "| two"))]
+    assert ["| one | g | 2 | 2 ", "| two | g | 2 | 3 "] == [row[:18] for row in rows]

@@ -5,7 +5,12 @@ import time
 from types import TracebackType
 
 from audit import Answer
-from confluent_kafka import OFFSET_BEGINNING, Consumer, Producer
+from confluent_kafka import (
+    OFFSET_BEGINNING,
+    TIMESTAMP_LOG_APPEND_TIME,
+    Consumer,
+    Producer,
+)
 from confluent_kafka import TopicPartition as Position
 from kafka_desk import ANSWER_S
 
@@ -52,7 +57,7 @@ class Watch:
 
     def __init__(self, bootstrap: str, topics: list[str]) -> None:
         self._answers: list[Answer] = []
-        self._keys: set[bytes] = set()
+        self._keys: dict[str, set[bytes]] = {topic: set() for topic in topics}
         self._stopping = threading.Event()
         self._consumer = Consumer(
             {
@@ -89,14 +94,21 @@ class Watch:
     @property
     def keys(self) -> frozenset[bytes]:
         """The alerts that were answered so far."""
-        return frozenset(self._keys)
+        return frozenset().union(*map(tuple, self._keys.values()))
+
+    def keys_in(self, topic: str) -> frozenset[bytes]:
+        """Those that one of the topics answers."""
+        return frozenset(tuple(self._keys[topic]))
 
     def _read(self) -> None:
         while not self._stopping.is_set():
             for each in self._consumer.consume(500, 0.1):
                 if each.error() is not None:  # a broker that is away; librdkafka goes on by itself
                     continue
-                key = each.key() or b""
+                key, (kind, stamp_ms) = each.key() or b"", each.timestamp()
                 key = key.encode() if isinstance(key, str) else key
-                self._answers.append(Answer(key, each.timestamp()[1] / 1000, time.time()))
-                self._keys.add(key)
+                arrived_s = time.time()
+                # A worker's own clock may be wrong.
+                told = kind == TIMESTAMP_LOG_APPEND_TIME
+                self._answers.append(Answer(key, stamp_ms / 1000 if told else arrived_s, arrived_s))
+                self._keys[each.topic() or ""].add(key)

@@ -1,4 +1,4 @@
-"""Prometheus and Alertmanager from Debian's packages, unpacked without installing any service."""
+"""Programs from Debian's packages, unpacked without installing any service."""
 
 import os
 import shutil
@@ -6,7 +6,7 @@ import subprocess
 from pathlib import Path
 
 ROOT = Path(__file__).parent.parent.parent
-PACKAGES = ("prometheus", "prometheus-alertmanager")
+PROMETHEUS = ("prometheus", "prometheus-alertmanager")
 # Alertmanager reads templates below /usr/share: the unpacked one, named first, is laid over it.
 WITH_TEMPLATES = ("unshare", "-rm", "sh", "-c", 'mount --bind "$0" /usr/share && exec "$@"')
 DOWNLOAD_S = 300.0  # 30 MB
@@ -17,29 +17,40 @@ class ToolsUnavailable(Exception):
 
 
 def tools() -> Path:
-    """The folder of the programs, fetched once into ``.cache/debian``.
+    """The folder of Prometheus' programs.
 
     Raises
     ------
     ToolsUnavailable
         apt or dpkg is missing, or the packages could not be fetched.
     """
-    folder = ROOT / ".cache" / "debian" / "root"
+    return unpacked("root", PROMETHEUS) / "usr" / "bin"
+
+
+def unpacked(name: str, packages: tuple[str, ...]) -> Path:
+    """The folder of what packages hold, fetched once into ``.cache/debian``.
+
+    Raises
+    ------
+    ToolsUnavailable
+        apt or dpkg is missing, or the packages could not be fetched.
+    """
+    folder = ROOT / ".cache" / "debian" / name
     if not folder.is_dir():
         for tool in ("apt-get", "dpkg"):
             if shutil.which(tool) is None:
                 raise ToolsUnavailable(f"{tool} is not installed: run on Debian or Ubuntu")
-        _fetch(folder)
-    return folder / "usr" / "bin"
+        _fetch(folder, packages)
+    return folder
 
 
-def _fetch(folder: Path) -> None:
+def _fetch(folder: Path, packages: tuple[str, ...]) -> None:
     """Two test runs may fetch at once: each into its own folder, the first rename wins."""
-    fetched = folder.with_name(f"root.{os.getpid()}")
+    fetched = folder.with_name(f"{folder.name}.{os.getpid()}")
     fetched.mkdir(parents=True)
     try:
         subprocess.run(
-            ["apt-get", "download", *PACKAGES],
+            ["apt-get", "download", *packages],
             cwd=fetched, check=True, capture_output=True, text=True, timeout=DOWNLOAD_S,
         )  # fmt: skip
         for package in fetched.glob("*.deb"):

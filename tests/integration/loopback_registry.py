@@ -1,4 +1,4 @@
-"""A schema registry on loopback that can hang, fail, deny and come back."""
+"""A schema registry on loopback that can hang, fail, talk nonsense, deny, go and come back."""
 
 import json
 import threading
@@ -9,7 +9,7 @@ from typing import Any
 
 
 class Registry(ThreadingHTTPServer):
-    """Answers questions for ids, as its ``mode`` says: well, failing, or hanging."""
+    """Answers questions for ids, as its ``mode`` says: well, failing, nonsense, hanging, gone."""
 
     daemon_threads = True
 
@@ -19,6 +19,10 @@ class Registry(ThreadingHTTPServer):
         self.mode = "well"
         self.asked: list[str] = []
         self.closing = threading.Event()
+
+    def verify_request(self, request: object, client_address: object) -> bool:
+        """Whether there is anybody to answer."""
+        return self.mode != "gone"
 
     def settings(self) -> dict[str, str]:
         """Of a worker that asks this registry alone."""
@@ -41,6 +45,8 @@ class _Handler(BaseHTTPRequestHandler):
         schema = self.server.schemas.get(int(path.rpartition("/")[2]))
         if self.server.mode == "failing":
             self._answer(503, {"error_code": 50301, "message": "later"})
+        elif self.server.mode == "nonsense":
+            self._answer(200, ["as a proxy", "in the way", "may answer"])
         elif schema is None:
             self._answer(404, {"error_code": 40403, "message": "Schema not found"})
         else:

@@ -5,8 +5,7 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
-from filter_site import SETTLE_S, Site, answered, packets, repeated
-from test_filter import site
+from test_filter import SETTLE_S, Site, answered, packets, repeated, site
 
 from streamfilter.records import Message
 

@@ -8,9 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from filter_site import Site, answered, packets, repeated
 from loopback_registry import Registry, serving
-from test_filter import site
+from test_filter import Site, answered, packets, repeated, site
 
 import streamfilter
 from streamfilter.limits import Limits

@@ -156,6 +156,11 @@ class KafkaNode:
         """End the process at once, as a crash would."""
         self._end(signal.SIGKILL)
 
+    def configure(self, *arguments: str) -> None:
+        """Change the running node's settings, as ``kafka-configs.sh`` does."""
+        command = self._java("kafka.admin.ConfigCommand", "--bootstrap-server", self.bootstrap)
+        subprocess.run([*command, "--alter", *arguments], check=True, capture_output=True)
+
     def freeze(self) -> None:
         """Let the process hang: connections stay open, nothing is answered."""
         if self._process is not None:
