@@ -7,6 +7,7 @@
     ├── SchemaUnavailable      a schema could not be had now; a retry may help
     ├── AddressRefused         a URL leads where we may not call; a retry does not help
     ├── CallFailed             a call over HTTPS came to nothing; a retry may help
+    ├── TransactionAborted     nothing of a transaction is visible; it is sent again in a new one
     └── TransportFailed        the broker cannot be used; the service stops, nothing is committed
 
 Exceptions of libraries are translated at the rim (``raise ... from``); a message says what was
@@ -93,6 +94,10 @@ class EngineUnavailable(StreamfilterError):
 
 class SchemaUnavailable(StreamfilterError):
     """A schema could not be had now (a registry that does not answer); a retry may help."""
+
+
+class TransactionAborted(StreamfilterError):
+    """Nothing of a transaction is visible, nor will be; a new one with the same may succeed."""
 
 
 class TransportFailed(StreamfilterError):

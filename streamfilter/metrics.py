@@ -34,6 +34,7 @@ DEVICE_MEMORY = ("buffers", "free", "total")
 STAGES = ("decode", "normalise", "queue", "infer", "conclude", "produce")
 WEBHOOK_RESULTS = ("delivered", "failed", "dropped")
 SCHEMA_RESULTS = ("found", "refused", "unavailable")
+TRANSACTION_RESULTS = ("committed", "aborted")
 SINCE = ("received", "message", "producer", "light")
 SINCE_OF_EXPOSURES = ("received", "message", "mid_exposure")
 
@@ -216,6 +217,33 @@ class SchemaMetrics:
             self.fetches.labels(result)
 
 
+class TransactionMetrics:
+    """Transactions of one worker, where outputs are published in them."""
+
+    def __init__(self, registry: CollectorRegistry, prefix: str) -> None:
+        self._total = Counter(
+            f"{prefix}_transactions_total", "Transactions, by their end.", ("result",),
+            registry=registry,
+        )  # fmt: skip
+        self._seconds = Histogram(
+            f"{prefix}_transaction_seconds",
+            "From the begin of a transaction to its commit.",
+            buckets=_STAGE_S,
+            registry=registry,
+        )
+        for result in TRANSACTION_RESULTS:
+            self._total.labels(result)
+
+    def committed(self, seconds: float) -> None:
+        """One was committed, so long after its begin."""
+        self._total.labels("committed").inc()
+        self._seconds.observe(seconds)
+
+    def aborted(self) -> None:
+        """One was aborted."""
+        self._total.labels("aborted").inc()
+
+
 class Metrics:
     """All instruments of one worker."""
 
@@ -260,7 +288,8 @@ class Metrics:
         self.age = self._histogram(
             "age_seconds", "Age of alerts when read, by their Kafka timestamp.", _LATENCY_S
         )
-        self.commits = self._counter("commits_total", "Offset commits.")
+        self.commits = self._counter("commits_total", "Offset commits outside transactions.")
+        self.transactions = TransactionMetrics(registry, "streamfilter")
         self.rebalances = self._counter(
             "rebalances_total", "Times that partitions were assigned to this worker."
         )
@@ -412,6 +441,7 @@ class ExposureMetrics:
             buckets=_LATENCY_S,
             registry=registry,
         )
+        self.transactions = TransactionMetrics(registry, "streamfilter_exposure")
         self.output_failures = Counter(
             name("output_failures_total"), "Messages that the broker refused.", registry=registry
         )

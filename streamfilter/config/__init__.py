@@ -7,8 +7,8 @@ environment) or ``${file:PATH}`` (the file's content, stripped).
 
 from streamfilter.config.reading import expanded, load
 from streamfilter.config.reloading import RELOADABLE, fingerprint, taken
-from streamfilter.config.sections import Engine as EngineSettings
 from streamfilter.config.sections import (
+    Delivery,
     Exposures,
     Flow,
     FrameContaminants,
@@ -21,10 +21,12 @@ from streamfilter.config.sections import (
     TrackingEngine,
     Webhook,
 )
+from streamfilter.config.sections import Engine as EngineSettings
 from streamfilter.config.showing import show
 
 __all__ = [
     "RELOADABLE",
+    "Delivery",
     "EngineSettings",
     "Exposures",
     "Flow",

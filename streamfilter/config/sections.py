@@ -298,6 +298,32 @@ class Flow(Section):
     committing and leaving the group add 15 s, and orchestrators kill after 30."""
 
 
+class Delivery(Section):
+    """What holds for outputs when a worker, a broker or the network fails."""
+
+    guarantee: Literal["at-least-once", "exactly-once"] = "at-least-once"
+    """``exactly-once``: outputs and offsets in one transaction; readers of the outputs need
+    ``isolation.level=read_committed``."""
+    transactional_id: str = ""
+    """Of this worker alone and the same after a restart, which then ends at once what a kill left
+    open; empty: a new one for each process. The consumer group's name is put before it."""
+    max_transaction_messages: Count = 500
+    """Messages whose outputs go into one transaction."""
+    max_gather_s: Positive = 0.01
+    """Longest wait of a message for others of its transaction."""
+    transaction_timeout_s: Annotated[float, Field(ge=1)] = 30.0
+    """After which brokers abort what a killed worker left open; less than a session time-out."""
+
+    @model_validator(mode="after")
+    def _in_time(self) -> "Delivery":
+        if self.max_gather_s >= self.transaction_timeout_s:
+            raise ValueError(
+                f"max_gather_s is {self.max_gather_s}; it must be below transaction_timeout_s "
+                f"({self.transaction_timeout_s})"
+            )
+        return self
+
+
 class Metrics(Section):
     """Where ``/metrics``, ``/healthz`` and ``/readyz`` listen."""
 
@@ -406,6 +432,7 @@ class Settings(Section):
     engine: Engine = Engine()
     batch: Batch = Batch()
     flow: Flow = Flow()
+    delivery: Delivery = Delivery()
     limits: Limits = Limits()
     metrics: Metrics = Metrics()
     logs: Logs = Logs()

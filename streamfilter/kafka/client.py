@@ -19,6 +19,10 @@ log = structlog.get_logger()
 
 _CREDENTIALS = "check security.protocol, sasl.mechanism, sasl.username and sasl.password"
 _RIGHTS = "ask the broker's operators for the right (ACL), or use other names"
+_FENCED = (
+    "another worker began with the same delivery.transactional_id, or this one was away for longer "
+    "than delivery.transaction_timeout_s: give each worker an id of its own and start it again"
+)
 # What an operator can do about an error that retrying does not mend.
 MENDS = {
     KafkaError._AUTHENTICATION: _CREDENTIALS,
@@ -48,6 +52,13 @@ MENDS = {
     KafkaError._AUTO_OFFSET_RESET: (
         "the group has no valid offset there: set auto.offset.reset to earliest or latest"
     ),
+    KafkaError._FENCED: _FENCED,
+    KafkaError.PRODUCER_FENCED: _FENCED,
+    KafkaError.INVALID_PRODUCER_EPOCH: _FENCED,
+    KafkaError.INVALID_TRANSACTION_TIMEOUT: (
+        "lower delivery.transaction_timeout_s, or raise the broker's transaction.max.timeout.ms"
+    ),
+    KafkaError.OFFSET_METADATA_TOO_LARGE: "raise the broker's offset.metadata.max.bytes to 4096",
     KafkaError._MSG_TIMED_OUT: "see that the broker is up, or raise delivery.timeout.ms",
     KafkaError._TRANSPORT: "see that the broker is up and bootstrap.servers is right",
     KafkaError._ALL_BROKERS_DOWN: "see that the broker is up and bootstrap.servers is right",

@@ -1,7 +1,7 @@
 """Which offsets may be committed: the contiguous settled prefix of each partition."""
 
 from collections import OrderedDict
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from threading import Lock
 
@@ -11,10 +11,16 @@ Partition = tuple[str, int]
 """A topic and the number of one of its partitions."""
 
 
+def partition_of(origin: Origin) -> Partition:
+    """Where a message was read."""
+    return origin.topic, origin.partition
+
+
 @dataclass(slots=True)
 class _Account:
     """One partition: what was read and is not yet part of the prefix, in the order of reading."""
 
+    generation: int
     pending: OrderedDict[int, bool] = field(default_factory=OrderedDict)
     unsettled: int = 0
     next_offset: int | None = None
@@ -31,19 +37,46 @@ class Ledger:
     def __init__(self) -> None:
         self._lock = Lock()
         self._accounts: dict[Partition, _Account] = {}
+        self._forgotten = 0
 
-    def track(self, origin: Origin) -> None:
-        """A message was read."""
+    def track(self, origin: Origin) -> int:
+        """A message was read.
+
+        Returns
+        -------
+        int
+            The generation of its partition: another one after the partition was given up.
+        """
         with self._lock:
-            account = self._accounts.setdefault((origin.topic, origin.partition), _Account())
+            account = self._accounts.get(partition_of(origin))
+            if account is None:
+                account = self._accounts[partition_of(origin)] = _Account(self._forgotten)
             if origin.offset not in account.pending:
                 account.pending[origin.offset] = False
                 account.unsettled += 1
+            return account.generation
+
+    def holds(self, origin: Origin, generation: int) -> bool:
+        """Whether the partition was not given up since a message of this generation was read."""
+        with self._lock:
+            account = self._accounts.get(partition_of(origin))
+            return account is not None and account.generation == generation
+
+    def after(
+        self, partitions: Iterable[Partition], finished: Collection[Origin]
+    ) -> dict[Partition, int]:
+        """Where reading would go on in partitions that are held, were these settled too."""
+        with self._lock:
+            return {
+                each: _after(account, each, finished)
+                for each in partitions
+                if (account := self._accounts.get(each)) is not None
+            }
 
     def settle(self, origin: Origin) -> None:
         """All outputs of a message are acknowledged; unknown and forgotten origins are ignored."""
         with self._lock:
-            account = self._accounts.get((origin.topic, origin.partition))
+            account = self._accounts.get(partition_of(origin))
             if account is None or account.pending.get(origin.offset, True):
                 return
             account.pending[origin.offset] = True
@@ -82,4 +115,14 @@ class Ledger:
         """These partitions were given up: what is outstanding there is another worker's now."""
         with self._lock:
             for partition in partitions:
-                self._accounts.pop(partition, None)
+                if self._accounts.pop(partition, None) is not None:
+                    self._forgotten += 1
+
+
+def _after(account: _Account, partition: Partition, finished: Collection[Origin]) -> int:
+    last = -1
+    for offset, settled in account.pending.items():
+        if not settled and Origin(*partition, offset) not in finished:
+            return offset
+        last = offset
+    return last + 1 if last >= 0 else account.next_offset or 0

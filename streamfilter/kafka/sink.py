@@ -58,6 +58,7 @@ class Undeliverable:
     detail: str
 
 
+OnStatistics = Callable[[Statistics], None]
 Done = Callable[[Output, Undeliverable | None], None]
 """Called once per output: with None when it is acknowledged by all in-sync replicas."""
 
@@ -81,18 +82,15 @@ class KafkaSink:
         A setting is missing, unknown to librdkafka, or would let outputs be lost.
     """
 
-    def __init__(
-        self, settings: Settings, *, on_statistics: Callable[[Statistics], None] | None = None
-    ) -> None:
+    def __init__(self, settings: Settings, *, on_statistics: OnStatistics | None = None) -> None:
         refuse(settings, GUARANTEES)
         self._trouble = Trouble("producer")
-        self._on_statistics = on_statistics
         ready = merged(DEFAULTS, settings, ("bootstrap.servers",))
         ready |= {"enable.idempotence": "true", "acks": "all"}
         ready.pop("request.required.acks", None)
         callbacks = self._trouble.settings()
         if on_statistics is not None:
-            callbacks["stats_cb"] = self._statistics
+            callbacks["stats_cb"] = partial(served_statistics, on_statistics)
         try:
             self._producer = Producer({**ready, **callbacks})
         except (KafkaException, TypeError, ValueError) as error:
@@ -160,7 +158,7 @@ class KafkaSink:
             error = error_of(exception)
             if error.code() not in REFUSALS:
                 raise transport_failed(error, f"sending to {output.topic}") from exception
-            done(output, Undeliverable(_refused(output, error)))
+            done(output, refusal_of(output, error))
         return True
 
     def _delivered(
@@ -177,7 +175,7 @@ class KafkaSink:
         elif error.code() not in REFUSALS:
             self._trouble.fail(transport_failed(error, f"sending to {output.topic}"))
         elif producer is self._alone:
-            done(output, Undeliverable(_refused(output, error)))
+            done(output, refusal_of(output, error))
         else:
             self._send_alone(output, done)
 
@@ -190,15 +188,16 @@ class KafkaSink:
         while not self._trouble.failed and not self._produced(self._alone, output, done):
             self._alone.poll(ROOM_WAIT_S)
 
-    def _statistics(self, text: str) -> None:
-        statistics = parsed(json.loads(text))
-        if self._on_statistics is not None:
-            self._on_statistics(statistics)
+
+def served_statistics(on_statistics: OnStatistics, text: str) -> None:
+    """Hand librdkafka's JSON on as a value."""
+    on_statistics(parsed(json.loads(text)))
 
 
-def _refused(output: Output, error: KafkaError) -> str:
+def refusal_of(output: Output, error: KafkaError) -> Undeliverable:
+    """Why an output is not taken, and what would let it pass."""
     size = len(output.value or b"") + len(output.key or b"")
-    return (
+    return Undeliverable(
         f"{output.topic} does not take {size} bytes: {error.str()}; raise max.message.bytes of "
         "the topic, and message.max.bytes of the producer"
     )

@@ -185,6 +185,21 @@ class KafkaSource:
             ]
         return messages
 
+    def membership(self) -> object | None:
+        """Who we are in the group, for transactions; None while we are no member.
+
+        Only for the thread that polls: another one would wait until the poll is over.
+        """
+        try:
+            membership: object = self._consumer.consumer_group_metadata()
+            # Without a member's name a broker would take offsets of whatever generation. The name
+            # is asked for last: it may go at any time, but does not come back between two polls.
+            return membership if self._consumer.memberid() else None
+        except RuntimeError:  # closed
+            return None
+        except KafkaException as error:
+            raise transport_failed(error_of(error), "asking for the group") from error
+
     def pause(self) -> None:
         """Fetch nothing, from partitions that come later neither; go on polling meanwhile.
 

@@ -19,7 +19,6 @@ from streamfilter.inference import manifest
 from streamfilter.inference.cache import default_home
 from streamfilter.inference.engine import Engine
 from streamfilter.inference.runtimes import AUTO, RUNTIMES, open_engine
-from streamfilter.kafka.sink import KafkaSink
 from streamfilter.kafka.source import KafkaSource
 from streamfilter.kafka.statistics import Statistics
 from streamfilter.metrics import BrokerState, ClientStatistics, Metrics
@@ -30,6 +29,7 @@ from streamfilter.schemas.finder import SchemaFinder, SchemaSource
 from streamfilter.schemas.published import ConfluentRegistrar, PublishedSource
 from streamfilter.schemas.sources import FolderSource, PackageSource, RegistrySource
 from streamfilter.schemas.store import SchemaFolder
+from streamfilter.service.build_delivery import checked_delivery, open_delivery
 from streamfilter.service.publisher import Publisher
 from streamfilter.service.sharing import identity_of, watch_device
 from streamfilter.service.ticket import InForce
@@ -77,6 +77,7 @@ def checked(settings: Settings) -> Surveys:
                 f"outputs.{key}: {topic!r} is also read (alerts.topics), so what is published "
                 "would come round for ever; choose another topic or a narrower pattern"
             )
+    checked_delivery(settings)
     return surveys
 
 
@@ -187,37 +188,29 @@ def open_worker(
     network, runtime = parts.engine.manifest, parts.engine.runtime
     metrics.engine.info(asdict(identity_of(parts.engine)))
     log.info("warm", engine=network.name, version=network.version, runtime=runtime)
-    sink = _sink(settings, metrics)
     batcher: Batcher[int, Waiting] = Batcher(max_items=size, max_wait_s=settings.batch.max_wait_s)
     return Worker(
         in_force=InForce(parts.pipeline, settings.outputs, tracer),
         engine=parts.engine,
-        publisher=lambda settled: Publisher(
-            sink=sink,
+        delivery=open_delivery(
+            settings,
+            group=settings.kafka.group,
+            metrics=metrics.transactions,
+            on_statistics=lambda found: watch_brokers(metrics.clients, "producer", found),
+        ),
+        publisher=lambda delivery, settled, dropped: Publisher(
+            delivery=delivery,
             encoder=parts.encoder,
             metrics=metrics,
             settled=settled,
+            dropped=dropped,
         ),
-        sink=sink,
         source=lambda worker: _source(settings, worker, metrics),
         batcher=batcher,
         flow=settings.flow,
         schema_wait_s=settings.schemas.wait_s,
         judges=judges,
         metrics=metrics,
-    )
-
-
-def _sink(settings: Settings, metrics: Metrics) -> KafkaSink:
-    kafka = settings.kafka
-    return KafkaSink(
-        {
-            "bootstrap.servers": kafka.bootstrap,
-            **kafka.settings,
-            **({"bootstrap.servers": kafka.output_bootstrap} if kafka.output_bootstrap else {}),
-            **kafka.producer,
-        },
-        on_statistics=lambda statistics: watch_brokers(metrics.clients, "producer", statistics),
     )
 
 

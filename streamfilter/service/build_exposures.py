@@ -94,6 +94,11 @@ def checked_exposures(settings: Settings) -> None:
         groups[reader.group] = f"{section}.group"
     checked_engine("exposures.engine", chosen.engine, Per.TILE)
     checked_engine("exposures.contaminants.engine", chosen.contaminants.engine, Per.PIXEL)
+    if settings.delivery.guarantee == "exactly-once":
+        raise ConfigurationInvalid(
+            "delivery.guarantee: exposures are not yet published exactly once; give them a "
+            "process of their own (--only exposures) with at-least-once"
+        )
 
 
 def open_exposures(settings: Settings, *, registry: CollectorRegistry, say: Say) -> ExposureWorker:

@@ -130,7 +130,7 @@ class Intake:
                 return False
         except (MessageRejected, SchemaUnavailable) as error:
             refusal = error
-        self._ledger.track(ticket.message.origin)
+        ticket.generation = self._ledger.track(ticket.message.origin)
         self._publisher.expect(ticket)
         with answered(self._publisher, ticket):
             if refusal is not None:

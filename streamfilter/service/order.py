@@ -29,9 +29,16 @@ class Order:
 
     Judges finish in any order, and what is shed or rejected takes no time at all. Any thread may
     call; whoever completes a run sends it, one thread at a time for each partition.
+
+    Parameters
+    ----------
+    dropped
+        Called for a message whose partition was given up before it was sent: its next owner
+        publishes it.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, dropped: Callable[[Ticket], None]) -> None:
+        self._dropped = dropped
         self._lock = threading.Lock()
         self._lanes: dict[tuple[str, int], _Lane] = {}
 
@@ -41,7 +48,7 @@ class Order:
             self._lanes.setdefault(_partition(ticket), _Lane()).waiting[ticket] = None
 
     def send(self, ticket: Ticket, send: Send) -> None:
-        """Send when all before it are sent; at once where it was not expected or is forgotten."""
+        """Send when all before it are sent; never where its partition was given up."""
         with self._lock:
             lane = self._lanes.get(_partition(ticket))
             if lane is None or ticket not in lane.waiting:
@@ -49,15 +56,19 @@ class Order:
             else:
                 lane.waiting[ticket] = send
         if lane is None:
-            send()
+            self._dropped(ticket)
         else:
             self._release(lane)
 
     def forget(self, partitions: Iterable[tuple[str, int]]) -> None:
         """Partitions were given up: nobody waits for what was not answered there."""
         with self._lock:
-            for partition in partitions:
-                self._lanes.pop(partition, None)
+            gone = [self._lanes.pop(each) for each in partitions if each in self._lanes]
+            ready = [t for lane in gone for t, send in lane.waiting.items() if send is not None]
+            for lane in gone:
+                lane.waiting.clear()
+        for ticket in ready:
+            self._dropped(ticket)
 
     def _release(self, lane: _Lane) -> None:
         while True:

@@ -1,6 +1,5 @@
-"""From a verdict to acknowledged outputs: what is published, and when a message is settled."""
+"""From a verdict to delivered outputs: what is published, and when a message is settled."""
 
-import queue
 import time
 from collections.abc import Callable, Iterable
 from functools import partial
@@ -10,10 +9,11 @@ import structlog
 from streamfilter.config import Outputs
 from streamfilter.encode import Encoder
 from streamfilter.errors import Reason
-from streamfilter.kafka.sink import KafkaSink, Undeliverable
+from streamfilter.kafka.sink import Undeliverable
 from streamfilter.metrics import Metrics
 from streamfilter.records import PRODUCER_TIMESTAMP, Action, Annotation, Headers, Output, Rejected
 from streamfilter.schemas.finder import SchemaKey
+from streamfilter.service.delivery import Delivery, Parcel
 from streamfilter.service.order import Order
 from streamfilter.service.sharing import note_rejected, smaller
 from streamfilter.service.ticket import Ticket
@@ -24,22 +24,30 @@ _DIGITS = 16  # to the year 300,000; anyone may write a header, and this is read
 
 
 class Publisher:
-    """Publishes for tickets; ``settled`` is called once all outputs of one are acknowledged."""
+    """Publishes for tickets.
+
+    Parameters
+    ----------
+    settled
+        Called once all outputs of a ticket are delivered.
+    dropped
+        Called where its partition went before: its next owner publishes it.
+    """
 
     def __init__(
         self,
         *,
-        sink: KafkaSink,
+        delivery: Delivery,
         encoder: Encoder,
         metrics: Metrics,
         settled: Callable[[Ticket], None],
+        dropped: Callable[[Ticket], None],
     ) -> None:
-        self._sink = sink
+        self._delivery = delivery
         self._encoder = encoder
         self._metrics = metrics
-        self._settled = settled
-        self._order = Order()
-        self._answers: queue.SimpleQueue[tuple[Ticket, Output]] = queue.SimpleQueue()
+        self._settled, self._dropped = settled, dropped
+        self._order = Order(dropped)
 
     def expect(self, ticket: Ticket) -> None:
         """A message was read: what later ones of its partition become waits for its answer."""
@@ -114,37 +122,38 @@ class Publisher:
 
     def _send_now(self, ticket: Ticket, outputs: list[Output]) -> None:
         ticket.sent_s = time.monotonic()
-        ticket.unacknowledged = len(outputs)
-        if not outputs:
-            self._settled(ticket)
-        for output in outputs:
-            self._sink.send(output, partial(self._done, ticket))
-
-    def _done(self, ticket: Ticket, output: Output, refusal: Undeliverable | None) -> None:
-        """One output is acknowledged, or refused for good (too large, say)."""
-        name = ticket.in_force.names[output.topic]
-        if refusal is None:
-            self._metrics.outputs.labels(name).inc()
-        else:
-            self._metrics.output_failures.labels(name).inc()
-            log.error(
-                "output refused",
-                output=name,
-                topic=output.topic,
-                detail=refusal.detail,
-                origin=str(output.origin),
-                **ticket.ids,
+        origin = ticket.message.origin
+        self._delivery.send(
+            Parcel(
+                outputs,
+                {origin: ticket.generation},
+                (origin,),
+                instead=partial(self._instead, ticket),
+                delivered=partial(self._delivered, ticket),
+                dropped=lambda _: self._dropped(ticket),
             )
-            if answer := self._answer(ticket, output, refusal):
-                self._answers.put((ticket, answer))
-                return
-        if ticket.acknowledged():
-            self._time(ticket)
-            self._settled(ticket)
+        )
 
-    def _answer(self, ticket: Ticket, output: Output, refusal: Undeliverable) -> Output | None:
+    def _delivered(self, ticket: Ticket, parcel: Parcel) -> None:
+        for output in parcel.outputs:
+            self._metrics.outputs.labels(ticket.in_force.names[output.topic]).inc()
+        if parcel.outputs:
+            self._time(ticket)
+        self._settled(ticket)
+
+    def _instead(self, ticket: Ticket, output: Output, refusal: Undeliverable) -> Output | None:
         """What is published instead of a refused output; None where nothing is left to try."""
         in_force = ticket.in_force
+        name = in_force.names[output.topic]
+        self._metrics.output_failures.labels(name).inc()
+        log.error(
+            "output refused",
+            output=name,
+            topic=output.topic,
+            detail=refusal.detail,
+            origin=str(output.origin),
+            **ticket.ids,
+        )
         if not in_force.topics.rejected:
             return None
         if output.topic == in_force.topics.rejected:
@@ -152,22 +161,8 @@ class Publisher:
         if not ticket.give_up():
             return None  # another output of the alert was refused before: one answer is enough
         self._metrics.rejected.labels(Reason.OUTPUT_TOO_LARGE).inc()
-        detail = f"{in_force.names[output.topic]}: {refusal.detail}"
+        detail = f"{name}: {refusal.detail}"
         return self._rejection(ticket, Rejected(ticket.message, Reason.OUTPUT_TOO_LARGE, detail))
-
-    def answer_refusals(self) -> None:
-        """Send what answers refused outputs.
-
-        Not while their acknowledgements are served: waiting for room there would wait for itself.
-
-        Raises
-        ------
-        TransportFailed
-            The broker cannot be used.
-        """
-        while not self._answers.empty():
-            ticket, output = self._answers.get()
-            self._sink.send(output, partial(self._done, ticket))
 
     def _count(self, annotation: Annotation) -> None:
         verdict, survey = annotation.verdict, annotation.alert.survey
@@ -179,7 +174,7 @@ class Publisher:
                 self._metrics.not_evaluated.labels(survey, stamp.not_evaluated).inc()
 
     def _time(self, ticket: Ticket) -> None:
-        """Latencies end here, where the last output is acknowledged."""
+        """Latencies end here, where the last output is delivered."""
         now = time.time()
         since = {"received": ticket.received_unix_s}
         message = ticket.message

@@ -36,14 +36,15 @@ class Ticket:
     message: Message
     received_unix_s: float
     in_force: InForce
+    generation: int = 0
+    """Of its partition: another one after the partition was given up."""
     decode_s: float = 0.0
     queue_s: float = 0.0
     infer_s: float = 0.0
     prepared: Prepared | None = None
     evidence: list[StampEvidence | None] = field(default_factory=list)
-    unacknowledged: int = 0
     sent_s: float = 0.0
-    """Monotonic time at which the outputs were handed to the producer."""
+    """Monotonic time at which the outputs were handed over for delivery."""
     given_up: bool = False
     lock: threading.Lock = field(default_factory=threading.Lock)
     trace: Trace | None = None
@@ -99,9 +100,3 @@ class Ticket:
         with self.lock:
             first, self.given_up = not self.given_up, True
             return first
-
-    def acknowledged(self) -> bool:
-        """Count one acknowledged output; True at the last."""
-        with self.lock:
-            self.unacknowledged -= 1
-            return self.unacknowledged == 0

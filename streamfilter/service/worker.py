@@ -1,7 +1,7 @@
 """A worker: reads alerts, has them judged, publishes, and commits what is delivered.
 
 Threads: the one that calls ``run`` reads, decodes and commits; a few judge batches (the network
-releases the interpreter); one serves acknowledgements. What crosses them is a ``Ticket`` per
+releases the interpreter); one delivers. What crosses them is a ``Ticket`` per
 message and one queue of batches; what is in flight is bounded by count and bytes.
 """
 
@@ -19,13 +19,13 @@ from streamfilter.config import Flow
 from streamfilter.errors import StreamfilterError, TransportFailed
 from streamfilter.inference.engine import Engine
 from streamfilter.kafka.ledger import Ledger
-from streamfilter.kafka.sink import KafkaSink
 from streamfilter.kafka.source import KafkaSource
 from streamfilter.metrics import Metrics
 from streamfilter.pipeline import Item
 from streamfilter.schemas.finder import SchemaKey
 from streamfilter.service.answering import answered
 from streamfilter.service.awaited import Awaited
+from streamfilter.service.delivery import Delivery
 from streamfilter.service.flow import InFlight
 from streamfilter.service.intake import Intake
 from streamfilter.service.publisher import Publisher
@@ -45,6 +45,9 @@ _FLUSH_S = 1.0
 _JOIN_S = 2.0  # for the batch that a judge has in hand; what hangs ends with the process
 _SILENCE_S = 60.0  # a healthy reader turns many times a second, a batch takes less than a second
 
+Settled = Callable[[Ticket], None]
+"""Takes a ticket that is delivered, or dropped with its partition."""
+
 Waiting = tuple[Ticket, Item, float]
 """A stamp that waits for the network, its ticket, and since when (monotonic seconds)."""
 
@@ -57,8 +60,8 @@ class Worker:
         *,
         in_force: InForce,
         engine: Engine,
-        publisher: Callable[[Callable[[Ticket], None]], Publisher],
-        sink: KafkaSink,
+        delivery: Callable[[Ledger], Delivery],
+        publisher: Callable[[Delivery, Settled, Settled], Publisher],
         source: Callable[["Worker"], KafkaSource],
         batcher: Batcher[int, Waiting],
         flow: Flow,
@@ -68,13 +71,13 @@ class Worker:
     ) -> None:
         self._in_force = in_force
         self._engine = engine
-        self._publisher = publisher(self._settle)
-        self._sink = sink
         self._open_source = source
         self._batcher = batcher
         self._flow = flow
         self._metrics = metrics
         self._ledger = Ledger()
+        self._delivery = delivery(self._ledger)
+        self._publisher = publisher(self._delivery, self._settle, self._drop)
         self._in_flight = InFlight(flow.max_in_flight, flow.max_in_flight_bytes)
         self._awaited = Awaited(self._fetch, schema_wait_s, metrics.schemas)
         self._intake = Intake(
@@ -94,7 +97,7 @@ class Worker:
         self._judges = [
             guarded_thread(partial(self._judge, i), f"judge-{i}", self._fail) for i in range(judges)
         ]
-        self._delivery = guarded_thread(self._deliver, "delivery", self._fail)
+        self._deliverer = guarded_thread(self._deliver, "delivery", self._fail)
         self._stopping = threading.Event()
         self._stopped_s = math.inf
         self._leaving = threading.Event()
@@ -120,9 +123,11 @@ class Worker:
         TransportFailed, EngineUnavailable
             The broker or the engine cannot be used; nothing unfinished was committed.
         """
-        for thread in (*self._judges, self._delivery):
-            thread.start()
         try:
+            while not (self._stopping.is_set() or self._delivery.open()):
+                self._beat_s = time.monotonic()
+            for thread in (*self._judges, self._deliverer):
+                thread.start()
             self._source = self._open_source(self)
             while not self._stopping.is_set():
                 self._read(self._source)
@@ -192,6 +197,7 @@ class Worker:
             now = time.monotonic()
             self._hand_on(self._batcher.due(now))
             self._intake.go_on(source)
+            self._delivery.attend(source)
             room = self._in_flight.room(self._wait_s(min(max(until - now, 0.0), _POLL_S)))
             if room or now >= until or self._stopping.is_set():
                 return room
@@ -290,10 +296,9 @@ class Worker:
     # ---- delivery -----------------------------------------------------------------------------
 
     def _deliver(self) -> None:
-        """The delivery thread: serve acknowledgements until all is drained."""
+        """The delivery thread, until all is drained."""
         while not self._flushed.is_set():
-            self._sink.poll(_POLL_S)
-            self._publisher.answer_refusals()
+            self._delivery.serve(_POLL_S)
 
     def _settle(self, ticket: Ticket) -> None:
         if ticket.trace is not None:
@@ -301,20 +306,19 @@ class Worker:
         self._ledger.settle(ticket.message.origin)
         self._in_flight.leave(ticket.size_bytes)
 
+    def _drop(self, ticket: Ticket) -> None:
+        """Its partition was given up: the next owner reads it."""
+        self._in_flight.leave(ticket.size_bytes)
+
     def _commit(self, *, wait: bool) -> None:
         """Commit what is delivered.
 
-        1. The outputs of a message are produced (``Publisher``). 2. The brokers acknowledge all
-        of them, and the ledger settles the message. 3. The settled prefix is committed, here.
+        At least once: 1. The outputs of a message are produced (``Publisher``). 2. The brokers
+        acknowledge all of them, and the ledger settles the message. 3. The settled prefix is
+        committed, here. Exactly once: ``ExactlyOnce`` has done it.
         """
         self._committed_s = time.monotonic()
-        if self._source is None:
-            return
-        offsets = self._ledger.committable()
-        # Also without new offsets: the source has those that the broker refused before.
-        self._source.commit(offsets, wait=wait)
-        self._ledger.committed(offsets)
-        if offsets:
+        if self._source is not None and self._delivery.commit(self._source, wait=wait):
             self._metrics.commits.inc()
 
     def _drain(self, partitions: Sequence[tuple[str, int]]) -> None:
@@ -327,6 +331,8 @@ class Worker:
                 log.warning("not drained in time; they will be read again", messages=left)
                 break
             self._beat_s = time.monotonic()
+            if self._source is not None:
+                self._delivery.attend(self._source)
             time.sleep(_DRAIN_STEP_S)
         self._commit(wait=True)
 
@@ -366,12 +372,15 @@ class Worker:
         for _ in self._judges:
             self._batches.put(None)
         for judge in self._judges:
-            judge.join(_JOIN_S)
+            if judge.is_alive():
+                judge.join(_JOIN_S)
         try:
             # What is not acknowledged is not committed either, so there is nothing to wait for.
-            if left := self._sink.flush(_FLUSH_S):
-                log.warning("not acknowledged; will be read again", outputs=left)
+            if left := self._delivery.flush(_FLUSH_S):
+                log.warning("not delivered; will be read again", outputs=left)
         except TransportFailed as error:
             self._fail(error)
         self._flushed.set()
-        self._delivery.join(_JOIN_S)
+        self._delivery.close()
+        if self._deliverer.is_alive():
+            self._deliverer.join(_JOIN_S)

@@ -5,7 +5,8 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
-from test_filter import SETTLE_S, Site, answered, packets, repeated, site
+from filter_site import SETTLE_S, Site, answered, packets, repeated
+from test_filter import site
 
 from streamfilter.records import Message
 

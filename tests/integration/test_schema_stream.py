@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from filter_site import Site, answered, packets, repeated
 from loopback_registry import Registry, serving
-from test_filter import Site, answered, packets, repeated, site
+from test_filter import site
 
 import streamfilter
 from streamfilter.limits import Limits

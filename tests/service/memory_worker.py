@@ -31,6 +31,7 @@ from streamfilter.records import (
 from streamfilter.schemas.finder import SchemaFinder
 from streamfilter.schemas.sources import FolderSource
 from streamfilter.service.build import policy_of
+from streamfilter.service.delivery import AtLeastOnce
 from streamfilter.service.exposures import ExposureWorker
 from streamfilter.service.publisher import Publisher
 from streamfilter.service.ticket import InForce
@@ -197,13 +198,14 @@ def worker(
     return Worker(
         in_force=InForce(pipeline or SimulatedPipeline(), TOPICS),
         engine=CleanSky(),
-        publisher=lambda settled: Publisher(
-            sink=cast("KafkaSink", sink),
+        delivery=lambda ledger: AtLeastOnce(cast("KafkaSink", sink), ledger),
+        publisher=lambda delivery, settled, dropped: Publisher(
+            delivery=delivery,
             encoder=encoder or Encoder(finder()),
             metrics=metrics,
             settled=settled,
+            dropped=dropped,
         ),
-        sink=cast("KafkaSink", sink),
         source=opened,
         batcher=Batcher(max_items=batch_size, max_wait_s=max_wait_s),
         flow=Flow(**flow),

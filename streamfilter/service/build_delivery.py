@@ -1,0 +1,99 @@
+"""From settings to how outputs are delivered."""
+
+import uuid
+from collections.abc import Callable, Mapping
+
+from streamfilter.config import Scalar, Settings
+from streamfilter.errors import ConfigurationInvalid
+from streamfilter.kafka.ledger import Ledger
+from streamfilter.kafka.sink import KafkaSink, OnStatistics
+from streamfilter.kafka.transactions import TransactionalSink
+from streamfilter.metrics import TransactionMetrics
+from streamfilter.service.delivery import AtLeastOnce, Delivery
+from streamfilter.service.group_commit import ExactlyOnce, Remark, no_remark
+
+EXACTLY_ONCE = "exactly-once"
+_ADDRESSES = ("bootstrap.servers", "metadata.broker.list")
+_OURS = {
+    "transactional.id": "delivery.transactional_id",
+    "transaction.timeout.ms": "delivery.transaction_timeout_s",
+}
+"""librdkafka's properties that have a setting here."""
+
+
+def checked_delivery(settings: Settings) -> None:
+    """Refuse settings that go against the guarantee that was asked for.
+
+    Raises
+    ------
+    ConfigurationInvalid
+        Names the key, what was found and how to mend it.
+    """
+    kafka = settings.kafka
+    producer = {**kafka.settings, **kafka.producer}
+    for key, ours in _OURS.items():
+        if key in producer:
+            raise ConfigurationInvalid(f"kafka.producer: {key!r} is set by {ours}; remove it")
+    if settings.delivery.guarantee != EXACTLY_ONCE:
+        return
+    consumer = {**kafka.settings, **kafka.consumer}
+    if kafka.output_bootstrap or any(key in kafka.producer for key in _ADDRESSES):
+        raise ConfigurationInvalid(
+            'kafka.output_bootstrap: with delivery.guarantee = "exactly-once" outputs and offsets '
+            "are committed in one transaction, and no transaction spans two Kafka clusters; "
+            'remove it, or set delivery.guarantee = "at-least-once"'
+        )
+    if any(key in kafka.consumer for key in _ADDRESSES):
+        raise ConfigurationInvalid(
+            'kafka.consumer: brokers of its own; with delivery.guarantee = "exactly-once" alerts '
+            "and outputs are in one cluster: name it in kafka.bootstrap"
+        )
+    if (level := consumer.get("isolation.level", "read_committed")) != "read_committed":
+        raise ConfigurationInvalid(
+            f"kafka.consumer: 'isolation.level' is {level!r}; with delivery.guarantee = "
+            '"exactly-once" it must be "read_committed", or a worker could begin before the '
+            "offsets of the last one are known; remove it"
+        )
+
+
+def open_delivery(
+    settings: Settings,
+    *,
+    group: str,
+    metrics: TransactionMetrics,
+    defaults: Mapping[str, Scalar] | None = None,
+    on_statistics: OnStatistics | None = None,
+    remark: Remark = no_remark,
+) -> Callable[[Ledger], Delivery]:
+    """How the worker of a group delivers, once its ledger is known.
+
+    Parameters
+    ----------
+    defaults
+        librdkafka's properties, which the settings override.
+    remark
+        What is kept beside the offset of a partition.
+
+    Raises
+    ------
+    ConfigurationInvalid
+        A setting of the producer cannot be.
+    """
+    kafka, rules = settings.kafka, settings.delivery
+    producer: dict[str, Scalar] = {
+        "bootstrap.servers": kafka.bootstrap,
+        **(defaults or {}),
+        **kafka.settings,
+        **({"bootstrap.servers": kafka.output_bootstrap} if kafka.output_bootstrap else {}),
+        **kafka.producer,
+    }
+    if rules.guarantee != EXACTLY_ONCE:
+        sink = KafkaSink(producer, on_statistics=on_statistics)
+        return lambda ledger: AtLeastOnce(sink, ledger)
+    transactional = TransactionalSink(
+        producer,
+        transactional_id=f"{group}-{rules.transactional_id or uuid.uuid4().hex}",
+        timeout_s=rules.transaction_timeout_s,
+        on_statistics=on_statistics,
+    )
+    return lambda ledger: ExactlyOnce(transactional, ledger, rules, metrics, remark)
