@@ -1,5 +1,6 @@
 """Settings: defaults, where they come from, and what a wrong one says."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -35,6 +36,22 @@ def test_the_example_configuration_names_every_key() -> None:
         return found
 
     assert set() == {key for key in keys(Settings.model_json_schema()) if key not in text}
+
+
+UNITS = ("_s", "_ms", "_px", "_bytes")
+
+
+def test_the_example_configuration_explains_every_key() -> None:
+    """A number has its unit in the name or beside it; any other key has a word beside it."""
+    lines = (ROOT / "deploy" / "streamfilter.toml").read_text().splitlines()
+    keys = [line for line in lines if re.match(r"\w+ = ", line)]
+    assert len(keys) > 60
+    assert [] == [each for each in keys if "#" not in each and not key_of(each).endswith(UNITS)]
+
+
+def key_of(line: str) -> str:
+    """The key of a line."""
+    return line.partition(" = ")[0]
 
 
 def test_the_example_configuration_says_what_sighup_puts_in_force() -> None:
