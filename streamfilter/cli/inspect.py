@@ -16,6 +16,7 @@ from streamfilter import config as settings_room
 from streamfilter import figures, logs, packets
 from streamfilter.cli import options
 from streamfilter.contaminants import CODES
+from streamfilter.errors import printable
 from streamfilter.pipeline import Prepared
 from streamfilter.reading import plain, read
 from streamfilter.records import Annotation, Label, Message, Origin, Plane, Rejected
@@ -125,10 +126,10 @@ class _Table:
         self._table.add_row(
             name,
             alert.survey,
-            alert.alert_id,
+            escape(printable(alert.alert_id)),
             f"[{style}]{verdict.label}[/]",
             verdict.contaminant or "",
-            verdict.rule or _why_not(annotation),
+            escape(verdict.rule or _why_not(annotation)),
             _core(annotation),
             " ".join(sorted(alert.flagged)),
         )

@@ -1,12 +1,18 @@
 """``streamfilter inspect`` on real packets."""
 
+import copy
+import io
 import json
 from pathlib import Path
+from typing import Any
 
+import fastavro
 import pytest
 from click.testing import CliRunner, Result
 
 from streamfilter.cli import root
+from streamfilter.limits import Limits
+from streamfilter.schemas.finder import SchemaFinder
 
 HIT = "170587117053804617"
 
@@ -54,6 +60,23 @@ def test_a_reason_is_shown_to_the_letter(tmp_path: Path) -> None:
     (tmp_path / "unknown.bin").write_bytes(b"\0\0\0\x12\x34 no schema has this id")
     found = inspect(tmp_path)
     assert "streamfilter[lsst]" in found.stdout.replace("\n", " ")
+
+
+def test_a_name_is_shown_to_the_letter(samples: Path, tmp_path: Path) -> None:
+    """Whatever a packet calls its alert, it is no style, and moves no cursor."""
+    packet = (samples / "ztf/2695378462115010012.avro").read_bytes()
+    schema: Any = copy.deepcopy(SchemaFinder([], Limits()).open(packet).schema.definition)
+    record: Any = next(iter(fastavro.reader(io.BytesIO(packet))))
+    for field in schema["fields"]:
+        if field["name"] == "candid":
+            field["type"] = "string"
+    record["candid"] = "[/]\x1b[2J[bold]x"
+    out = io.BytesIO()
+    fastavro.writer(out, fastavro.parse_schema(schema), [record])
+    (tmp_path / "odd.avro").write_bytes(out.getvalue())
+    found = inspect(tmp_path)
+    assert found.exit_code == 0, found.output
+    assert r"[/]\x1b[2J[bold]x" in found.stdout
 
 
 def test_the_table_and_the_figure_show_the_verdict(samples: Path, tmp_path: Path) -> None:
