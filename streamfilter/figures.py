@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from streamfilter import pages
 from streamfilter.contaminants import BY_CODE, CODES, TABLE
-from streamfilter.errors import ConfigurationInvalid
+from streamfilter.errors import ConfigurationInvalid, printable
 from streamfilter.inference.engine import Engine
 from streamfilter.normalise import has_data
 from streamfilter.pipeline import Prepared, infer
@@ -216,14 +216,16 @@ def _write_verdict(figure: "Figure", row: Inspected, x: float, y: float, height_
         x, y, headline, va="top", size=12, weight="bold", color=_LABEL_COLOURS[verdict.label]
     )
     text = "\n".join(_words(row.annotation))
-    figure.text(x, y - 0.29 / height_in, text, va="top", size=9, color=_INK, linespacing=1.45)
+    y -= 0.29 / height_in
+    # A name of dollars is no formula.
+    figure.text(x, y, text, va="top", size=9, color=_INK, linespacing=1.45, parse_math=False)
 
 
 def _words(annotation: Annotation) -> list[str]:
     """Lines of plain text under the headline."""
     alert, verdict = annotation.alert, annotation.verdict
-    named = f"{alert.survey}  {alert.alert_id}"
-    lines = [f"{named}  ({alert.object_id})" if alert.object_id else named]
+    named = f"{alert.survey}  {printable(alert.alert_id)}"
+    lines = [f"{named}  ({printable(alert.object_id)})" if alert.object_id else named]
     rule = f"rule {verdict.rule}" if verdict.rule else "no rule spoke"
     lines.append(f"{rule}, action {verdict.action}")
     science = next((e for e in annotation.stamps if e.plane is Plane.SCIENCE), None)

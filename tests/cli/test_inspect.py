@@ -70,13 +70,13 @@ def test_a_name_is_shown_to_the_letter(samples: Path, tmp_path: Path) -> None:
     for field in schema["fields"]:
         if field["name"] == "candid":
             field["type"] = "string"
-    record["candid"] = "[/]\x1b[2J[bold]x"
+    record["candid"] = "[/]\x1b[2J[bold]$\\q$"
     out = io.BytesIO()
     fastavro.writer(out, fastavro.parse_schema(schema), [record])
     (tmp_path / "odd.avro").write_bytes(out.getvalue())
-    found = inspect(tmp_path)
+    found = inspect(tmp_path, "--figure", tmp_path / "odd.png")
     assert found.exit_code == 0, found.output
-    assert r"[/]\x1b[2J[bold]x" in found.stdout
+    assert r"[/]\x1b[2J[bold]$\q$" in found.stdout
 
 
 def test_the_table_and_the_figure_show_the_verdict(samples: Path, tmp_path: Path) -> None:
