@@ -2,6 +2,9 @@
 
 import threading
 
+# Of alerts none is much larger; room is for as many as fit, where each is as large as any before.
+_USUAL_BYTES = 300_000
+
 
 class InFlight:
     """Messages read and not yet settled."""
@@ -11,6 +14,7 @@ class InFlight:
         self._max_bytes = max_bytes
         self._messages = 0
         self._bytes = 0
+        self._largest = _USUAL_BYTES
         self._changed = threading.Condition()
 
     @property
@@ -28,6 +32,7 @@ class InFlight:
         with self._changed:
             self._messages += 1
             self._bytes += size_bytes
+            self._largest = max(self._largest, size_bytes)
 
     def leave(self, size_bytes: int) -> None:
         """A message is settled."""
@@ -44,4 +49,7 @@ class InFlight:
 
     def _free(self) -> int:
         """A byte bound that is reached leaves no room; one large message may pass it."""
-        return 0 if self._bytes >= self._max_bytes else max(self._max_messages - self._messages, 0)
+        if self._bytes >= self._max_bytes:
+            return 0
+        fit = max((self._max_bytes - self._bytes) // self._largest, 1)
+        return max(min(self._max_messages - self._messages, fit), 0)
