@@ -215,6 +215,40 @@ def test_a_build_at_a_precision_that_gpus_have_not_is_refused(copied: Path) -> N
     assert "no precision 'bf16'; choose 'float32' or 'fp16'" in done.stderr
 
 
+def test_the_list_says_why_tensorrt_cannot_run_here(tmp_path: Path) -> None:
+    """It is installed, and no GPU answers; the others are as they were."""
+    done = with_fake_gpu(tmp_path, "engines", "list")
+    assert 0 == done.returncode
+    assert "tensorrt: no GPU 0 answers here" in done.stdout
+    assert "10.13.2" in done.stdout
+
+
+def test_a_named_runtime_that_cannot_run_is_an_error(copied: Path) -> None:
+    """With the mend; no other is taken in its place."""
+    options = ("verify", "maxitrack", "--runtime", "tensorrt")
+    for done, mend in (
+        (streamfilter(copied, "engines", *options), "pip install 'streamfilter[tensorrt]'"),
+        (with_fake_gpu(copied, "engines", *options), "`nvidia-smi -L` lists"),
+    ):
+        assert (1, "") == (done.returncode, done.stdout)
+        assert mend in done.stderr
+
+
+@pytest.mark.engine
+def test_tensorrt_is_verified_and_timed_like_the_others(copied: Path) -> None:
+    """On the fake driver, which proves plumbing alone."""
+    fake = {"FAKE_GPU": "Fake GPU"}
+    options = ("maxitrack", "--runtime", "tensorrt", "--precision", "fp16")
+    done = with_fake_gpu(copied, "engines", "verify", *options, **fake)
+    assert 0 == done.returncode, done.stderr
+    assert "tensorrt 10.13.2 fp16" in done.stdout
+    options = ("maxitrack", "--runtime", "tensorrt", "--runtime", "onnxruntime")
+    more = ("--precision", "float32", "--seconds", "0", "--json")
+    done = with_fake_gpu(copied, "engines", "bench", *options, *more, **fake)
+    runtimes = [one["runtime"].split()[0] for one in json.loads(done.stdout)["engines"]]
+    assert ["tensorrt", "onnxruntime"] == runtimes
+
+
 class Shifted:
     """ONNX Runtime, but that every probability is off."""
 

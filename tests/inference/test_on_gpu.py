@@ -66,8 +66,8 @@ def opened(name: str, runtime: str, precision: str, home: Path) -> Engine:
     return runtimes.open_engine(name, runtime, home, 0, precision=precision, progress=print)
 
 
-def real_stamps(samples: Path) -> Batch:
-    """Of ZTF, as the pipeline gives them to the network."""
+def real_stamps(samples: Path) -> list[Batch]:
+    """Of ZTF, as the pipeline gives them to the network, and in batches of its default size."""
     images = np.load(samples / "stamps" / "ztf.npz")["stamps"][:STAMPS, 0]
     found = [normalise.normalise(Stamp(image)) for image in images]
     whole = [each for each in found if isinstance(each, normalise.Normalised)]
@@ -75,7 +75,7 @@ def real_stamps(samples: Path) -> Batch:
     for stamp, place in zip(whole, batch[:, 0], strict=True):
         normalise.reflect(stamp, place)
     assert len(batch) > STAMPS / 2
-    return batch
+    return [batch[start : start + 16] for start in range(0, len(batch), 16)]
 
 
 def real_tiles(samples: Path) -> Iterator[Batch]:
@@ -111,7 +111,7 @@ def hold(name: str, precision: str, home: Path, batches: list[Batch], record: Re
 @pytest.mark.parametrize("precision", PRECISIONS)
 def test_real_stamps(precision: str, home: Path, samples: Path, record_property: Record) -> None:
     """MaxiMask on stamps of ZTF."""
-    hold("maximask", precision, home, [real_stamps(samples)], record_property)
+    hold("maximask", precision, home, real_stamps(samples), record_property)
 
 
 @pytest.mark.parametrize("precision", PRECISIONS)
@@ -135,7 +135,12 @@ def test_made_frames(name: str, precision: str, home: Path, record_property: Rec
 def test_latency(precision: str, batch: int, home: Path, record_property: Record) -> None:
     """Of one batch of 64 px stamps at a time, from numpy to numpy."""
     engine = opened("maximask", "tensorrt", precision, home)
-    (speed,) = bench.cell((engine,), batch, 64)
+    try:
+        (speed,) = bench.cell((engine,), batch, 64)
+    except EngineUnavailable as why:
+        if "fits" not in str(why):
+            raise
+        pytest.skip(f"too large for this GPU: {why}")
     record_property("p50 of a batch", f"{1e3 * speed.p50_s:.3f} ms")
     record_property("p99", f"{1e3 * speed.p99_s:.3f} ms")
     record_property("stamps/s", f"{speed.images_per_s:.0f}")

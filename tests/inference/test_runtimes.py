@@ -1,10 +1,12 @@
 """Runtimes: chosen by name, or the first that works."""
 
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 from types import ModuleType
 
+import fake_gpu_here
 import pytest
 
 from streamfilter.errors import EngineUnavailable
@@ -100,6 +102,19 @@ def test_auto_takes_the_first_that_works(engine_home: Path) -> None:
     engine = runtimes.open_engine("maxitrack", "auto", engine_home, 1, progress=said.append)
     assert usable()[0] == engine.runtime.split()[0]
     assert said[0].startswith(f"runtime auto: {engine.runtime}")
+
+
+@pytest.mark.engine
+def test_auto_takes_tensorrt_where_a_gpu_is(
+    engine_home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Here a fake one, so that the order alone is proved."""
+    shutil.copytree(engine_home / "engines", tmp_path / "engines")
+    said: list[str] = []
+    with fake_gpu_here.installed(monkeypatch):
+        engine = runtimes.open_engine("maxitrack", "auto", tmp_path, 1, progress=said.append)
+        engine.close()
+    assert said[-1].startswith("runtime auto: tensorrt 10.13.2")
 
 
 @pytest.mark.engine
