@@ -24,6 +24,7 @@ SCRAPED_S = 90.0
 STANDS_FOR = {
     "$__rate_interval": "5m",
     "$__range": "5m",
+    "${__from:date:seconds}": "0",
     "$instance": ".*",
     "$survey": ".*",
     "$instrument": ".*",

@@ -151,8 +151,9 @@ _TRACKING = (
         "the minutes around it; the records are in the topic outputs.tracking.",
         queries=(
             Query(
-                "1000 * max by (instrument, exposure) (max_over_time("
-                f"streamfilter_exposure_failure_timestamp_seconds{{{_OF}}}[$__range]))"
+                "1000 * (max by (instrument, exposure) (max_over_time("
+                f"streamfilter_exposure_failure_timestamp_seconds{{{_OF}}}[$__range])) "
+                "> ${__from:date:seconds})"
             ),
         ),
         unit=Unit.AGO,
