@@ -441,7 +441,7 @@ class ExposureMetrics:
             buckets=_LATENCY_S,
             registry=registry,
         )
-        self.transactions = TransactionMetrics(registry, "streamfilter_exposure")
+        self.transactions = TransactionMetrics(registry, f"streamfilter_{of}")
         self.output_failures = Counter(
             name("output_failures_total"), "Messages that the broker refused.", registry=registry
         )
