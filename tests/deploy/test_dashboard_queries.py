@@ -29,7 +29,10 @@ STANDS_FOR = {
     "$survey": ".*",
     "$instrument": ".*",
 }
-EMPTY_HERE = {"Memory of GPUs": "the networks run on the CPU"}
+EMPTY_HERE = {
+    "Memory of GPUs": "the networks run on the CPU",
+    "Time of a transaction": "where exposures are watched too, outputs go out by themselves",
+}
 """Panels that cannot show anything in this run, and why."""
 
 

@@ -325,6 +325,22 @@ _BROKERS = (
         unit=Unit.COUNT, runbook="StreamfilterLateMessageSlow",
     ),
     Panel(
+        title="Transactions",
+        text="Of outputs and offsets together, where delivery.guarantee asks so, by their end. "
+        "aborted ones are tried again; many of them hold alerts up.",
+        queries=(Query(_rate("streamfilter_transactions_total", "result"), "{{result}}"),),
+        unit=Unit.PER_SECOND,
+        runbook="StreamfilterTransactionsAbort",
+    ),
+    Panel(
+        title="Time of a transaction",
+        text="From its begin to its commit. Readers see an alert only after the commit, so this "
+        "is part of the latency. Empty where outputs go out by themselves.",
+        queries=quantiles(f"streamfilter_transaction_seconds_bucket{{{_HERE}}}"),
+        unit=Unit.SECONDS,
+        runbook="StreamfilterTransactionsAbort",
+    ),
+    Panel(
         title="Refused outputs",
         text="Messages that the broker did not take for good. Always 0; else rights, a missing "
         "topic, or its max.message.bytes.",
