@@ -88,7 +88,8 @@ def main() -> int:
                 rounds = scenario.rounds_bounded if chosen.bounded else scenario.rounds
                 if not rounds or (chosen.only and scenario.name not in chosen.only):
                     continue
-                for guarantee in chosen.guarantee or scenario.guarantees:
+                usual = scenario.bounded if chosen.bounded else tuple(Guarantee)
+                for guarantee in chosen.guarantee or usual:
                     folder = scratch / f"{scenario.name} {guarantee}".replace(" ", "-")
                     folder.mkdir()
                     try:

@@ -99,7 +99,7 @@ def write(path: Path, outcomes: Sequence[Outcome], faults: Mapping[str, str]) ->
     parts = (
         "# Chaos report",
         "Written by `make chaos`; `tests/chaos/` says how. Real Kafka, real worker processes, "
-        "the published weights, simulated packets.",
+        "the published weights, simulated packets. Each row is of the last run of its scenario.",
         _machine(),
         "\n".join(table),
         "`s to recover`: median / longest of the seconds from a fault until every partition that "

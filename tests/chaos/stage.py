@@ -41,10 +41,6 @@ class Guarantee(StrEnum):
     EXACTLY_ONCE = "exactly-once"
 
 
-GUARANTEES = (Guarantee.AT_LEAST_ONCE,)
-"""Those that workers have."""
-
-
 class CannotBe(Exception):
     """A scenario cannot be acted on this machine; the text says what is missing."""
 

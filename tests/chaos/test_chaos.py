@@ -16,7 +16,7 @@ BOUNDED = [
     pytest.param(each, guarantee, id=f"{each.name} {guarantee}".replace(" ", "-"))
     for each in SCENARIOS
     if each.rounds_bounded
-    for guarantee in each.guarantees
+    for guarantee in each.bounded
 ]
 
 
