@@ -180,6 +180,45 @@ def test_a_paused_source_fetches_nothing_and_resumes_where_it_stopped(broker: Br
     assert list(range(100)) == [message.origin.offset for message in found]
 
 
+def test_a_partition_that_is_held_keeps_no_other_back(broker: Broker) -> None:
+    """It goes on where it stopped when it is released, also after a pause of all."""
+    topic = broker.topic(2)
+    reader = source(broker, topic)
+    read(reader, 0, until=lambda: len(reader.assigned) == 2)
+    reader.hold((topic, 0))
+    for partition in (0, 1):
+        broker.produce(topic, [b"%d" % n for n in range(50)], partition=partition)
+    found = read(reader, 50)
+    reader.pause()
+    reader.resume()
+    assert [] == [each for _ in range(10) for each in reader.poll(5, 0.1)]
+    reader.release((topic, 0))
+    found += read(reader, 50)
+    reader.close()
+    places = [(m.origin.partition, m.origin.offset) for m in found]
+    assert [(partition, offset) for partition in (1, 0) for offset in range(50)] == places
+
+
+def test_a_partition_that_was_held_when_it_went_is_read_when_it_comes_back(broker: Broker) -> None:
+    """It went to another member of the group, which left."""
+    topic, member_of = broker.topic(2), group()
+    reader = source(broker, topic, member_of=member_of)
+    read(reader, 0, until=lambda: len(reader.assigned) == 2)
+    for partition in (0, 1):
+        reader.hold((topic, partition))
+    other = source(broker, topic, member_of=member_of)
+    read(reader, 0, until=lambda: bool(other.poll(1, 0.1) or other.assigned))
+    (gone,) = other.assigned
+    other.close()
+    read(reader, 0, until=lambda: len(reader.assigned) == 2)
+    for partition in (0, 1):
+        broker.produce(topic, [b"v"], partition=partition)
+    (message,) = read(reader, 1)
+    assert gone == (message.origin.topic, message.origin.partition)
+    assert [] == [each for _ in range(10) for each in reader.poll(5, 0.1)]
+    reader.close()
+
+
 def test_partitions_that_come_during_a_pause_are_paused_too(broker: Broker) -> None:
     """A source that paused before it joined reads nothing until it resumes."""
     topic = broker.topic()
