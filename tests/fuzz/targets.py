@@ -20,6 +20,7 @@ import streamfilter
 from streamfilter import frames
 from streamfilter.decode import Decoder
 from streamfilter.decode_exposure import ExposureDecoder
+from streamfilter.drift import Watch, writer_of
 from streamfilter.encode import Encoder
 from streamfilter.errors import MessageRejected
 from streamfilter.exposure_records import Frame, FrameRefused
@@ -33,7 +34,7 @@ from streamfilter.schemas.finder import SchemaFinder
 from streamfilter.schemas.published import PublishedSource, exposure_schema, single_object_header
 from streamfilter.schemas.splice import Splicer, extend
 from streamfilter.schemas.walk import RecordWalk, leaf_types
-from streamfilter.schemas.wire import decompress
+from streamfilter.schemas.wire import Form, WriterSchema, decompress
 from streamfilter.surveys import Surveys
 
 HERE = Path(__file__).parent
@@ -138,6 +139,8 @@ _SHELF_TYPES = {each["name"]: each for each in (_POINT, _STAMP, *SCHEMAS)}
 _SURVEYS = Surveys.load()
 _SHELF = SchemaFinder([_Shelf(), PublishedSource()], LIMITS)
 _DECODER = Decoder(_SHELF, _SURVEYS, LIMITS)
+_ZTF = writer_of(_SHELF.find((Form.CONFLUENT, 0)), _SURVEYS.of_record("ztf.alert"))
+_LONGEST_WORDS = 1_500  # a hundred characters of a name, each escaped
 _EXPOSURES = ExposureDecoder(_SHELF)
 _SYNC = bytes(16)
 _ENCODER = Encoder(_SHELF)
@@ -212,11 +215,22 @@ def schema(data: bytes) -> object:
         found = parse_text(text, LIMITS)
         with contextlib.suppress(MessageRejected):
             extend(found)
+        _drifted(found)
         names = [field["name"] for field in found.parsed["fields"]]
         paths = [name for name in names if _is_leaf(leaf_types(found, name))]
         return RecordWalk(found, paths, b"SIMPLE  =").read(body)
     except MessageRejected as rejected:
         return rejected
+
+
+def _drifted(found: WriterSchema) -> None:
+    """What a log says of a schema that follows a survey's own is short and plain."""
+    watch = Watch()
+    watch.see("t", Form.OCF, None, _ZTF)
+    drift = watch.see("t", Form.OCF, None, writer_of(found, _SURVEYS.of_record("ztf.alert")))
+    for words in (drift.now, *(each.detail for each in drift.fields)) if drift else ():
+        assert words.isprintable()
+        assert len(words) < _LONGEST_WORDS
 
 
 def _is_leaf(types: frozenset[str] | None) -> bool:
