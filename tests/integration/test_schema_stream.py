@@ -52,7 +52,7 @@ def in_order(site: Site, keys: dict[bytes, bytes]) -> list[bytes | None]:
     return [key for key in annotated if key in keys]
 
 
-@pytest.mark.parametrize("mode", ["hanging", "failing"])
+@pytest.mark.parametrize("mode", ["hanging", "nonsense", "gone"])
 def test_an_outage_of_the_registry_holds_one_partition(
     site: Site, samples: Path, registry: Registry, mode: str
 ) -> None:
