@@ -1,4 +1,4 @@
-"""Sky level and noise of a frame on a mesh, as the reference program has it but ten times faster.
+"""Sky level and noise of a frame on a mesh, as the reference program has it but much faster.
 
 The method is SExtractor's (Bertin & Arnouts 1996, A&AS 117, 393) in the variant of MaxiMask 1.4.1
 (``utils.background_est``): clipped statistics per cell, outlying cells replaced by their
@@ -20,11 +20,6 @@ _K = 3.0
 """Clipping of pixels and of cells, in units of sigma."""
 _GRID_ROUNDS = 5
 """Rounds of clipping among cells, as in the reference."""
-_SAMPLE = 1009
-"""Pixels from which the range of the radix sort is guessed."""
-_CORE_SIGMAS = 8.0
-"""Half the range of the radix sort: 2**16 steps of 2.4e-4 sigma."""
-_GAUSSIAN_MAD = 1.4826
 _BAND_ROWS = 32
 """Rows that are normalised at once: a band of 4,096 columns stays in the cache."""
 _REFERENCE_ADU = (-500.0, 80000.0)
@@ -179,9 +174,9 @@ def clipped_statistics(values: npt.NDArray[np.float32]) -> tuple[float, float]:
     One sort serves all rounds: what is kept is a slice and its median stands in the middle.
     Values are taken from the first median, so that sums of squares keep their digits.
     """
-    ordered = sorted_values(values)
-    shift = float(ordered[ordered.size // 2])
-    ordered -= shift
+    found = np.sort(values)
+    shift = float(found[found.size // 2])
+    ordered = found - np.float64(shift)
     low, high = 0, ordered.size
     total, squares = _sums(ordered)
     median, mean, start = _statistics(ordered, total, squares)
@@ -200,50 +195,6 @@ def clipped_statistics(values: npt.NDArray[np.float32]) -> tuple[float, float]:
         median, mean, sigma = _statistics(ordered[low:high], total, squares)
     crowded = not 0.8 * start < sigma < 1.2 * start
     return shift + (2.5 * median - 1.5 * mean if crowded else mean), sigma
-
-
-def sorted_values(values: npt.NDArray[np.float32]) -> Array:
-    """``np.sort(values)`` as float64, for most pixels to 1.2e-4 of their own sigma.
-
-    Pixels within 8 sigma of the median go through a radix sort of 16-bit steps, five times faster
-    than comparing; whole numbers keep their value, and the tails are sorted exactly.
-    """
-    sample = np.sort(values[:: max(values.size // _SAMPLE, 1)]).astype(np.float64)
-    middle = float(sample[sample.size // 2])
-    spread = _GAUSSIAN_MAD * float(np.median(np.abs(sample - middle)))
-    # Too narrow a spread for 16-bit steps between float32 numbers: nothing would be gained.
-    if not spread > 1e-3 * abs(middle) * 2.0**-7 or not np.isfinite(spread):
-        return np.sort(values).astype(np.float64)
-    low, high = (
-        np.float32(middle - _CORE_SIGMAS * spread),
-        np.float32(middle + _CORE_SIGMAS * spread),
-    )
-    step = _step(values, sample, float(low), float(high))
-    start = np.ceil(low) if step == 1.0 else low
-    codes = values - np.float32(start - 0.5 * step)
-    codes *= np.float32(1 / step)
-    # Tails go to the ends of the range; so many codes are then cut off at either end.
-    np.minimum(codes, np.float32(2**16 - 1), out=codes)
-    np.maximum(codes, np.float32(0.0), out=codes)
-    steps = codes.astype(np.uint16)
-    steps.sort(kind="stable")  # a radix sort for 16-bit integers
-    below, above = np.sort(values[values < low]), np.sort(values[values > high])
-    core = steps[below.size : steps.size - above.size].astype(np.float64)
-    core *= step
-    core += float(start)
-    return np.concatenate((below, core, above))
-
-
-def _step(values: npt.NDArray[np.float32], sample: Array, low: float, high: float) -> float:
-    """1 for whole numbers, whose codes are then exact, else the range over 16 bits."""
-    narrow = high - low < 2**16 - 2
-    if (
-        narrow
-        and np.array_equal(sample, np.rint(sample))
-        and np.array_equal(values, np.rint(values))
-    ):
-        return 1.0
-    return (high - low) / (2**16 - 2)
 
 
 def _sums(ordered: Array) -> tuple[float, float]:
@@ -331,12 +282,14 @@ def along_rows(grid: Array, axis: Axis) -> Array:
 class Cubics:
     """A cubic per row and interval between grid columns: the map before the last step.
 
-    Horner's rule on whole bands costs six passes in the cache; the same map as a matrix product
-    costs a pass per grid column.
+    The last step multiplies small matrices, an interval's cubics by the powers along it. They are
+    too small for BLAS to share among threads, which would wait for each other on a busy machine.
     """
 
     coefficients: npt.NDArray[np.float32]
-    """(4, height, intervals, 1), highest power first."""
+    """(intervals, height, 4), highest power first."""
+    powers: npt.NDArray[np.float32]
+    """(4, pixels of an interval)."""
     axis: Axis
 
     @classmethod
@@ -345,8 +298,11 @@ class Cubics:
         values = along_rows(grid, sky.rows)
         bend = values @ curvatures(sky.columns.knots).T
         y0, y1, m0, m1 = values[:, :-1], values[:, 1:], bend[:, :-1], bend[:, 1:]
-        powers = np.stack([(m1 - m0) / 6, m0 / 2, y1 - y0 - (2 * m0 + m1) / 6, y0])
-        return cls(powers[..., None].astype(np.float32), sky.columns)
+        cubics = np.stack([(m1 - m0) / 6, m0 / 2, y1 - y0 - (2 * m0 + m1) / 6, y0], axis=-1)
+        along = np.arange(sky.columns.step) / sky.columns.step
+        powers = along ** np.arange(3, -1, -1)[:, None]
+        ordered = np.ascontiguousarray(cubics.transpose(1, 0, 2), np.float32)
+        return cls(ordered, powers.astype(np.float32), sky.columns)
 
     def band(self, rows: slice, room: Image | None = None) -> Image:
         """The map in some rows of the frame.
@@ -354,22 +310,17 @@ class Cubics:
         Parameters
         ----------
         room
-            An array of the shape that ``room`` gives, to write into.
+            What ``room`` made for at least so many rows, to write into.
         """
-        axis = self.axis
-        along = (np.arange(axis.step) / axis.step).astype(np.float32)
-        cubed, squared, linear, constant = self.coefficients[:, rows]
-        result: Image = np.multiply(cubed, along, out=None if room is None else room[: len(cubed)])
-        for coefficient in (squared, linear):
-            result += coefficient
-            result *= along
-        result += constant
-        flat: Image = result.reshape(result.shape[0], -1)
-        return flat[:, -axis.first : axis.length - axis.first]
+        cubics = self.coefficients[:, rows]
+        room = self.room(cubics.shape[1]) if room is None else room[: cubics.shape[1]]
+        np.matmul(cubics, self.powers, out=room.transpose(1, 0, 2))
+        flat: Image = room.reshape(room.shape[0], -1)
+        return flat[:, -self.axis.first : self.axis.length - self.axis.first]
 
     def room(self, rows: int) -> Image:
         """An array for ``band``: making one anew for every band costs as much as the map."""
-        return np.empty((rows, self.coefficients.shape[2], self.axis.step), np.float32)
+        return np.empty((rows, len(self.coefficients), self.axis.step), np.float32)
 
 
 def _divided(image: Image, sky: Sky, mesh: Mesh) -> Image:
@@ -378,7 +329,7 @@ def _divided(image: Image, sky: Sky, mesh: Mesh) -> Image:
     anchor = np.float32(sky.median_level)
     level, sigma = Cubics.of(sky.level - float(anchor), sky), Cubics.of(sky.sigma, sky)
     # The spline may overshoot between a quiet and a noisy cell.
-    floor = np.float32(sky.sigma.min() / 2)
+    floor, ceiling = np.float32(sky.sigma.min() / 2), np.float32(mesh.largest_sigmas)
 
     def bands(tops: range) -> None:
         room = level.room(_BAND_ROWS)
@@ -393,11 +344,9 @@ def _divided(image: Image, sky: Sky, mesh: Mesh) -> Image:
                 continue
             np.maximum(noise, floor, out=noise)
             out /= noise
-            np.minimum(out, ceiling, out=out)
-            np.maximum(out, -ceiling, out=out)
+            np.clip(out, -ceiling, ceiling, out=out)
 
     tops = range(0, image.shape[0], _BAND_ROWS)
-    ceiling = np.float32(mesh.largest_sigmas)
     with np.errstate(all="ignore"), ThreadPoolExecutor(mesh.threads) as pool:
         list(pool.map(bands, [tops[i :: mesh.threads] for i in range(mesh.threads)]))
     return result
