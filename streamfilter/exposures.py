@@ -92,8 +92,7 @@ class Watcher:
             saturation = (frame.saturation - sky.median_level) / sky.median_sigma
         stars = shapes.find(image, masked, saturation)
         found = tiles.cut((image.shape[0], image.shape[1]), masked, self._side)
-        counts = [stars.inside(tile.y, tile.x, tile.side) for tile in found]
-        witnesses = self._witnesses(found, counts, self.probabilities(image, found))
+        witnesses = self._witnesses(found, stars, self.probabilities(image, found))
         judgement = tracking.judge_detector(witnesses, shapes.measure(stars), self._rules.tracking)
         evidence = DetectorEvidence(
             frame.source, frame.hdu, frame.detector, judgement, tiles=witnesses
@@ -114,21 +113,19 @@ class Watcher:
         return found
 
     def _witnesses(
-        self, found: Sequence[tiles.Tile], counts: Sequence[int], raw: Sequence[float]
+        self, found: Sequence[tiles.Tile], stars: shapes.Stars, raw: Sequence[float]
     ) -> tuple[TileEvidence, ...]:
-        rules = self._rules.tracking
         return tuple(
-            TileEvidence(
-                y=tile.y,
-                x=tile.x,
-                probability=probability,
-                stars=stars,
-                unmasked=tile.unmasked,
-                share=tile.share,
-                weight=tracking.tile_weight(stars, tile.unmasked, tile.share, rules),
-            )
-            for tile, stars, probability in zip(found, counts, raw, strict=True)
+            self._witness(tile, stars, probability)
+            for tile, probability in zip(found, raw, strict=True)
         )
+
+    def _witness(self, tile: tiles.Tile, stars: shapes.Stars, probability: float) -> TileEvidence:
+        count = stars.inside(tile.y, tile.x, tile.side)
+        weight = tracking.tile_weight(count, tile.unmasked, tile.share, self._rules.tracking)
+        if stars.crossed(tile.y, tile.x, tile.side):
+            weight = 0.0  # the network takes a satellite's trail for the stars'
+        return TileEvidence(tile.y, tile.x, probability, count, tile.unmasked, tile.share, weight)
 
     def _unfit(self, frame: Frame) -> tuple[FrameReason | None, str]:
         """Why a frame says nothing, before its sky is measured."""

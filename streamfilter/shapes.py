@@ -7,7 +7,7 @@ saturated sources, what is sharper than a star (cosmic rays, hot pixels), and wh
 than the detector's stars (galaxies, satellite trails).
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
@@ -37,6 +37,12 @@ _LENGTHS = (0.4, 2.0)
 """Major axis, likewise."""
 _LINE = 3.0
 """Elongation of pieces of a satellite's trail, which are no stars unless all stars trail."""
+_FEWEST_LONG = 5
+_SHORTEST_LINE_PX = 60.0
+"""Of what MaxiTrack takes for a trail in a tile of stars that are round."""
+_HALF_OF_LINE = 3**0.5
+"""Half a uniform line's length, in units of its rms."""
+_POINTS_OF_LINE = 257
 _THINNEST_PX = 0.4
 """Minor rms of a star of FWHM 1 px; below it a fit has gone astray."""
 _SATURATED = 0.9
@@ -60,6 +66,16 @@ class Stars:
     """In sigma times pixels."""
     moments: Array
     """(n, 3): variances along x, along y, and covariance, px^2, of the n that were measured."""
+    lines: Array = field(default_factory=lambda: np.zeros((0, 4)))
+    """(n, 4): x and y of both ends of lines that are no stars: satellites, bleeding columns."""
+
+    def crossed(self, y: int, x: int, side: int) -> bool:
+        """Whether a line that is no star goes through a square."""
+        steps = np.linspace(0, 1, _POINTS_OF_LINE)[:, None]
+        along = self.lines[:, 0] + steps * (self.lines[:, 2] - self.lines[:, 0])
+        down = self.lines[:, 1] + steps * (self.lines[:, 3] - self.lines[:, 1])
+        inner = (along >= x) & (along < x + side) & (down >= y) & (down < y + side)
+        return bool(inner.any())
 
     def inside(self, y: int, x: int, side: int) -> int:
         """Number of sources in a square."""
@@ -79,7 +95,7 @@ def find(image: Image, masked: Mask | None = None, saturation: float | None = No
     saturation
         Level from which on pixels are saturated, in units of sigma above the sky.
     """
-    found = _extracted(image, masked)
+    found = every = _extracted(image, masked)
     sharp = found["peak"] > _SHARPEST * found["cpeak"]
     found = found[~sharp & (found["flag"] & (sep.OBJ_TRUNC | sep.OBJ_SINGU) == 0)]
     good = found["flag"] & sep.OBJ_MERGED == 0
@@ -89,17 +105,29 @@ def find(image: Image, masked: Mask | None = None, saturation: float | None = No
     chosen = np.flatnonzero(good)
     chosen = chosen[np.argsort(-found["flux"][chosen])][:_MOST_STARS]
     moments = _of_one_kind(_moments(image, found[chosen]))
-    if not _all_trail(moments):
-        found = found[found["a"] < _LINE * found["b"]]
-    return Stars(found["x"], found["y"], found["flux"], moments)
+    if _all_trail(moments, found):
+        return Stars(found["x"], found["y"], found["flux"], moments)
+    found = found[found["a"] < _LINE * found["b"]]
+    return Stars(found["x"], found["y"], found["flux"], moments, _lines(every))
 
 
-def _all_trail(moments: Array) -> bool:
+def _all_trail(moments: Array, found: Sources) -> bool:
     """Whether the stars themselves are lines, so that lines may be stars."""
-    if len(moments) < 3:
-        return False
-    major, minor = axes(moments)
-    return bool(np.median(major / minor) > _LINE / 2)
+    if len(moments) >= 3:
+        major, minor = axes(moments)
+        return bool(np.median(major / minor) > _LINE / 2)
+    # Too long to be measured: as many as stars are, where one satellite leaves a few pieces.
+    long = np.count_nonzero(found["a"] >= _LINE * found["b"])
+    return bool(long >= _FEWEST_LONG and 2 * long > len(found))
+
+
+def _lines(every: Sources) -> Array:
+    """Ends of the sources that are much longer than wide, and than stars are."""
+    half = _HALF_OF_LINE * every["a"]
+    long = (every["a"] >= _LINE * every["b"]) & (2 * half > _SHORTEST_LINE_PX)
+    x, y, half, angle = (each[long] for each in (every["x"], every["y"], half, every["theta"]))
+    dx, dy = half * np.cos(angle), half * np.sin(angle)
+    return np.stack([x - dx, y - dy, x + dx, y + dy], axis=1)
 
 
 def measure(stars: Stars) -> Shapes:
@@ -184,7 +212,7 @@ def _extracted(image: Image, masked: Mask | None) -> Sources:
 
 def _nothing() -> Sources:
     """An empty catalogue."""
-    names = ("x", "y", "a", "b", "x2", "y2", "xy", "peak", "cpeak", "flux")
+    names = ("x", "y", "a", "b", "theta", "x2", "y2", "xy", "peak", "cpeak", "flux")
     return np.zeros(0, [(name, float) for name in names] + [("flag", int)])
 
 

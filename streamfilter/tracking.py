@@ -5,6 +5,7 @@ witnesses of one common cause: their log-odds are averaged under weights and cou
 independent witnesses, because tiles of one exposure err together.
 """
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
@@ -43,12 +44,16 @@ class TrackingRules:
     """Sum of tiles' weights below which the network cannot say that all is well."""
     shape_stars: int = 8
     """Fewest stars whose shapes may speak."""
-    elongated: float = 1.6
-    """Median elongation that speaks for a tracking error: a trail of 1.8 times the FWHM."""
+    elongated: float = 1.5
+    """Median elongation that speaks for a tracking error: a trail of 1.6 times the FWHM."""
     round: float = 1.35
     """Median elongation below which shapes say that all is well."""
+    perfect: float = 1.2
+    """Median elongation below which stars do not trail, whatever the network takes them for."""
     coherent: float = 0.8
     """Coherence of position angles that a tracking error has at least."""
+    incoherent: float = 0.5
+    """Coherence below which sources that are not round are galaxies or noise."""
 
     def __post_init__(self) -> None:
         """Refuse rules that decide nothing.
@@ -63,8 +68,16 @@ class TrackingRules:
                 raise ValueError(f"{name} is {getattr(self, name)}; it must be between 0 and 1")
         if not 0 <= self.correlation <= 1:
             raise ValueError(f"correlation is {self.correlation}; it must be in [0, 1]")
-        if not 1 <= self.round <= self.elongated:
-            raise ValueError("round must be at least 1 and at most elongated")
+        if not 1 <= self.perfect <= self.round <= self.elongated:
+            raise ValueError("perfect, round and elongated must be at least 1, in rising order")
+
+
+@dataclass(frozen=True, slots=True)
+class Stars:
+    """What the stars' shapes say, and what the network may not say against them."""
+
+    vote: Decision | None = None
+    veto: Decision | None = None
 
 
 def tile_weight(stars: int, unmasked: float, share: float, rules: TrackingRules) -> float:
@@ -95,9 +108,9 @@ def judge_detector(
         mean = sum(t.weight * log_odds(t.probability or 0.0, rules) for t in speaking) / weight
     raw = [tile.probability for tile in tiles if tile.probability is not None]
     reference = float(posterior.update_tracking(raw, rules.prior).mean()) if raw else None
-    vote = shape_vote(shapes, rules)
+    say = Stars(shape_vote(shapes, rules), shape_veto(shapes, rules))
     return _judged(
-        mean, weight, reference, (len(speaking), len(tiles) - len(speaking)), shapes, vote, rules
+        mean, weight, reference, (len(speaking), len(tiles) - len(speaking)), shapes, say, rules
     )
 
 
@@ -120,12 +133,17 @@ def judge_exposure(
     counts = sum(j.tiles_used for j in found), sum(j.tiles_abstained for j in found)
     reference = float(np.mean(means)) if means else None
     vote = _majority([shape_vote(j.shapes, rules) for j in found]) or shape_vote(shapes, rules)
-    return _judged(mean, weight, reference, counts, shapes, vote, rules)
+    # By detector: in a field that turned a little, each is coherent and all together are not.
+    vetoes = Counter(shape_veto(j.shapes, rules) for j in found)
+    veto = next(
+        (v for v, count in vetoes.items() if v is not None and 2 * count > len(found)), None
+    )
+    return _judged(mean, weight, reference, counts, shapes, Stars(vote, veto), rules)
 
 
 def nothing(rules: TrackingRules, shapes: Shapes | None = None) -> Judgement:
     """The judgement where nothing could be looked at."""
-    return _judged(None, 0.0, None, (0, 0), shapes or Shapes(0), None, rules)
+    return _judged(None, 0.0, None, (0, 0), shapes or Shapes(0), Stars(), rules)
 
 
 def log_odds(probability: float, rules: TrackingRules) -> float:
@@ -148,6 +166,24 @@ def shape_vote(shapes: Shapes, rules: TrackingRules) -> Decision | None:
     return Decision.OK if shapes.elongation < rules.round else None
 
 
+def shape_veto(shapes: Shapes, rules: TrackingRules) -> Decision | None:
+    """The decision that the network may not take alone; None where it may take any.
+
+    It misses trails under two FWHM, so of stars that are elongated alike it does not say that all
+    is well. It takes galaxies, defocus and large stars for trails, so of sources that are round, or
+    elongated each its own way, it does not say that they trail.
+    """
+    if shapes.stars < rules.shape_stars or shapes.elongation is None or shapes.coherence is None:
+        return None
+    if shapes.elongation < rules.perfect:
+        return Decision.TRACKING_ERROR
+    if shapes.elongation < rules.round:
+        return None
+    if shapes.coherence >= rules.coherent:
+        return Decision.OK
+    return Decision.TRACKING_ERROR if shapes.coherence < rules.incoherent else None
+
+
 def _majority(votes: Iterable[Decision | None]) -> Decision | None:
     """A tracking error where most detectors' stars trail, also in a field that turned."""
     cast = [vote for vote in votes if vote is not None]
@@ -161,7 +197,7 @@ def _judged(
     reference: float | None,
     counts: tuple[int, int],
     shapes: Shapes,
-    shapes_say: Decision | None,
+    stars: Stars,
     rules: TrackingRules,
 ) -> Judgement:
     pooled = probability = None
@@ -174,7 +210,9 @@ def _judged(
             network = Decision.TRACKING_ERROR
         elif weight >= rules.smallest_weight:
             network = Decision.OK
-    decision, voice = _combined(network, shapes_say)
+    if network == stars.veto:
+        network = None
+    decision, voice = _combined(network, stars.vote)
     return Judgement(
         decision, voice, probability, pooled, weight, mean, reference, rules.prior, *counts, shapes
     )

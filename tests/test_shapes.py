@@ -7,11 +7,16 @@ from fields import Field
 from streamfilter import shapes
 from streamfilter.background import normalise
 from streamfilter.exposure_records import Shapes
+from streamfilter.records import Image
 from streamfilter.shapes import Stars
 
 
 def find(field: Field, saturation: float | None = None) -> Stars:
-    found = normalise(field.image())
+    return find_in(field.image(), saturation)
+
+
+def find_in(image: Image, saturation: float | None = None) -> Stars:
+    found = normalise(image)
     assert isinstance(found, tuple)
     return shapes.find(found[0], None, saturation)
 
@@ -96,3 +101,19 @@ def test_detectors_that_trail_in_all_directions_are_not_coherent() -> None:
     assert 0.99 < number(shapes.pool(same).coherence)
     assert 20.0 == pytest.approx(number(shapes.pool(same).position_angle_deg))
     assert Shapes(0) == shapes.pool([Shapes(0)])
+
+
+def test_a_satellite_s_trail_is_a_line_and_the_stars_are_not() -> None:
+    """Its ends are known, and so are the squares that it crosses."""
+    image = Field(height=500, width=500, stars=40).image()
+    y, x = np.mgrid[:500, :500]
+    image += 400 * np.exp(-((y - 120 - 0.1 * x) ** 2) / 4).astype(np.float32)
+    stars = find_in(image)
+    assert [True, False] == [stars.crossed(top, 0, 200) for top in (50, 300)]
+    assert 1.2 > (shapes.measure(stars).elongation or 9)
+
+
+def test_stars_that_all_trail_are_no_lines() -> None:
+    """However long: they are what is to be judged."""
+    stars = find(Field(height=700, width=700, stars=30, trail_px=120, faintest=2e4))
+    assert (0, True) == (len(stars.lines), len(stars.x) > 10)

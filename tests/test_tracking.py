@@ -84,9 +84,10 @@ def test_a_low_prior_asks_for_more() -> None:
     [
         (0.999, TRAILED, Decision.TRACKING_ERROR, Voice.BOTH),
         (0.001, TRAILED, Decision.TRACKING_ERROR, Voice.SHAPES),
-        (0.999, ROUND, Decision.TRACKING_ERROR, Voice.NETWORK),
+        (0.999, Shapes(40, 1.25, 10.0, 0.9, 3.0, 1.1), Decision.TRACKING_ERROR, Voice.NETWORK),
+        (0.999, ROUND, Decision.OK, Voice.SHAPES),
         (0.001, ROUND, Decision.OK, Voice.BOTH),
-        (0.001, Shapes(40, 1.5, 0.0, 0.9, 3.0, 1.5), Decision.OK, Voice.NETWORK),
+        (0.001, Shapes(40, 1.45, 0.0, 0.7, 3.0, 1.5), Decision.OK, Voice.NETWORK),
         (0.001, Shapes(40, 2.0, 0.0, 0.2, 3.0, 2.0), Decision.OK, Voice.NETWORK),
         (0.001, Shapes(3, 2.0, 0.0, 1.0, 3.0, 2.0), Decision.OK, Voice.NETWORK),
     ],
@@ -97,6 +98,34 @@ def test_the_voice_that_spoke_is_named(
     """Either may see a tracking error; incoherent or few shapes say nothing."""
     found = judge(*[tile(probability)] * 6, shapes=shapes)
     assert (decision, voice) == (found.decision, found.voice)
+
+
+@pytest.mark.parametrize(
+    ("probability", "coherence", "decision"),
+    [
+        (0.001, 0.95, Decision.CANNOT_TELL),  # a trail of 1.5 FWHM, which the network misses
+        (0.999, 0.95, Decision.TRACKING_ERROR),
+        (0.999, 0.2, Decision.CANNOT_TELL),  # galaxies, which the network takes for trails
+        (0.001, 0.2, Decision.OK),
+        (0.999, 0.6, Decision.TRACKING_ERROR),
+    ],
+)
+def test_the_network_does_not_speak_against_what_it_is_known_to_mistake(
+    probability: float, coherence: float, decision: Decision
+) -> None:
+    """Of one detector and of an exposure of such."""
+    shapes = Shapes(40, 1.45, 10.0, coherence, 3.0, 1.5)
+    alone = judge(*[tile(probability)] * 6, shapes=shapes)
+    several = tracking.judge_exposure([detector(alone)] * 3, shapes, RULES)
+    assert (decision, decision) == (alone.decision, several.decision)
+
+
+def test_a_field_that_turned_a_little_is_what_the_network_says() -> None:
+    """Each detector's stars are elongated alike, those of all together are not."""
+    shapes = Shapes(40, 1.4, 10.0, 0.9, 3.0, 1.5)
+    alone = detector(judge(*[tile(0.999)] * 6, shapes=shapes))
+    found = tracking.judge_exposure([alone] * 4, Shapes(160, 1.4, 0.0, 0.1, 3.0, 1.5), RULES)
+    assert (Decision.TRACKING_ERROR, Voice.NETWORK) == (found.decision, found.voice)
 
 
 def test_shapes_speak_where_the_network_cannot() -> None:

@@ -161,6 +161,10 @@ class Exposures(Section):
     """Consumer group; not that of the alerts."""
     prior: Probability = 0.05
     """Of a tracking error, before looking."""
+    elongated: Annotated[float, Field(ge=1)] = 1.5
+    """Median elongation of stars from which on they trail, if all the same way."""
+    round: Annotated[float, Field(ge=1)] = 1.35
+    """Median elongation below which they do not; in between the network alone may not say so."""
     wait_s: Positive = 60.0
     """Longest wait for the detectors of an exposure, from the first."""
     threads: Annotated[int, Field(ge=0)] = 0
@@ -186,6 +190,12 @@ class Exposures(Section):
     instruments: dict[str, Instrument] = {}
     """By the name that messages give."""
     contaminants: FrameContaminants = FrameContaminants()
+
+    @model_validator(mode="after")
+    def _in_order(self) -> "Exposures":
+        if self.round > self.elongated:
+            raise ValueError(f"round, {self.round}, is above elongated, {self.elongated}")
+        return self
 
     @field_validator("reference_hosts", "reference_buckets")
     @classmethod

@@ -139,7 +139,12 @@ def open_watcher(settings: Settings, say: Say, *, threads: int) -> Watcher:
     engine = opened(settings, chosen.engine, say, threads=threads)
     side = engine.manifest.shape.side_px or SIDE_PX
     engine.warm_up(((1, 1, side, side),))
-    tracking = TrackingRules(prior=chosen.prior)
+    tracking = TrackingRules(
+        prior=chosen.prior,
+        perfect=min(TrackingRules().perfect, chosen.round),
+        round=chosen.round,
+        elongated=chosen.elongated,
+    )
     return Watcher(engine, ExposureRules(mesh=mesh_of(settings), tracking=tracking))
 
 

@@ -1,4 +1,4 @@
-"""Speed, memory and ranks of the exposure half, beside the reference program where it is there.
+"""Speed and memory of the exposure half, beside the reference program where it is there.
 
     python tests/bench/bench_exposures.py [--json FILE] [--without-mask]
 
@@ -7,7 +7,6 @@ through the authors' program in the same run, and ratios are given; without them
 """
 
 import argparse
-import csv
 import gc
 import json
 import os
@@ -18,7 +17,6 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -198,42 +196,6 @@ def their_maximask(image: Image) -> Callable[[], object]:
     return lambda: program.process_image(image, out, model)
 
 
-def ranks(home: Path) -> dict[str, object]:
-    """Spearman's rank correlation with the ellipticity of the season's frames."""
-    folder = SAMPLES / "exposures" / "tracking"
-    with (folder / "table.csv").open() as file:
-        rows = list(csv.DictReader(file))
-    watcher = Watcher(open_engine("maxitrack", "onnxruntime", home, os.cpu_count() or 1))
-    found = []
-    for row in rows:
-        (frame,) = frames.read_path(str(folder / row["file"]))
-        evidence = watcher.look(frame).evidence
-        judgement, shapes = evidence.judgement, evidence.judgement.shapes
-        raw = np.clip([tile.probability or 0.0 for tile in evidence.tiles], 1e-7, 1 - 1e-7)
-        found.append(
-            SimpleNamespace(
-                network=float(np.log(raw / (1 - raw)).mean()),
-                mean=judgement.reference_mean,
-                elongation=shapes.elongation,
-                trail=shapes.trail_fwhm,
-                coherence=shapes.coherence,
-            )
-        )
-    truth = [float(row["ellipticity"]) for row in rows]
-    names = ("network", "mean", "elongation", "trail", "coherence")
-    return {"frames": len(rows)} | {
-        name: round(spearman(truth, [getattr(one, name) for one in found]), 3) for name in names
-    }
-
-
-def spearman(first: list[float], second: list[float]) -> float:
-    """Correlation of ranks; equal values share the mean of theirs."""
-    both = []
-    for values in (np.array(first), np.array(second)):
-        both.append([(values < v).sum() + (values == v).sum() / 2 for v in values])
-    return float(np.corrcoef(both)[0, 1])
-
-
 def memory() -> dict[str, object]:
     """Highest resident memory of a process that judges one 4k x 4k frame of 16 bits, in Rice."""
     from astropy.io import fits
@@ -289,7 +251,7 @@ def main() -> None:
         "memory_4k_4k": memory(),
     }
     if SAMPLES.is_dir():
-        found |= {"agreement": agreement(known), "spearman_with_ellipticity": ranks(home)}
+        found |= {"agreement": agreement(known)}
     found["networks"] = networks(known, home, mask=not given.without_mask)
     text = json.dumps(found, indent=2)
     print(text)
