@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: install demo test lint types unit fuzz chaos parity gpu gpu-here bench clean
+.PHONY: install demo test lint types unit fuzz chaos parity gpu gpu-here bench bench-parity clean
 
 install: $(VENV)/.installed
 
@@ -68,6 +68,10 @@ gpu-here:
 gpu: gpu-here $(VENV)-gpu/.installed
 	$(VENV)-gpu/bin/python tests/inference/prove_on_gpu.py --report $(GPU_REPORT)
 
+# Normalisation and both networks beside the authors' own program, on one frame in one run; minutes.
+bench-parity: $(VENV)-parity/.installed
+	TF_CPP_MIN_LOG_LEVEL=3 $(VENV)-parity/bin/python tests/bench/bench_exposures.py
+
 # Ratios first; the figures of the README. Takes a quarter of an hour; needs real packets (STREAMFILTER_SAMPLES).
 bench: $(VENV)/.installed-dev
 	$(BIN)/python tests/bench/bench_decode.py
@@ -75,6 +79,8 @@ bench: $(VENV)/.installed-dev
 	$(BIN)/python tests/bench/bench_stream.py
 	$(BIN)/python tests/bench/bench_burst.py
 	$(BIN)/python tests/bench/bench_rules.py
+	$(BIN)/python tests/bench/bench_exposures.py
+	$(BIN)/python tests/bench/bench_tracking.py
 
 clean:
 	rm -rf $(VENV) $(VENV)-parity $(VENV)-gpu .cache streamfilter-demo .mypy_cache .pytest_cache .ruff_cache

@@ -49,7 +49,7 @@ class TrackingRules:
     round: float = 1.35
     """Median elongation below which shapes say that all is well."""
     perfect: float = 1.2
-    """Median elongation below which stars do not trail, whatever the network takes them for."""
+    """Median elongation below which stars do not trail; the network then sees something else."""
     coherent: float = 0.8
     """Coherence of position angles that a tracking error has at least."""
     incoherent: float = 0.5
@@ -210,8 +210,11 @@ def _judged(
             network = Decision.TRACKING_ERROR
         elif weight >= rules.smallest_weight:
             network = Decision.OK
-    if network == stars.veto:
+    if network is not None and network is stars.veto:
         network = None
+        # Round stars may be doubled by a jump: then the network is right and they are not.
+        vote = None if stars.veto is Decision.TRACKING_ERROR else stars.vote
+        stars = Stars(vote, stars.veto)
     decision, voice = _combined(network, stars.vote)
     return Judgement(
         decision, voice, probability, pooled, weight, mean, reference, rules.prior, *counts, shapes

@@ -1,6 +1,8 @@
 """Masks of whole frames."""
 
 import os
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -118,6 +120,37 @@ def test_cosmic_rays_are_masked_and_stars_are_not(maximask: Engine) -> None:
     bits = Masker(maximask).mask(found[0]).bits
     assert BY_CODE["CR"].bit == int(bits[100, 201]) & BY_CODE["CR"].bit
     assert 60 > np.count_nonzero(bits & BY_CODE["CR"].bit)
+
+
+@pytest.mark.engine
+def test_a_large_frame_is_searched_in_bounded_memory(engine_home: Path) -> None:
+    """4,096 x 4,096 px on the stream's tiles: each takes the same, so two of them tell."""
+    script = f"""
+from pathlib import Path
+import numpy as np
+from streamfilter.config import FrameContaminants
+from streamfilter.exposure_records import Frame
+from streamfilter.exposures import Watcher
+from streamfilter.inference.runtimes import open_engine
+from streamfilter.masking import Masker, MaskRules
+
+home, content = Path({str(engine_home)!r}), bytes(40 * 2**20)
+image = np.random.default_rng(5).normal(1000, 10, (4096, 4096)).astype(np.float32)
+watcher = Watcher(open_engine("maxitrack", "onnxruntime", home, 2))
+masker = Masker(
+    open_engine("maximask", "onnxruntime", home, 2), MaskRules(tile_px=FrameContaminants().tile_px)
+)
+frame = Frame("made", 0, "1", image)
+tiles = masker.raw(watcher.look(frame).image)
+bits = np.ones(image.shape, np.int16)
+next(tiles), next(tiles)
+(line,) = (x for x in open("/proc/self/status") if x.startswith("VmHWM"))
+print(int(line.split()[1]) / 1000)
+"""
+    told = subprocess.run(
+        [sys.executable, "-c", script], check=True, capture_output=True, text=True
+    )
+    assert 1500 > float(told.stdout)
 
 
 @pytest.mark.parametrize(("tile", "margin"), [(700, 96), (768, 90), (320, 160)])

@@ -85,7 +85,7 @@ def test_a_low_prior_asks_for_more() -> None:
         (0.999, TRAILED, Decision.TRACKING_ERROR, Voice.BOTH),
         (0.001, TRAILED, Decision.TRACKING_ERROR, Voice.SHAPES),
         (0.999, Shapes(40, 1.25, 10.0, 0.9, 3.0, 1.1), Decision.TRACKING_ERROR, Voice.NETWORK),
-        (0.999, ROUND, Decision.OK, Voice.SHAPES),
+        (0.999, ROUND, Decision.CANNOT_TELL, Voice.NONE),
         (0.001, ROUND, Decision.OK, Voice.BOTH),
         (0.001, Shapes(40, 1.45, 0.0, 0.7, 3.0, 1.5), Decision.OK, Voice.NETWORK),
         (0.001, Shapes(40, 2.0, 0.0, 0.2, 3.0, 2.0), Decision.OK, Voice.NETWORK),
