@@ -12,7 +12,8 @@ import numpy.typing as npt
 from rich.console import Console
 
 from streamfilter import frame_paths, frames, mask_files
-from streamfilter.background import normalise
+from streamfilter.background import Mesh, normalise
+from streamfilter.cli import options
 from streamfilter.contaminants import TABLE
 from streamfilter.exposure_records import Frame, FrameReason, FrameRefused
 from streamfilter.inference import cache, runtimes
@@ -31,6 +32,7 @@ class _Job:
 
     masker: Masker
     rules: MaskRules
+    mesh: Mesh
     form: str
     priors: bool
     rice: bool
@@ -58,8 +60,11 @@ class _Job:
     show_default=True,
     help="Change the network's output to the deployment priors, as MaxiMask does.",
 )
+@options.background
 @click.option("--rice", is_flag=True, help="Compress the masks' tiles (.fits.fz).")
-def mask(files: tuple[str, ...], output: Path, form: str, priors: bool, rice: bool) -> None:
+def mask(
+    files: tuple[str, ...], output: Path, form: str, priors: bool, background: str, rice: bool
+) -> None:
     """Write which pixels of the frames in FILES are contaminated, and by what.
 
     FILES are as for `track`. x.fits gives x.mask.fits with the same HDUs: images of detectors
@@ -77,7 +82,8 @@ def mask(files: tuple[str, ...], output: Path, form: str, priors: bool, rice: bo
         "maximask", "onnxruntime", home, os.cpu_count() or 1, progress=console.print
     )
     rules = MaskRules() if priors else MaskRules(priors={r.code: r.training_prior for r in TABLE})
-    job = _Job(Masker(engine, rules), rules, form, priors, rice)
+    mesh = Mesh(as_reference=background == "reference")
+    job = _Job(Masker(engine, rules), rules, mesh, form, priors, rice)
     output.mkdir(parents=True, exist_ok=True)
     failed = [path for path in paths if not _mask_file(path, output, job)]
     engine.close()
@@ -115,7 +121,7 @@ def _masked(frame: Frame, job: _Job) -> "fits.ImageHDU":
     """A detector's mask with the header of the MaxiMask program."""
     from astropy.io import fits
 
-    found = normalise(frame.image)
+    found = normalise(frame.image, None, job.mesh)
     if isinstance(found, FrameReason):
         click.echo(f"{frame.source}[{frame.hdu}]: {found}: the mask is empty", err=True)
         shape = frame.image.shape if job.form == "bits" else (len(TABLE), *frame.image.shape)

@@ -12,6 +12,8 @@ from rich.console import Console
 from rich.table import Table
 
 from streamfilter import exposure_figures, frame_paths, frames
+from streamfilter.background import Mesh
+from streamfilter.cli import options
 from streamfilter.exposure_records import Decision, DetectorEvidence, Judgement
 from streamfilter.exposures import ExposureRules, Watcher
 from streamfilter.inference import cache, runtimes
@@ -49,6 +51,7 @@ class _Exposure:
     help="Of a tracking error, before looking.",
 )
 @click.option("--together", is_flag=True, help="All files are detectors of one exposure.")
+@options.background
 @click.option("--section", help="Keep only [x1:x2,y1:y2] of each frame (from 1, inclusive).")
 def track(
     files: tuple[str, ...],
@@ -56,6 +59,7 @@ def track(
     figure: Path | None,
     prior: float,
     together: bool,
+    background: str,
     section: str | None,
 ) -> None:
     """Judge the tracking of the exposures in FILES with MaxiTrack and the shapes of their stars.
@@ -74,7 +78,8 @@ def track(
     engine = runtimes.open_engine(
         "maxitrack", "onnxruntime", home, os.cpu_count() or 1, progress=console.print
     )
-    watcher = Watcher(engine, ExposureRules(tracking=TrackingRules(prior=prior)))
+    mesh = Mesh(as_reference=background == "reference")
+    watcher = Watcher(engine, ExposureRules(mesh=mesh, tracking=TrackingRules(prior=prior)))
     rules = frames.FrameRules(section=section)
     table, rows = Table(*_HEAD), []
     for exposure in _looked_at(watcher, paths, rules, together, draw=figure is not None):

@@ -44,3 +44,13 @@ def test_a_folder_without_frames_is_an_error(tmp_path: Path) -> None:
     result = CliRunner().invoke(track, [str(tmp_path)])
     assert 1 == result.exit_code
     assert "no FITS file" in result.output
+
+
+def test_the_sky_can_be_the_reference_program_s(engine_home: Path, samples: Path) -> None:
+    """Its clip and zeros beyond the grid: other numbers, and here the same decision."""
+    path = str(samples / "exposures/good/mro2m4_didymos.fits.gz")
+    runs = [["--background", "reference"], []]
+    lines = [CliRunner().invoke(track, [path, "--json", *each]).stdout for each in runs]
+    theirs, ours = (json.loads(line)["judgement"] for line in lines)
+    assert ("ok", "ok") == (theirs["decision"], ours["decision"])
+    assert theirs["shapes"] != ours["shapes"]
