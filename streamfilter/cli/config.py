@@ -13,6 +13,7 @@ from streamfilter.config import Settings
 from streamfilter.errors import ConfigurationInvalid
 from streamfilter.service.build import checked, policy_of
 from streamfilter.service.build_exposures import checked_exposures
+from streamfilter.service.clients import outputs, readers
 from streamfilter.surveys import Surveys
 
 
@@ -38,10 +39,9 @@ def check(config: Path | None, overrides: tuple[str, ...]) -> None:
     settings = settings_room.load(config, overrides=overrides)
     checked(settings)
     checked_exposures(settings)
-    read = ", ".join((*settings.alerts.topics, *settings.exposures.topics))
-    unused = set() if settings.exposures.topics else {"tracking"}
-    outputs = settings.outputs.model_dump(exclude=unused).values()
-    written = ", ".join(topic for topic in outputs if topic)
+    topics = (topic for reader in readers(settings) for topic in reader.topics)
+    read = ", ".join(dict.fromkeys(topics))
+    written = ", ".join(outputs(settings).values())
     click.echo(f"well-formed: reads {read}; publishes {written or 'nothing'}")
 
 

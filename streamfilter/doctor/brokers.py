@@ -12,6 +12,8 @@ from streamfilter.kafka.inspection import READ, WRITE, Cluster, Inspector, Topic
 from streamfilter.kafka.inspection import client_version as client
 from streamfilter.service import clients
 from streamfilter.service.build import reads
+from streamfilter.service.build_delivery import EXACTLY_ONCE
+from streamfilter.service.clients import Reader, outputs, readers
 
 # A broker on a slow line; each of a few questions takes at most so long.
 ANSWER_S = 6.0
@@ -28,50 +30,21 @@ class _Need:
     """It takes whole messages as they came, which may be large."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Reader:
-    """A worker that reads: its section, and its group."""
-
-    section: str
-    topics: tuple[str, ...]
-    group_key: str
-    group: str
-
-
-# Outputs of other workers than the alerts'.
-_WRITERS = {
-    "rejected": {"alerts", "exposures", "exposures.contaminants"},
-    "tracking": {"exposures"},
-    "contaminants": {"exposures.contaminants"},
-    "masks": {"exposures.contaminants"},
-}
-
-
-def _readers(settings: Settings) -> list[_Reader]:
-    """Those that these settings start."""
-    exposures, masking = settings.exposures, settings.exposures.contaminants
-    every = (
-        _Reader("alerts", settings.alerts.topics, "kafka.group", settings.kafka.group),
-        _Reader("exposures", exposures.topics, "exposures.group", exposures.group),
-        _Reader(
-            "exposures.contaminants", masking.topics, "exposures.contaminants.group", masking.group
-        ),
-    )
-    return [reader for reader in every if reader.topics]
-
-
 def check(settings: Settings, seen: list[Seen]) -> Iterator[Finding]:
     """Both sides of a worker: where it reads, and where it writes."""
     reading = yield from _opened("kafka.bootstrap", clients.reading(settings))
     largest: dict[str, int | None] = {}
     if reading is not None:
-        for reader in _readers(settings):
+        for reader in readers(settings):
             largest[reader.section] = yield from _read(reading, settings, reader, seen)
     apart = settings.kafka.output_bootstrap
     key = "kafka.output_bootstrap" if apart else "kafka.bootstrap (producer)"
     writing = yield from _opened(key, clients.writing(settings))
     if writing is not None:
         yield from _written(writing, settings, largest)
+        if settings.delivery.guarantee == EXACTLY_ONCE:
+            why = "the right to its transactional.id is known only by beginning a transaction"
+            yield not_applicable("transactions", "delivery.guarantee", why)
 
 
 def _opened(
@@ -102,7 +75,7 @@ def _cluster(subject: str, cluster: Cluster, client_settings: Mapping[str, Scala
 
 
 def _read(
-    inspector: Inspector, settings: Settings, reader: _Reader, seen: list[Seen]
+    inspector: Inspector, settings: Settings, reader: Reader, seen: list[Seen]
 ) -> Generator[Finding, None, int | None]:
     """What is read; the generator's value is the largest message that may come, where known."""
     key, wanted = f"{reader.section}.topics", reader.topics
@@ -152,7 +125,7 @@ def _last(
     inspector: Inspector,
     settings: Settings,
     facts: TopicFacts,
-    reader: _Reader,
+    reader: Reader,
     seen: list[Seen],
 ) -> Iterator[Finding]:
     try:
@@ -182,11 +155,9 @@ def _written(
 
 def _outputs(settings: Settings) -> Iterator[_Need]:
     """The topics that are written with these settings."""
-    writers = {reader.section for reader in _readers(settings)}
-    for name, topic in settings.outputs.model_dump().items():
-        if topic and writers & _WRITERS.get(name, {"alerts"}):
-            whole = name in ("enriched", "clean", "contaminated", "rejected")
-            yield _Need(f"outputs.{name}", topic, WRITE, whole)
+    for name, topic in outputs(settings).items():
+        whole = name in ("enriched", "clean", "contaminated", "rejected")
+        yield _Need(f"outputs.{name}", topic, WRITE, whole)
 
 
 def _topic(need: _Need, facts: TopicFacts | TransportFailed) -> Finding:
@@ -229,7 +200,7 @@ def _size(
         reader.section: settings.limits.max_message_bytes
         if reader.section == "alerts"
         else settings.exposures.max_message_bytes
-        for reader in _readers(settings)
+        for reader in readers(settings)
         if reader.section == "alerts" or need.key == "outputs.rejected"
     }
     known = all(largest.get(key) is not None for key in limits)

@@ -4,6 +4,7 @@ import errno
 import os
 import socket
 from collections.abc import Iterator
+from importlib.util import find_spec
 from urllib.parse import urlsplit
 
 from streamfilter.config import Settings
@@ -98,6 +99,38 @@ def check_references(settings: Settings, _: list[Seen]) -> Iterator[Finding]:
             yield not_applicable("references", subject, "a pattern has no address")
         else:
             yield _reachable(settings, "references", subject, f"https://{host}/", host)
+
+
+def check_traces(settings: Settings, _: list[Seen]) -> Iterator[Finding]:
+    """Whether spans can be made, and somebody listens for them."""
+    endpoint = settings.traces.endpoint
+    if not endpoint:
+        yield not_applicable("traces", "traces.endpoint", "none is configured")
+        return
+    if not _installed("opentelemetry.exporter.otlp.proto.http"):
+        yield Finding(
+            "traces", "traces.endpoint", State.FAILED, "OpenTelemetry is not installed",
+            "installed", "pip install 'streamfilter[traces]'",
+        )  # fmt: skip
+        return
+    parts = urlsplit(endpoint)
+    subject = f"traces.endpoint {parts.hostname}"
+    try:
+        port = parts.port or {"http": 80}.get(parts.scheme, 443)
+        with socket.create_connection((parts.hostname or "", port), _WORKER_S):
+            yield ok("traces", subject, "somebody listens there")
+    except (OSError, ValueError) as error:
+        yield Finding(
+            "traces", subject, State.WARNING, f"nobody listens: {error}", "a collector",
+            "start it: until then spans are dropped, and nothing else",
+        )  # fmt: skip
+
+
+def _installed(module: str) -> bool:
+    try:
+        return find_spec(module) is not None
+    except ModuleNotFoundError:  # not even its parents
+        return False
 
 
 def _reachable(settings: Settings, check: str, subject: str, url: str, host: str = "") -> Finding:

@@ -9,6 +9,7 @@ from streamfilter.kafka.ledger import Ledger
 from streamfilter.kafka.sink import KafkaSink, OnStatistics
 from streamfilter.kafka.transactions import TransactionalSink
 from streamfilter.metrics import TransactionMetrics
+from streamfilter.service.clients import writing
 from streamfilter.service.delivery import AtLeastOnce, Delivery
 from streamfilter.service.group_commit import ExactlyOnce, Remark, no_remark
 
@@ -79,14 +80,8 @@ def open_delivery(
     ConfigurationInvalid
         A setting of the producer cannot be.
     """
-    kafka, rules = settings.kafka, settings.delivery
-    producer: dict[str, Scalar] = {
-        "bootstrap.servers": kafka.bootstrap,
-        **(defaults or {}),
-        **kafka.settings,
-        **({"bootstrap.servers": kafka.output_bootstrap} if kafka.output_bootstrap else {}),
-        **kafka.producer,
-    }
+    rules = settings.delivery
+    producer = {**(defaults or {}), **writing(settings)}
     if rules.guarantee != EXACTLY_ONCE:
         sink = KafkaSink(producer, on_statistics=on_statistics)
         return lambda ledger: AtLeastOnce(sink, ledger)

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
+from exposure_factories import make_announced
 from kafka_desk import Broker
 from prometheus_client import CollectorRegistry
 from receiver import receiving
@@ -17,6 +18,7 @@ from streamfilter import config
 from streamfilter.cli import root
 from streamfilter.doctor import Finding, State, clock, examine
 from streamfilter.doctor.messages import Seen
+from streamfilter.encode_exposure import encode_exposure
 from streamfilter.service.http import Endpoint
 from streamfilter.simulate.visits import alerts
 
@@ -181,6 +183,29 @@ def test_an_engine_that_is_not_whole_is_told(site: dict[str, str], tmp_path: Pat
     finding = one(found(site, engine__home=str(tmp_path)), "engine")
     assert (State.FAILED, True) == (finding.state, "is damaged" in finding.found)
     assert "streamfilter engines fetch maximask" in finding.mend
+
+
+def test_exposures_are_looked_at_where_they_are_watched(
+    site: dict[str, str], broker: Broker
+) -> None:
+    """Their group, their topics and one message; without them nothing is said of them."""
+    topic = broker.topic(stem="exposures", max_message_bytes="4000000")
+    broker.produce(topic, [encode_exposure(make_announced(), b"SIMPLE  =")])
+    findings = found(
+        site,
+        exposures__topics=f'["{topic}"]',
+        outputs__tracking=broker.topic(stem="tracking"),
+        traces__endpoint=f"http://{NOBODY}/v1/traces",
+    )
+    assert State.OK is one(findings, "message", topic).state
+    assert State.OK is one(findings, "group", "exposures.group").state
+    assert State.OK is one(findings, "topics", "outputs.tracking").state
+    assert "4,000,000" in one(findings, "size", "outputs.rejected").expected
+    assert {"maximask", "maxitrack"} == {
+        f.subject.split()[0] for f in findings if f.check == "engine"
+    }
+    assert State.WARNING is one(findings, "traces").state
+    assert "contaminants" not in str(findings)
 
 
 def test_a_runtime_that_is_not_here_is_told(site: dict[str, str]) -> None:
