@@ -11,6 +11,14 @@ Partition = tuple[str, int]
 """A topic and the number of one of its partitions."""
 
 
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where reading goes on in a partition, and what is kept beside it (at most 4 kB)."""
+
+    offset: int
+    note: str = ""
+
+
 def partition_of(origin: Origin) -> Partition:
     """Where a message was read."""
     return origin.topic, origin.partition
@@ -103,6 +111,18 @@ class Ledger:
             for partition, offset in offsets.items():
                 if partition in self._accounts:
                     self._accounts[partition].marked = offset
+
+    def span(self) -> int:
+        """From the first message that is not settled to the last that was read, at the most."""
+        with self._lock:
+            return max(
+                (
+                    next(reversed(account.pending)) - next(iter(account.pending))
+                    for account in self._accounts.values()
+                    if account.pending
+                ),
+                default=0,
+            )
 
     def outstanding(self, partitions: Iterable[Partition] | None = None) -> int:
         """How many messages were read and are not settled, in all or in some partitions."""

@@ -1,6 +1,7 @@
 """The consumer: messages in, offsets out, partitions coming and going."""
 
 import json
+import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from typing import cast
@@ -22,7 +23,7 @@ from streamfilter.kafka.client import (
     transport_failed,
     within,
 )
-from streamfilter.kafka.ledger import Partition
+from streamfilter.kafka.ledger import Partition, Place
 from streamfilter.kafka.statistics import Statistics, parsed
 from streamfilter.records import Headers, Message, Origin
 
@@ -50,6 +51,8 @@ DEFAULTS: Settings = {
 GUARANTEES = {"enable.auto.commit": ("false",)}
 # librdkafka itself waits a minute for a broker that hangs; a drain has 30 s in all.
 COMMIT_WAIT_S, CLOSE_WAIT_S = 10.0, 5.0
+# For the end of a transaction whose worker is gone: its time-out and the broker's next look.
+UNSTABLE_S = 120.0
 
 
 def _nothing(_: Partitions) -> None:
@@ -199,6 +202,31 @@ class KafkaSource:
             return None
         except KafkaException as error:
             raise transport_failed(error_of(error), "asking for the group") from error
+
+    def committed(self, partitions: Sequence[Partition]) -> dict[Partition, Place]:
+        """What the group committed last, with what was kept beside it; without those it has not.
+
+        Offsets of a transaction under way are waited for, until the broker ends it.
+
+        Raises
+        ------
+        TransportFailed
+            The broker does not answer.
+        """
+        asked, end = [Position(*each) for each in partitions], time.monotonic() + UNSTABLE_S
+        while asked:
+            try:
+                found = self._consumer.committed(asked, COMMIT_WAIT_S)
+            except KafkaException as error:
+                if time.monotonic() > end:
+                    raise transport_failed(error_of(error), "asking for offsets") from error
+                continue
+            return {
+                (each.topic, each.partition): Place(each.offset, each.metadata or "")
+                for each in found
+                if each.offset >= 0
+            }
+        return {}
 
     def pause(self) -> None:
         """Fetch nothing, from partitions that come later neither; go on polling meanwhile.

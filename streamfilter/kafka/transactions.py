@@ -2,7 +2,6 @@
 
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from functools import partial
 from threading import Event
 from typing import Any
@@ -24,7 +23,7 @@ from streamfilter.kafka.client import (
     transport_failed,
     within,
 )
-from streamfilter.kafka.ledger import Partition
+from streamfilter.kafka.ledger import Partition, Place
 from streamfilter.kafka.sink import DEFAULTS as SINK_DEFAULTS
 from streamfilter.kafka.sink import (
     GUARANTEES,
@@ -53,14 +52,6 @@ STUCK_S = 10.0
 OUTAGE_S = 300.0
 # Failures that a new transaction with the same outputs may mend, though retrying does not.
 _MENDED_BY_A_NEW_ONE = PASSING | {KafkaError._MSG_TIMED_OUT}
-
-
-@dataclass(frozen=True, slots=True)
-class Place:
-    """Where reading goes on in a partition, and what is kept beside it (at most 4 kB)."""
-
-    offset: int
-    note: str = ""
 
 
 class TransactionalSink:

@@ -11,7 +11,7 @@ from streamfilter.kafka.transactions import TransactionalSink
 from streamfilter.metrics import TransactionMetrics
 from streamfilter.service.clients import writing
 from streamfilter.service.delivery import AtLeastOnce, Delivery
-from streamfilter.service.group_commit import ExactlyOnce, Remark, no_remark
+from streamfilter.service.group_commit import ExactlyOnce, Remarks
 
 EXACTLY_ONCE = "exactly-once"
 _ADDRESSES = ("bootstrap.servers", "metadata.broker.list")
@@ -64,7 +64,7 @@ def open_delivery(
     metrics: TransactionMetrics,
     defaults: Mapping[str, Scalar] | None = None,
     on_statistics: OnStatistics | None = None,
-    remark: Remark = no_remark,
+    remarks: Remarks | None = None,
 ) -> Callable[[Ledger], Delivery]:
     """How the worker of a group delivers, once its ledger is known.
 
@@ -72,8 +72,8 @@ def open_delivery(
     ----------
     defaults
         librdkafka's properties, which the settings override.
-    remark
-        What is kept beside the offset of a partition.
+    remarks
+        What is kept beside the offsets.
 
     Raises
     ------
@@ -91,4 +91,4 @@ def open_delivery(
         timeout_s=rules.transaction_timeout_s,
         on_statistics=on_statistics,
     )
-    return lambda ledger: ExactlyOnce(transactional, ledger, rules, metrics, remark)
+    return lambda ledger: ExactlyOnce(transactional, ledger, rules, metrics, remarks)

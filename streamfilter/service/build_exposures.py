@@ -23,7 +23,6 @@ from streamfilter.inference.cache import default_home
 from streamfilter.inference.engine import Engine
 from streamfilter.inference.manifest import Per
 from streamfilter.inference.runtimes import open_engine
-from streamfilter.kafka.sink import KafkaSink
 from streamfilter.kafka.source import KafkaSource
 from streamfilter.limits import Limits
 from streamfilter.metrics import ExposureMetrics, WebhookMetrics
@@ -42,9 +41,12 @@ from streamfilter.service.build import (
     watch_brokers,
     watch_consumer,
 )
+from streamfilter.service.build_delivery import checked_delivery, open_delivery
+from streamfilter.service.exposure_publisher import ExposurePublisher
 from streamfilter.service.exposures import ExposureWorker
 from streamfilter.service.looking import Looker
 from streamfilter.service.masks import FrameMasks
+from streamfilter.service.published_before import Published
 from streamfilter.service.sharing import identity_of, watch_device
 from streamfilter.tiles import SIDE_PX
 from streamfilter.tracking import TrackingRules
@@ -94,11 +96,7 @@ def checked_exposures(settings: Settings) -> None:
         groups[reader.group] = f"{section}.group"
     checked_engine("exposures.engine", chosen.engine, Per.TILE)
     checked_engine("exposures.contaminants.engine", chosen.contaminants.engine, Per.PIXEL)
-    if settings.delivery.guarantee == "exactly-once":
-        raise ConfigurationInvalid(
-            "delivery.guarantee: exposures are not yet published exactly once; give them a "
-            "process of their own (--only exposures) with at-least-once"
-        )
+    checked_delivery(settings)
 
 
 def open_exposures(settings: Settings, *, registry: CollectorRegistry, say: Say) -> ExposureWorker:
@@ -207,16 +205,32 @@ def assembled(
     metrics.engine.info(asdict(identity_of(watcher.engine)))
     if reading.output:
         tracking.register(reading.output)
+    published = Published()
     return ExposureWorker(
         source=lambda worker: _source(settings, reading, worker, metrics),
-        sink=_sink(settings, metrics),
+        delivery=open_delivery(
+            settings,
+            group=reading.group,
+            metrics=metrics.transactions,
+            # A rejected message goes back whole.
+            defaults={"message.max.bytes": chosen.max_message_bytes + _HEADROOM_BYTES},
+            on_statistics=lambda found: watch_brokers(metrics.clients, "producer", found),
+            remarks=published,
+        ),
+        publisher=lambda delivery, settled: ExposurePublisher(
+            delivery=delivery,
+            tracking=tracking,
+            encoder=Encoder(finder),
+            topic=reading.output,
+            rejected_topic=settings.outputs.rejected,
+            masks_topic=reading.masks,
+            metrics=metrics,
+            alarm=alarm,
+            settled=settled,
+        ),
+        published=published,
         looker=looker,
         planes=FocalPlanes(watcher.judge, FocalPlaneRules(wait_s=reading.wait_s)),
-        tracking=tracking,
-        encoder=Encoder(finder),
-        topic=reading.output,
-        rejected_topic=settings.outputs.rejected,
-        masks_topic=reading.masks,
         metrics=metrics,
         alarm=alarm,
     )
@@ -304,19 +318,3 @@ def _source(
         on_statistics=lambda statistics: watch_consumer(metrics.clients, made, statistics),
     )
     return made
-
-
-def _sink(settings: Settings, metrics: ExposureMetrics) -> KafkaSink:
-    kafka = settings.kafka
-    output = {"bootstrap.servers": kafka.output_bootstrap} if kafka.output_bootstrap else {}
-    return KafkaSink(
-        {
-            "bootstrap.servers": kafka.bootstrap,
-            # A rejected message goes back whole.
-            "message.max.bytes": settings.exposures.max_message_bytes + _HEADROOM_BYTES,
-            **kafka.settings,
-            **output,
-            **kafka.producer,
-        },
-        on_statistics=lambda statistics: watch_brokers(metrics.clients, "producer", statistics),
-    )

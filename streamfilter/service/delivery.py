@@ -2,12 +2,12 @@
 
 import queue
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Protocol
 
-from streamfilter.kafka.ledger import Ledger
+from streamfilter.kafka.ledger import Ledger, Partition
 from streamfilter.kafka.sink import KafkaSink, Undeliverable
 from streamfilter.kafka.source import KafkaSource
 from streamfilter.records import Origin, Output
@@ -41,8 +41,8 @@ class Parcel:
 class Delivery(Protocol):
     """Publishes parcels and commits offsets.
 
-    ``send`` may be called by any thread; ``open``, ``attend``, ``commit``, ``flush`` and
-    ``close`` are the reader's; ``serve`` is the delivery thread's, and so are the callbacks.
+    ``send`` may be called by any thread; ``open``, ``attend``, ``assigned``, ``commit``, ``flush``
+    and ``close`` are the reader's; ``serve`` is the delivery thread's, and so are the callbacks.
     """
 
     def open(self) -> bool:
@@ -59,6 +59,9 @@ class Delivery(Protocol):
 
     def attend(self, source: KafkaSource) -> None:
         """Look after the group: called many times a second by whoever reads from it."""
+
+    def assigned(self, source: KafkaSource, partitions: Sequence[Partition]) -> None:
+        """Partitions have come, and nothing of them was read yet."""
 
     def commit(self, source: KafkaSource, *, wait: bool) -> bool:
         """Commit what is delivered and settled, where that is not done with it; whether any was."""
@@ -129,6 +132,9 @@ class AtLeastOnce:
 
     def attend(self, source: KafkaSource) -> None:
         """The group is no concern of the producer's."""
+
+    def assigned(self, source: KafkaSource, partitions: Sequence[Partition]) -> None:
+        """They are read from their offsets, and there is nothing more to know."""
 
     def commit(self, source: KafkaSource, *, wait: bool) -> bool:
         """Commit the settled prefix of each partition."""

@@ -19,6 +19,8 @@ class Ticket:
     left: int = 1
     attempt: int = 1
     schema_awaited: bool = False
+    out: bool = False
+    """Whether a worker before us has published its own records."""
     announced: Announced | None = None
     lock: threading.Lock = field(default_factory=threading.Lock)
 

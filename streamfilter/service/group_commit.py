@@ -7,16 +7,17 @@ or two commits; what queues is bounded by what is in flight.
 import threading
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
+from typing import Protocol
 
 import structlog
 
 from streamfilter.config import Delivery as Rules
 from streamfilter.errors import TransactionAborted, TransportFailed
-from streamfilter.kafka.ledger import Ledger, Partition, partition_of
+from streamfilter.kafka.ledger import Ledger, Partition, Place, partition_of
 from streamfilter.kafka.source import KafkaSource
-from streamfilter.kafka.transactions import OUTAGE_S, Place, TransactionalSink
+from streamfilter.kafka.transactions import OUTAGE_S, TransactionalSink
 from streamfilter.metrics import TransactionMetrics
 from streamfilter.records import Output
 from streamfilter.service.delivery import Parcel
@@ -26,13 +27,18 @@ log = structlog.get_logger(__name__)
 _AGAIN_S = 0.05
 """Until an aborted transaction is tried again: a rebalance or a restart takes at least so long."""
 
-Remark = Callable[[Partition, int, Sequence[Parcel]], str]
-"""What is kept beside the offset of a partition, should these parcels be committed."""
 
+class Remarks(Protocol):
+    """What is kept beside the offset of a partition."""
 
-def no_remark(partition: Partition, offset: int, parcels: Sequence[Parcel]) -> str:
-    """Nothing: all before the offset is published, and nothing after it."""
-    return ""
+    def recall(self, partition: Partition, place: Place) -> None:
+        """A partition was assigned; this was committed last."""
+
+    def note(self, partition: Partition, offset: int, parcels: Sequence[Parcel]) -> str:
+        """What is to be kept, should these parcels be committed."""
+
+    def committed(self, places: dict[Partition, Place], parcels: Sequence[Parcel]) -> None:
+        """They were committed."""
 
 
 class ExactlyOnce:
@@ -44,15 +50,23 @@ class ExactlyOnce:
         ledger: Ledger,
         rules: Rules,
         metrics: TransactionMetrics,
-        remark: Remark = no_remark,
+        remarks: Remarks | None = None,
     ) -> None:
+        """Begin with nothing queued.
+
+        Parameters
+        ----------
+        remarks
+            None where all before a committed offset is published, and nothing after it.
+        """
         self._sink = sink
         self._ledger = ledger
         self._rules = rules
         self._metrics = metrics
-        self._remark = remark
+        self._remarks = remarks
         self._queue: deque[Parcel] = deque()
         self._current: list[Parcel] = []
+        self._places: dict[Partition, Place] = {}
         self._changed = threading.Condition()
         self._membership: object | None = None
         self._suspects: set[Output] = set()
@@ -78,6 +92,12 @@ class ExactlyOnce:
     def attend(self, source: KafkaSource) -> None:
         """Keep who we are in the group, as the reader's thread sees it."""
         self._membership = source.membership()
+
+    def assigned(self, source: KafkaSource, partitions: Sequence[Partition]) -> None:
+        """Recall what was kept beside their offsets."""
+        if self._remarks is not None:
+            for partition, place in source.committed(partitions).items():
+                self._remarks.recall(partition, place)
 
     def commit(self, source: KafkaSource, *, wait: bool) -> bool:
         """Offsets are committed with the outputs."""
@@ -173,7 +193,8 @@ class ExactlyOnce:
         if membership is None or not all(self._held(each) for each in parcels):
             raise TransactionAborted("partitions were given up")
         # 4.
-        self._sink.offsets(self._places(parcels), membership)
+        self._places = self._next(parcels)
+        self._sink.offsets(self._places, membership)
         # 5.
         self._sink.commit()
 
@@ -186,19 +207,22 @@ class ExactlyOnce:
             if refusal is not None and (answer := parcel.refuse(output, refusal)):
                 waiting.appendleft(answer)
 
-    def _places(self, parcels: Sequence[Parcel]) -> dict[Partition, Place]:
+    def _next(self, parcels: Sequence[Parcel]) -> dict[Partition, Place]:
         """Where reading goes on once these are committed."""
         finished = {origin for each in parcels for origin in each.finished}
         touched = dict.fromkeys(partition_of(o) for each in parcels for o in each.origins)
+        offsets, remarks = self._ledger.after(touched, finished), self._remarks
         return {
-            partition: Place(offset, self._remark(partition, offset, parcels))
-            for partition, offset in self._ledger.after(touched, finished).items()
+            each: Place(offset, remarks.note(each, offset, parcels) if remarks else "")
+            for each, offset in offsets.items()
         }
 
     def _settle(self) -> None:
         """All of the transaction is visible and committed."""
         parcels, self._failing_since_s = self._current, None
         self._suspects.clear()
+        if self._remarks is not None:
+            self._remarks.committed(self._places, parcels)
         for parcel in parcels:
             parcel.delivered(parcel)
         with self._changed:

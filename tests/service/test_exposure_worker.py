@@ -24,14 +24,18 @@ from streamfilter.metrics import ExposureMetrics
 from streamfilter.records import EngineIdentity
 from streamfilter.schemas.finder import SchemaKey
 from streamfilter.schemas.published import exposure_schema
+from streamfilter.service.delivery import AtLeastOnce
+from streamfilter.service.exposure_publisher import ExposurePublisher
 from streamfilter.service.exposures import ExposureWorker
 from streamfilter.service.looking import Looker
+from streamfilter.service.published_before import Published
 
 LATE, OTHER = ("alerts", 0), ("alerts", 1)
 
 
 def worker(source: MemorySource, sink: MemorySink, looker: Looker) -> ExposureWorker:
     source.registry = registry = CollectorRegistry()
+    metrics = ExposureMetrics(registry)
 
     def opened(made: ExposureWorker) -> KafkaSource:
         source.worker = made
@@ -39,14 +43,22 @@ def worker(source: MemorySource, sink: MemorySink, looker: Looker) -> ExposureWo
 
     return ExposureWorker(
         source=opened,
-        sink=cast("KafkaSink", sink),
+        delivery=lambda ledger: AtLeastOnce(cast("KafkaSink", sink), ledger),
+        publisher=lambda delivery, settled: ExposurePublisher(
+            delivery=delivery,
+            tracking=TrackingEncoder(EngineIdentity("maxitrack", "00" * 32, "none")),
+            encoder=Encoder(finder()),
+            topic="tracking",
+            rejected_topic="rejected",
+            masks_topic="",
+            metrics=metrics,
+            alarm=None,
+            settled=settled,
+        ),
+        published=Published(),
         looker=looker,
         planes=FocalPlanes(Watcher(Constant()).judge, FocalPlaneRules(wait_s=30)),
-        tracking=TrackingEncoder(EngineIdentity("maxitrack", "00" * 32, "none")),
-        encoder=Encoder(finder()),
-        topic="tracking",
-        rejected_topic="rejected",
-        metrics=ExposureMetrics(registry),
+        metrics=metrics,
     )
 
 
