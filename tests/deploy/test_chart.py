@@ -193,6 +193,23 @@ def test_strimzis_user_has_the_rights_of_the_script() -> None:
     }
 
 
+def test_transactions_have_their_right_where_they_are_wanted() -> None:
+    """By the prefix that deploy/kafka-acls.sh names."""
+    exact = ("--set", "settings.delivery.guarantee=exactly-once")
+    (user,) = resources(*STRIMZI, *exact, kind="KafkaUser")
+    found = [
+        (each["resource"]["name"], each["resource"]["patternType"], each["operations"])
+        for each in user["spec"]["authorization"]["acls"]
+        if each["resource"]["type"] == "transactionalId"
+    ]
+    text = (DEPLOY / "kafka-acls.sh").read_text()
+    lines = re.findall(
+        r"^# allow --operation (\w+) --transactional-id (\S+) .*prefixed$", text, re.M
+    )
+    assert lines
+    assert found == [(name, "prefix", [operation]) for operation, name in lines]
+
+
 def test_strimzis_topics_are_those_that_are_published_to() -> None:
     """Rejected frames arrive with their bytes: 40 MiB."""
     topics = {e["metadata"]["name"]: e["spec"] for e in resources(*STRIMZI, kind="KafkaTopic")}

@@ -174,3 +174,40 @@ class Books(RuleBasedStateMachine):
 
 
 TestTheLedgerIsThePlainestBook = Books.TestCase
+
+
+def test_where_reading_would_go_on_is_known_before_it_is_settled() -> None:
+    """Of messages that a transaction is to finish; the ledger itself does not move."""
+    ledger = tracked(5, 6, 9)
+    ledger.settle(origin(6))
+    assert {P0: 5} == ledger.after([P0, P1], {origin(9)})
+    assert {P0: 9} == ledger.after([P0], {origin(5)})
+    assert {P0: 10} == ledger.after([P0], {origin(5), origin(9)})
+    assert {} == ledger.committable()
+
+
+def test_where_reading_goes_on_with_nothing_outstanding() -> None:
+    """Behind the last that was settled."""
+    ledger = tracked(5)
+    ledger.settle(origin(5))
+    assert {P0: 6} == ledger.after([P0], set())
+
+
+def test_a_message_is_held_until_its_partition_is_given_up() -> None:
+    """Also where the partition comes back and the same message is read again."""
+    ledger = Ledger()
+    first = ledger.track(origin(5))
+    assert ledger.holds(origin(5), first)
+    ledger.forget([P0])
+    assert not ledger.holds(origin(5), first)
+    second = ledger.track(origin(5))
+    assert (False, True) == (ledger.holds(origin(5), first), ledger.holds(origin(5), second))
+
+
+def test_the_span_is_from_the_first_outstanding_to_the_last_read() -> None:
+    """Of the partition where it is the longest."""
+    ledger = tracked(5, 6, 30)
+    ledger.track(origin(100, partition=1))
+    assert 25 == ledger.span()
+    ledger.settle(origin(5))
+    assert (24, 0) == (ledger.span(), Ledger().span())
