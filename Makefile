@@ -78,6 +78,7 @@ bench: $(VENV)/.installed-dev
 	$(BIN)/python tests/bench/bench_engine.py
 	$(BIN)/python tests/bench/bench_stream.py
 	$(BIN)/python tests/bench/bench_burst.py
+	$(BIN)/python tests/bench/bench_delivery.py
 	$(BIN)/python tests/bench/bench_rules.py
 	$(BIN)/python tests/bench/bench_exposures.py
 	$(BIN)/python tests/bench/bench_tracking.py

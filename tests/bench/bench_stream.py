@@ -17,7 +17,7 @@ import tempfile
 import threading
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -142,11 +142,11 @@ class Bench:
         values = itertools.islice(itertools.cycle(self._packets), alerts)
         self.broker.produce(topic, values, keys=[b"%d" % number for number in range(alerts)])
 
-    def throughput(self, workers: int, judges: int, alerts: int) -> Run:
+    def throughput(self, workers: int, judges: int, alerts: int, **more: str) -> Run:
         """Alerts/s of a backlog, from the first annotation to the last."""
         before = engine_rate(self._home, workers * judges)
         topic, out = self.topics()
-        with self.workers(workers, judges, topic, out):
+        with self.workers(workers, judges, topic, out, **more):
             # The workers wait with their partitions: the backlog comes at once.
             self.produce(topic, alerts)
             stamps = self.appended(out, alerts)
@@ -168,11 +168,17 @@ class Bench:
         """Latency of alerts that come evenly."""
         topic, out = self.topics()
         with self.workers(1, judges, topic, out):
-            self._produce_evenly(topic, rate_per_s, alerts)
+            self.produce_evenly(topic, rate_per_s, alerts)
             self.appended(out, alerts)
+        ended = {origin_of(m): float(m.timestamp_ms or 0) for m in self.broker.read(out)}
+        return self.latency_of(topic, ended, rate_per_s)
+
+    def latency_of(
+        self, topic: str, ended: Mapping[tuple[int, int], float], rate_per_s: float
+    ) -> Latency:
+        """From the append of each alert; the first tenth fills the queues."""
         began = {place_of(m): m.timestamp_ms or 0 for m in self.broker.read(topic)}
-        ended = {origin_of(m): m.timestamp_ms or 0 for m in self.broker.read(out)}
-        found = np.array([ended[place] - began[place] for place in began])[alerts // 10 :]
+        found = np.array([ended[place] - began[place] for place in began])[len(began) // 10 :]
         p50, p90, p99 = np.quantile(found, (0.5, 0.9, 0.99))
         return Latency(
             offered_per_s=rate_per_s,
@@ -183,7 +189,8 @@ class Bench:
             max_ms=float(found.max()),
         )
 
-    def _produce_evenly(self, topic: str, rate_per_s: float, alerts: int) -> None:
+    def produce_evenly(self, topic: str, rate_per_s: float, alerts: int) -> None:
+        """Append alerts one by one at a steady rate."""
         producer = Producer({"bootstrap.servers": self.broker.bootstrap, "linger.ms": 0})
         started = time.monotonic()
         for number, value in enumerate(itertools.islice(itertools.cycle(self._packets), alerts)):
@@ -195,11 +202,13 @@ class Bench:
     def appended(self, topic: str, count: int) -> npt.NDArray[np.int64]:
         """Append times of a topic in order, in milliseconds, once it holds ``count``."""
         end = time.monotonic() + 600
-        while self.broker.size(topic) < count:
-            if time.monotonic() > end:
-                raise SystemExit(f"{topic} did not reach {count} messages")
+        while time.monotonic() < end:
+            # Marks of transactions count in the size.
+            found = self.broker.read(topic) if self.broker.size(topic) >= count else []
+            if len(found) >= count:
+                return np.sort([m.timestamp_ms or 0 for m in found])
             time.sleep(0.2)
-        return np.sort([m.timestamp_ms or 0 for m in self.broker.read(topic)])
+        raise SystemExit(f"{topic} did not reach {count} messages")
 
 
 def place_of(message: Message) -> tuple[int, int]:
