@@ -14,6 +14,7 @@ ROOMS: dict[str, tuple[int, set[str]]] = {
     "limits": (0, set()),  # bounds on one message, which fits, schemas and decode share
     "bundled": (0, set()),  # where the folders that travel with the package are
     "contaminants": (0, set()),
+    "capacity": (0, set()),  # how many workers a survey needs
     "files": (0, set()),  # written whole or not at all: engines and schemas
     "metrics": (0, set()),
     "process_metrics": (0, set()),  # its configuration and its traces
@@ -107,7 +108,7 @@ ROOMS: dict[str, tuple[int, set[str]]] = {
     "cli": (8, {
         "reading",
         "errors", "records", "config", "logs", "service", "inference", "schemas",
-        "demo", "demo_exposures", "doctor", "simulate",
+        "capacity", "demo", "demo_exposures", "doctor", "simulate",
         "figures", "packets", "pipeline", "decode", "kafka", "limits", "contaminants",
         "surveys", "exposure_records", "exposures",
         "background", "exposure_figures", "frame_paths", "frames", "masking", "mask_files",

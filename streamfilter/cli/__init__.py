@@ -19,6 +19,7 @@ _COMMANDS = {
     "engines": "streamfilter.cli.engines:engines",
     "inspect": "streamfilter.cli.inspect:inspect",
     "mask": "streamfilter.cli.mask:mask",
+    "plan": "streamfilter.cli.plan:plan",
     "rejected": "streamfilter.cli.rejected:rejected",
     "replay": "streamfilter.cli.replay:replay",
     "replay-exposures": "streamfilter.cli.replay_exposures:replay_exposures",

@@ -1,0 +1,263 @@
+"""``streamfilter plan``: how many partitions, workers and GPUs a survey needs."""
+
+import dataclasses
+import json
+import math
+import os
+from pathlib import Path
+from typing import Any
+
+import click
+from rich.console import Console
+from rich.table import Table
+
+from streamfilter import capacity
+from streamfilter.capacity import Fleet, Operation, Plan, Survey, Watch
+from streamfilter.inference import bench as speeds
+from streamfilter.inference import cache, runtimes
+
+_ENGINE, _BATCH = "maximask", 16
+_UNKNOWN = (
+    "unknown: no rate of a GPU was given; on a machine with one run `streamfilter engines bench "
+    f"{_ENGINE} --json` and give its images_per_s as --gpu-rate"
+)
+_POSITIVE = click.FloatRange(min=0, min_open=True)
+_COUNT = click.IntRange(min=1)
+
+
+@click.command()
+@click.option("--alerts-per-visit", type=_COUNT, required=True, metavar="N", help="At the peak.")
+@click.option(
+    "--cadence", type=_POSITIVE, required=True, metavar="S", help="From one visit to the next."
+)
+@click.option(
+    "--alert-bytes", type=_COUNT, default=120_000, show_default=True, help="Of one message."
+)
+@click.option(
+    "--planes",
+    type=click.IntRange(1, 3),
+    default=1,
+    show_default=True,
+    help="Stamps of each alert that are judged (alerts.planes).",
+)
+@click.option(
+    "--side",
+    type=click.Choice(["64", "96", "128"]),
+    default="64",
+    show_default=True,
+    help="Pixels to which stamps are reflected: 64 for ZTF and LSST.",
+)
+@click.option("--rate", type=_POSITIVE, metavar="N", help="Stamps a second of one core.")
+@click.option(
+    "--bench",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="Output of `streamfilter engines bench maximask --json`, instead of --rate. Neither: it "
+    "is measured here, which takes seconds.",
+)
+@click.option(
+    "--cores", type=_COUNT, default=2, show_default=True, help="Of a worker (engine.workers)."
+)
+@click.option("--gpu-rate", type=_POSITIVE, metavar="N", help="Stamps a second of one GPU.")
+@click.option(
+    "--utilisation",
+    type=click.FloatRange(0.05, 1.0),
+    default=0.7,
+    show_default=True,
+    help="Share of the cadence in which a visit is to be judged; the rest is to catch up.",
+)
+@click.option(
+    "--efficiency",
+    type=click.FloatRange(0.05, 1.0),
+    default=0.84,
+    show_default=True,
+    help="Of a whole worker beside its engine alone: `make bench` measures it.",
+)
+@click.option("--partitions", type=_COUNT, help="Of the topic, where the survey has decided.")
+@click.option(
+    "--detectors", type=_COUNT, metavar="N", help="Of an exposure, where they are watched."
+)
+@click.option("--frame-rate", type=_POSITIVE, metavar="N", help="Detectors a second of one worker.")
+@click.option("--retention-days", type=_POSITIVE, default=7.0, show_default=True)
+@click.option("--night-hours", type=_POSITIVE, default=10.0, show_default=True)
+@click.option("--replication", type=_COUNT, default=3, show_default=True, help="Of each topic.")
+@click.option("--json", "as_json", is_flag=True, help="One JSON document instead of tables.")
+def plan(
+    alerts_per_visit: int,
+    cadence: float,
+    alert_bytes: int,
+    planes: int,
+    side: str,
+    rate: float | None,
+    bench: Path | None,
+    cores: int,
+    gpu_rate: float | None,
+    utilisation: float,
+    efficiency: float,
+    partitions: int | None,
+    detectors: int | None,
+    frame_rate: float | None,
+    retention_days: float,
+    night_hours: float,
+    replication: int,
+    as_json: bool,
+) -> None:
+    """Say how many partitions, workers and GPUs a survey needs, from measured rates.
+
+    No rate is assumed: that of a core is given, read from a benchmark, or measured on this machine;
+    that of a GPU is given or unknown.
+
+    \b
+    Examples:
+      streamfilter plan --alerts-per-visit 10000 --cadence 37
+      streamfilter engines bench maximask --json > bench.json
+      streamfilter plan --alerts-per-visit 40000 --cadence 37 --bench bench.json --cores 4
+    """
+    if rate is not None and bench is not None:
+        raise click.UsageError("--rate and --bench exclude each other")
+    if (detectors is None) != (frame_rate is None):
+        raise click.UsageError("--detectors and --frame-rate go together")
+    survey = Survey(
+        alerts_per_visit=alerts_per_visit, cadence_s=cadence, alert_bytes=alert_bytes, planes=planes
+    )
+    operation = Operation(
+        utilisation=utilisation,
+        efficiency=efficiency,
+        partitions=partitions,
+        replication=replication,
+        retention_days=retention_days,
+        night_hours=night_hours,
+    )
+    per_core, source = _rate(rate, bench, int(side))
+    made = capacity.plan(survey, operation, per_core * cores)
+    gpus = None if gpu_rate is None else capacity.fleet(survey, operation, gpu_rate)
+    watched = None
+    if detectors is not None and frame_rate is not None:
+        watched = capacity.watch(survey, operation, detectors, frame_rate)
+    if as_json:
+        click.echo(_document(per_core, source, made, gpus, watched))
+        return
+    _show(f"{alerts_per_visit} alerts every {cadence:g} s", _rows(survey, made, cores))
+    click.echo(f"rate: {per_core:.1f} stamps/s of a core, {source}")
+    if not made.enough_partitions:
+        click.echo(
+            f"{made.partitions} partitions feed at most {made.partitions} workers, "
+            f"{made.fleet.workers} are needed: give each more cores (--cores), or a GPU"
+        )
+    _show("on GPUs, one a worker", _gpu_rows(gpus))
+    if watched is not None:
+        _show(f"exposures of {detectors} detectors", _watch_rows(watched))
+
+
+def _rate(rate: float | None, bench: Path | None, side_px: int) -> tuple[float, str]:
+    """Stamps a second of one core, and where that is from."""
+    if rate is not None:
+        return rate, "as given"
+    if bench is not None:
+        return _read(bench, side_px), f"of {bench}"
+    engine = runtimes.open_engine(
+        _ENGINE, "onnxruntime", cache.default_home(os.environ), 1, progress=_say
+    )
+    (speed,) = speeds.cell([engine], _BATCH, side_px)
+    return speed.images_per_s, f"measured here on {engine.runtime}, batches of {_BATCH}"
+
+
+def _read(path: Path, side_px: int) -> float:
+    """The best rate of one core at a side, over the runtimes and batches of a benchmark."""
+    try:
+        document = json.loads(path.read_text(encoding="utf-8"))
+        threads = document["machine"]["threads"] or document["machine"]["cpus"]
+        rates = [
+            float(speed["images_per_s"])
+            for engine in document["engines"]
+            if engine["engine"] == _ENGINE
+            for speed in engine["speeds"]
+            if speed["side_px"] == side_px
+        ]
+    except (ValueError, KeyError, TypeError) as error:
+        raise click.ClickException(
+            f"{path} is not the output of `streamfilter engines bench --json`: {error!r}"
+        ) from error
+    if not rates:
+        raise click.ClickException(
+            f"{path} has no speed of {_ENGINE} at {side_px} px: `streamfilter engines bench "
+            f"{_ENGINE} --json` writes one"
+        )
+    return max(rates) / float(threads)
+
+
+def _say(line: str) -> None:
+    click.echo(line, err=True)
+
+
+def _rows(survey: Survey, made: Plan, cores: int) -> list[tuple[str, str]]:
+    streams, fetch = made.streams, made.fetch_bytes
+    return [
+        ("alerts in, mean", f"{survey.mean_per_s:.0f}/s, {_size(streams.mean_in_per_s)}/s"),
+        *_fleet_rows(made.fleet, f"workers of {cores} cores"),
+        ("bytes in while a visit is judged", f"{_size(streams.peak_in_per_s)}/s"),
+        ("annotations out, mean", f"{_size(streams.mean_out_per_s)}/s"),
+        ("partitions", str(made.partitions)),
+        ("kept on brokers: alerts, annotations",
+         f"{_size(streams.input_kept)}, {_size(streams.output_kept)}"),
+        ("kafka.consumer \"fetch.max.bytes\"", str(fetch)),
+        ("kafka.consumer \"queued.max.messages.kbytes\"", str(2 * fetch // 1024)),
+    ]  # fmt: skip
+
+
+def _fleet_rows(fleet: Fleet, name: str) -> list[tuple[str, str]]:
+    return [
+        (name, str(fleet.workers)),
+        ("alerts of one worker", f"{fleet.alerts_per_s:.0f}/s"),
+        (
+            "a visit is judged in",
+            f"{fleet.drain_s:.1f} s ({100 * fleet.busy:.0f} % of the cadence)",
+        ),
+        ("after a stop of one minute all is caught up in", _minute(fleet)),
+    ]
+
+
+def _minute(fleet: Fleet) -> str:
+    return "never" if math.isinf(fleet.catch_up) else f"{60 * fleet.catch_up:.0f} s"
+
+
+def _gpu_rows(gpus: Fleet | None) -> list[tuple[str, str]]:
+    return [("GPUs", _UNKNOWN)] if gpus is None else _fleet_rows(gpus, "GPUs")
+
+
+def _watch_rows(watched: Watch) -> list[tuple[str, str]]:
+    return [
+        ("workers", str(watched.workers)),
+        ("an exposure is judged in", f"{watched.judged_s:.1f} s, by the one worker that has it"),
+        ("partitions", str(watched.partitions)),
+    ]
+
+
+def _document(
+    per_core: float, source: str, made: Plan, gpus: Fleet | None, watched: Watch | None
+) -> str:
+    def told(part: Plan | Fleet | Watch | None) -> Any:
+        return None if part is None else dataclasses.asdict(part)
+
+    whole = {
+        "rate": {"stamps_per_s_of_a_core": per_core, "source": source},
+        "cpu": told(made),
+        "gpu": told(gpus),
+        "exposures": told(watched),
+    }
+    return json.dumps(whole, indent=2)
+
+
+def _size(count: float) -> str:
+    for unit in ("B", "kB", "MB", "GB", "TB"):
+        if count < 1000 or unit == "TB":
+            break
+        count /= 1000
+    return f"{count:.3g} {unit}" if count < 1000 else f"{count:.0f} {unit}"
+
+
+def _show(title: str, rows: list[tuple[str, str]]) -> None:
+    table = Table(title=title, show_header=False, title_justify="left")
+    for row in rows:
+        table.add_row(*row)
+    console = Console()
+    Console(width=None if console.is_terminal else 200).print(table)

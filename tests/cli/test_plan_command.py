@@ -1,0 +1,77 @@
+"""``streamfilter plan`` says what a survey needs, and from which rates."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner, Result
+
+from streamfilter.cli.engines import engines
+from streamfilter.cli.plan import plan
+
+LSST = ("--alerts-per-visit", "10000", "--cadence", "37")
+
+
+def run(*arguments: str) -> Result:
+    return CliRunner().invoke(plan, [*LSST, *arguments], catch_exceptions=False)
+
+
+def document(*arguments: str) -> dict[str, Any]:
+    made: dict[str, Any] = json.loads(run(*arguments, "--json").stdout)
+    return made
+
+
+def test_workers_and_partitions_are_told() -> None:
+    """80 stamps/s of a core: three workers of two cores."""
+    text = run("--rate", "80").stdout
+    assert "workers of 2 cores" in text
+    assert "80.0 stamps/s of a core, as given" in text
+    found = document("--rate", "80")["cpu"]
+    assert (3, 6) == (found["fleet"]["workers"], found["partitions"])
+
+
+def test_no_rate_of_a_gpu_is_made_up() -> None:
+    """Unknown, and how to know it."""
+    assert "unknown: no rate of a GPU was given" in run("--rate", "80").stdout
+    assert document("--rate", "80")["gpu"] is None
+    assert 1 == document("--rate", "80", "--gpu-rate", "5000")["gpu"]["workers"]
+
+
+@pytest.mark.engine
+def test_the_output_of_bench_is_a_rate(tmp_path: Path, engine_home: Path) -> None:
+    """The best of one core at that side, as the benchmark's own document says."""
+    (path := tmp_path / "bench.json").write_text(
+        CliRunner().invoke(
+            engines, ["bench", "maximask", "--runtime", "onnxruntime", "--json", "--seconds", "0"]
+        ).stdout
+    )  # fmt: skip
+    speeds = json.loads(path.read_text())["engines"][0]["speeds"]
+    best = max(each["images_per_s"] for each in speeds if each["side_px"] == 64)
+    assert best == document("--bench", str(path))["rate"]["stamps_per_s_of_a_core"]
+
+
+@pytest.mark.engine
+def test_a_rate_that_is_not_given_is_measured_here(engine_home: Path) -> None:
+    """And the plan says so."""
+    assert "measured here on onnxruntime" in run().stdout
+
+
+def test_a_file_that_is_no_benchmark_is_refused(tmp_path: Path) -> None:
+    """It is said what would be one."""
+    (path := tmp_path / "x.json").write_text("{}")
+    result = run("--bench", str(path))
+    assert 1 == result.exit_code
+    assert "engines bench --json" in result.stderr
+
+
+def test_too_few_partitions_are_told() -> None:
+    """With what can be done where the survey has decided."""
+    assert "2 partitions feed at most 2 workers" in run("--rate", "20", "--partitions", "2").stdout
+
+
+def test_exposures_need_both_numbers() -> None:
+    """How many detectors, and how fast one worker is."""
+    assert 2 == run("--rate", "80", "--detectors", "189").exit_code
+    text = run("--rate", "80", "--detectors", "189", "--frame-rate", "10").stdout
+    assert "by the one worker that has it" in text
