@@ -18,12 +18,14 @@ DEPLOY = ROOT / "deploy"
 CHART = DEPLOY / "helm" / "streamfilter"
 GPU = ("--values", str(CHART / "gpu.yaml"))
 EXPOSURES = ("--set", "settings.exposures.topics={exposures}")
+ALL = (*EXPOSURES, "--set", "settings.exposures.contaminants.topics={exposures}")
 STRIMZI = ("--set", "strimzi.enabled=true", *EXPOSURES)
 RULES = ("--set-file", f"rules={DEPLOY / 'prometheus' / 'streamfilter.rules.yml'}")
 VARIANTS = {
     "cpu": (),
     "gpu": GPU,
     "exposures": EXPOSURES,
+    "contaminants": ALL,
     "strimzi": (*STRIMZI, *RULES),
     "gpu, strimzi": (*GPU, *STRIMZI),
     "no operators": ("--set", "keda.enabled=false", "--set", "serviceMonitor.enabled=false"),
@@ -210,11 +212,33 @@ def test_transactions_have_their_right_where_they_are_wanted() -> None:
     assert found == [(name, "prefix", [operation]) for operation, name in lines]
 
 
+def test_every_kind_of_worker_is_a_deployment_with_its_group() -> None:
+    """None without topics; each scaled by the lag of what it reads."""
+    made = resources(*ALL, kind="Deployment")
+    kinds = [pod(each)["containers"][0]["args"][-1] for each in made]
+    assert ["alerts", "contaminants", "exposures"] == kinds
+    groups = {
+        each["spec"]["scaleTargetRef"]["name"]: each["spec"]["triggers"][0]["metadata"][
+            "consumerGroup"
+        ]
+        for each in resources(*ALL, kind="ScaledObject")
+    }
+    assert groups == {
+        "sf-alerts": "streamfilter",
+        "sf-contaminants": "streamfilter-contaminants",
+        "sf-exposures": "streamfilter-exposures",
+    }
+    (user,) = resources(*ALL, *STRIMZI, kind="KafkaUser")
+    rules = user["spec"]["authorization"]["acls"]
+    written = {each["resource"]["name"] for each in rules if each["operations"] == ["Write"]}
+    assert "streamfilter.contaminants" in written
+
+
 def test_strimzis_topics_are_those_that_are_published_to() -> None:
     """Rejected frames arrive with their bytes: 40 MiB."""
     topics = {e["metadata"]["name"]: e["spec"] for e in resources(*STRIMZI, kind="KafkaTopic")}
-    names = {"streamfilter.annotations", "streamfilter.rejected", "streamfilter.tracking"}
-    assert names == set(topics)
+    names = {"annotations", "rejected", "tracking", "contaminants"}
+    assert {f"streamfilter.{each}" for each in names} == set(topics)
     assert 41943040 == topics["streamfilter.rejected"]["config"]["max.message.bytes"]
 
 

@@ -51,8 +51,8 @@ def test_services_have_no_more_rights_than_they_need() -> None:
 
 
 def test_a_worker_that_stops_has_the_time_that_it_takes() -> None:
-    """flow.drain_s and 15 s where the broker hangs."""
-    assert "30s" == services()["streamfilter"]["stop_grace_period"]
+    """flow.drain_s and 15 s where the broker hangs, for alerts and then for exposures."""
+    assert "60s" == services()["streamfilter"]["stop_grace_period"]
 
 
 def test_grafana_finds_prometheus_and_the_dashboards() -> None:

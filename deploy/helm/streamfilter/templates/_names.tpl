@@ -10,10 +10,18 @@ app.kubernetes.io/name: streamfilter
 app.kubernetes.io/instance: {{ .Release.Name }}
 {{- end }}
 
-{{- /* The kinds of workers that the settings ask for: alerts, and exposures where they have topics. */}}
+{{- /* What each kind of worker reads, and in which group, as JSON; kinds without topics are left out. */}}
 {{- define "kinds" -}}
-{{- if .Values.settings.alerts.topics }}alerts {{ end }}
-{{- if .Values.settings.exposures.topics }}exposures{{ end }}
+{{- $settings := .Values.settings }}
+{{- $contaminants := get $settings.exposures "contaminants" | default dict }}
+{{- $kinds := dict
+  "alerts" (dict "topics" $settings.alerts.topics "group" $settings.kafka.group)
+  "exposures" (dict "topics" $settings.exposures.topics "group" $settings.exposures.group)
+  "contaminants" (dict "topics" (get $contaminants "topics") "group" (get $contaminants "group")) }}
+{{- range $kind, $reads := $kinds }}
+{{- if not $reads.topics }}{{ $_ := unset $kinds $kind }}{{ end }}
+{{- end }}
+{{- toJson $kinds }}
 {{- end }}
 
 {{- /* Secrets in /run/secrets: those named, and Strimzi's of the user and of the brokers' authority. */}}
