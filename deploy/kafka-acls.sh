@@ -17,6 +17,10 @@ allow --operation Read --topic exposures
 allow --operation Read --group streamfilter-exposures
 allow --operation Write --topic streamfilter.tracking
 
+# Contaminants of whole frames, where they are searched.
+# allow --operation Read --group streamfilter-contaminants
+# allow --operation Write --topic streamfilter.contaminants
+
 # With delivery.guarantee = "exactly-once": names of transactions begin with the consumer group's.
 # allow --operation Write --transactional-id streamfilter- --resource-pattern-type prefixed
 # allow --operation Write --transactional-id streamfilter-exposures- --resource-pattern-type prefixed

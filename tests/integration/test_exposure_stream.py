@@ -328,6 +328,20 @@ def test_metrics_tell_what_was_decided_and_how_soon(site: Site, samples: Path) -
         assert 1 == worker.metric(f'{prefix}_latency_seconds_count{{since="{since}"}}')
 
 
+def test_metrics_show_how_far_behind_the_worker_is(site: Site) -> None:
+    """By the client's own statistics, beside the health of the brokers it talks to."""
+    site.announce("noise", noise())
+    worker = site.start()
+    site.verdicts(1)
+    lag = f'streamfilter_exposure_consumer_lag{{partition="0",topic="{site.exposures}"}}'
+    end = time.monotonic() + SETTLE_S
+    while not (found := worker.lines(lag)) or worker.metric(lag) > 0:
+        assert time.monotonic() < end, worker.get("/metrics")[1]
+        time.sleep(0.5)
+    assert [f"{lag} 0.0"] == found
+    assert {"1.0"} == {line.split()[-1] for line in worker.lines("streamfilter_exposure_broker_up")}
+
+
 def test_one_process_filters_alerts_and_watches_exposures(site: Site, samples: Path) -> None:
     """Both consumer groups are served, and one signal ends both in order."""
     alerts, annotations = site.broker.topic(stem="alerts"), site.broker.topic(stem="annotations")
