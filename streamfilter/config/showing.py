@@ -16,6 +16,8 @@ _HIDDEN = re.compile(
 _PLACES = re.compile(r"(location|_file)$", re.IGNORECASE)
 # Receivers of webhooks put a secret into the path.
 _WEBHOOK, _PATH_IN_URL = "\0webhook\0url", re.compile(r"(?<=[^/])/[^/].*$", re.DOTALL)
+# Every collector has another name for its token.
+_TRACE_HEADERS = "\0traces\0headers\0"
 _LOGIN_IN_URL = re.compile(r"//[^/@\s]*@")
 
 
@@ -42,7 +44,7 @@ def _hide(value: Any, references: Mapping[str, str], key: str = "") -> Any:
     if value in (None, "", True, False) or not isinstance(value, str | int | float):
         return value
     name = key.rpartition("\0")[2]
-    if _HIDDEN.search(name) and not _PLACES.search(name):
+    if key.startswith(_TRACE_HEADERS) or (_HIDDEN.search(name) and not _PLACES.search(name)):
         return "(hidden)"
     if key == _WEBHOOK:
         value = _PATH_IN_URL.sub("/(hidden)", str(value))

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from streamfilter.records import Headers
 
-TRACEPARENT = "traceparent"
+TRACEPARENT, _TRACESTATE = "traceparent", "tracestate"
 _LENGTH = 55
 _FORM = re.compile(rb"([0-9a-f]{2})-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})")
 _SAMPLED = 0x01
@@ -43,7 +43,11 @@ def of_headers(headers: Headers) -> Context | None:
     return Context(trace_id, span_id, bool(flags & _SAMPLED))
 
 
-def passed_on(headers: Headers, context: Context) -> Headers:
-    """The headers with this context instead of any before it."""
-    kept = tuple(each for each in headers if each[0] != TRACEPARENT)
+def passed_on(headers: Headers, context: Context, *, continued: bool) -> Headers:
+    """The headers with this context instead of any before it.
+
+    What vendors keep beside it stays where the trace is ``continued``, and belongs to no other.
+    """
+    gone = {TRACEPARENT} if continued else {TRACEPARENT, _TRACESTATE}
+    kept = tuple(each for each in headers if each[0] not in gone)
     return (*kept, (TRACEPARENT, context.header))

@@ -51,10 +51,12 @@ def sender(
 
 
 def _readable(span: Span, resource: Resource) -> ReadableSpan:
+    # Of the first span alone the parent is another process's.
+    remote = span.kind == "consumer"
     return ReadableSpan(
         name=span.name,
         context=_context(span.context, remote=False),
-        parent=None if span.parent is None else _context(span.parent, remote=True),
+        parent=None if span.parent is None else _context(span.parent, remote=remote),
         resource=resource,
         attributes=dict(span.attributes),
         kind=_KINDS[span.kind],

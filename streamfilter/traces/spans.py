@@ -75,7 +75,7 @@ class Trace:
 
     def passed_on(self, headers: Headers) -> Headers:
         """Headers of an output, which continues the trace."""
-        return context.passed_on(headers, self.produce)
+        return context.passed_on(headers, self.produce, continued=self.parent is not None)
 
     def finish(self, sent_s: float) -> None:
         """All outputs, handed over at ``sent_s`` (monotonic), are acknowledged."""

@@ -50,6 +50,8 @@ SECRETS: dict[str, dict[str, object]] = {
     },
     "exposures.s3": {"key": "marker-s3-key", "secret": "marker-s3", "token": "marker-s3-token"},
     "metrics": {"user": "ops", "password": "marker-metrics"},
+    "traces": {"endpoint": "http://me:marker-traces@127.0.0.1:9/v1/traces"},
+    "traces.headers": {"Authorization": "Bearer marker-bearer", "X-Team": "marker-team"},
 }
 
 

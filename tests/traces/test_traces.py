@@ -62,10 +62,12 @@ def test_no_header_breaks_anything(headers: list[tuple[str, bytes]]) -> None:
 
 
 def test_an_output_has_one_context() -> None:
-    """Ours, whatever came; other headers stay."""
+    """Ours, whatever came; its neighbour stays only with the trace that it belongs to."""
     ours = Context(3, 4, True)
-    sent = passed_on((("traceparent", b"hostile"), ("a", b"b"), ("traceparent", GIVEN)), ours)
-    assert (("a", b"b"), ("traceparent", ours.header)) == sent
+    came = (("traceparent", b"hostile"), ("tracestate", b"b"), ("traceparent", GIVEN))
+    ending = ("traceparent", ours.header)
+    assert (("tracestate", b"b"), ending) == passed_on(came, ours, continued=True)
+    assert (ending,) == passed_on(came, ours, continued=False)
 
 
 def test_a_producers_decision_is_followed() -> None:
