@@ -99,6 +99,33 @@ def test_profiles_are_shapes_that_the_network_takes() -> None:
             assert manifest.shape.admits(*each.most[2:])
 
 
+# What the runner and the builder call, beside what the tests above call.
+CALLED = {
+    "Runtime": ("deserialize_cuda_engine",),
+    "ICudaEngine": (
+        "num_io_tensors", "get_tensor_name", "get_tensor_mode", "get_tensor_dtype",
+        "num_optimization_profiles", "get_tensor_profile_shape", "create_execution_context",
+    ),
+    "IExecutionContext": (
+        "set_optimization_profile_async", "set_input_shape", "infer_shapes", "get_tensor_shape",
+        "update_device_memory_size_for_shapes", "set_device_memory", "set_tensor_address",
+        "execute_async_v3",
+    ),
+    "ExecutionContextAllocationStrategy": ("USER_MANAGED",),
+    "TensorIOMode": ("INPUT",),
+    "DataType": ("FLOAT",),
+}  # fmt: skip
+
+
+def test_what_the_runner_calls_is_there(rtx: ModuleType) -> None:
+    """In RTX's interface, which is TensorRT 11's, and in the fake one, where runs are tried."""
+    fake_file = (Path(__file__).parent / "fake_gpu" / "tensorrt.py").read_text()
+    for kind, names in CALLED.items():
+        for name in names:
+            assert hasattr(getattr(rtx, kind), name), f"{kind}.{name}"
+            assert name in fake_file
+
+
 @pytest.fixture
 def fake(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     """A builder as TensorRT 10 is, but for the compiler: what it builds proves plumbing alone."""

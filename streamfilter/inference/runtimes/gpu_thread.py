@@ -123,6 +123,8 @@ class GpuThread:
         """Turns, until there is to be no more."""
         while self._turn():
             self._land()
+        while self._flying:  # a process may end with a batch on the GPU
+            self._look(wait=True)
 
     def _turn(self) -> bool:
         """The next job, if one comes in time; its end lets go of all that it held."""
