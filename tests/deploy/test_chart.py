@@ -7,10 +7,10 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
-import chart_tools
+import go_tools
 import pytest
 import yaml
-from chart_tools import KUBERNETES, ROOT, ToolsUnavailable
+from go_tools import KUBERNETES, ROOT, ToolsUnavailable
 
 from streamfilter import config
 
@@ -34,17 +34,18 @@ variants = pytest.mark.parametrize("variant", VARIANTS)
 
 
 @pytest.fixture(autouse=True, scope="module")
-def programs() -> Path:
+def programs() -> None:
     try:
-        return chart_tools.tools()
+        for each in ("helm", "kubeconform", "kube-score"):
+            go_tools.tool(each)
     except ToolsUnavailable as why:
-        pytest.skip(f"no chart tools: {why}")
+        pytest.skip(f"the chart cannot be read: {why}")
 
 
 @functools.cache
 def rendered(*options: str) -> str:
     """What Helm makes of the chart."""
-    command = (chart_tools.tool("helm"), "template", "sf", str(CHART), "--kube-version", KUBERNETES)
+    command = (go_tools.tool("helm"), "template", "sf", str(CHART), "--kube-version", KUBERNETES)
     done = subprocess.run((*command, *options), capture_output=True, text=True, timeout=60)
     assert done.returncode == 0, done.stderr
     return done.stdout
@@ -68,7 +69,7 @@ def pod(deployment: dict[str, Any]) -> dict[str, Any]:
 def test_helm_has_nothing_to_say(values: tuple[str, ...]) -> None:
     """No warning, with either set of values."""
     done = subprocess.run(
-        (chart_tools.tool("helm"), "lint", "--strict", str(CHART), *values),
+        (go_tools.tool("helm"), "lint", "--strict", str(CHART), *values),
         capture_output=True, text=True, timeout=60,
     )  # fmt: skip
     assert (0, False) == (done.returncode, "WARNING" in done.stdout), done.stdout
@@ -78,12 +79,12 @@ def test_helm_has_nothing_to_say(values: tuple[str, ...]) -> None:
 def test_every_key_is_one_that_kubernetes_knows(variant: str) -> None:
     """Strict schemas, KEDA's and the Prometheus operator's too; Strimzi's cannot be had."""
     try:
-        place = chart_tools.schemas() / "{{ .ResourceKind }}{{ .KindSuffix }}.json"
+        place = go_tools.schemas() / "{{ .ResourceKind }}{{ .KindSuffix }}.json"
     except ToolsUnavailable as why:
         pytest.skip(f"no schemas: {why}")
     done = subprocess.run(
         (
-            chart_tools.tool("kubeconform"), "-strict", "-output", "json", "-verbose",
+            go_tools.tool("kubeconform"), "-strict", "-output", "json", "-verbose",
             "-schema-location", str(place), "-skip", "KafkaTopic,KafkaUser",
         ),
         input=rendered(*VARIANTS[variant]), capture_output=True, text=True, timeout=120,
@@ -103,7 +104,7 @@ def test_the_policy_linter_finds_nothing(variant: str) -> None:
     """
     done = subprocess.run(
         (
-            chart_tools.tool("kube-score"), "score", "--kubernetes-version", "v1.35",
+            go_tools.tool("kube-score"), "score", "--kubernetes-version", "v1.35",
             "--ignore-test", "container-image-pull-policy", "--output-format", "ci", "-",
         ),
         input=rendered(*VARIANTS[variant]), capture_output=True, text=True, timeout=120,

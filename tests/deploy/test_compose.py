@@ -8,6 +8,7 @@ import urllib.request
 from pathlib import Path
 from typing import Any
 
+import go_tools
 import pytest
 import yaml
 from debian_tools import ToolsUnavailable
@@ -19,6 +20,21 @@ from prometheus_node import Prometheus
 PINNED = re.compile(r"[\w./-]+:v?\d+\.\d+\.\d+")
 OURS = "streamfilter:cpu"
 SEEN_S = 150.0
+
+
+@pytest.mark.parametrize("files", [("compose.yaml",), ("compose.yaml", "compose.gpu.yaml")])
+def test_compose_accepts_the_files(files: tuple[str, ...]) -> None:
+    """The reader of Docker Compose: every key known, every service and volume named is there."""
+    try:
+        reader = go_tools.tool("compose")
+    except go_tools.ToolsUnavailable as why:
+        pytest.skip(f"the compose file cannot be read: {why}")
+    done = subprocess.run(
+        (reader, "--format", "json", *(COMPOSE / each for each in files)),
+        capture_output=True, text=True, timeout=60,
+    )  # fmt: skip
+    assert (0, "") == (done.returncode, done.stderr)
+    assert set(services()) == set(json.loads(done.stdout)["services"])
 
 
 def test_images_are_pinned_and_kafka_is_the_one_that_is_tested() -> None:

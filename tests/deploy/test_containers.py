@@ -146,3 +146,17 @@ def test_the_image_brings_its_engines_into_an_empty_volume(
     (folder,) = home.glob("engines/maximask-*")
     assert (folder / "maximask.onnx").is_symlink()
     assert 10001 == folder.stat().st_uid
+
+
+def test_the_gpu_image_keeps_the_tensorrt_of_its_base(tmp_path: Path) -> None:
+    """Only pycuda is added to what every image has; an index is not even asked for TensorRT."""
+    shutil.copyfile(ROOT / "pyproject.toml", tmp_path / "pyproject.toml")
+    environment = {**os.environ, "PREFIX": str(tmp_path / "made"), "PIP_NO_INDEX": "1"}
+    wanted = ("sh", FOLDER / "install.sh", "dependencies", "gpu", "figures")
+    done = subprocess.run(wanted, cwd=tmp_path, env=environment, capture_output=True, timeout=120)
+    assert 0 != done.returncode, "without an index pip cannot have installed anything"
+    asked = {line.split(">")[0] for line in (tmp_path / "requirements.txt").read_text().split()}
+    assert {"numpy", "pycuda", "matplotlib"} <= asked
+    assert set() == {"tensorrt", "openvino"} & asked
+    settings = (tmp_path / "made" / "pyvenv.cfg").read_text()
+    assert "include-system-site-packages = true" in settings

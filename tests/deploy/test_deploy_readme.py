@@ -6,9 +6,9 @@ import subprocess
 import sys
 from pathlib import Path
 
-import chart_tools
+import go_tools
 import pytest
-from chart_tools import ROOT, ToolsUnavailable
+from go_tools import ROOT, ToolsUnavailable
 
 README = ROOT / "deploy" / "README.md"
 BLOCK = re.compile(r"^```(\w*)\n(.*?)^```$", re.M | re.S)
@@ -53,10 +53,9 @@ def test_what_is_run_ends_well(block: str, place: Path, engine_home: Path) -> No
     """As a shell runs it, in the root of a checkout."""
     if "helm " in block:
         try:
-            chart_tools.tools()
+            (place / "bin" / "helm").symlink_to(go_tools.tool("helm"))
         except ToolsUnavailable as why:
-            pytest.skip(f"no chart tools: {why}")
-        (place / "bin" / "helm").symlink_to(chart_tools.tool("helm"))
+            pytest.skip(f"no Helm: {why}")
     path = f"{place / 'bin'}:{os.environ['PATH']}"
     done = subprocess.run(
         ("sh", "-eu", "-c", block), cwd=place, env={**os.environ, "PATH": path},

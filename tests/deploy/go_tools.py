@@ -1,4 +1,4 @@
-"""Helm, kubeconform and kube-score, built from source; schemas from packages that ship them."""
+"""What reads charts and compose files, built from source; schemas from packages that ship them."""
 
 import json
 import os
@@ -13,8 +13,9 @@ from typing import Any
 import yaml
 
 ROOT = Path(__file__).parent.parent.parent
-CACHE = ROOT / ".cache" / "kubernetes"
+CACHE = ROOT / ".cache" / "go"
 TOOLS = {
+    "compose": "github.com/compose-spec/compose-go/v2/cmd@v2.16.2",  # Docker Compose reads with it
     "helm": "helm.sh/helm/v3/cmd/helm@v3.22.0",
     "kubeconform": "github.com/yannh/kubeconform/cmd/kubeconform@v0.8.0",
     "kube-score": "github.com/zegl/kube-score/cmd/kube-score@v1.20.0",
@@ -38,34 +39,28 @@ BUILD_S, DOWNLOAD_S = 1200.0, 300.0
 
 
 class ToolsUnavailable(Exception):
-    """The chart's tools cannot be had here; the text says why."""
+    """A tool cannot be had here; the text says why."""
 
 
-def tools() -> Path:
-    """The folder of the programs, built once into ``.cache/kubernetes``.
+def tool(name: str) -> str:
+    """Path of one of the programs, built once into ``.cache/go``.
 
     Raises
     ------
     ToolsUnavailable
-        Go is missing, or a module cannot be had or built.
+        Go is missing, or the module cannot be had or built.
     """
-    if shutil.which("go") is None:
-        raise ToolsUnavailable("go is not installed: the chart's tools are built from source")
-    folder = CACHE / "bin"
-    for name, module in TOOLS.items():
-        at = folder / f"{name}-{module.rpartition('@')[2]}"
-        if not at.exists():
-            building = CACHE / f"building-{os.getpid()}"
-            _run(("go", "install", "-ldflags=-s -w", module), BUILD_S, GOBIN=str(building))
-            folder.mkdir(parents=True, exist_ok=True)
-            (building / name).rename(at)
-            building.rmdir()
-    return folder
-
-
-def tool(name: str) -> str:
-    """Path of one of the programs, once ``tools`` was called."""
-    return str(CACHE / "bin" / f"{name}-{TOOLS[name].rpartition('@')[2]}")
+    package, _, version = TOOLS[name].partition("@")
+    at = CACHE / "bin" / f"{name}-{version}"
+    if not at.exists():
+        if shutil.which("go") is None:
+            raise ToolsUnavailable(f"go is not installed: {name} is built from source")
+        building = CACHE / f"building-{name}-{os.getpid()}"
+        _run(("go", "install", "-ldflags=-s -w", TOOLS[name]), BUILD_S, GOBIN=str(building))
+        at.parent.mkdir(parents=True, exist_ok=True)
+        (building / package.rpartition("/")[2]).rename(at)
+        building.rmdir()
+    return str(at)
 
 
 def schemas() -> Path:
