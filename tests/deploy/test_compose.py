@@ -30,11 +30,14 @@ def test_compose_accepts_the_files(files: tuple[str, ...]) -> None:
     except go_tools.ToolsUnavailable as why:
         pytest.skip(f"the compose file cannot be read: {why}")
     done = subprocess.run(
-        (reader, "--format", "json", *(COMPOSE / each for each in files)),
-        capture_output=True, text=True, timeout=60,
+        (reader, "--format", "json", *files),
+        cwd=COMPOSE, capture_output=True, text=True, timeout=60,
     )  # fmt: skip
     assert (0, "") == (done.returncode, done.stderr)
-    assert set(services()) == set(json.loads(done.stdout)["services"])
+    found = json.loads(done.stdout)["services"]
+    assert set(services()) == set(found)
+    built = {each["build"]["context"] for each in found.values() if "build" in each}
+    assert {str(ROOT)} == built
 
 
 def test_images_are_pinned_and_kafka_is_the_one_that_is_tested() -> None:
