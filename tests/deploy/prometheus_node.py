@@ -9,6 +9,7 @@ import urllib.request
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from http import HTTPStatus
 from pathlib import Path
 from typing import Any
 
@@ -110,5 +111,7 @@ class Prometheus:
             with urllib.request.urlopen(url, timeout=ANSWER_S) as answer:
                 return json.load(answer)["data"]
         except urllib.error.HTTPError as error:
+            if error.code == HTTPStatus.SERVICE_UNAVAILABLE:
+                raise  # it starts, and says so in plain text
             with error:
                 raise QueryFailed(json.load(error)["error"]) from error
