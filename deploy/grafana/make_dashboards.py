@@ -18,7 +18,7 @@ BOARDS = (night.BOARD, engines.BOARD, exposures.BOARD)
 def runbook_sections(words: str) -> dict[str, str]:
     """The text of each section of the runbook by its heading, the beginning first."""
     title, *parts = re.split(r"^## +(.+)$", words, flags=re.MULTILINE)
-    beginning = title.partition("\n")[2].strip()
+    beginning = title.partition("# Runbook\n")[2].strip()
     texts = [beginning, *(part.strip() for part in parts[1::2])]
     names = ["Runbook", *parts[0::2]]
     return {name: _linked(text, names) for name, text in zip(names, texts, strict=True)}
