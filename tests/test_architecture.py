@@ -113,7 +113,7 @@ ROOMS: dict[str, tuple[int, set[str]]] = {
         "surveys", "exposure_records", "exposures",
         "background", "exposure_figures", "frame_paths", "frames", "masking", "mask_files",
         "tracking", "readout", "encode_exposure", "encode_tracking", "rejections", "metrics",
-        "process_metrics",
+        "process_metrics", "traces",
     }),
 }  # fmt: skip
 

@@ -2,6 +2,7 @@
 
 import signal
 import threading
+from collections.abc import Collection
 from pathlib import Path
 from typing import Protocol
 
@@ -22,6 +23,7 @@ from streamfilter.service.build_exposures import exposures_reading, open_exposur
 from streamfilter.service.build_traces import open_traces
 from streamfilter.service.http import Endpoint
 from streamfilter.service.reload import Prepare, Reloader, of_alerts, of_exposures
+from streamfilter.traces.spans import Tracer
 
 log = structlog.get_logger("streamfilter")
 
@@ -77,22 +79,8 @@ def run(config: Path | None, overrides: tuple[str, ...], only: str | None) -> No
     # From the first: without a handler the signal would end the process.
     signal.signal(signal.SIGHUP, lambda *_: reloader.ask())
     tracing = open_traces(settings, TraceMetrics(registry)) if settings.traces.endpoint else None
-    workers: list[_Worker] = []
-    prepare: list[Prepare] = []
-    if "alerts" in topics:
-        parts = open_parts(settings, threads=settings.engine.threads, say=log.info)
-        tracer = None if tracing is None else tracing.tracer
-        worker = open_worker(settings, parts, registry=registry, tracer=tracer)
-        workers.append(worker)
-        prepare.append(of_alerts(settings, worker, parts, tracer))
-    if "exposures" in topics:
-        watching = open_exposures(settings, registry=registry, say=log.info)
-        workers.append(watching)
-        prepare.append(of_exposures(settings, watching, exposures_reading))
-    if "contaminants" in topics:
-        masking = open_contaminants(settings, registry=registry, say=log.info)
-        workers.append(masking)
-        prepare.append(of_exposures(settings, masking, contaminants_reading))
+    tracer = None if tracing is None else tracing.tracer
+    workers, prepare = _opened(settings, topics, registry, tracer)
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: _stop(workers))
     endpoint = _endpoint(settings, registry, workers) if settings.metrics.enabled else None
@@ -106,6 +94,31 @@ def run(config: Path | None, overrides: tuple[str, ...], only: str | None) -> No
         if endpoint is not None:
             endpoint.close()
     log.info("stopped")
+
+
+def _opened(
+    settings: Settings,
+    topics: Collection[str],
+    registry: CollectorRegistry,
+    tracer: Tracer | None,
+) -> tuple[list[_Worker], list[Prepare]]:
+    """The workers that were asked for, and how each takes a reload."""
+    workers: list[_Worker] = []
+    prepare: list[Prepare] = []
+    if "alerts" in topics:
+        parts = open_parts(settings, threads=settings.engine.threads, say=log.info)
+        worker = open_worker(settings, parts, registry=registry, tracer=tracer)
+        workers.append(worker)
+        prepare.append(of_alerts(settings, worker, parts, tracer))
+    if "exposures" in topics:
+        watching = open_exposures(settings, registry=registry, say=log.info)
+        workers.append(watching)
+        prepare.append(of_exposures(settings, watching, exposures_reading))
+    if "contaminants" in topics:
+        masking = open_contaminants(settings, registry=registry, say=log.info)
+        workers.append(masking)
+        prepare.append(of_exposures(settings, masking, contaminants_reading))
+    return workers, prepare
 
 
 def _endpoint(settings: Settings, registry: CollectorRegistry, workers: list[_Worker]) -> Endpoint:

@@ -4,6 +4,7 @@ import os
 import shutil
 import subprocess
 from collections.abc import Generator, Iterator
+from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 from time import perf_counter
@@ -24,29 +25,42 @@ _GPU_RUNTIMES = {"tensorrt": ("tensorrt", "pycuda")}
 _NVIDIA_S = 20.0
 
 
-def check(settings: Settings, _: list[Seen]) -> Iterator[Finding]:
-    """The networks that these settings run, each on its runtime."""
-    chosen = settings.engine
-    home = chosen.home or cache.default_home(os.environ)
-    wanted = []
+@dataclass(frozen=True, slots=True)
+class _Wanted:
+    """A network that these settings run."""
+
+    name: str
+    runtime: str
+    threads: int
+    precision: str
+
+
+def _wanted(settings: Settings) -> list[_Wanted]:
+    own, exposures = settings.engine, settings.exposures
+    found = []
     if settings.alerts.topics:
-        wanted.append((chosen.name, chosen.runtime, chosen.threads, chosen.precision))
-    exposures, cores = settings.exposures, os.cpu_count() or 1
-    for reader, network in (
+        found.append(_Wanted(own.name, own.runtime, own.threads, own.precision))
+    for reader, each in (
         (exposures, exposures.engine),
         (exposures.contaminants, exposures.contaminants.engine),
     ):
         if reader.topics:
-            threads = reader.threads or cores
-            wanted.append((network.name, network.runtime, threads, network.precision))
-    for name, runtime, threads, precision in wanted:
+            threads = reader.threads or os.cpu_count() or 1
+            found.append(_Wanted(each.name, each.runtime, threads, each.precision))
+    return found
+
+
+def check(settings: Settings, _: list[Seen]) -> Iterator[Finding]:
+    """The networks that these settings run, each on its runtime."""
+    home = settings.engine.home or cache.default_home(os.environ)
+    for wanted in _wanted(settings):
         try:
-            manifest = load(name)
+            manifest = load(wanted.name)
             whole = yield from _cached(manifest, home)
             if whole:
-                yield _run(manifest, runtime, home, threads, precision, settings)
+                yield _run(manifest, wanted, home, settings.batch.size)
         except EngineUnavailable as error:
-            yield failed("engine", f"{name} on {runtime}", error)
+            yield failed("engine", f"{wanted.name} on {wanted.runtime}", error)
 
 
 def _cached(manifest: Manifest, home: Path) -> Generator[Finding, None, bool]:
@@ -66,15 +80,18 @@ def _cached(manifest: Manifest, home: Path) -> Generator[Finding, None, bool]:
     return True
 
 
-def _run(
-    manifest: Manifest, runtime: str, home: Path, threads: int, precision: str, settings: Settings
-) -> Finding:
+def _run(manifest: Manifest, wanted: _Wanted, home: Path, batch_size: int) -> Finding:
     """Open an engine and time a batch; a plan that is not there is not built."""
     engine = runtimes.open_engine(
-        manifest.name, runtime, home, threads, precision=precision, plans=Plans.REFUSE
+        wanted.name,
+        wanted.runtime,
+        home,
+        wanted.threads,
+        precision=wanted.precision,
+        plans=Plans.REFUSE,
     )
     side = manifest.shape.side_px or SIDES_PX[0]
-    count = 1 if manifest.shape.side_px else settings.batch.size
+    count = 1 if manifest.shape.side_px else batch_size
     batch = np.zeros((count, len(manifest.planes), side, side), np.float32)
     times = []
     for _ in range(2):
@@ -85,15 +102,16 @@ def _run(
     first, again = (f"{1e3 * each:.0f} ms" for each in times)
     return ok(
         "engine", f"{manifest.name} on {engine.runtime}",
-        f"{count} of {side} px on {threads} threads: {first}, then {again}",
+        f"{count} of {side} px on {wanted.threads} threads: {first}, then {again}",
     )  # fmt: skip
 
 
 def check_gpu(settings: Settings, _: list[Seen]) -> Iterator[Finding]:
     """Driver, memory, and the libraries that the runtime needs."""
-    modules = _GPU_RUNTIMES.get(settings.engine.runtime)
-    if modules is None:
-        yield not_applicable("gpu", settings.engine.runtime, "this runtime needs none")
+    asked = {wanted.runtime for wanted in _wanted(settings)}
+    modules = [each for runtime in asked for each in _GPU_RUNTIMES.get(runtime, ())]
+    if not modules:
+        yield not_applicable("gpu", ", ".join(sorted(asked)), "no runtime is named that needs one")
         return
     for module in modules:
         if find_spec(module) is None:
