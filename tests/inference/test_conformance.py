@@ -36,14 +36,20 @@ BATCHES = (1, 3, 16, 64)
 Case = tuple[str, str]
 
 
+@pytest.fixture(scope="session")
+def shelf(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where the tiny networks are; plans for a GPU, which take a while, are built there once."""
+    return tmp_path_factory.mktemp("tiny")
+
+
 @pytest.fixture(params=CASES, ids="-".join)
 def case(
-    request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    request: pytest.FixtureRequest, shelf: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[Case]:
     """A runtime and precision that work here; TensorRT on a fake driver where no GPU is."""
     found: Case = request.param
     try:
-        opened(TINY[0], found, tmp_path).close()
+        opened(TINY[0], found, shelf).close()
     except EngineUnavailable as why:
         if found[0] != "tensorrt":
             pytest.skip(str(why))
@@ -60,8 +66,8 @@ def network(request: pytest.FixtureRequest) -> Tiny:
 
 
 @pytest.fixture
-def engine(case: Case, network: Tiny, tmp_path: Path) -> Iterator[Engine]:
-    made = opened(network, case, tmp_path, workers=2)
+def engine(case: Case, network: Tiny, shelf: Path) -> Iterator[Engine]:
+    made = opened(network, case, shelf, workers=2)
     yield made
     made.close()
 
@@ -166,11 +172,11 @@ def test_a_closed_engine_says_so(engine: Engine) -> None:
         engine.infer(images(1, 16, 16))
 
 
-def test_an_engine_opens_again_after_it_was_closed(case: Case, tmp_path: Path) -> None:
+def test_an_engine_opens_again_after_it_was_closed(case: Case, shelf: Path) -> None:
     """Many times, and with the same result."""
     batch, found = images(3, 16, 16), []
     for _ in range(5):
-        engine = opened(TINY[0], case, tmp_path)
+        engine = opened(TINY[0], case, shelf)
         found.append(engine.infer(batch))
         engine.close()
     assert all(np.array_equal(found[0], each) for each in found)
