@@ -23,7 +23,7 @@ TOOLS = {
 KUBERNETES = "1.35.0"
 # Kubernetes' own schemas, of each version; of them only the ones above are unpacked.
 SCHEMAS = "kubernetes-validate==1.37.0"
-# Modules that ship definitions of resources that are not Kubernetes' own. Strimzi's are in none.
+# Modules that ship definitions of resources that are not Kubernetes' own.
 DEFINITIONS = {
     "github.com/kedacore/keda/v2@v2.21.0": (
         "config/crd/bases/keda.sh_scaledobjects.yaml",

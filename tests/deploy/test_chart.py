@@ -11,10 +11,12 @@ import go_tools
 import pytest
 import yaml
 from go_tools import KUBERNETES, ROOT, ToolsUnavailable
+from kafka_node import KafkaUnavailable, jars
 
 from streamfilter import config
 
 DEPLOY = ROOT / "deploy"
+STRIMZI_MODEL = Path(__file__).parent / "strimzi"
 CHART = DEPLOY / "helm" / "streamfilter"
 GPU = ("--values", str(CHART / "gpu.yaml"))
 EXPOSURES = ("--set", "settings.exposures.topics={exposures}")
@@ -77,7 +79,7 @@ def test_helm_has_nothing_to_say(values: tuple[str, ...]) -> None:
 
 @variants
 def test_every_key_is_one_that_kubernetes_knows(variant: str) -> None:
-    """Strict schemas, KEDA's and the Prometheus operator's too; Strimzi's cannot be had."""
+    """Strict schemas, KEDA's and the Prometheus operator's too; for Strimzi's see below."""
     try:
         place = go_tools.schemas() / "{{ .ResourceKind }}{{ .KindSuffix }}.json"
     except ToolsUnavailable as why:
@@ -180,6 +182,36 @@ def test_workers_grow_with_their_own_groups_lag() -> None:
     (login,) = resources(*STRIMZI, kind="TriggerAuthentication")
     given = [*login["spec"]["env"], *login["spec"]["secretTargetRef"]]
     assert {"username", "password", "ca"} == {each["parameter"] for each in given}
+
+
+def read_by_strimzi(folder: Path, found: list[dict[str, Any]]) -> subprocess.CompletedProcess[str]:
+    """What comes of reading resources with the model of Strimzi's operators."""
+    try:
+        classes = jars(STRIMZI_MODEL / "pom.xml", "strimzi")
+    except KafkaUnavailable as why:
+        pytest.skip(f"no model of Strimzi's: {why}")
+    arguments = []
+    for number, each in enumerate(found):
+        (path := folder / f"{number}.json").write_text(json.dumps(each))
+        place = each["kind"].removeprefix("Kafka").lower()
+        arguments += [f"io.strimzi.api.kafka.model.{place}.{each['kind']}", str(path)]
+    java = ("java", "-XX:TieredStopAtLevel=1", "-cp", f"{classes}/*")
+    return subprocess.run(
+        (*java, str(STRIMZI_MODEL / "StrimziModel.java"), *arguments),
+        capture_output=True, text=True, timeout=120,
+    )  # fmt: skip
+
+
+def test_strimzis_own_model_knows_every_key(tmp_path: Path) -> None:
+    """Also those of transactions; and it refuses one that it does not know."""
+    exact = ("--set", "settings.delivery.guarantee=exactly-once")
+    found = [
+        e for kind in ("KafkaTopic", "KafkaUser") for e in resources(*STRIMZI, *exact, kind=kind)
+    ]
+    done = read_by_strimzi(tmp_path, found)
+    assert (0, [e["metadata"]["name"] for e in found]) == (done.returncode, done.stdout.split())
+    spoilt = read_by_strimzi(tmp_path, [{**found[0], "spec": {"partition": 1}}])
+    assert 'Unrecognized field "partition"' in spoilt.stderr
 
 
 def test_strimzis_user_has_the_rights_of_the_script() -> None:

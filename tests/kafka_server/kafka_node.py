@@ -22,8 +22,8 @@ class KafkaUnavailable(Exception):
     """No Kafka can be started here; the text says what is missing."""
 
 
-def jars() -> Path:
-    """The folder of the server's jars, fetched once into ``.cache/kafka``.
+def jars(pom: Path = HERE / "pom.xml", name: str = "kafka") -> Path:
+    """The folder of the jars that a pom names, fetched once into ``.cache/NAME``.
 
     Raises
     ------
@@ -36,8 +36,7 @@ def jars() -> Path:
                 f"{tool} is not installed: install Java 17 and Maven, or set "
                 "STREAMFILTER_TEST_BOOTSTRAP to the address of a running broker"
             )
-    pom = HERE / "pom.xml"
-    folder = ROOT / ".cache" / "kafka" / hashlib.sha256(pom.read_bytes()).hexdigest()[:16]
+    folder = ROOT / ".cache" / name / hashlib.sha256(pom.read_bytes()).hexdigest()[:16]
     if folder.is_dir():
         return folder
     # Two test runs may fetch at once: each into its own folder, the first rename wins.
@@ -51,7 +50,7 @@ def jars() -> Path:
         fetched.rename(folder)
     except subprocess.SubprocessError as error:
         said = (getattr(error, "stdout", None) or str(error))[-500:]
-        raise KafkaUnavailable(f"Kafka could not be fetched from Maven Central: {said}") from error
+        raise KafkaUnavailable(f"{name} could not be fetched from Maven Central: {said}") from error
     except OSError:
         if not folder.is_dir():
             raise
