@@ -8,7 +8,7 @@ from pathlib import Path
 import fastavro
 import pytest
 from filter_process import FilterProcess
-from filter_site import OUTPUTS, Site, answered, packets, repeated
+from filter_site import OUTPUTS, SETTLE_S, Site, answered, packets, repeated
 from kafka_desk import Broker
 
 import streamfilter
@@ -144,6 +144,29 @@ def test_what_an_output_topic_refuses_is_rejected(site: Site, samples: Path) -> 
     assert dict(message.headers)["streamfilter-reason"] == b"output_too_large"
     assert message.value == packets(samples)[key]
     assert worker.stop() == 0
+    assert sum(site.broker.committed(f"group-{site.alerts}", site.alerts).values()) == 1
+
+
+def test_headers_that_no_output_takes_lose_no_alert(site: Site, samples: Path) -> None:
+    """It comes out as rejected, once and without them: where it stands is in ours."""
+    for name in OUTPUTS:
+        site.topics[name] = site.broker.topic(stem="small", max_message_bytes="20000")
+    key = b"ztf/2695378462115010012.avro"
+    headers = (("big", b"x" * 50_000), ("streamfilter-reason", b"none"))
+    site.broker.produce(site.alerts, [packets(samples)[key]], keys=[key], headers=headers)
+    worker = site.start()
+    end = time.monotonic() + SETTLE_S
+    while not (found := site.broker.read(site.topics["rejected"])):
+        assert time.monotonic() < end, worker.log.read_text()
+        time.sleep(0.2)
+    assert worker.stop() == 0
+    (message,) = found
+    said = dict(message.headers)
+    assert (None, None, "big" in said) == (message.value, message.key, False)
+    assert (b"output_too_large", site.alerts.encode()) == (
+        said["streamfilter-reason"],
+        said["streamfilter-topic"],
+    )
     assert sum(site.broker.committed(f"group-{site.alerts}", site.alerts).values()) == 1
 
 

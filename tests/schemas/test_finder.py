@@ -2,6 +2,7 @@
 
 import io
 import json
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -174,6 +175,18 @@ def test_a_schema_that_doubles_at_each_level_is_rejected() -> None:
         kind = {"type": "record", "name": f"r{level}", "fields": fields[: 2 if level else 1]}
     schema = {**SCHEMA, "fields": [{"name": "x", "type": kind}]}
     assert Reason.SCHEMA_MALFORMED == reason_of(container(schema), SchemaFinder([], Limits()))
+
+
+@pytest.mark.parametrize(("depth", "refused"), [(50, False), (70, True)])
+def test_types_nest_only_so_deep(depth: int, refused: bool) -> None:
+    """Surveys have four levels; a walk goes down one step for each."""
+    kind: object = "long"
+    for _ in range(depth):
+        kind = {"type": "array", "items": kind}
+    value = container({**SCHEMA, "fields": [{"name": "x", "type": kind}]})
+    expected = pytest.raises(MessageRejected, match="nested deeper") if refused else nullcontext()
+    with expected:
+        SchemaFinder([], Limits()).open(value)
 
 
 def test_a_long_schema_is_rejected() -> None:
