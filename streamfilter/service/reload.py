@@ -4,6 +4,7 @@ What is under way keeps the configuration it was read under, to its last output.
 is logged and counted, and what was in force stays so.
 """
 
+import queue
 import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
@@ -58,7 +59,8 @@ class Reloader:
         self._load = load
         self._prepare: tuple[Prepare, ...] = ()
         self._metrics = metrics
-        self._asked = threading.Event()
+        # Its put may interrupt itself, as a signal handler does.
+        self._asked: queue.SimpleQueue[None] = queue.SimpleQueue()
         self._closing = False
         self._thread = threading.Thread(target=self._serve, name="reload", daemon=True)
         metrics.in_force(fingerprint(settings), time.time())
@@ -76,19 +78,22 @@ class Reloader:
 
     def ask(self) -> None:
         """Reload soon; safe in a signal handler."""
-        self._asked.set()
+        self._asked.put(None)
 
-    def close(self) -> None:
-        """Serve no more; what is being prepared is not adopted."""
+    def close(self, timeout_s: float = 0.0) -> None:
+        """Serve no more, and wait so long; what is being prepared is not adopted."""
         self._closing = True
-        self._asked.set()
+        self._asked.put(None)
+        self._thread.join(timeout_s)
 
     def _serve(self) -> None:
-        while not self._closing:
-            self._asked.wait()
-            self._asked.clear()
-            if not self._closing:
-                self.reload()
+        while True:
+            self._asked.get()
+            while not self._asked.empty():
+                self._asked.get()
+            if self._closing:
+                return
+            self.reload()
 
     def reload(self) -> bool:
         """Read the settings, and put in force what may be; whether they were taken."""

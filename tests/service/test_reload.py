@@ -1,5 +1,6 @@
 """A reload takes all or nothing, and says what it could not take."""
 
+import queue
 from collections.abc import Callable, Iterator
 
 import pytest
@@ -60,7 +61,7 @@ def test_what_one_worker_cannot_take_none_does(log: list[structlog.typing.EventD
 
     made = reloader(registry, lambda _: lambda: adopted.append("first"), refuse)
     assert not made.reload()
-    made.close()
+    made.close(10.0)
     assert [] == adopted
     assert 0 == registry.get_sample_value("streamfilter_config_last_reload_successful")
     refused = {"result": "refused"}
@@ -77,7 +78,18 @@ def test_a_stumble_of_our_own_is_a_refusal_too() -> None:
 
     made = reloader(CollectorRegistry(), stumble)
     assert not made.reload()
-    made.close()
+    made.close(10.0)
+
+
+def test_what_is_asked_before_the_start_is_served_after_it() -> None:
+    """A reload while engines are fetched neither ends the process nor is it lost."""
+    adopted: queue.SimpleQueue[Settings] = queue.SimpleQueue()
+    made = Reloader(loaded(), load=lambda: loaded(*NEW), metrics=ConfigMetrics(CollectorRegistry()))
+    made.ask()
+    made.ask()
+    made.start([lambda settings: lambda: adopted.put(settings)])
+    assert 0.2 == adopted.get(timeout=10).exposures.prior
+    made.close(10.0)
 
 
 def test_what_is_taken_stands_on_the_metrics_page(log: list[structlog.typing.EventDict]) -> None:
@@ -85,7 +97,7 @@ def test_what_is_taken_stands_on_the_metrics_page(log: list[structlog.typing.Eve
     registry, adopted = CollectorRegistry(), list[Settings]()
     made = reloader(registry, lambda settings: lambda: adopted.append(settings))
     assert made.reload()
-    made.close()
+    made.close(10.0)
     (settings,) = adopted
     labels = {"sha256": fingerprint(settings)}
     assert 1 == registry.get_sample_value("streamfilter_config_info", labels)
