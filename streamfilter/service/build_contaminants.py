@@ -12,6 +12,7 @@ from prometheus_client import CollectorRegistry
 
 from streamfilter.config import Settings
 from streamfilter.contaminants import TABLE
+from streamfilter.inference.engine import Engine
 from streamfilter.masking import Masker, MaskRules
 from streamfilter.metrics import ExposureMetrics, describe_masking
 from streamfilter.service.build import Say
@@ -44,7 +45,7 @@ def open_contaminants(
     chosen, outputs = settings.exposures.contaminants, settings.outputs
     threads = chosen.threads or os.cpu_count() or 1
     watcher = made_yielding(lambda: open_watcher(settings, say, threads=threads))
-    engine = made_yielding(lambda: opened(settings, chosen.engine, say, threads=threads))
+    engine = made_yielding(lambda: _warm(settings, say, threads))
     rules = MaskRules(
         tile_px=chosen.tile_px,
         priors={row.code: chosen.priors.get(row.code, row.prior) for row in TABLE},
@@ -63,6 +64,14 @@ def open_contaminants(
         watch_device(each, metrics.device_memory)
     describe_masking(registry, asdict(identity_of(engine)))
     return assembled(settings, reading, watcher, metrics, masks=masks, masking=identity_of(engine))
+
+
+def _warm(settings: Settings, say: Say, threads: int) -> Engine:
+    """The engine, run once on a tile: what cannot be stops the start."""
+    chosen = settings.exposures.contaminants
+    engine = opened(settings, chosen.engine, say, threads=threads)
+    engine.warm_up(((1, 1, chosen.tile_px, chosen.tile_px),))
+    return engine
 
 
 def contaminants_reading(settings: Settings) -> Reading:
