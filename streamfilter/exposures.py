@@ -93,7 +93,12 @@ class Watcher:
         stars = shapes.find(image, masked, saturation)
         found = tiles.cut((image.shape[0], image.shape[1]), masked, self._side)
         witnesses = self._witnesses(found, stars, self.probabilities(image, found))
-        judgement = tracking.judge_detector(witnesses, shapes.measure(stars), self._rules.tracking)
+        judgement = tracking.judge_detector(
+            witnesses,
+            shapes.measure(stars),
+            self._rules.tracking,
+            doubled=shapes.doubled(stars),
+        )
         evidence = DetectorEvidence(
             frame.source, frame.hdu, frame.detector, judgement, tiles=witnesses
         )

@@ -43,6 +43,11 @@ _SHORTEST_LINE_PX = 60.0
 _HALF_OF_LINE = 3**0.5
 """Half a uniform line's length, in units of its rms."""
 _POINTS_OF_LINE = 257
+_MOST_PAIRED = 150
+_FARTHEST_PX = 60
+"""Of companions that a jump of the guider leaves."""
+_FEWEST_PAIRS, _PAIRED = 6, 0.2
+"""Pairs at one offset that no sky has, and as a share of the stars."""
 _THINNEST_PX = 0.4
 """Minor rms of a star of FWHM 1 px; below it a fit has gone astray."""
 _SATURATED = 0.9
@@ -147,6 +152,23 @@ def measure(stars: Stars) -> Shapes:
         fwhm_px=across * _FWHM_OVER_RMS,
         trail_fwhm=trail / (across * _FWHM_OVER_RMS),
     )
+
+
+def doubled(stars: Stars) -> bool:
+    """Whether stars have companions that all stand in one direction at one distance.
+
+    A guider that jumps leaves each star twice, round both times.
+    """
+    brightest = np.argsort(-stars.flux)[:_MOST_PAIRED]
+    x, y = stars.x[brightest], stars.y[brightest]
+    offset = np.stack([x[:, None] - x, y[:, None] - y])[:, ~np.tri(len(x), dtype=bool)]
+    offset *= np.where(offset[0] < 0, -1, 1)  # a pair is the same pair from its other end
+    edges = np.arange(-_FARTHEST_PX, _FARTHEST_PX + 1, 2)
+    counts = np.histogram2d(offset[0], offset[1], bins=[edges[edges >= 0], edges])[0]
+    # Three by three: an offset may fall between bins, and positions are good to a pixel.
+    windows = np.lib.stride_tricks.sliding_window_view(np.pad(counts, 1), (3, 3)).sum(axis=(2, 3))
+    by_chance = 9 * counts.mean()
+    return bool(windows.max() > max(_FEWEST_PAIRS, _PAIRED * len(x)) + 6 * by_chance)
 
 
 def axes(moments: Array) -> tuple[Array, Array]:

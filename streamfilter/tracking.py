@@ -98,9 +98,15 @@ def tile_weight(stars: int, unmasked: float, share: float, rules: TrackingRules)
 
 
 def judge_detector(
-    tiles: Sequence[TileEvidence], shapes: Shapes, rules: TrackingRules
+    tiles: Sequence[TileEvidence], shapes: Shapes, rules: TrackingRules, *, doubled: bool = False
 ) -> Judgement:
-    """What the tiles and the stars of one detector say."""
+    """What the tiles and the stars of one detector say.
+
+    Parameters
+    ----------
+    doubled
+        Whether the stars have companions all at one offset.
+    """
     speaking = [tile for tile in tiles if not tile.abstains and tile.probability is not None]
     weight = sum(tile.weight for tile in speaking)
     mean = None
@@ -109,6 +115,8 @@ def judge_detector(
     raw = [tile.probability for tile in tiles if tile.probability is not None]
     reference = float(posterior.update_tracking(raw, rules.prior).mean()) if raw else None
     say = Stars(shape_vote(shapes, rules), shape_veto(shapes, rules))
+    if doubled:
+        say = Stars(Decision.TRACKING_ERROR)
     return _judged(
         mean, weight, reference, (len(speaking), len(tiles) - len(speaking)), shapes, say, rules
     )
@@ -132,13 +140,15 @@ def judge_exposure(
     means = [j.reference_mean for j in found if j.reference_mean is not None]
     counts = sum(j.tiles_used for j in found), sum(j.tiles_abstained for j in found)
     reference = float(np.mean(means)) if means else None
-    vote = _majority([shape_vote(j.shapes, rules) for j in found]) or shape_vote(shapes, rules)
+    votes = [_vote_of(judgement, rules) for judgement in found]
+    vote = _majority(votes) or shape_vote(shapes, rules)
     # By detector: in a field that turned a little, each is coherent and all together are not.
     vetoes = Counter(shape_veto(j.shapes, rules) for j in found)
     veto = next(
         (v for v, count in vetoes.items() if v is not None and 2 * count > len(found)), None
     )
-    return _judged(mean, weight, reference, counts, shapes, Stars(vote, veto), rules)
+    stars = Stars(vote) if vote is Decision.TRACKING_ERROR else Stars(vote, veto)
+    return _judged(mean, weight, reference, counts, shapes, stars, rules)
 
 
 def nothing(rules: TrackingRules, shapes: Shapes | None = None) -> Judgement:
@@ -184,6 +194,14 @@ def shape_veto(shapes: Shapes, rules: TrackingRules) -> Decision | None:
     return Decision.TRACKING_ERROR if shapes.coherence < rules.incoherent else None
 
 
+def _vote_of(judgement: Judgement, rules: TrackingRules) -> Decision | None:
+    """What a detector's stars said, doubled ones too."""
+    failed = judgement.decision is Decision.TRACKING_ERROR
+    if failed and judgement.voice in (Voice.SHAPES, Voice.BOTH):
+        return Decision.TRACKING_ERROR
+    return shape_vote(judgement.shapes, rules)
+
+
 def _majority(votes: Iterable[Decision | None]) -> Decision | None:
     """A tracking error where most detectors' stars trail, also in a field that turned."""
     cast = [vote for vote in votes if vote is not None]
@@ -212,7 +230,7 @@ def _judged(
             network = Decision.OK
     if network is not None and network is stars.veto:
         network = None
-        # Round stars may be doubled by a jump: then the network is right and they are not.
+        # Doubled stars that were not noticed are round: then the network is right.
         vote = None if stars.veto is Decision.TRACKING_ERROR else stars.vote
         stars = Stars(vote, stars.veto)
     decision, voice = _combined(network, stars.vote)

@@ -142,6 +142,16 @@ def test_long_trails_are_tracking_errors(
 
 
 @pytest.mark.parametrize("name", GOOD)
+def test_stars_doubled_by_a_jump_are_a_tracking_error(
+    watcher: Watcher, samples: Path, name: str
+) -> None:
+    """Each stands there twice, round both times; MaxiTrack does not see it."""
+    image = pixels(samples, name)
+    jumped = image + np.roll(image - np.median(image), (9, 14), (0, 1))
+    assert Decision.TRACKING_ERROR == judged(watcher, jumped).decision
+
+
+@pytest.mark.parametrize("name", GOOD)
 def test_a_short_trail_does_not_make_a_good_frame_fail(
     watcher: Watcher, samples: Path, name: str
 ) -> None:

@@ -117,3 +117,16 @@ def test_stars_that_all_trail_are_no_lines() -> None:
     """However long: they are what is to be judged."""
     stars = find(Field(height=700, width=700, stars=30, trail_px=120, faintest=2e4))
     assert (0, True) == (len(stars.lines), len(stars.x) > 10)
+
+
+def test_stars_with_companions_at_one_offset_are_doubled() -> None:
+    """As a guider that jumps leaves them; neighbours by chance stand anywhere."""
+    image = Field(height=600, width=600, stars=60).image()
+    jumped = image + 0.7 * (np.roll(image, (9, -14), (0, 1)) - 1000)
+    assert (False, True) == tuple(shapes.doubled(find_in(each)) for each in (image, jumped))
+
+
+def test_a_cluster_is_not_doubled() -> None:
+    """Many pairs at every offset; nor is a frame without stars."""
+    crowd = find(Field(height=300, width=300, stars=400, faintest=5e3))
+    assert (False, False) == (shapes.doubled(crowd), shapes.doubled(find(Field(stars=0))))

@@ -120,6 +120,17 @@ def test_the_network_does_not_speak_against_what_it_is_known_to_mistake(
     assert (decision, decision) == (alone.decision, several.decision)
 
 
+@pytest.mark.parametrize(("probability", "voice"), [(0.999, Voice.BOTH), (0.001, Voice.SHAPES)])
+def test_doubled_stars_are_a_tracking_error(probability: float, voice: Voice) -> None:
+    """Round as they are; of one detector and of an exposure of such."""
+    tiles = [tile(probability)] * 6
+    alone = tracking.judge_detector(tiles, ROUND, RULES, doubled=True)
+    several = tracking.judge_exposure([detector(alone)] * 3, ROUND, RULES)
+    assert [(Decision.TRACKING_ERROR, voice)] * 2 == [
+        (each.decision, each.voice) for each in (alone, several)
+    ]
+
+
 def test_a_field_that_turned_a_little_is_what_the_network_says() -> None:
     """Each detector's stars are elongated alike, those of all together are not."""
     shapes = Shapes(40, 1.4, 10.0, 0.9, 3.0, 1.5)
