@@ -66,6 +66,16 @@ def assert_right(batch: Batch, found: Batch) -> None:
     np.testing.assert_allclose(NETWORK.expected(batch), found, atol=1e-6)
 
 
+@contextlib.contextmanager
+def held(fake: FakeGpu) -> Iterator[None]:
+    """No network computes before the gate is set, or the end: a test that fails must not hang."""
+    fake.state.gate.clear()
+    try:
+        yield
+    finally:
+        fake.state.gate.set()
+
+
 def wait_for(condition: Callable[[], bool]) -> None:
     end_s = time.monotonic() + 10
     while not condition():
@@ -94,8 +104,7 @@ def test_a_second_batch_is_queued_while_the_first_runs(
     engine = opened()
     engine.warm_up(((1, 1, 64, 64),))
     fake.state.queued.clear()
-    fake.state.gate.clear()
-    with ThreadPoolExecutor(3) as pool:
+    with ThreadPoolExecutor(3) as pool, held(fake):
         running = [pool.submit(engine.infer, images(1)) for _ in range(3)]
         wait_for(lambda: 2 == len(fake.streams("record")))
         time.sleep(0.05)
@@ -113,8 +122,7 @@ def test_a_batch_is_handed_on_as_soon_as_it_is_done(
     """While a slot is free, new batches and finished ones are both looked for."""
     engine = opened()
     engine.warm_up(((1, 1, 64, 64),))
-    fake.state.gate.clear()
-    with ThreadPoolExecutor(1) as pool:
+    with ThreadPoolExecutor(1) as pool, held(fake):
         first = pool.submit(engine.infer, images(1))
         wait_for(lambda: bool(fake.streams("record")))
         fake.state.gate.set()
@@ -240,8 +248,7 @@ def test_a_failure_of_the_gpu_stays(fake: FakeGpu, opened: Callable[..., Engine]
     """Every batch in flight and every later one is answered with it, and closing does not hang."""
     engine = opened()
     engine.warm_up(((1, 1, 64, 64),))
-    fake.state.gate.clear()
-    with ThreadPoolExecutor(3) as pool:
+    with ThreadPoolExecutor(3) as pool, held(fake):
         running = [pool.submit(engine.infer, images(1)) for _ in range(3)]
         wait_for(lambda: 2 <= len(fake.streams("record")))
         fake.state.broken = "an illegal memory access was encountered"
@@ -329,8 +336,7 @@ def test_closing_waits_for_what_is_in_flight(fake: FakeGpu, opened: Callable[...
     """Who waits for a slot is told that it was closed."""
     engine = opened()
     engine.warm_up(((1, 1, 64, 64),))
-    fake.state.gate.clear()
-    with ThreadPoolExecutor(4) as pool:
+    with ThreadPoolExecutor(4) as pool, held(fake):
         flying = [pool.submit(engine.infer, images(1)) for _ in range(2)]
         wait_for(lambda: 2 <= len(fake.streams("record")))
         waiting = pool.submit(engine.infer, images(1))
