@@ -28,3 +28,6 @@ allow --operation Write --topic streamfilter.tracking
 # People who look at rejected messages and replay them; not the worker.
 # allow --operation Read --topic streamfilter.rejected
 # allow --operation Write --topic alerts
+
+# So that `streamfilter doctor` can hold the largest message that outputs take against what comes.
+# allow --operation DescribeConfigs --topic streamfilter.rejected
