@@ -22,10 +22,17 @@ GPU = ("--values", str(CHART / "gpu.yaml"))
 EXPOSURES = ("--set", "settings.exposures.topics={exposures}")
 ALL = (*EXPOSURES, "--set", "settings.exposures.contaminants.topics={exposures}")
 STRIMZI = ("--set", "strimzi.enabled=true", *EXPOSURES)
+CLOSED = (
+    *("--set", "settings.metrics.certificate_file=/run/secrets/tls/tls.crt"),
+    *("--set", "settings.metrics.key_file=/run/secrets/tls/tls.key", "--set", "secrets={tls}"),
+    *("--set", "serviceMonitor.endpoint.scheme=https"),
+    *("--set", "keda.metadata.sasl=scram_sha512", "--set", "keda.authentication=brokers"),
+)
 RULES = ("--set-file", f"rules={DEPLOY / 'prometheus' / 'streamfilter.rules.yml'}")
 VARIANTS = {
     "cpu": (),
     "gpu": GPU,
+    "closed": CLOSED,
     "exposures": EXPOSURES,
     "contaminants": ALL,
     "strimzi": (*STRIMZI, *RULES),
@@ -243,6 +250,18 @@ def test_transactions_have_their_right_where_they_are_wanted() -> None:
     )
     assert lines
     assert found == [(name, "prefix", [operation]) for operation, name in lines]
+
+
+def test_a_closed_site_is_asked_the_way_it_answers() -> None:
+    """Probes by https where the page has a certificate; KEDA with the site's own login."""
+    (deployment,) = resources(*CLOSED, kind="Deployment")
+    container = pod(deployment)["containers"][0]
+    probes = [container[f"{each}Probe"]["httpGet"] for each in ("startup", "liveness", "readiness")]
+    assert {"HTTPS"} == {each["scheme"] for each in probes}
+    (scaled,) = resources(*CLOSED, kind="ScaledObject")
+    (trigger,) = scaled["spec"]["triggers"]
+    login = trigger["metadata"]["sasl"], trigger["authenticationRef"]["name"]
+    assert ("scram_sha512", "brokers") == login
 
 
 def test_every_kind_of_worker_is_a_deployment_with_its_group() -> None:
