@@ -27,6 +27,8 @@ DEFAULTS: Settings = {
     "enable.auto.commit": False,
     "auto.offset.reset": "earliest",  # retention may delete what stood first
     "allow.auto.create.topics": False,
+    # What a transaction threw away was never said; nor is what is not yet committed waited for.
+    "isolation.level": "read_committed",
 }
 
 

@@ -46,6 +46,8 @@ DEFAULTS: Settings = {
     # A batch on a slow engine takes seconds, a drain up to 30.
     "max.poll.interval.ms": 300_000,
     "enable.partition.eof": False,
+    # What a producer threw away is no alert; and offsets of open transactions are waited for.
+    "isolation.level": "read_committed",
     "statistics.interval.ms": 5_000,
 }
 GUARANTEES = {"enable.auto.commit": ("false",)}

@@ -166,10 +166,18 @@ class TransactionalSink:
                 return None
 
     def send_alone(self, output: Output) -> Undeliverable | None:
-        """Send an output in a batch of its own: brokers refuse a batch as a whole."""
+        """Send an output in a batch of its own: brokers refuse a batch as a whole.
+
+        Raises
+        ------
+        TransactionAborted, TransportFailed
+            The first also where the broker refuses it.
+        """
         self._flush()
         refusal = self.send(output)
         self._flush()
+        if output in self.refused:
+            raise TransactionAborted(self.refused[output].detail)
         return refusal
 
     def offsets(self, places: Mapping[Partition, Place], membership: object) -> None:

@@ -1,0 +1,170 @@
+"""Outputs and offsets of a transaction become visible together on a real Kafka, or never."""
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import pytest
+from kafka_desk import Broker
+
+from streamfilter.errors import ConfigurationInvalid, TransactionAborted, TransportFailed
+from streamfilter.kafka import reader
+from streamfilter.kafka.ledger import Place
+from streamfilter.kafka.source import KafkaSource
+from streamfilter.kafka.transactions import TransactionalSink
+from streamfilter.records import Origin, Output
+
+
+def output(topic: str, value: bytes = b"v", offset: int = 0) -> Output:
+    return Output(Origin("in", 0, offset), topic, value, b"%d" % offset)
+
+
+def sink(broker: Broker, name: str, **settings: str | int) -> TransactionalSink:
+    given = {key.replace("_", "."): value for key, value in settings.items()}
+    made = TransactionalSink(
+        {"bootstrap.servers": broker.bootstrap, **given}, transactional_id=name, timeout_s=10
+    )
+    until(made.open)
+    return made
+
+
+def until(condition: Callable[[], object]) -> None:
+    """For 30 s at most."""
+    end = time.monotonic() + 30
+    while not condition():
+        assert time.monotonic() < end
+
+
+@contextmanager
+def member(broker: Broker, topic: str, group: str) -> Iterator[KafkaSource]:
+    """A worker's consumer that has its partitions."""
+    settings = {"bootstrap.servers": broker.bootstrap, "group.id": group}
+    made = KafkaSource(settings, [topic])
+    until(lambda: made.poll(1, 0.1) or made.assigned)
+    yield made
+    made.close()
+
+
+def shown(broker: Broker, topic: str) -> list[bytes | None]:
+    """Values that our own reader shows; it does not wait for an open transaction."""
+    found = reader.read({"bootstrap.servers": broker.bootstrap}, topic)
+    return [message.value for message in found]
+
+
+def test_outputs_and_offsets_are_there_once_it_is_committed(broker: Broker) -> None:
+    """Not before; what is kept beside the offset comes back with it."""
+    alerts, out = broker.topic(), broker.topic()
+    broker.produce(alerts, [b"a", b"b"])
+    made = sink(broker, f"id-{out}")
+    with member(broker, alerts, f"g-{out}") as source:
+        made.begin()
+        assert made.send(output(out)) is None
+        made.offsets({(alerts, 0): Place(2, "1:note")}, source.membership())
+        assert ([], {}) == (shown(broker, out), broker.committed(f"g-{out}", alerts))
+        made.commit()
+        assert {(alerts, 0): Place(2, "1:note")} == source.committed([(alerts, 0)])
+    assert ([b"v"], {0: 2}) == (shown(broker, out), broker.committed(f"g-{out}", alerts))
+
+
+def test_what_is_aborted_was_never_said(broker: Broker) -> None:
+    """A later transaction of the same producer is seen alone."""
+    out = broker.topic()
+    made = sink(broker, f"id-{out}")
+    for value, end in ((b"thrown away", made.abort), (b"kept", made.commit)):
+        made.begin()
+        made.send(output(out, value))
+        end()
+    assert [b"kept"] == shown(broker, out)
+
+
+def test_offsets_of_who_left_the_group_are_refused(broker: Broker) -> None:
+    """The membership that a worker had is over: its transaction takes its outputs with it."""
+    alerts, out = broker.topic(), broker.topic()
+    made = sink(broker, f"id-{out}")
+    with member(broker, alerts, f"g-{out}") as source:
+        before = source.membership()
+        assert before is not None
+    assert source.membership() is None
+    made.begin()
+    made.send(output(out))
+    with pytest.raises(TransactionAborted, match="sending offsets"):
+        made.offsets({(alerts, 0): Place(2)}, before)
+    made.abort()
+    assert [] == shown(broker, out)
+
+
+def test_the_next_of_a_name_fences_the_one_before(broker: Broker) -> None:
+    """What that one left open is thrown away at once, and its failure says what to do."""
+    out = broker.topic()
+    first = sink(broker, f"id-{out}")
+    first.begin()
+    first.send(output(out, b"left open"))
+    second = sink(broker, f"id-{out}")
+    second.begin()
+    second.send(output(out, b"next"))
+    second.commit()
+    with pytest.raises(TransportFailed, match=r"delivery\.transactional_id"):
+        first.commit()
+    assert [b"next"] == shown(broker, out)
+
+
+def test_an_output_that_is_too_large_is_named_and_the_rest_goes_in_the_next(broker: Broker) -> None:
+    """Its batch is refused as a whole; alone, it is the only one."""
+    out = broker.topic(max_message_bytes="1000")
+    made = sink(broker, f"id-{out}", linger_ms=50, compression_type="none")
+    outputs = [output(out, b"x" * (2000 if n == 3 else 100), n) for n in range(6)]
+    made.begin()
+    for each in outputs:
+        made.send(each)
+    with pytest.raises(TransactionAborted):
+        made.commit()
+    assert outputs[3] in made.refused
+    made.abort()
+    made.begin()
+    with pytest.raises(TransactionAborted):
+        made.send_alone(outputs[3])
+    assert [outputs[3]] == list(made.refused)
+    made.abort()
+    made.begin()
+    for each in outputs[:3] + outputs[4:]:
+        made.send_alone(each)
+    made.commit()
+    assert 5 == len(shown(broker, out))
+
+
+def test_what_the_client_refuses_does_not_hurt_the_transaction(broker: Broker) -> None:
+    """It is told at once, and the others are committed."""
+    out = broker.topic()
+    made = sink(broker, f"id-{out}", message_max_bytes=2000)
+    made.begin()
+    refusal = made.send(output(out, b"x" * 3000))
+    assert refusal is not None
+    assert "does not take 3001 bytes" in refusal.detail
+    made.send(output(out, b"small"))
+    made.commit()
+    assert [b"small"] == shown(broker, out)
+
+
+def test_an_output_topic_that_is_not_there_stops_the_service(broker: Broker) -> None:
+    """It names what creates it: sending it again would not help."""
+    made = sink(broker, f"id-{broker.topic()}", topic_metadata_propagation_max_ms=500)
+    made.begin()
+    made.send(output("nowhere"))
+    with pytest.raises(TransportFailed, match="streamfilter topics create"):
+        made.commit()
+
+
+def test_a_time_out_that_brokers_do_not_allow_is_a_failure_that_names_it(broker: Broker) -> None:
+    """They end transactions after a quarter of an hour at the most."""
+    made = TransactionalSink(
+        {"bootstrap.servers": broker.bootstrap}, transactional_id="long", timeout_s=3600
+    )
+    with pytest.raises(TransportFailed, match=r"delivery\.transaction_timeout_s"):
+        until(made.open)
+
+
+def test_a_producer_that_could_lose_outputs_is_refused() -> None:
+    """As without transactions."""
+    settings: dict[str, str | int] = {"bootstrap.servers": "127.0.0.1:1", "acks": 1}
+    with pytest.raises(ConfigurationInvalid, match="'acks' is '1'"):
+        TransactionalSink(settings, transactional_id="x", timeout_s=10)
