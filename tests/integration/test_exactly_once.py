@@ -125,15 +125,20 @@ def test_a_paused_worker_of_another_id_is_fenced_by_the_group(
     site.audit(values)
 
 
-def test_workers_that_come_and_go_repeat_and_lose_nothing(site: ExactSite, samples: Path) -> None:
-    """Partitions move four times while alerts flow, once by a kill."""
-    first, second = site.begin(), site.begin()
+@pytest.mark.parametrize("protocol", ["classic", "consumer"])
+def test_workers_that_come_and_go_repeat_and_lose_nothing(
+    site: ExactSite, samples: Path, protocol: str
+) -> None:
+    """Partitions move four times while alerts flow, once by a kill; in either group protocol."""
+    session = '"session.timeout.ms" = 6000, ' if protocol == "classic" else ""
+    group = {"kafka__consumer": f'{{{session}"group.protocol" = "{protocol}"}}'}
+    first, second = site.begin(**group), site.begin(**group)
     values = site.feed(samples)
     site.wait_for_share(second)
-    third = site.begin()
+    third = site.begin(**group)
     assert 0 == first.stop()
     second.kill()
-    fourth = site.begin()
+    fourth = site.begin(**group)
     site.wait(set(values), answered)
     assert [0, 0] == [third.stop(), fourth.stop()]
     site.audit(values)
