@@ -96,18 +96,19 @@ class ExactlyOnce:
     def assigned(self, source: KafkaSource, partitions: Sequence[Partition]) -> None:
         """Recall what was kept beside their offsets."""
         if self._remarks is not None:
-            for partition, place in source.committed(partitions).items():
-                self._remarks.recall(partition, place)
+            found = source.committed(partitions)
+            for each in partitions:  # also to forget what was known of a topic made again
+                self._remarks.recall(each, found.get(each, Place(0)))
 
     def commit(self, source: KafkaSource, *, wait: bool) -> bool:
         """Offsets are committed with the outputs."""
         return False
 
     def flush(self, timeout_s: float) -> int:
-        """Wait until all is committed; how many outputs are not."""
+        """Wait until all is committed; how many parcels are not."""
         with self._changed:
             self._changed.wait_for(lambda: not self._queue and not self._current, timeout_s)
-            return sum(len(each.outputs) for each in (*self._queue, *self._current))
+            return len(self._queue) + len(self._current)
 
     def close(self) -> None:
         """What is not committed by now is thrown away, and read again by the next worker."""
@@ -209,7 +210,8 @@ class ExactlyOnce:
 
     def _next(self, parcels: Sequence[Parcel]) -> dict[Partition, Place]:
         """Where reading goes on once these are committed."""
-        finished = {origin for each in parcels for origin in each.finished}
+        held = {o for p in parcels for o, n in p.origins.items() if self._ledger.holds(o, n)}
+        finished = {o for each in parcels for o in each.finished if o in held}
         touched = dict.fromkeys(partition_of(o) for each in parcels for o in each.origins)
         offsets, remarks = self._ledger.after(touched, finished), self._remarks
         return {

@@ -377,7 +377,7 @@ class Worker:
         try:
             # What is not acknowledged is not committed either, so there is nothing to wait for.
             if left := self._delivery.flush(_FLUSH_S):
-                log.warning("not delivered; will be read again", outputs=left)
+                log.warning("not delivered; will be read again", left=left)
         except TransportFailed as error:
             self._fail(error)
         self._flushed.set()
