@@ -281,14 +281,23 @@ class TransactionalSink:
 
     def _judged(self, error: KafkaError, doing: str) -> TransactionAborted | TransportFailed:
         """What an error means: this transaction cannot be, or this producer cannot go on."""
-        lasting = error.code() in MENDS and error.code() not in _MENDED_BY_A_NEW_ONE
-        if self._closing.is_set() or (error.txn_requires_abort() and not lasting):
+        if self._closing.is_set():
+            return TransactionAborted(f"{doing}: {error.str()}")
+        self._trouble.check()  # an output that failed knows why, what is committed only that it did
+        if error.txn_requires_abort() and not _lasting(error):
             return TransactionAborted(f"{doing}: {error.str()}")
         return transport_failed(error, doing)
 
     def _failed(self, output: Output, error: KafkaError | None, _: RawMessage) -> None:
         if error is not None and error.code() in REFUSALS:
             self.refused[output] = refusal_of(output, error)
+        elif error is not None and _lasting(error):
+            self._trouble.fail(transport_failed(error, f"sending to {output.topic}"))
+
+
+def _lasting(error: KafkaError) -> bool:
+    """Whether somebody must mend it: a new transaction does not."""
+    return error.code() in MENDS and error.code() not in _MENDED_BY_A_NEW_ONE
 
 
 def _error_in(call: Callable[[], None]) -> KafkaError | None:
