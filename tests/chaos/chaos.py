@@ -8,6 +8,7 @@ import os
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 HERE = Path(__file__).parent
@@ -44,8 +45,7 @@ def run(
     """
     started = time.monotonic()
     with stage(
-        broker, folder, home, guarantee, rounds=rounds, settings=scenario.settings,
-        stamped_by=scenario.stamped_by,
+        broker, folder, home, guarantee, rounds=rounds, stamped_by=scenario.stamped_by
     ) as made:  # fmt: skip
         try:
             scenario.act(made)
@@ -58,7 +58,7 @@ def run(
         if not made.faults:
             wrong.append("no fault happened")
         return Outcome(
-            scenario=scenario.name, faults=scenario.faults, guarantee=guarantee, account=seen,
+            scenario=scenario.name, guarantee=guarantee, account=seen,
             count=len(made.faults), recoveries_s=tuple(made.recoveries_s), allowed=allowed,
             remarks=tuple(made.remarks), wrong=tuple(wrong), took_s=time.monotonic() - started,
         )  # fmt: skip
@@ -71,38 +71,42 @@ def main() -> int:
     parser.add_argument("--only", action="append", help="name of a scenario")
     parser.add_argument("--guarantee", action="append", type=Guarantee, choices=list(Guarantee))
     parser.add_argument("--keep", type=Path, help="folder for logs; it must not exist")
-    parser.add_argument("--bounded", action="store_true", help="as `make test` runs them")
     chosen = parser.parse_args()
     home = default_home(os.environ)
     for name in ("maximask", "maxitrack"):
         fetch(name, home, progress=print)
-    outcomes: list[Outcome] = []
+    kept = []
     with tempfile.TemporaryDirectory(prefix="chaos-") as made:
         scratch = chosen.keep or Path(made)
         scratch.mkdir(parents=True, exist_ok=True)
         node = KafkaNode(scratch)
         node.start()
-        broker = Broker(node.bootstrap, node)
         try:
-            for scenario in SCENARIOS:
-                rounds = scenario.rounds_bounded if chosen.bounded else scenario.rounds
-                if not rounds or (chosen.only and scenario.name not in chosen.only):
-                    continue
-                usual = scenario.bounded if chosen.bounded else tuple(Guarantee)
-                for guarantee in chosen.guarantee or usual:
-                    folder = scratch / f"{scenario.name} {guarantee}".replace(" ", "-")
-                    folder.mkdir()
-                    try:
-                        outcome = run(scenario, guarantee, broker, folder, home, rounds=rounds)
-                    except CannotBe as why:
-                        outcome = Outcome.not_run(scenario.name, scenario.faults, guarantee, why)
-                    outcomes.append(outcome)
-                    print(line(outcome), flush=True)
+            for outcome in outcomes(chosen, Broker(node.bootstrap, node), scratch, home):
+                kept.append(not outcome.wrong)
+                print(line(outcome), flush=True)
+                if chosen.report:
+                    faults = {each.name: each.faults for each in SCENARIOS}
+                    write(chosen.report, outcome, faults)
         finally:
             node.remove()
-    if chosen.report:
-        write(chosen.report, outcomes, {each.name: each.faults for each in SCENARIOS})
-    return 1 if not outcomes or any(each.wrong for each in outcomes) else 0
+    return 0 if kept and all(kept) else 1
+
+
+def outcomes(
+    chosen: argparse.Namespace, broker: Broker, scratch: Path, home: Path
+) -> Iterator[Outcome]:
+    """Run what is asked for, one after the other."""
+    for scenario in SCENARIOS:
+        if chosen.only and scenario.name not in chosen.only:
+            continue
+        for guarantee in chosen.guarantee or tuple(Guarantee):
+            folder = scratch / f"{scenario.name} {guarantee}".replace(" ", "-")
+            folder.mkdir()
+            try:
+                yield run(scenario, guarantee, broker, folder, home, rounds=scenario.rounds)
+            except CannotBe as why:
+                yield Outcome(scenario=scenario.name, guarantee=guarantee, left_out=str(why))
 
 
 if __name__ == "__main__":

@@ -2,9 +2,10 @@
 
 import os
 import platform
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 
 import confluent_kafka
@@ -32,9 +33,8 @@ class Outcome:
     """
 
     scenario: str
-    faults: str
     guarantee: str
-    account: Account
+    account: Account = field(default_factory=partial(Account, 0))
     count: int = 0
     recoveries_s: tuple[float, ...] = ()
     allowed: int = 0
@@ -43,14 +43,6 @@ class Outcome:
     took_s: float = 0.0
     left_out: str = ""
     """Why it was not acted; empty where it was."""
-
-    @classmethod
-    def not_run(cls, scenario: str, faults: str, guarantee: str, why: Exception) -> "Outcome":
-        """A scenario that this machine has not the means for."""
-        return cls(
-            scenario=scenario, faults=faults, guarantee=guarantee, account=Account(0),
-            left_out=str(why),
-        )  # fmt: skip
 
 
 def cells(outcome: Outcome) -> tuple[str, ...]:
@@ -80,21 +72,19 @@ def line(outcome: Outcome) -> str:
     return ", ".join(f"{name} {cell}" for name, cell in zip(_HEAD, cells(outcome), strict=True))
 
 
-def write(path: Path, outcomes: Sequence[Outcome], faults: Mapping[str, str]) -> None:
-    """Write a run into the report; rows of what was not run now stay as they were.
+def write(path: Path, outcome: Outcome, faults: Mapping[str, str]) -> None:
+    """Write a scenario's row into the report; the other rows stay as they were.
 
     Parameters
     ----------
     faults
         What each scenario does, in the order of the report.
     """
-    rows = {row[:2]: row for row in _rows(path)} | {
-        cells(each)[:2]: cells(each) for each in outcomes
-    }
+    row = cells(outcome)
+    rows = {each[:2]: each for each in _rows(path)} | {row[:2]: row}
     order = list(faults)
-    kept = sorted(
-        (row for row in rows.values() if row[0] in order), key=lambda r: order.index(r[0])
-    )
+    known = (each for each in rows.values() if each[0] in order)
+    kept = sorted(known, key=lambda each: order.index(each[0]))
     table = [f"| {' | '.join(each)} |" for each in (_HEAD, ["---"] * len(_HEAD), *kept)]
     parts = (
         "# Chaos report",

@@ -1,7 +1,7 @@
 """The scenarios: what is broken while alerts flow, how often, and what may come of it."""
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass
 
 from inputs import frames_beside, poison, remake_topic
 from processes import kill_broker, kill_workers, storm, terminate
@@ -31,7 +31,6 @@ class Scenario:
     rounds: int
     rounds_bounded: int = 0
     repeats: bool = False
-    settings: Mapping[str, str] = field(default_factory=dict)
     stamped_by: str = "LogAppendTime"
     bounded: tuple[Guarantee, ...] = tuple(Guarantee)
 

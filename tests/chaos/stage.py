@@ -27,7 +27,7 @@ OUTPUTS = ("annotations", "enriched", "clean", "contaminated", "rejected", "trac
 # One of them comes of each message that is answered.
 ANSWERS = ("annotations", "rejected", "tracking")
 # Small, so that what may come twice after a crash is little.
-IN_FLIGHT = 64
+IN_FLIGHT = 16
 # Nothing but a stream that stands still takes so long, on however busy a machine.
 PATIENCE_S = 240.0
 _SCENES = 40  # distinct skies; each takes 0.1 s to draw
@@ -237,16 +237,14 @@ class Stage:
     @contextmanager
     def fault(self) -> Iterator[None]:
         """What is done inside is one fault; the stream is to go on by itself after it."""
-        exposed = self._exposed()
-        yield
-        self.faults.append(Fault(time.time(), exposed))
-
-    def _exposed(self) -> int:
-        """What may be answered again: answered and not committed, or in hand."""
-        committed = self.committed()
         alive = sum(each.process.poll() is None for each in self.workers)
-        # Once what is in hand now, and once what was read between this count and the fault.
-        return max(len(self.watch.keys) - committed, 0) + 2 * IN_FLIGHT * max(alive, 1)
+        committed = self.committed()
+        yield
+        # What is answered and not committed comes again, and once more what was in hand; as much
+        # may have been answered that the watch did not see yet.
+        uncommitted = max(len(self.watch.keys) - committed, 0)
+        exposed = uncommitted + 2 * IN_FLIGHT * max(alive, 1)
+        self.faults.append(Fault(time.time(), exposed))
 
     def committed(self) -> int:
         """How many alerts the group has committed."""
@@ -288,7 +286,6 @@ def stage(
     guarantee: Guarantee,
     *,
     rounds: int,
-    settings: Mapping[str, str],
     stamped_by: str = "LogAppendTime",
 ) -> Iterator[Stage]:
     """Topics, a feed and a watch for one scenario; all is removed after it.
@@ -306,7 +303,7 @@ def stage(
     base = {
         "kafka.bootstrap": broker.bootstrap,
         "kafka.group": f"group-{topic}",
-        "kafka.consumer": '{"session.timeout.ms" = 6000, "heartbeat.interval.ms" = 500}',
+        "kafka.consumer": '{"session.timeout.ms" = 45000, "heartbeat.interval.ms" = 500}',
         "alerts.topics": f'["{topic}"]',
         "schemas.folders": f'["{bundled_folder("schemas") / "simulated"}"]',
         "engine.workers": "1",
@@ -317,17 +314,8 @@ def stage(
     feed = Feed(broker.bootstrap)
     with Watch(broker.bootstrap, [outputs[name] for name in ANSWERS]) as watch:
         made = Stage(
-            broker,
-            folder,
-            home,
-            guarantee,
-            rounds,
-            {**base, **settings},
-            topic,
-            outputs,
-            feed,
-            watch,
-        )
+            broker, folder, home, guarantee, rounds, base, topic, outputs, feed, watch
+        )  # fmt: skip
         try:
             yield made
         finally:
