@@ -32,7 +32,9 @@ log = structlog.get_logger(__name__)
 # Holding a partition throws away what was fetched ahead, and it takes up to 1 s to fetch again;
 # a registry that is well answers sooner than this.
 _HOLD_AFTER_S = 0.25
-_MOST_WAITING = 64  # messages of one partition that wait, before no more are fetched
+# Of one partition, and bytes of all as a share of those that may be in flight; then no more of a
+# waiting partition are fetched. What waits takes no room from the other partitions.
+_MOST_WAITING, _MOST_WAITING_SHARE = 64, 0.25
 
 
 @dataclass(slots=True)
@@ -76,6 +78,7 @@ class Intake:
         self._metrics = metrics
         self._queue = queue
         self._lanes: dict[Partition, _Lane] = {}
+        self._waiting_bytes = 0
         metrics.held.set_function(lambda: len(self._lanes))
 
     @property
@@ -86,7 +89,6 @@ class Intake:
     def accept(self, message: Message) -> None:
         """Decode one message and queue its stamps, or let it wait for its schema."""
         ticket = Ticket(message, time.time(), self._in_force())
-        self._in_flight.enter(ticket.size_bytes)
         self._metrics.messages.inc()
         self._metrics.message_bytes.inc(ticket.size_bytes)
         partition = message.origin.topic, message.origin.partition
@@ -96,12 +98,13 @@ class Intake:
                 return
             lane = self._lanes[partition] = _Lane(time.monotonic())
         lane.tickets.append(ticket)
+        self._waiting_bytes += ticket.size_bytes
 
     def go_on(self, source: KafkaSource) -> None:
         """Take in what need not wait any more, and hold the partitions of what must."""
         for partition, lane in list(self._lanes.items()):
-            while lane.tickets and self._admit(lane.tickets[0]):
-                lane.tickets.popleft()
+            while lane.tickets and self._in_flight.room(0.0) and self._admit(lane.tickets[0]):
+                self._waiting_bytes -= lane.tickets.popleft().size_bytes
                 lane.since_s = time.monotonic()
             if not lane.tickets:
                 del self._lanes[partition]
@@ -115,12 +118,14 @@ class Intake:
         """Partitions were given up: their next owner reads again what waits."""
         for partition in partitions:
             if lane := self._lanes.pop(partition, None):
-                for ticket in lane.tickets:
-                    self._in_flight.leave(ticket.size_bytes)
+                self._waiting_bytes -= sum(ticket.size_bytes for ticket in lane.tickets)
 
     def _must_be_held(self, lane: _Lane) -> bool:
-        waited_s = time.monotonic() - lane.since_s
-        return waited_s > _HOLD_AFTER_S or len(lane.tickets) > _MOST_WAITING
+        return (
+            time.monotonic() - lane.since_s > _HOLD_AFTER_S
+            or len(lane.tickets) > _MOST_WAITING
+            or self._waiting_bytes > _MOST_WAITING_SHARE * self._flow.max_in_flight_bytes
+        )
 
     def _admit(self, ticket: Ticket) -> bool:
         """Answer a message or send it on its way; False where it must wait for its schema."""
@@ -130,6 +135,7 @@ class Intake:
                 return False
         except (MessageRejected, SchemaUnavailable) as error:
             refusal = error
+        self._in_flight.enter(ticket.size_bytes)
         ticket.generation = self._ledger.track(ticket.message.origin)
         self._publisher.expect(ticket)
         with answered(self._publisher, ticket):

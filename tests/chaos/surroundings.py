@@ -19,8 +19,6 @@ from streamfilter.simulate.writers import SIMULATED_SCHEMA_ID, writer
 
 _OTHERS = (1, 2, 3)  # partitions without trouble
 _DISK_MB = 40  # the network takes 23
-# Alerts that wait for a schema take room from those of other partitions.
-_ROOM = {"flow.max_in_flight": "128"}
 _JUMPS = ("+30m", "-2h", "+0")  # to the clock, from what it really is
 _SLOW_BYTES_PER_S = 2_000_000
 
@@ -37,7 +35,7 @@ def registry_trouble(stage: Stage) -> None:
     stage.home = _home_with_engine(stage.folder / "home", stage.home)
     with serving(dict.fromkeys(known, writer("lsst").definition)) as registry:
         asking = {key.replace("__", "."): value for key, value in registry.settings().items()}
-        stage.start({"schemas.folders": "[]", **asking, **_ROOM})
+        stage.start({"schemas.folders": "[]", **asking})
         for identity, mode in zip(known, modes, strict=True):
             registry.mode = mode
             with stage.fault():
@@ -66,7 +64,7 @@ def full_disk(stage: Stage) -> None:
             stage.wrong.append(f"no room for the network: exit code {code}, which names no mend")
         filler.unlink()
         _home_with_engine(disk, engines)
-        stage.start(_ROOM)
+        stage.start()
         stage.wait_for(first)
         with stage.fault():
             filler = _fill(disk)

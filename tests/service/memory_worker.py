@@ -59,6 +59,7 @@ class MemorySource:
         self.committed: dict[tuple[str, int], int] = {}
         self.commits = 0
         self.pauses = 0
+        self.paused = False
         self.held: set[tuple[str, int]] = set()
         self.ended = threading.Event()
 
@@ -70,7 +71,7 @@ class MemorySource:
             ):
                 self.ended.set()
         ready = [m for m in self._waiting if ("alerts", m.origin.partition) not in self.held]
-        taken = ready[:max_messages]
+        taken = [] if self.paused else ready[:max_messages]
         if self._waiting and not taken:
             time.sleep(timeout_s)
         self._waiting = [message for message in self._waiting if message not in taken]
@@ -78,8 +79,10 @@ class MemorySource:
 
     def pause(self) -> None:
         self.pauses += 1
+        self.paused = True
 
-    def resume(self) -> None: ...
+    def resume(self) -> None:
+        self.paused = False
 
     def hold(self, partition: tuple[str, int]) -> None:
         self.held.add(partition)
