@@ -151,7 +151,7 @@ def _download(manifest: Manifest, folder: Path, progress: Progress) -> Path:
     mend = f"download {release.wheel} elsewhere and pass --wheel FILE"
     if find_spec("pip") is None:
         raise EngineUnavailable(f"{sys.executable} has no pip to download {release.wheel}; {mend}")
-    progress(f"downloading {release.wheel} (52 MB, once)")
+    progress(f"downloading {release.wheel} (52 MB, or from pip's cache)")
     command = [
         *(sys.executable, "-m", "pip", "download", "--no-deps", "--only-binary", ":all:"),
         *("--quiet", "--disable-pip-version-check", "--no-input", "--dest", str(folder)),

@@ -249,10 +249,10 @@ def test_an_exposure_closes_on_time_and_late_detectors_revise_it(site: Site, sam
     site.announce("e1", noise(), expected=3, detector="1")
     site.announce("e1", b"not FITS", expected=3, detector="2")
     verdict = site.verdicts(1)["e1"]
-    assert ("timed_out", ["detectors_missing"], [None, "not_fits"]) == (
+    assert ("timed_out", ["detectors_missing"], {"1": None, "2": "not_fits"}) == (
         verdict["closing"],
         verdict["irregularities"],
-        [each["not_evaluated"] for each in verdict["detectors"]],
+        {each["detector"]: each["not_evaluated"] for each in verdict["detectors"]},
     )
     site.announce("e1", noise(), expected=3, detector="1")
     site.announce("e1", trailed(samples), expected=3, detector="3")
