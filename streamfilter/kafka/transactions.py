@@ -96,7 +96,7 @@ class TransactionalSink:
             callbacks["stats_cb"] = partial(served_statistics, on_statistics)
         self._settings = {**ready, **callbacks}
         self._producer = self._made()
-        self._stuck = False
+        self._stuck = self._committing = False
         self._closing = Event()
         self.refused: dict[Output, Undeliverable] = {}
         """What the broker did not take in the transaction under way, alone or with its batch."""
@@ -127,6 +127,7 @@ class TransactionalSink:
     def begin(self) -> None:
         """Begin a transaction."""
         self.refused.clear()
+        self._committing = False
         self._insist("beginning a transaction", self._producer.begin_transaction)
 
     def send(self, output: Output) -> Undeliverable | None:
@@ -215,6 +216,7 @@ class TransactionalSink:
         ------
         TransactionAborted, TransportFailed
         """
+        self._committing = True
         self._insist("committing", partial(self._producer.commit_transaction, CALL_S))
 
     def abort(self) -> None:
@@ -226,16 +228,16 @@ class TransactionalSink:
             The broker cannot be used; it ends the transaction itself after its timeout.
         """
         if not self._stuck:
-            self._insist("aborting", partial(self._producer.abort_transaction, CALL_S))
-            return
-        # A new producer of the same name fences the old one off, which aborts what it left open.
-        self._producer = self._made()
-        end = time.monotonic() + OUTAGE_S
-        while not self.open():
-            self._check()
-            if time.monotonic() > end:
-                raise TransportFailed(f"the broker did not answer for {OUTAGE_S:.0f} s")
-        self._stuck = False
+            try:
+                self._insist("aborting", partial(self._producer.abort_transaction, CALL_S))
+            except TransportFailed as failure:
+                # The broker knows of none: what would have begun it was lost when it went. After a
+                # commit it may mean that all is committed, and sending it again would repeat it.
+                if self._committing or not _invalid_state(failure):
+                    raise
+            else:
+                return
+        self._renew()
 
     def poll(self) -> None:
         """Serve what librdkafka has to say, without waiting."""
@@ -251,6 +253,16 @@ class TransactionalSink:
             return Producer(self._settings)
         except (KafkaException, TypeError, ValueError) as error:
             raise settings_invalid(error, "producer") from error
+
+    def _renew(self) -> None:
+        """A new producer of the same name fences the old one off, and ends what that left open."""
+        self._producer = self._made()
+        end = time.monotonic() + OUTAGE_S
+        while not self.open():
+            self._check()
+            if time.monotonic() > end:
+                raise TransportFailed(f"the broker did not answer for {OUTAGE_S:.0f} s")
+        self._stuck = False
 
     def _flush(self) -> None:
         end = time.monotonic() + OUTAGE_S
@@ -293,6 +305,13 @@ class TransactionalSink:
             self.refused[output] = refusal_of(output, error)
         elif error is not None and _lasting(error):
             self._trouble.fail(transport_failed(error, f"sending to {output.topic}"))
+
+
+def _invalid_state(failure: TransportFailed) -> bool:
+    cause = failure.__cause__
+    return (
+        isinstance(cause, KafkaException) and error_of(cause).code() == KafkaError.INVALID_TXN_STATE
+    )
 
 
 def _lasting(error: KafkaError) -> bool:

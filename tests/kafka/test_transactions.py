@@ -3,8 +3,10 @@
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import cast
 
 import pytest
+from confluent_kafka import KafkaError, KafkaException, Producer
 from kafka_desk import Broker
 
 from streamfilter.errors import ConfigurationInvalid, TransactionAborted, TransportFailed
@@ -88,6 +90,41 @@ def test_what_is_aborted_was_never_said(broker: Broker) -> None:
         made.send(output(out, value))
         end()
     assert [b"kept"] == shown(broker, out)
+
+
+class KnownToNoBroker:
+    """A producer whose transaction was lost with its broker, which then has none to abort."""
+
+    def __init__(self, real: Producer) -> None:
+        self.real = real
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self.real, name)
+
+    def abort_transaction(self, timeout: float) -> None:
+        raise KafkaException(KafkaError(KafkaError.INVALID_TXN_STATE, fatal=True))
+
+
+def test_a_transaction_that_no_broker_knows_is_over(broker: Broker) -> None:
+    """Brokers that are killed and come back answer so; a new producer goes on under the name."""
+    out = broker.topic()
+    made = sink(broker, f"id-{out}")
+    made.begin()
+    made.send(output(out, b"thrown away"))
+    made._producer = cast("Producer", KnownToNoBroker(made._producer))
+    made.abort()
+    assert committed(made, [output(out, b"kept")])
+    assert [b"kept"] == shown(broker, out)
+
+
+def test_a_commit_that_may_be_done_is_not_sent_again(broker: Broker) -> None:
+    """The same answer after a commit ends the worker: the next reads on from what is committed."""
+    out = broker.topic()
+    made = sink(broker, f"id-{out}")
+    assert committed(made, [output(out)])
+    made._producer = cast("Producer", KnownToNoBroker(made._producer))
+    with pytest.raises(TransportFailed, match="aborting"):
+        made.abort()
 
 
 def test_offsets_of_who_left_the_group_are_refused(broker: Broker) -> None:
