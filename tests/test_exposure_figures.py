@@ -18,7 +18,7 @@ pytest.importorskip("matplotlib", reason="figures need the extra 'figures'")
 
 @pytest.fixture(scope="module")
 def seen() -> Seen:
-    return exposure_figures.keep(Watcher(Constant(0.9)).look(frame(Field().image())))
+    return exposure_figures.keep(Watcher(Constant(0.9)).look(frame(Field(trail_px=9.0).image())))
 
 
 def test_a_page_is_drawn_and_grows_with_its_exposures(tmp_path: Path, seen: Seen) -> None:
@@ -54,7 +54,7 @@ def test_the_worst_case_is_told_in_words(seen: Seen) -> None:
     """The decision is the headline, what it rests on stands below."""
     words = exposure_figures.words(Row("exposure", seen.evidence.judgement, (seen,)))
     assert Decision.TRACKING_ERROR == seen.evidence.judgement.decision
-    assert "said by: network" in words
+    assert "said by: both" in words
 
 
 def test_nothing_to_draw_and_nowhere_to_write_are_told(tmp_path: Path, seen: Seen) -> None:
