@@ -6,6 +6,7 @@ from pathlib import Path
 
 import hypothesis
 import pytest
+import structlog
 from debian_tools import ToolsUnavailable, tools
 from kafka_desk import Broker
 from kafka_node import KafkaNode, KafkaUnavailable
@@ -18,6 +19,12 @@ ROOT = Path(__file__).parent.parent
 hypothesis.settings.register_profile("ci", derandomize=True, deadline=None, database=None)
 if os.environ.get("CI"):
     hypothesis.settings.load_profile("ci")
+
+
+@pytest.fixture(autouse=True)
+def no_command_s_log_level() -> None:
+    """A command run in the tests' own process sets the level for all that comes after it."""
+    structlog.reset_defaults()
 
 
 @pytest.fixture(scope="session")

@@ -1,19 +1,12 @@
 """Log lines."""
 
 import json
-from collections.abc import Iterator
 from typing import Literal
 
 import pytest
 import structlog
 
 from streamfilter import logs
-
-
-@pytest.fixture(autouse=True)
-def restored() -> Iterator[None]:
-    yield
-    structlog.reset_defaults()
 
 
 def stumble(form: Literal["json", "human"]) -> None:
