@@ -1,7 +1,7 @@
 """From settings to a worker that searches exposures' frames for contaminants.
 
 It is the worker for exposures once more, in a consumer group of its own: it reads the same
-messages, says of tracking the same, and adds what MaxiMask finds, which takes some fifty times
+messages, says of tracking the same, and adds what MaxiMask finds, which takes some eight times
 longer. So the verdict on tracking never waits for masks: they wait in Kafka, and none is lost.
 """
 

@@ -37,6 +37,11 @@ VARIANTS = {
     "contaminants": ALL,
     "strimzi": (*STRIMZI, *RULES),
     "gpu, strimzi": (*GPU, *STRIMZI),
+    "folders": (
+        *("--set", "volumes[0].name=frames", "--set", "volumes[0].nfs.server=nfs.my.site"),
+        *("--set", "volumes[0].nfs.path=/frames", "--set", "volumeMounts[0].name=frames"),
+        *("--set", "volumeMounts[0].mountPath=/frames"),
+    ),
     "no operators": ("--set", "keda.enabled=false", "--set", "serviceMonitor.enabled=false"),
 }
 variants = pytest.mark.parametrize("variant", VARIANTS)
@@ -82,6 +87,16 @@ def test_helm_has_nothing_to_say(values: tuple[str, ...]) -> None:
         capture_output=True, text=True, timeout=60,
     )  # fmt: skip
     assert (0, False) == (done.returncode, "WARNING" in done.stdout), done.stdout
+
+
+def test_folders_of_a_site_are_mounted() -> None:
+    """Frames by reference, schemas and field maps, in each worker."""
+    every = resources(*VARIANTS["folders"], *ALL, kind="Deployment")
+    assert 3 == len(every)
+    for spec in map(pod, every):
+        (container,) = spec["containers"]
+        assert {"name": "frames", "mountPath": "/frames"} in container["volumeMounts"]
+        assert "nfs.my.site" == spec["volumes"][-1]["nfs"]["server"]
 
 
 @variants

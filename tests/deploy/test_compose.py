@@ -75,7 +75,7 @@ def test_a_worker_that_stops_has_the_time_that_it_takes() -> None:
 
 
 def test_grafana_finds_prometheus_and_the_dashboards() -> None:
-    """Where the provisioning looks for them. No Grafana was at hand: it was not seen."""
+    """Where the provisioning looks for them. It has not been seen in a Grafana."""
     grafana, deploy = services()["grafana"], ROOT / "deploy" / "grafana" / "provisioning"
     (provider,) = yaml.safe_load((deploy / "dashboards" / "streamfilter.yml").read_text())[
         "providers"
