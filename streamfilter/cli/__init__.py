@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 import click
 
-from streamfilter import __version__
+from streamfilter import __version__, logs
 from streamfilter.errors import ConfigurationInvalid, StreamfilterError
 
 _COMMANDS = {
@@ -53,6 +53,8 @@ def root() -> None:
     Start with `streamfilter demo`; look at your own packets with `streamfilter inspect FILES...`;
     then `streamfilter config show > site.toml`, edit, and `streamfilter run --config site.toml`.
     """
+    # Standard output is the command's answer; those that read settings choose their own level.
+    logs.configure(level="warning")
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

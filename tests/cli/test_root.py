@@ -1,12 +1,15 @@
 """The command line as a whole."""
 
+import json
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
 
-from streamfilter.cli import root
+from streamfilter.cli import replay, root
+from streamfilter.errors import TransportFailed
 
 
 @pytest.mark.parametrize("command", sorted(root.list_commands(None)))  # type: ignore[arg-type]
@@ -33,3 +36,16 @@ def test_a_failure_is_one_line() -> None:
     assert done.stdout == ""
     assert done.stderr.startswith("streamfilter: --set: batch.size: ")
     assert len(done.stderr.splitlines()) == 1
+
+
+def test_what_a_client_says_of_an_absent_broker_is_no_output(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Commands without settings log warnings to standard error, and nothing below them."""
+    monkeypatch.setattr(replay, "ANSWER_S", 1.0)
+    arguments = ["replay", str(tmp_path), "--topic", "t", "--bootstrap", "127.0.0.1:1"]
+    found = CliRunner().invoke(root, arguments)
+    assert isinstance(found.exception, TransportFailed)
+    assert "" == found.stdout
+    levels = {json.loads(line)["level"] for line in found.stderr.splitlines()}
+    assert {"warning"} == levels
