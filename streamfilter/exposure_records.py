@@ -231,7 +231,6 @@ class Closing(StrEnum):
     CROWDED_OUT = "crowded_out"
     """Too many exposures were open; this was the oldest."""
     LATE_DETECTOR = "late_detector"
-    STOPPING = "stopping"
 
 
 class Irregularity(StrEnum):

@@ -102,11 +102,6 @@ class FocalPlanes:
         """Wait so long for an exposure's detectors, also of those that are open."""
         self._rules = replace(self._rules, wait_s=wait_s)
 
-    def next_deadline_s(self) -> float | None:
-        """When ``tick`` will close something; None where nothing is open."""
-        firsts = [exposure.first_s for exposure in self._open.values()]
-        return min(firsts) + self._rules.wait_s if firsts else None
-
     def add(self, arrived: DetectorArrived, now_s: float) -> Step:
         """Take in a detector.
 
@@ -137,10 +132,6 @@ class FocalPlanes:
         """Close what has waited long enough."""
         over = [k for k, e in self._open.items() if now_s - e.first_s >= self._rules.wait_s]
         return Step(tuple(self._close(key, Closing.TIMED_OUT) for key in over))
-
-    def close_all(self) -> Step:
-        """Close everything now, where no more will come: the end of a list of files."""
-        return Step(tuple(self._close(key, Closing.STOPPING) for key in list(self._open)))
 
     def forget(self, partitions: Collection[tuple[str, int]]) -> None:
         """Leave out detectors read from these partitions: who reads them now judges them."""

@@ -48,10 +48,3 @@ def raw_threshold(
 def update_tracking(raw: npt.ArrayLike, prior: npt.ArrayLike = 0.05) -> Floats:
     """Posterior of a tracking error: MaxiTrack was trained on as many good as bad tiles."""
     return update(raw, 0.5, prior)
-
-
-def odds(probability: npt.ArrayLike) -> Floats:
-    """p / (1 - p) in [0, inf]."""
-    p = np.asarray(probability, np.float64)
-    with np.errstate(divide="ignore"):
-        return p / (1.0 - p)

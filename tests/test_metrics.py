@@ -98,8 +98,8 @@ def test_both_clients_of_a_worker_are_shown_until_their_next_statistics(
     shown = Metrics(registry).clients
     for client, messages, errors in (("consumer", 7, 0), ("producer", 9, 3), ("producer", 2, 4)):
         (fetched, sent) = (messages, 0) if client == "consumer" else (0, messages)
-        health = BrokerHealth(1, "b1:9092", True, None, errors)
-        watch_brokers(shown, client, Statistics({}, (health,), fetched, 0, sent, 0, 0))
+        health = BrokerHealth("b1:9092", True, None, errors)
+        watch_brokers(shown, client, Statistics({}, (health,), fetched, sent, 0))
     queued = samples(registry, "streamfilter_client_queued_messages")
     failed = samples(registry, "streamfilter_broker_errors_total")
     assert {("consumer",): 7, ("producer",): 2} == queued

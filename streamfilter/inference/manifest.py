@@ -126,11 +126,6 @@ class Manifest:
         """Class codes in the order of the outputs."""
         return tuple(row.code for row in self.classes)
 
-    @property
-    def training_priors(self) -> dict[str, float]:
-        """Share of each class in the training set, in the order of the outputs."""
-        return {row.code: row.training_prior for row in self.classes}
-
     def tolerance(self, precision: Precision) -> Tolerance:
         """How far probabilities may be off at a precision.
 

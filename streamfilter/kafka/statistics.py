@@ -9,7 +9,6 @@ from typing import Any
 class BrokerHealth:
     """One broker as a client sees it."""
 
-    node_id: int
     name: str
     """Host and port."""
     up: bool
@@ -29,10 +28,8 @@ class Statistics:
     brokers: tuple[BrokerHealth, ...]
     prefetched_messages: int
     """Fetched and not yet read (consumer)."""
-    prefetched_bytes: int
     queued_messages: int
     """Sent and not yet acknowledged (producer)."""
-    queued_bytes: int
     rebalances: int
     """Since the client joined its group."""
 
@@ -54,9 +51,7 @@ def parsed(document: Mapping[str, Any]) -> Statistics:
         },
         brokers=tuple(_brokers(document)),
         prefetched_messages=sum(each.get("fetchq_cnt", 0) for _, _, each in partitions),
-        prefetched_bytes=sum(each.get("fetchq_size", 0) for _, _, each in partitions),
         queued_messages=document.get("msg_cnt", 0),
-        queued_bytes=document.get("msg_size", 0),
         rebalances=document.get("cgrp", {}).get("rebalance_cnt", 0),
     )
 
@@ -81,7 +76,6 @@ def _brokers(document: Mapping[str, Any]) -> Iterator[BrokerHealth]:
         if broker["nodeid"] >= 0:
             rtt_us = broker.get("rtt", {})
             yield BrokerHealth(
-                broker["nodeid"],
                 broker["nodename"],
                 broker["state"] == "UP",
                 rtt_us["avg"] / 1e6 if rtt_us.get("cnt") else None,

@@ -5,10 +5,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from streamfilter.simulate.cameras import CAMERAS
-from streamfilter.simulate.contaminants import INJECT, Truth, truth_of
+from streamfilter.simulate.contaminants import Truth
 from streamfilter.simulate.packets import Scene, alert_id, packet, render
-from streamfilter.simulate.sky import draw_conditions
 
 MIX: Mapping[str, float] = {"CR": 0.10, "TRL": 0.05, "HCL": 0.04, "DCL": 0.04, "HP": 0.03}
 """Shares of injected classes; the rest are real events. More than on any sky, to have counts."""
@@ -16,9 +14,6 @@ CADENCE_S = 39.0
 """From one LSST visit to the next."""
 # 2026-09-01 00:00 UTC: fixed, so that a seed gives the same bytes on every day.
 _START_UNIX_S = 1_788_220_800.0
-
-# Injections per class whose pixels are counted.
-_TRIALS = 60
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -87,17 +82,6 @@ def alerts(
             light_end,
             scene.truth,
         )
-
-
-def pixel_shares(survey: str, mix: Mapping[str, float] = MIX) -> dict[str, float]:
-    """Share of a survey's science pixels in each injected class: its true priors, within 10 %."""
-    rng = np.random.default_rng(0)
-    shares = {}
-    for code, share in mix.items():
-        skies = (draw_conditions(rng, CAMERAS[survey]) for _ in range(_TRIALS))
-        pixels = [truth_of(INJECT[code](rng, seen), seen).mask.mean() for seen in skies]
-        shares[code] = share * float(np.mean(pixels))
-    return shares
 
 
 def _scene(seed: int, at: int, survey: str, mix: Mapping[str, float], start_unix_s: float) -> Scene:

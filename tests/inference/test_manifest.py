@@ -20,7 +20,7 @@ def test_both_networks_are_shipped() -> None:
 def test_maximask_agrees_with_the_class_table() -> None:
     """Codes in the order of the outputs and training priors are the table's."""
     expected = {row.code: row.training_prior for row in contaminants.TABLE}
-    found = manifest.load("maximask").training_priors
+    found = {row.code: row.training_prior for row in manifest.load("maximask").classes}
     assert list(expected) == list(found)
     assert expected == found
 
@@ -28,7 +28,9 @@ def test_maximask_agrees_with_the_class_table() -> None:
 def test_maxitrack_knows_two_classes_of_equal_prior() -> None:
     """Its training set held as many of each."""
     found = manifest.load("maxitrack")
-    assert {"TRACKED": 0.5, "TRACKING_ERROR": 0.5} == found.training_priors
+    assert {"TRACKED": 0.5, "TRACKING_ERROR": 0.5} == {
+        row.code: row.training_prior for row in found.classes
+    }
     assert found.per is Per.TILE
 
 

@@ -4,7 +4,7 @@ from itertools import islice
 import pytest
 
 from streamfilter.simulate.contaminants import INJECT
-from streamfilter.simulate.visits import MIX, alerts, pixel_shares
+from streamfilter.simulate.visits import MIX, alerts
 
 
 def test_a_seed_gives_the_same_bytes_again() -> None:
@@ -55,11 +55,3 @@ def test_a_mix_that_is_none_is_refused(mix: dict[str, float]) -> None:
     """The message shows the shares."""
     with pytest.raises(ValueError, match="CR"):
         next(islice(alerts(1, 1, mix=mix), 1))
-
-
-def test_pixel_shares_are_what_the_alerts_carry() -> None:
-    """Counted in 50 stamps, a hot column's share is within 25 %."""
-    mix = {"HCL": 1.0}
-    night = list(alerts(4, 50, surveys=("lsst",), mix=mix))
-    counted = sum(a.truth.mask.mean() for a in night if a.truth) / len(night)
-    assert pixel_shares("lsst", mix)["HCL"] == pytest.approx(counted, rel=0.25)
