@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import fastavro
@@ -17,11 +18,13 @@ SMALLEST_BYTES: Mapping[str, int] = {
 # LSST 11.1 has 1,101 types after expansion, ZTF 4.02 has 528.
 _MOST_TYPES = 8_000
 _DEEPEST = 64
+# Characters of a place in a message.
+_LONGEST_PLACE = 200
 # Bytes of a fixed type; real ones are hashes and identifiers.
 _LARGEST_FIXED = 2**20
 # JSON values of a definition; each takes some 100 bytes while it is kept. LSST's have 12,000.
 _MOST_VALUES = 100_000
-# An array item may make the reader visit at most so many types per encoded byte.
+# An item of an array or map may make the reader visit at most so many types per encoded byte.
 _MOST_TYPES_PER_BYTE = 64
 
 
@@ -82,32 +85,44 @@ def _refused(detail: str) -> MessageRejected:
     return MessageRejected(Reason.SCHEMA_MALFORMED, f"writer schema: {detail}")
 
 
+@dataclass(frozen=True, slots=True)
+class _Cost:
+    """What reading a value of a type can cost."""
+
+    types: int
+    """After expansion, of all branches: what a reader of this schema is built from."""
+    excess: int
+    """Most types that one value can visit beyond ``_MOST_TYPES_PER_BYTE`` for each of its bytes."""
+
+
+def _leaf(size: int) -> _Cost:
+    return _Cost(1, 1 - _MOST_TYPES_PER_BYTE * size)
+
+
 class _Measure:
-    """Counts types and smallest sizes, so that no message can make a reader loop or recurse."""
+    """Counts types and what they cost, so that no message can make a reader loop or recurse."""
 
     def __init__(self) -> None:
-        self._named: dict[str, tuple[int, int] | None] = {}
+        self._named: dict[str, _Cost | None] = {}
+        self._place: list[str] = []
 
     def require_safe(self, parsed: Any) -> None:
         try:
-            types, _ = self._of(parsed, 0)
+            types = self._of(parsed, 0).types
         except (KeyError, TypeError, AttributeError) as error:
-            raise _refused(f"{type(error).__name__}: {str(error)[:200]}") from error
+            raise self._refused(f"{type(error).__name__}: {str(error)[:200]}") from error
         if types > _MOST_TYPES:
             raise _refused(f"over {_MOST_TYPES} types after expansion")
 
-    def _of(self, schema: Any, depth: int) -> tuple[int, int]:
-        """Number of types after expansion, and smallest encoded size in bytes."""
+    def _refused(self, detail: str) -> MessageRejected:
+        place = ".".join(self._place)[:_LONGEST_PLACE]
+        return _refused(f"{place}: {detail}" if place else detail)
+
+    def _of(self, schema: Any, depth: int) -> _Cost:
         if depth > _DEEPEST:
-            raise _refused(f"nested deeper than {_DEEPEST}")
+            raise self._refused(f"nested deeper than {_DEEPEST}")
         if isinstance(schema, list):
-            if not schema:
-                raise _refused("a union of nothing")
-            if any(isinstance(branch, list) for branch in schema):
-                raise _refused("a union in a union, which Avro does not have")
-            branches = [self._of(branch, depth + 1) for branch in schema]
-            smallest = min(size for _, size in branches)
-            return 1 + sum(types for types, _ in branches), 1 + smallest
+            return self._of_union(schema, depth)
         if isinstance(schema, str):
             return self._of_name(schema)
         kind = schema["type"]
@@ -117,45 +132,80 @@ class _Measure:
             return self._of_repeated(schema, kind, depth)
         return self._of(kind, depth + 1)
 
-    def _of_name(self, name: str) -> tuple[int, int]:
+    def _of_union(self, branches: list[Any], depth: int) -> _Cost:
+        if not branches:
+            raise self._refused("a union of nothing")
+        if any(isinstance(branch, list) for branch in branches):
+            raise self._refused("a union in a union, which Avro does not have")
+        costs = [self._of(branch, depth + 1) for branch in branches]
+        # A value is of one branch: the one that costs most for its bytes counts.
+        number = _leaf(1)
+        return _Cost(
+            number.types + sum(cost.types for cost in costs),
+            number.excess + max(cost.excess for cost in costs),
+        )
+
+    def _of_name(self, name: str) -> _Cost:
         if name in SMALLEST_BYTES:
-            return 1, SMALLEST_BYTES[name]
+            return _leaf(SMALLEST_BYTES[name])
         known = self._named[name]
         if known is None:
-            raise _refused(f"{name} contains itself; no survey does, and it could nest for ever")
+            raise self._refused(
+                f"{name} contains itself; no survey does, and it could nest for ever"
+            )
         return known
 
-    def _of_definition(self, schema: Any, kind: str, depth: int) -> tuple[int, int]:
+    def _of_definition(self, schema: Any, kind: str, depth: int) -> _Cost:
         # fastavro takes names of any type, and anything that can be gone through as a list.
         listed = schema["symbols"] if kind == "enum" else schema.get("fields", [])
         if not isinstance(listed, list):
-            raise _refused(f"symbols or fields that are a {type(listed).__name__}; expected a list")
+            raise self._refused(
+                f"symbols or fields that are a {type(listed).__name__}; expected a list"
+            )
         names = listed if kind == "enum" else [field["name"] for field in listed]
         name = schema["name"]
         if not all(isinstance(each, str) for each in (name, *names)):
-            raise _refused(f"{str(name)[:100]!r} or what is in it has a name that is no text")
+            raise self._refused(f"{str(name)[:100]!r} or what is in it has a name that is no text")
         if name in SMALLEST_BYTES:
-            raise _refused(f"a type of the name {name}, which is Avro's own")
+            raise self._refused(f"a type of the name {name}, which is Avro's own")
         self._named[name] = None
         if kind == "enum":
-            measured = (1, 1)
+            cost = _leaf(1)
         elif kind == "fixed":
             if not isinstance(schema["size"], int) or not 0 <= schema["size"] <= _LARGEST_FIXED:
-                raise _refused(f"{name} has the size {schema['size']!r}")
-            measured = (1, schema["size"])
+                raise self._refused(f"{name} has the size {schema['size']!r}")
+            cost = _leaf(schema["size"])
         else:
-            fields = [self._of(field["type"], depth + 1) for field in schema["fields"]]
-            measured = (1 + sum(t for t, _ in fields), sum(size for _, size in fields))
-        # Capped, because doubling at each of 64 levels makes numbers without end.
-        self._named[name] = measured = (min(measured[0], _MOST_TYPES + 1), measured[1])
-        return measured
+            cost = self._of_fields(schema["fields"], depth)
+        self._named[name] = cost
+        return cost
 
-    def _of_repeated(self, schema: Any, kind: str, depth: int) -> tuple[int, int]:
-        types, smallest = self._of(schema["items" if kind == "array" else "values"], depth + 1)
-        smallest += kind == "map"
-        if types > _MOST_TYPES_PER_BYTE * smallest:
-            raise _refused(f"an {kind} of items that take {smallest} bytes and {types} types")
-        return 1 + types, 1
+    def _of_fields(self, fields: list[Any], depth: int) -> _Cost:
+        types = excess = 1
+        for field in fields:
+            self._place.append(field["name"])
+            cost = self._of(field["type"], depth + 1)
+            self._place.pop()
+            types += cost.types
+            excess += cost.excess
+        # Bounded, because doubling at each of 64 levels makes numbers without end. What is saved
+        # beyond so many types cannot be used up by a schema of fewer.
+        most = _MOST_TYPES + 1
+        return _Cost(min(types, most), max(-most, min(excess, most)))
+
+    def _of_repeated(self, schema: Any, kind: str, depth: int) -> _Cost:
+        is_map = kind == "map"
+        item = self._of(schema["values" if is_map else "items"], depth + 1)
+        # The key of a map's item is a string.
+        if item.excess + is_map * _leaf(SMALLEST_BYTES["string"]).excess > 0:
+            raise self._refused(
+                f"items of {'a map' if is_map else 'an array'} that can make a reader visit over "
+                f"{_MOST_TYPES_PER_BYTE} types for each byte; "
+                "leave out fields of null, empty records and fixed types of size 0"
+            )
+        # The cheapest in bytes is an empty one, which ends with one byte.
+        end = _leaf(1)
+        return _Cost(end.types + item.types, end.excess)
 
 
 class _Inliner:

@@ -167,6 +167,42 @@ def test_a_schema_that_could_hang_a_reader_is_rejected(kind: object) -> None:
     assert Reason.SCHEMA_MALFORMED == reason_of(container(schema), SchemaFinder([], Limits()))
 
 
+def history(items: object) -> dict[str, object]:
+    """A schema with a nullable history of items, as Spark (and so Fink) writes ZTF's."""
+    array = {"type": "array", "items": items}
+    return {**SCHEMA, "fields": [{"name": "prv_candidates", "type": [array, "null"]}]}
+
+
+def spark_item(fields: int) -> dict[str, object]:
+    """A record of nullable fields."""
+    named = [{"name": f"f{number}", "type": ["double", "null"]} for number in range(fields)]
+    return {"type": "record", "name": "prv_candidate", "fields": named}
+
+
+@pytest.mark.parametrize("fields", [20, 21, 60, 500])
+def test_items_that_can_be_null_may_have_many_fields(fields: int) -> None:
+    """Spark makes items nullable; a null is one byte, and then no field is visited."""
+    value = container(history([spark_item(fields), "null"]))
+    assert Form.OCF == SchemaFinder([], Limits()).open(value).form
+
+
+def sparse(nulls: int) -> dict[str, object]:
+    """A record of one byte and many fields that take none."""
+    names = [f"f{number}" for number in range(nulls)]
+    fields = [{"name": "x", "type": "int"}, *({"name": n, "type": "null"} for n in names)]
+    return {"type": "record", "name": "sparse", "fields": fields}
+
+
+@pytest.mark.parametrize(
+    "items", [sparse(70), ["null", sparse(140)], [sparse(140), "null"]], ids=["plain", "2nd", "1st"]
+)
+def test_items_of_many_types_for_each_byte_are_refused(items: object) -> None:
+    """Of a union the branch counts that costs most; the place and the bound are told."""
+    value = container(history(items))
+    with pytest.raises(MessageRejected, match=r"prv_candidates: .*over 64 types for each byte"):
+        SchemaFinder([], Limits()).open(value)
+
+
 def test_a_schema_that_doubles_at_each_level_is_rejected() -> None:
     """Fifty nested pairs would be 2**50 fields of nothing."""
     kind: object = "null"
