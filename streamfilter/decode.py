@@ -121,10 +121,17 @@ class Decoder:
                 self._drifts.append(drift)
 
     def _make_plan(self, schema: WriterSchema) -> _Plan | _NoPlan:
-        writer = None
         try:
-            survey = self._surveys.of_record(schema.name)
-            writer = writer_of(schema, survey)
+            maps = self._surveys.of_record(schema.name)
+        except MessageRejected as error:
+            return _NoPlan(None, error.reason, error.detail)
+        # Programs name their records alike (all of Spark's are topLevelRecord): fields tell.
+        plans = [self._plan_by(survey, schema) for survey in maps]
+        return next((plan for plan in plans if isinstance(plan, _Plan)), plans[0])
+
+    def _plan_by(self, survey: SurveyMap, schema: WriterSchema) -> _Plan | _NoPlan:
+        writer = writer_of(schema, survey)
+        try:
             paths, slots = _resolved(writer, survey, schema.name)
             walk = RecordWalk(schema, paths, _STAMP_ANCHOR, self._limits)
             return _Plan(writer, walk, AlertMaker(survey, self._limits), slots)

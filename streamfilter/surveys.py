@@ -293,22 +293,22 @@ class Surveys:
         """The surveys, in the order of their names."""
         return tuple(sorted(self._maps))
 
-    def of_record(self, name: str) -> SurveyMap:
-        """The map for a record of this full name.
+    def of_record(self, name: str) -> tuple[SurveyMap, ...]:
+        """The maps for a record of this full name, the one that was read last first.
 
         Raises
         ------
         MessageRejected
             No map is for it.
         """
-        for survey in reversed(self._maps.values()):
-            if re.fullmatch(survey.record, name):
-                return survey
-        raise MessageRejected(
-            Reason.SURVEY_UNKNOWN,
-            f"no field map for the record {name[:100]!r}; there are {', '.join(self.names)}: "
-            "a new survey is a new TOML file in a folder of alerts.survey_folders",
-        )
+        maps = tuple(each for each in self._maps.values() if re.fullmatch(each.record, name))
+        if not maps:
+            raise MessageRejected(
+                Reason.SURVEY_UNKNOWN,
+                f"no field map for the record {name[:100]!r}; there are {', '.join(self.names)}: "
+                "a new survey is a new TOML file in a folder of alerts.survey_folders",
+            )
+        return maps[::-1]
 
 
 def read_survey(path: Path) -> SurveyMap:

@@ -278,6 +278,33 @@ def test_optional_fields_may_be_gone(samples: Path) -> None:
     assert (None, False) == (alert.object_id, Plane.TEMPLATE in alert.stamps)
 
 
+SPARK = """
+survey = "{}"
+record = "topLevelRecord"
+alert_id = "{}"
+[stamps]
+science = "cutoutScience"
+"""
+
+
+def test_of_maps_for_one_record_that_counts_whose_fields_are_there(tmp_path: Path) -> None:
+    """Spark gives the records of all surveys one name."""
+    for survey, field in (("fink_ztf", "candid"), ("fink_lsst", "diaSourceId")):
+        (tmp_path / f"{survey}.toml").write_text(SPARK.format(survey, field))
+    decoder = Decoder(SchemaFinder([], Limits()), Surveys.load([tmp_path]), Limits())
+
+    def survey_of(field: str) -> str:
+        names = [(field, "long"), ("cutoutScience", ["null", "bytes"])]
+        fields = [{"name": name, "type": kind} for name, kind in names]
+        schema = {"type": "record", "name": "topLevelRecord", "fields": fields}
+        value = container(schema, {field: 1, "cutoutScience": None})
+        found = decoder.decode(Message(Origin("t", 0, 0), value))
+        return found.survey if isinstance(found, Alert) else found.detail
+
+    assert ("fink_ztf", "fink_lsst") == (survey_of("candid"), survey_of("diaSourceId"))
+    assert survey_of("alertId").startswith("topLevelRecord has no")
+
+
 def test_a_record_of_no_survey_is_rejected(samples: Path) -> None:
     """Its name is in the detail."""
     schema, record = record_of(packet(samples / "ztf" / "516377976015010010.avro"))

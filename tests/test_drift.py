@@ -31,7 +31,7 @@ def lsst(schema_id: int) -> dict[str, Any]:
 
 def writer(definition: dict[str, Any]) -> Writer:
     schema = parse_definition(definition)
-    return writer_of(schema, SURVEYS.of_record(schema.name))
+    return writer_of(schema, SURVEYS.of_record(schema.name)[0])
 
 
 def field_of(definition: dict[str, Any], path: str) -> dict[str, Any]:

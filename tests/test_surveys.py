@@ -75,7 +75,7 @@ def test_the_bundled_maps_are_those_of_five_surveys() -> None:
 )
 def test_a_survey_is_known_by_its_record(record: str, survey: str) -> None:
     """The full name of the top record tells the survey."""
-    assert survey == Surveys.load().of_record(record).survey
+    assert survey == Surveys.load().of_record(record)[0].survey
 
 
 @pytest.mark.parametrize("record", ["ztf.alerts", "my.ztf.alert", "ztfxalert", ""])
@@ -90,13 +90,13 @@ def test_a_new_survey_is_a_file(tmp_path: Path) -> None:
     """A folder adds to the bundled maps."""
     field_map(tmp_path)
     surveys = Surveys.load([tmp_path])
-    assert ("mine", 6) == (surveys.of_record("mine.alert_v2").survey, len(surveys.names))
+    assert ("mine", 6) == (surveys.of_record("mine.alert_v2")[0].survey, len(surveys.names))
 
 
 def test_a_folder_wins_over_the_bundled_map(tmp_path: Path) -> None:
     """A site may correct a map without a release."""
     field_map(tmp_path, MAP.replace('"mine"', '"ztf"').replace("mine", "ztf"))
-    assert ("id", "old.id") == Surveys.load([tmp_path]).of_record("ztf.alert").alert_id
+    assert ("id", "old.id") == Surveys.load([tmp_path]).of_record("ztf.alert")[0].alert_id
 
 
 @pytest.mark.parametrize(

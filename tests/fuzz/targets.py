@@ -139,7 +139,7 @@ _SHELF_TYPES = {each["name"]: each for each in (_POINT, _STAMP, *SCHEMAS)}
 _SURVEYS = Surveys.load()
 _SHELF = SchemaFinder([_Shelf(), PublishedSource()], LIMITS)
 _DECODER = Decoder(_SHELF, _SURVEYS, LIMITS)
-_ZTF = writer_of(_SHELF.find((Form.CONFLUENT, 0)), _SURVEYS.of_record("ztf.alert"))
+_ZTF = writer_of(_SHELF.find((Form.CONFLUENT, 0)), _SURVEYS.of_record("ztf.alert")[0])
 _LONGEST_WORDS = 1_500  # a hundred characters of a name, each escaped
 _EXPOSURES = ExposureDecoder(_SHELF)
 _SYNC = bytes(16)
@@ -227,7 +227,7 @@ def _drifted(found: WriterSchema) -> None:
     """What a log says of a schema that follows a survey's own is short and plain."""
     watch = Watch()
     watch.see("t", Form.OCF, None, _ZTF)
-    drift = watch.see("t", Form.OCF, None, writer_of(found, _SURVEYS.of_record("ztf.alert")))
+    drift = watch.see("t", Form.OCF, None, writer_of(found, _SURVEYS.of_record("ztf.alert")[0]))
     for words in (drift.now, *(each.detail for each in drift.fields)) if drift else ():
         assert words.isprintable()
         assert len(words) < _LONGEST_WORDS
