@@ -210,3 +210,22 @@ def test_settings_that_would_silently_do_nothing_are_refused(
     """A webhook without a secret, a URL where a name is meant, an address for a network."""
     with pytest.raises(ConfigurationInvalid, match=words):
         loaded(tmp_path, text)
+
+
+@pytest.mark.parametrize(
+    ("override", "said"),
+    [
+        (
+            "metrics.cert=1",
+            "metrics.cert: no such key; there are enabled, host, port, certificate_file, ",
+        ),
+        ("metric.port=1", "metric: no such key; there are kafka, alerts, "),
+        ("limits.max_bytes=1", "limits.max_bytes: no such key; there are max_message_bytes, "),
+        ("surveys.ztf.prior=1", "surveys.ztf.prior: no such key; there are priors, thresholds, "),
+        ("surveys.ztf.rules=[{when=1}]", "rules.0.when: no such key; there are name, "),
+    ],
+)
+def test_a_wrong_key_is_answered_with_those_that_there_are(override: str, said: str) -> None:
+    """Also those without a default, which `config show` leaves out."""
+    with pytest.raises(ConfigurationInvalid, match=re.escape(said)):
+        config.load(environment={}, overrides=[override])

@@ -134,6 +134,21 @@ def _explain(error: ValidationError, places: Mapping[str, str], path: Path | Non
         place = places.get(key) or (str(path) if path else "settings")
         message = item["msg"].removeprefix("Value error, ")
         if item["type"] in ("extra_forbidden", "unexpected_keyword_argument"):
-            message = "no such key; `streamfilter config show` lists all"
+            message = f"no such key; there are {', '.join(_keys(item['loc'][:-1]))}"
         lines.append(f"{place}: {key}: {message}")
     return "\n".join(lines)
+
+
+def _keys(section: Iterable[str | int]) -> list[str]:
+    """Every key of a section, also those without a default."""
+    schema = Settings.model_json_schema()
+
+    def followed(part: Mapping[str, Any]) -> Mapping[str, Any]:
+        part = part.get("anyOf", [part])[0]
+        return schema["$defs"][part["$ref"].rpartition("/")[2]] if "$ref" in part else part
+
+    part = followed(schema)
+    for name in section:
+        named = part.get("properties", {})
+        part = followed(named.get(name) or part.get("additionalProperties") or part["items"])
+    return list(part["properties"])
