@@ -415,7 +415,7 @@ def _sections(
             raise _Refusal(FrameReason.MALFORMED, f"section {rules.section} of {shape} px")
         return *given, None
     named = {key: header.get(key) for key in ("TRIMSEC", "DATASEC", "BIASSEC")}
-    texts = {key: text for key, text in named.items() if _is_section(text)}
+    texts = {key: text for key, text in named.items() if is_section(text)}
     found = {key: section(str(text), shape) for key, text in texts.items()}
     if not rules.use_sections or not found or None in found.values():
         return *whole, None
@@ -423,7 +423,8 @@ def _sections(
     return (*kept, None) if kept else (*whole, found["BIASSEC"])
 
 
-def _is_section(text: object) -> bool:
+def is_section(text: object) -> bool:
+    """Whether it reads ``[x1:x2,y1:y2]``."""
     return isinstance(text, str) and _SECTION.fullmatch(text.strip()) is not None
 
 

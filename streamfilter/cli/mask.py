@@ -1,6 +1,5 @@
 """``streamfilter mask``: write MaxiMask's masks of frames in files."""
 
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,14 +8,12 @@ from typing import TYPE_CHECKING
 import click
 import numpy as np
 import numpy.typing as npt
-from rich.console import Console
 
 from streamfilter import frame_paths, frames, mask_files
 from streamfilter.background import Mesh, normalise
-from streamfilter.cli import options
+from streamfilter.cli import frame_files
 from streamfilter.contaminants import TABLE
 from streamfilter.exposure_records import Frame, FrameReason, FrameRefused
-from streamfilter.inference import cache, runtimes
 from streamfilter.masking import Masker, MaskRules
 
 if TYPE_CHECKING:
@@ -60,7 +57,7 @@ class _Job:
     show_default=True,
     help="Change the network's output to the deployment priors, as MaxiMask does.",
 )
-@options.background
+@frame_files.background
 @click.option("--rice", is_flag=True, help="Compress the masks' tiles (.fits.fz).")
 def mask(
     files: tuple[str, ...], output: Path, form: str, priors: bool, background: str, rice: bool
@@ -73,14 +70,8 @@ def mask(
 
     The exit code is 1 when a file could not be masked; the others are.
     """
-    paths = list(frame_paths.expand(files))
-    if not paths:
-        raise click.ClickException("no FITS file in these folders or lists")
-    console = Console(stderr=True, highlight=False)
-    home = cache.default_home(os.environ)
-    engine = runtimes.open_engine(
-        "maximask", "onnxruntime", home, os.cpu_count() or 1, progress=console.print
-    )
+    paths = frame_files.paths(files)
+    engine = frame_files.engine("maximask")
     rules = MaskRules() if priors else MaskRules(priors={r.code: r.training_prior for r in TABLE})
     mesh = Mesh(as_reference=background == "reference")
     job = _Job(Masker(engine, rules), rules, mesh, form, priors, rice)

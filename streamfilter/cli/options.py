@@ -27,12 +27,3 @@ def settings(command: Command) -> Command:
     ):
         command = option(command)
     return command
-
-
-background = click.option(
-    "--background",
-    type=click.Choice(["own", "reference"]),
-    default="own",
-    show_default=True,
-    help="reference: sky and clip in ADU as MaxiMask 1.4.1 has them, to compare with it.",
-)

@@ -1,7 +1,6 @@
 """``streamfilter track``: judge the tracking of exposures in files, without Kafka."""
 
 import json
-import os
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -11,12 +10,11 @@ import click
 from rich.console import Console
 from rich.table import Table
 
-from streamfilter import exposure_figures, frame_paths, frames
+from streamfilter import exposure_figures, frames
 from streamfilter.background import Mesh
-from streamfilter.cli import options
+from streamfilter.cli import frame_files
 from streamfilter.exposure_records import Decision, DetectorEvidence, Judgement
 from streamfilter.exposures import ExposureRules, Watcher
-from streamfilter.inference import cache, runtimes
 from streamfilter.tracking import TrackingRules
 
 _STYLES = {Decision.OK: "green", Decision.TRACKING_ERROR: "red", Decision.CANNOT_TELL: "yellow"}
@@ -35,6 +33,12 @@ class _Exposure:
     seen: list[exposure_figures.Seen] = field(default_factory=list)
 
 
+def _section(_context: click.Context, option: click.Parameter, given: str | None) -> str | None:
+    if given is not None and not frames.is_section(given):
+        raise click.BadParameter(f"{given!r}: expected [x1:x2,y1:y2]", param=option)
+    return given
+
+
 @click.command()
 @click.argument("files", nargs=-1, required=True)
 @click.option("--json", "as_json", is_flag=True, help="One JSON line an exposure, all of it.")
@@ -51,8 +55,12 @@ class _Exposure:
     help="Of a tracking error, before looking.",
 )
 @click.option("--together", is_flag=True, help="All files are detectors of one exposure.")
-@options.background
-@click.option("--section", help="Keep only [x1:x2,y1:y2] of each frame (from 1, inclusive).")
+@frame_files.background
+@click.option(
+    "--section",
+    callback=_section,
+    help="Keep only [x1:x2,y1:y2] of each frame (from 1, inclusive).",
+)
 def track(
     files: tuple[str, ...],
     as_json: bool,
@@ -68,16 +76,10 @@ def track(
     .list files of one path a line. Each file is an exposure and each of its images a detector.
 
     The exit code is 0 also when an exposure fails or cannot be read: that is a finding; it is 1
-    when there is no file at all or the engine cannot be had.
+    when none of the files is there or the engine cannot be had.
     """
-    paths = list(frame_paths.expand(files))
-    if not paths:
-        raise click.ClickException("no FITS file in these folders or lists")
-    console = Console(stderr=True, highlight=False)
-    home = cache.default_home(os.environ)
-    engine = runtimes.open_engine(
-        "maxitrack", "onnxruntime", home, os.cpu_count() or 1, progress=console.print
-    )
+    paths = frame_files.paths(files)
+    engine = frame_files.engine("maxitrack")
     mesh = Mesh(as_reference=background == "reference")
     watcher = Watcher(engine, ExposureRules(mesh=mesh, tracking=TrackingRules(prior=prior)))
     rules = frames.FrameRules(section=section)
@@ -98,7 +100,7 @@ def track(
     if figure is not None:
         worst = sorted(rows, key=lambda row: -_badness(row.judgement))
         exposure_figures.draw(worst, figure)
-        console.print(f"figure: {figure}")
+        frame_files.say(f"figure: {figure}")
 
 
 def _looked_at(

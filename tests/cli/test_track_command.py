@@ -39,11 +39,11 @@ def test_the_table_and_the_figure_show_every_file(
     assert 10_000 < figure.stat().st_size
 
 
-def test_a_folder_without_frames_is_an_error(tmp_path: Path) -> None:
-    """Exit code 1: there was nothing to judge."""
-    result = CliRunner().invoke(track, [str(tmp_path)])
-    assert 1 == result.exit_code
-    assert "no FITS file" in result.output
+def test_a_section_that_is_none_is_a_wrong_argument() -> None:
+    """Else every frame would be refused, one after the other."""
+    result = CliRunner().invoke(track, ["x.fits", "--section", "1:100"])
+    assert 2 == result.exit_code
+    assert "expected [x1:x2,y1:y2]" in result.stderr
 
 
 def test_the_sky_can_be_the_reference_program_s(engine_home: Path, samples: Path) -> None:

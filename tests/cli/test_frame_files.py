@@ -1,0 +1,27 @@
+"""Which files `track` and `mask` take."""
+
+from pathlib import Path
+
+import click
+import pytest
+from click.testing import CliRunner
+
+from streamfilter.cli.mask import mask
+from streamfilter.cli.track import track
+
+
+def test_a_folder_without_frames_is_an_error(tmp_path: Path) -> None:
+    """Exit code 1: there was nothing to judge."""
+    result = CliRunner().invoke(track, [str(tmp_path)])
+    assert 1 == result.exit_code
+    assert "no FITS file" in result.output
+
+
+@pytest.mark.parametrize("command", [track, mask])
+def test_files_of_which_none_is_there_are_an_error(command: click.Command, tmp_path: Path) -> None:
+    """A misspelt name is not a night without a verdict: exit code 1, before the engine is had."""
+    names = ["nofile.fits", "night*.fits[1]"]
+    arguments = [*names, *(["-o", str(tmp_path)] if command is mask else [])]
+    result = CliRunner().invoke(command, arguments)
+    assert 1 == result.exit_code
+    assert "Error: no such file: nofile.fits, night*.fits[1]\n" == result.stderr
