@@ -1,13 +1,14 @@
 """Message bytes to an Alert, or to a Rejected with its reason."""
 
 from collections import deque
+from collections.abc import Collection
 from dataclasses import dataclass
 from functools import lru_cache
 
 from streamfilter.drift import Drift, Watch, Writer, writer_of
 from streamfilter.errors import MessageRejected, Reason
 from streamfilter.limits import Limits
-from streamfilter.records import Alert, Message, Rejected
+from streamfilter.records import Alert, Message, Plane, Rejected
 from streamfilter.schemas.finder import SchemaFinder, SchemaKey
 from streamfilter.schemas.walk import RecordWalk, Values
 from streamfilter.schemas.wire import Envelope, WriterSchema, schema_id_of
@@ -31,10 +32,10 @@ class _Plan:
     slots: tuple[int | None, ...]
     """For each wanted field the index of its value in what the walk gives."""
 
-    def alert(self, message: Message, body: bytes) -> Alert:
+    def alert(self, message: Message, body: bytes, planes: Collection[Plane]) -> Alert:
         found: Values = self.walk.read(body)
         values = [None if slot is None else found[slot] for slot in self.slots]
-        return self.maker.alert(message, values)
+        return self.maker.alert(message, values, planes)
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,11 +69,18 @@ class Decoder:
         self._watch = Watch()
         self._drifts: deque[Drift] = deque(maxlen=_MOST_DRIFTS)
 
-    def decode(self, message: Message) -> Alert | Rejected:
+    def decode(
+        self, message: Message, planes: Collection[Plane] = tuple(Plane)
+    ) -> Alert | Rejected:
         """The Alert of a message, or why there is none.
 
         Only what the field map names is read. Histories between the head of a record and its
         stamps are passed unchecked where the stamps' lengths fill the record exactly.
+
+        Parameters
+        ----------
+        planes
+            The stamps to read; the others are not opened.
 
         Raises
         ------
@@ -89,7 +97,7 @@ class Decoder:
             self._compare(message, envelope, plan.writer)
             if isinstance(plan, _NoPlan):
                 raise MessageRejected(plan.reason, plan.detail)
-            return plan.alert(message, envelope.body)
+            return plan.alert(message, envelope.body, planes)
         except MessageRejected as rejected:
             detail = _detail(rejected, value, envelope.body if envelope else value)
             return Rejected(message, rejected.reason, detail, schema_id_of(value))

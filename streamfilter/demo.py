@@ -278,7 +278,11 @@ def _draw(out: Path, tally: Tally, parts: Parts, seed: int) -> None:
     chosen = islice((alert for alert in stream if alert.alert_id in wanted), _DRAWN)
     messages = (Message(Origin(IN, 0, 0), alert.value) for alert in chosen)
     judged = parts.pipeline.judge(parts.engine, messages)
-    rows = [look(parts.engine, *each) for each in judged if not isinstance(each, Rejected)]
+    rows = [
+        look(parts.pipeline, parts.engine, *each)
+        for each in judged
+        if not isinstance(each, Rejected)
+    ]
     if rows:
         draw(rows, out / FIGURE, others=len(tally.annotations) - len(rows))
 

@@ -302,6 +302,7 @@ def _stamp(stamp: StampEvidence | None) -> bytes:
             _why_not(stamp.not_evaluated),
             binary.long(stamp.filled_px),
             *(_evidence(evidence) for _, evidence in zip(CODES, classes, strict=True)),
+            binary.nullable_string(stamp.detail and stamp.detail[:_DETAIL_CHARACTERS]),
         )
     )
 

@@ -4,7 +4,7 @@ matplotlib comes with the extra ``figures`` and is imported only when a figure i
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,7 +16,7 @@ from streamfilter.contaminants import BY_CODE, CODES, TABLE
 from streamfilter.errors import ConfigurationInvalid, printable
 from streamfilter.inference.engine import Engine
 from streamfilter.normalise import has_data
-from streamfilter.pipeline import Prepared, infer
+from streamfilter.pipeline import Pipeline, Prepared, infer
 from streamfilter.posterior import update
 from streamfilter.records import Annotation, ClassEvidence, Image, Label, Plane, StampEvidence
 
@@ -67,8 +67,14 @@ class Inspected:
     posteriors: Posteriors | None
 
 
-def look(engine: Engine, prepared: Prepared, annotation: Annotation) -> Inspected:
-    """Ask the network again for the whole maps of a science stamp, which no annotation keeps."""
+def look(
+    pipeline: Pipeline, engine: Engine, prepared: Prepared, annotation: Annotation
+) -> Inspected:
+    """Ask the network again for the whole maps of a science stamp, which no annotation keeps.
+
+    The stamps that were not judged are read too, to be drawn.
+    """
+    annotation = replace(annotation, alert=pipeline.with_all_stamps(annotation.alert))
     items = [item for item in prepared.items if item.plane is Plane.SCIENCE]
     if not items:
         return Inspected(annotation, None)
@@ -124,7 +130,8 @@ def draw(
 
 def _draw_stamps(panels: "Sequence[Axes]", row: Inspected) -> None:
     """Science, science with masks, template, difference."""
-    stamps = row.annotation.alert.stamps
+    alert = row.annotation.alert
+    stamps = alert.stamps
     planes = (Plane.SCIENCE, Plane.SCIENCE, Plane.TEMPLATE, Plane.DIFFERENCE)
     for panel, plane in zip(panels, planes, strict=True):
         panel.set_xticks([])
@@ -135,7 +142,8 @@ def _draw_stamps(panels: "Sequence[Axes]", row: Inspected) -> None:
             _draw_image(panel, stamps[plane].image)
         else:
             panel.set_facecolor("#EEEEEE")
-            panel.text(0.5, 0.5, "not sent", ha="center", va="center", color=_FAINT)
+            missing = "not readable" if plane in alert.unreadable else "not sent"
+            panel.text(0.5, 0.5, missing, ha="center", va="center", color=_FAINT)
     if row.posteriors is not None:
         for code, mask in _masks(row):
             _draw_mask(panels[1], mask, COLOURS[code])

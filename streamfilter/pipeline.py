@@ -98,7 +98,12 @@ class Pipeline:
         SchemaUnavailable
             The writer's schema cannot be had now.
         """
-        return self._decoder.decode(message)
+        return self._decoder.decode(message, self._planes)
+
+    def with_all_stamps(self, alert: Alert) -> Alert:
+        """The alert with every stamp that can be read, also of planes that are not judged."""
+        found = self._decoder.decode(alert.message)
+        return alert if isinstance(found, Rejected) else found
 
     def fetch(self, key: SchemaKey) -> None:
         """Learn a writer schema now; see ``Decoder.fetch``."""
@@ -116,7 +121,9 @@ class Pipeline:
         for slot, plane in enumerate(self._planes):
             stamp = alert.stamps.get(plane)
             found = normalise(stamp) if stamp else NotEvaluated.STAMP_MISSING
-            if isinstance(found, NotEvaluated):
+            if unreadable := alert.unreadable.get(plane):
+                evidence.append(StampEvidence(plane, unreadable.why, detail=unreadable.detail))
+            elif isinstance(found, NotEvaluated):
                 evidence.append(StampEvidence(plane, found))
             else:
                 evidence.append(None)

@@ -1,7 +1,7 @@
 """Frozen values that travel through the pipeline, each with the Origin it came from."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 
 import numpy as np
@@ -60,6 +60,25 @@ class Stamp:
     psf: Image | None = None
 
 
+class NotEvaluated(StrEnum):
+    """Why a stamp was not put through the network: a closed set."""
+
+    STAMP_MISSING = "stamp_missing"
+    STAMP_TOO_SMALL = "stamp_too_small"
+    STAMP_TOO_LARGE = "stamp_too_large"
+    NO_DATA = "no_data"
+    """Too few pixels with data, none at the alert's place, or bytes that are no image."""
+    NO_VARIATION = "no_variation"
+
+
+@dataclass(frozen=True, slots=True)
+class Unreadable:
+    """Why a stamp that the packet carries could not be read, where the alert can do without."""
+
+    why: NotEvaluated
+    detail: str
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Alert:
     """A decoded alert: the words that every survey has, and its stamps."""
@@ -69,13 +88,15 @@ class Alert:
     alert_id: str
     object_id: str | None
     stamps: Mapping[Plane, Stamp]
-    """A plane that the packet does not carry (null) is absent."""
+    """A plane that was not asked for, or that the packet does not carry, is absent."""
     light_end_unix_s: float | None = None
     """When the exposure ended (UTC, Unix seconds), where the packet dates it."""
     flagged: frozenset[str] = frozenset()
     """Class codes that the survey's own flags raise."""
     flaggable: frozenset[str] = frozenset()
     """Class codes for which this packet carries a flag of the survey at all."""
+    unreadable: Mapping[Plane, Unreadable] = field(default_factory=dict)
+    """Planes that were asked for and are there, but cannot be read."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,16 +107,6 @@ class Rejected:
     reason: Reason
     detail: str
     schema_id: int | None = None
-
-
-class NotEvaluated(StrEnum):
-    """Why a stamp was not put through the network: a closed set."""
-
-    STAMP_MISSING = "stamp_missing"
-    STAMP_TOO_SMALL = "stamp_too_small"
-    STAMP_TOO_LARGE = "stamp_too_large"
-    NO_DATA = "no_data"
-    NO_VARIATION = "no_variation"
 
 
 class Label(StrEnum):
@@ -169,6 +180,8 @@ class StampEvidence:
     filled_px: int = 0
     """Pixels without data that were filled for the network."""
     classes: tuple[ClassEvidence, ...] = ()
+    detail: str | None = None
+    """What was found in a stamp that cannot be read."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,7 @@ that the configuration names (it wins over a bundled file of the same survey).
 import math
 import re
 import tomllib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
@@ -20,7 +20,7 @@ from streamfilter.contaminants import BY_CODE
 from streamfilter.errors import ConfigurationInvalid, MessageRejected, Reason
 from streamfilter.fits import read_stamp
 from streamfilter.limits import Limits
-from streamfilter.records import Alert, Message, Plane, Stamp
+from streamfilter.records import Alert, Message, NotEvaluated, Plane, Stamp, Unreadable
 
 # TAI - UTC since 2017-01-01; no leap second has been announced since (IERS Bulletin C).
 _TAI_MINUS_UTC_S = 37.0
@@ -36,6 +36,8 @@ _SCALES: Mapping[str, tuple[float, float]] = {
 _TO_COME: Mapping[str, float] = {"start": 1.0, "middle": 0.5, "end": 0.0}
 # Characters of a name: it is repeated in keys, headers and logs.
 _LONGEST_NAME = 200
+# What an annotation says of a stamp that cannot be read: its enumeration gets no new symbols.
+_WHY: Mapping[Reason, NotEvaluated] = {Reason.STAMP_TOO_LARGE: NotEvaluated.STAMP_TOO_LARGE}
 _NUMBERS = frozenset({"int", "long", "float", "double", "null"})
 _TYPES: Mapping[str, frozenset[str]] = {
     "alert_id": frozenset({"int", "long", "string", "null"}),
@@ -120,7 +122,8 @@ class SurveyMap(_Table):
     required: tuple[
         Literal["alert_id", "object_id", "time", "science", "template", "difference"], ...
     ] = ("alert_id", "science")
-    """Fields that a schema must have. A stamp may still be null, the others may not."""
+    """Fields that a schema must have. A stamp may still be null or empty, the others may not; one
+    that is asked for and cannot be read rejects the alert."""
 
     @field_validator("record")
     @classmethod
@@ -164,7 +167,12 @@ class AlertMaker:
             (group.classes, [next(slots) for _ in group.fields]) for group in survey.flags
         ]
 
-    def alert(self, message: Message, values: Sequence[object]) -> Alert:
+    def alert(
+        self,
+        message: Message,
+        values: Sequence[object],
+        planes: Collection[Plane] = tuple(Plane),
+    ) -> Alert:
         """The Alert.
 
         Parameters
@@ -174,11 +182,14 @@ class AlertMaker:
         values
             One for each of ``SurveyMap.wanted()``, of its types; None where the field is null or
             the schema has none.
+        planes
+            The stamps to read.
 
         Raises
         ------
         MessageRejected
-            A required value is null, or a stamp cannot be read.
+            A required value is null, a required stamp cannot be read, or none can though some are
+            there.
         """
         alert_id = self._first("alert_id", values)
         if alert_id is None:
@@ -198,12 +209,14 @@ class AlertMaker:
             if role in self.survey.required and value is None:
                 raise MessageRejected(Reason.FIELD_MISSING, f"{role} is null or no number")
         flagged, flaggable = self._classes(values)
+        stamps, unreadable = self._stamps(values, planes)
         return Alert(
             message=message,
             survey=self.survey.survey,
             alert_id=str(alert_id),
             object_id=None if object_id is None else str(object_id),
-            stamps=self._stamps(values),
+            stamps=stamps,
+            unreadable=unreadable,
             light_end_unix_s=light_end,
             flagged=flagged,
             flaggable=flaggable,
@@ -215,18 +228,31 @@ class AlertMaker:
                 return values[slot]
         return None
 
-    def _stamps(self, values: Sequence[object]) -> Mapping[Plane, Stamp]:
-        stamps = {}
-        for plane in Plane:
-            data = self._first(plane, values)
-            if isinstance(data, bytes):
-                try:
-                    stamps[plane] = Stamp(*read_stamp(data, self._limits))
-                except MessageRejected as rejected:
-                    raise MessageRejected(
-                        rejected.reason, f"{plane} {rejected.detail}"
-                    ) from rejected
-        return MappingProxyType(stamps)
+    def _stamps(
+        self, values: Sequence[object], planes: Collection[Plane]
+    ) -> tuple[Mapping[Plane, Stamp], Mapping[Plane, Unreadable]]:
+        """The stamps that can be read, and why others cannot."""
+        stamps: dict[Plane, Stamp] = {}
+        failed: dict[Plane, MessageRejected] = {}
+        for plane in planes:
+            # A field of plain bytes cannot be null: it says with no bytes that there is none.
+            data = next(
+                (each for slot in self._slots.get(plane, ()) if (each := values[slot])), None
+            )
+            if not isinstance(data, bytes):
+                continue
+            try:
+                stamps[plane] = Stamp(*read_stamp(data, self._limits))
+            except MessageRejected as error:
+                failed[plane] = error
+        for plane, why in failed.items():
+            if not stamps or plane in self.survey.required:
+                raise MessageRejected(why.reason, f"{plane} {why.detail}") from why
+        unreadable = {
+            plane: Unreadable(_WHY.get(why.reason, NotEvaluated.NO_DATA), why.detail)
+            for plane, why in failed.items()
+        }
+        return MappingProxyType(stamps), MappingProxyType(unreadable)
 
     def _light_end(self, values: Sequence[object]) -> float | None:
         light = self.survey.light

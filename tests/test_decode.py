@@ -167,8 +167,11 @@ def test_a_stamp_that_was_damaged_is_not_taken_for_null(samples: Path) -> None:
     """The shortcut to the stamps never steps over one that does not look like FITS."""
     _, record = record_of(packet(samples / "lsst" / "170094456251351059.bin"))
     for field in LSST_STAMPS:
-        damaged = b"X" + record[field][1:]
-        assert Reason.STAMP_MALFORMED == reason_of(encoded(1000, record | {field: damaged}))
+        value = encoded(1000, record | {field: b"X" + record[field][1:]})
+        plane = Plane(field[6:].lower())
+        found = decoder().decode(Message(Origin("t", 0, 0), value), [plane])
+        assert isinstance(found, Rejected)
+        assert Reason.STAMP_MALFORMED == found.reason
 
 
 @pytest.mark.parametrize("schema_id", LSST_VERSIONS)
@@ -320,15 +323,23 @@ def test_a_record_of_no_survey_is_rejected(samples: Path) -> None:
         (lambda data: data[:-8] + b"\0\0\0\0" + data[-4:], Reason.STAMP_COMPRESSION),
         (lambda data: gzip.compress(gzip.decompress(data)[:9000]), Reason.STAMP_MALFORMED),
         (lambda data: gzip.compress(bytes(30_000_000)), Reason.STAMP_TOO_LARGE),
-        (lambda data: b"", Reason.STAMP_MALFORMED),
     ],
-    ids=["truncated", "checksum", "short FITS", "bomb", "empty"],
+    ids=["truncated", "checksum", "short FITS", "bomb"],
 )
 def test_a_corrupt_stamp_rejects_the_packet(samples: Path, damage: Any, reason: Reason) -> None:
     """Each kind of damage has its reason."""
     schema, record = record_of(packet(samples / "winter" / "3608694.avro"))
-    record = record | {"cutout_template": damage(record["cutout_template"])}
+    record = record | {"cutout_science": damage(record["cutout_science"])}
     assert reason == reason_of(container(schema, record))
+
+
+def test_a_packet_without_a_template_is_an_alert(samples: Path) -> None:
+    """WINTER's stamps are plain bytes, which cannot be null; a broken one is left out too."""
+    schema, record = record_of(packet(samples / "winter" / "3608694.avro"))
+    for template, unreadable in ((b"", set()), (b"junk", {Plane.TEMPLATE})):
+        alert = alert_of(container(schema, record | {"cutout_template": template}))
+        assert {Plane.SCIENCE, Plane.DIFFERENCE} == set(alert.stamps)
+        assert unreadable == set(alert.unreadable)
 
 
 def test_a_bomb_takes_little_memory(samples: Path) -> None:

@@ -112,6 +112,14 @@ def test_a_stamp_that_was_not_evaluated_says_why() -> None:
     template = decoded(make_annotation(stamps=stamps))["template"]
     assert ("no_data", 3969) == (template["not_evaluated"], template["filled_px"])
     assert {None} == {template[code.lower()] for code in CODES}
+    assert template["detail"] is None
+
+
+def test_a_stamp_that_cannot_be_read_says_what_was_found() -> None:
+    """In words, which are bounded."""
+    stamps = (StampEvidence(Plane.TEMPLATE, NotEvaluated.NO_DATA, detail="no FITS" * 1000),)
+    template = decoded(make_annotation(stamps=stamps))["template"]
+    assert ("no_data", ("no FITS" * 1000)[:1000]) == (template["not_evaluated"], template["detail"])
 
 
 def test_a_class_that_the_engine_does_not_have_has_no_prior() -> None:

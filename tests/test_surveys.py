@@ -1,6 +1,8 @@
 """Field maps, and Alerts made by them."""
 
+import gzip
 import io
+from collections.abc import Collection
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +11,7 @@ from astropy.io import fits
 
 from streamfilter.errors import ConfigurationInvalid, MessageRejected, Reason
 from streamfilter.limits import Limits
-from streamfilter.records import Alert, Message, Origin, Plane
+from streamfilter.records import Alert, Message, NotEvaluated, Origin, Plane
 from streamfilter.surveys import AlertMaker, SurveyMap, Surveys, read_survey
 
 MAP = """
@@ -25,6 +27,7 @@ exposure_s = "seconds"
 default_exposure_s = 30.0
 [stamps]
 science = "sci"
+template = ["ref", "old_ref"]
 [[flags]]
 classes = ["CR"]
 fields = ["cr", "cr_centre"]
@@ -44,10 +47,12 @@ def field_map(folder: Path, text: str = MAP) -> SurveyMap:
     return read_survey(path)
 
 
-def alert_of(survey: SurveyMap, **values: object) -> Alert:
+def alert_of(
+    survey: SurveyMap, planes: Collection[Plane] = tuple(Plane), /, **values: object
+) -> Alert:
     """An alert of these fields; all others are null."""
     named = [values.get(field.path.replace(".", "_")) for field in survey.wanted()]
-    return AlertMaker(survey, Limits()).alert(Message(Origin("t", 0, 0), b""), named)
+    return AlertMaker(survey, Limits()).alert(Message(Origin("t", 0, 0), b""), named, planes)
 
 
 def stamp() -> bytes:
@@ -210,6 +215,48 @@ def test_a_bad_stamp_names_its_plane(tmp_path: Path) -> None:
     with pytest.raises(MessageRejected, match="science stamp") as caught:
         alert_of(field_map(tmp_path), id=1, sci=b"junk")
     assert Reason.STAMP_MALFORMED == caught.value.reason
+
+
+def test_no_bytes_are_no_stamp(tmp_path: Path) -> None:
+    """A field of plain bytes cannot be null."""
+    survey = field_map(tmp_path)
+    alert = alert_of(survey, id=1, sci=stamp(), ref=b"")
+    assert ({Plane.SCIENCE}, {}) == (set(alert.stamps), dict(alert.unreadable))
+    assert {} == dict(alert_of(survey, id=1, sci=b"").stamps)
+    assert {Plane.TEMPLATE} == set(alert_of(survey, id=1, ref=b"", old_ref=stamp()).stamps)
+
+
+@pytest.mark.parametrize(
+    ("data", "why"),
+    [(b"junk", NotEvaluated.NO_DATA), (gzip.compress(bytes(10**8)), NotEvaluated.STAMP_TOO_LARGE)],
+)
+def test_a_stamp_that_can_be_done_without_rejects_nothing(
+    tmp_path: Path, data: bytes, why: NotEvaluated
+) -> None:
+    """It is left out, and what was found is kept."""
+    alert = alert_of(field_map(tmp_path), id=1, sci=stamp(), ref=data)
+    assert {Plane.SCIENCE} == set(alert.stamps)
+    assert {Plane.TEMPLATE} == set(alert.unreadable)
+    assert why is alert.unreadable[Plane.TEMPLATE].why
+    assert alert.unreadable[Plane.TEMPLATE].detail.startswith("stamp: ")
+
+
+def test_a_required_stamp_that_cannot_be_read_rejects(tmp_path: Path) -> None:
+    """Whatever else is there."""
+    with pytest.raises(MessageRejected, match="science stamp"):
+        alert_of(field_map(tmp_path), id=1, sci=b"junk", ref=stamp())
+
+
+def test_an_alert_of_which_no_stamp_can_be_read_is_rejected(tmp_path: Path) -> None:
+    """Its bytes are kept with the reason, and can be sent in again."""
+    with pytest.raises(MessageRejected, match="template stamp"):
+        alert_of(field_map(tmp_path), id=1, ref=b"junk")
+
+
+def test_a_stamp_that_was_not_asked_for_is_not_opened(tmp_path: Path) -> None:
+    """Also a required one: nothing depends on it."""
+    alert = alert_of(field_map(tmp_path), [Plane.TEMPLATE], id=1, sci=b"junk", ref=stamp())
+    assert ({Plane.TEMPLATE}, {}) == (set(alert.stamps), dict(alert.unreadable))
 
 
 @pytest.mark.parametrize("name", ["id", "object"])

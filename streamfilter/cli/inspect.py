@@ -143,7 +143,11 @@ class _Table:
 
 
 def _why_not(annotation: Annotation) -> str:
-    return ", ".join(f"{s.plane}: {s.not_evaluated}" for s in annotation.stamps if s.not_evaluated)
+    return ", ".join(
+        f"{s.plane}: {s.not_evaluated}" + (f" ({s.detail})" if s.detail else "")
+        for s in annotation.stamps
+        if s.not_evaluated
+    )
 
 
 def _core(annotation: Annotation) -> str:
@@ -173,5 +177,5 @@ class _Gallery:
     def draw(self, parts: Parts, path: Path) -> None:
         """Write the page, what a person wants to see first on top."""
         rows = [row for label in _ORDER for row in self._found[label]][:_MOST_DRAWN]
-        inspected = [figures.look(parts.engine, *row) for row in rows]
+        inspected = [figures.look(parts.pipeline, parts.engine, *row) for row in rows]
         figures.draw(inspected, path, most_rows=_MOST_DRAWN, others=self._alerts - len(rows))

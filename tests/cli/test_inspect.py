@@ -95,6 +95,25 @@ def test_template_and_difference_can_be_judged(samples: Path) -> None:
     assert line["template"]["cr"]["core"] < 0.5 < line["difference"]["cr"]["core"]  # type: ignore[index]
 
 
+def test_an_unreadable_template_costs_its_own_evidence_alone(samples: Path, tmp_path: Path) -> None:
+    """The verdict is that of the science stamp; the template says what was found."""
+    packet = (samples / "winter/3608694.avro").read_bytes()
+    schema: Any = copy.deepcopy(SchemaFinder([], Limits()).open(packet).schema.definition)
+    record: Any = next(iter(fastavro.reader(io.BytesIO(packet))))
+    out = io.BytesIO()
+    fastavro.writer(out, fastavro.parse_schema(schema), [record | {"cutout_template": b"junk"}])
+    (tmp_path / "broken.avro").write_bytes(out.getvalue())
+    planes = 'alerts.planes=["science", "template"]'
+    (line,) = lines(inspect(tmp_path, "--json", "--set", planes))
+    (alone,) = lines(inspect(tmp_path, "--json", "--figure", tmp_path / "page.png"))
+    (whole,) = lines(inspect(samples / "winter/3608694.avro", "--json"))
+    assert (whole["verdict"], whole["science"]) == (line["verdict"], line["science"])
+    assert (whole["verdict"], None) == (alone["verdict"], alone["template"])
+    template: Any = line["template"]
+    assert "no_data" == template["not_evaluated"]
+    assert "FITS" in template["detail"]
+
+
 def test_no_packet_at_all_is_a_failure(tmp_path: Path) -> None:
     """A wrong folder does not look like a clean one."""
     (tmp_path / "notes.txt").write_text("nothing")
