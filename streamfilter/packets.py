@@ -1,6 +1,5 @@
 """Alerts in files: containers of one or many, single packets, folders and archives of these."""
 
-import bz2
 import io
 import json
 import lzma
@@ -18,12 +17,12 @@ import structlog
 from streamfilter.errors import MessageRejected
 from streamfilter.limits import Limits
 from streamfilter.schemas.binary import long
+from streamfilter.schemas.codecs import codec_of, decompress
 from streamfilter.schemas.wire import (
     CONTAINER_MAGIC,
     SINGLE_OBJECT_MAGIC,
     SYNC_BYTES,
     ContainerHeader,
-    decompress,
     malformed,
     read_container_header,
     read_long,
@@ -37,12 +36,6 @@ _TAR_MAGIC, _TAR_MAGIC_AT = b"ustar", 257
 # Packets whose first bytes are damaged are known by these alone.
 _SUFFIXES = (".avro", ".bin", ".ocf")
 _BROKEN_ARCHIVE = (tarfile.TarError, EOFError, OSError, zlib.error, lzma.LZMAError)
-_COMPRESS: dict[str, Callable[[bytes], bytes]] = {
-    "null": bytes,
-    "deflate": lambda body: zlib.compress(body, wbits=-zlib.MAX_WBITS),
-    "bzip2": bz2.compress,
-    "xz": lzma.compress,
-}
 
 log = structlog.get_logger()
 
@@ -180,7 +173,8 @@ class _Reader:
             records = _records(body, count, json.loads(header.metadata["avro.schema"]))
         except Exception:  # fastavro raises nearly anything on damaged records
             return whole
-        blocks = [_COMPRESS[header.codec](record) for record in records]
+        compress = codec_of(header.codec).compress
+        blocks = [compress(record) for record in records]
         return [head + long(1) + long(len(each)) + each + header.sync for each in blocks]
 
     def _whole(self, source: str, index: int, value: bytes, size: int) -> Iterator[Packet]:

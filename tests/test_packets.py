@@ -45,7 +45,7 @@ def read_one(path: Path, data: bytes, *, max_bytes: int = 10**6) -> tuple[list[P
     return list(read([path], max_bytes=max_bytes, skipped=left)), left
 
 
-@pytest.mark.parametrize("codec", ["null", "deflate", "bzip2", "xz"])
+@pytest.mark.parametrize("codec", ["null", "deflate", "bzip2", "xz", "snappy"])
 @pytest.mark.parametrize("in_a_block", [1, 4, 100])
 def test_a_container_of_many_is_split_into_containers_of_one(
     tmp_path: Path, codec: str, in_a_block: int

@@ -4,11 +4,7 @@ A record is the concatenation of its fields, so ``body + 0x02 + annotation`` is 
 schema ``original fields + ["null", Annotation]``. Readers of the old schema skip the new field.
 """
 
-import bz2
-import lzma
 import re
-import zlib
-from collections.abc import Callable
 from functools import lru_cache
 from typing import Any
 
@@ -16,6 +12,7 @@ import fastavro
 
 from streamfilter.errors import ConfigurationInvalid, MessageRejected, Reason
 from streamfilter.schemas import binary
+from streamfilter.schemas.codecs import codec_of
 from streamfilter.schemas.published import (
     PublishedSchema,
     Registrar,
@@ -154,7 +151,7 @@ class Splicer:
         self, schema: WriterSchema, container: ContainerHeader, parts: tuple[bytes, ...]
     ) -> bytes:
         others = tuple(item for item in container.metadata.items() if item[0] != _SCHEMA_KEY)
-        block = _compress(b"".join(parts), container.codec)
+        block = codec_of(container.codec).compress(b"".join(parts))
         return b"".join(
             (
                 self._container_start(schema, others),
@@ -187,25 +184,3 @@ def _names(definition: dict[str, Any]) -> set[str]:
     named: dict[str, Any] = {}
     fastavro.parse_schema(definition, named_schemas=named)
     return set(named)
-
-
-def _deflate(data: bytes) -> bytes:
-    """Raw deflate, as the ``deflate`` codec has it."""
-    return zlib.compress(data, wbits=-zlib.MAX_WBITS)
-
-
-# The counterpart of the codecs that are read.
-_CODECS: dict[str, Callable[[bytes], bytes]] = {
-    "null": lambda data: data,
-    "deflate": _deflate,
-    "bzip2": bz2.compress,
-    "xz": lzma.compress,
-}
-
-
-def _compress(data: bytes, codec: str) -> bytes:
-    if codec not in _CODECS:
-        raise MessageRejected(
-            Reason.WIRE_FORM_UNKNOWN, f"codec {codec[:40]!r}; known are {', '.join(_CODECS)}"
-        )
-    return _CODECS[codec](data)

@@ -1,15 +1,13 @@
 """The wire forms of a message: Avro object container, Confluent, single-object encoding."""
 
-import bz2
-import lzma
-import zlib
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any, Protocol
+from typing import Any
 
 from streamfilter.errors import MessageRejected, Reason
 from streamfilter.limits import Limits
+from streamfilter.schemas.codecs import codec_of, decompress
 
 CONTAINER_MAGIC = b"Obj\x01"
 SINGLE_OBJECT_MAGIC = b"\xc3\x01"
@@ -19,8 +17,6 @@ _LONG_BYTES = 10
 # Besides the schema: real containers name two or three things in a few bytes.
 _MOST_METADATA = 100
 _METADATA_BYTES = 2**16
-# Decompression of xz may claim a dictionary of gigabytes; real packets need less than 1 MB.
-_XZ_MEMORY_BYTES = 64 * 2**20
 
 
 class Form(StrEnum):
@@ -71,20 +67,6 @@ class Envelope:
     """Of the Confluent form."""
     container: ContainerHeader | None = None
     """Of the object container form."""
-
-
-class _Decompressor(Protocol):
-    @property
-    def eof(self) -> bool: ...
-
-    def decompress(self, data: bytes, max_length: int, /) -> bytes: ...
-
-
-_CODECS: dict[str, Callable[[], _Decompressor]] = {
-    "deflate": lambda: zlib.decompressobj(-zlib.MAX_WBITS),
-    "bzip2": bz2.BZ2Decompressor,
-    "xz": lambda: lzma.LZMADecompressor(memlimit=_XZ_MEMORY_BYTES),
-}
 
 
 def malformed(detail: str, byte: int) -> MessageRejected:
@@ -195,8 +177,10 @@ def read_container_body(value: bytes, header: ContainerHeader, limits: Limits) -
     Raises
     ------
     MessageRejected
-        The file holds no record or several, is damaged, or its record is too large.
+        The codec is unknown, the file holds no record or several, is damaged, or its record is
+        too large.
     """
+    codec_of(header.codec)
     if header.end == len(value):
         raise MessageRejected(Reason.RECORD_COUNT, "no block of records; expected one record")
     count, position = read_long(value, header.end)
@@ -213,35 +197,3 @@ def read_container_body(value: bytes, header: ContainerHeader, limits: Limits) -
             f"{len(value) - position - SYNC_BYTES} bytes after the first block; expected one block",
         )
     return decompress(block, header.codec, limits)
-
-
-def decompress(block: bytes, codec: str, limits: Limits) -> bytes:
-    """The records of a block of an object container file.
-
-    Raises
-    ------
-    MessageRejected
-        The codec is unknown, the block is damaged or holds more than ``max_message_bytes``.
-    """
-    if codec == "null":
-        return block
-    if codec not in _CODECS:
-        raise MessageRejected(
-            Reason.WIRE_FORM_UNKNOWN,
-            f"codec {codec[:40]!r}; expected one of null, {', '.join(_CODECS)}",
-        )
-    machine = _CODECS[codec]()
-    try:
-        body = machine.decompress(block, limits.max_message_bytes + 1)
-    except (zlib.error, lzma.LZMAError, OSError, EOFError, MemoryError) as error:
-        raise MessageRejected(Reason.AVRO_MALFORMED, f"{codec} block: {error}") from error
-    if len(body) > limits.max_message_bytes:
-        raise MessageRejected(
-            Reason.MESSAGE_TOO_LARGE,
-            f"a {codec} record of over {limits.max_message_bytes} bytes; "
-            "the limit is max_message_bytes",
-        )
-    # Bytes after the stream stay unread: fastavro leaves three of zlib's checksum there.
-    if not machine.eof:
-        raise MessageRejected(Reason.AVRO_MALFORMED, f"{codec} block: the stream is cut short")
-    return body

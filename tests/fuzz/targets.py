@@ -3,13 +3,10 @@
 Only failures that the room names may come out of it, and only those that its docstring promises.
 """
 
-import bz2
 import contextlib
 import gzip
 import json
-import lzma
 import sys
-import zlib
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -29,12 +26,13 @@ from streamfilter.limits import Limits
 from streamfilter.normalise import normalise, reflect, side_of
 from streamfilter.records import Alert, Message, NotEvaluated, Origin, Rejected
 from streamfilter.schemas import binary
+from streamfilter.schemas.codecs import CODECS, decompress
 from streamfilter.schemas.definition import parse_text, self_contained
 from streamfilter.schemas.finder import SchemaFinder
 from streamfilter.schemas.published import PublishedSource, exposure_schema, single_object_header
 from streamfilter.schemas.splice import Splicer, extend
 from streamfilter.schemas.walk import RecordWalk, leaf_types
-from streamfilter.schemas.wire import Form, WriterSchema, decompress
+from streamfilter.schemas.wire import Form, WriterSchema
 from streamfilter.surveys import Surveys
 
 HERE = Path(__file__).parent
@@ -263,13 +261,13 @@ _UNPACK: tuple[tuple[bytes, Callable[[bytes], object]], ...] = (
     (b"", lambda data: decompress(data, "deflate", LIMITS)),
     (b"BZh", lambda data: decompress(data, "bzip2", LIMITS)),
     (b"\xfd7zXZ\x00", lambda data: decompress(data, "xz", LIMITS)),
+    (b"", lambda data: decompress(data, "snappy", LIMITS)),
+    (b"\x28\xb5\x2f\xfd", lambda data: decompress(data, "zstandard", LIMITS)),
 )
 PACK: tuple[Callable[[bytes], bytes], ...] = (
     lambda data: gzip.compress(data, mtime=0),
     lambda data: gzip.compress(data, mtime=0),
-    lambda data: zlib.compress(data, wbits=-zlib.MAX_WBITS),
-    bz2.compress,
-    lzma.compress,
+    *(CODECS[name].compress for name in ("deflate", "bzip2", "xz", "snappy", "zstandard")),
 )
 """What makes inputs of each kind of compression, in the same order."""
 

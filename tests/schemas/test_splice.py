@@ -138,7 +138,7 @@ def test_any_record_keeps_its_value_and_gains_the_annotation(
     assert record == fastavro.schemaless_reader(body, schema.schema.parsed, None)
 
 
-@pytest.mark.parametrize("codec", ["null", "deflate", "bzip2", "xz"])
+@pytest.mark.parametrize("codec", ["null", "deflate", "bzip2", "xz", "snappy"])
 def test_a_container_stays_a_container(codec: str) -> None:
     """Codec, metadata and sync marker stay; readers need nothing new."""
     value = container(ALERT, RECORD, codec)
