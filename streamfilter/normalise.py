@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 
 from streamfilter.placement import Mask, Placement, core
-from streamfilter.records import Image, NotEvaluated, Stamp
+from streamfilter.records import Image, NotEvaluated, Place, Stamp
 
 SIDES_PX = (64, 96, 128)
 """Sides of the network's input: at 32 px blank sky looks like fringes and nebulosity."""
@@ -29,11 +29,12 @@ class Normalised:
     """A stamp in units of its own noise.
 
     ``image`` is background-subtracted, divided by sigma and finite; ``filled`` marks the pixels
-    that had no data and hold 0, None where there are none.
+    that had no data and hold 0, None where there are none; ``place`` is the alert's.
     """
 
     image: Image
     filled: Mask | None = None
+    place: Place | None = None
 
     @property
     def filled_px(self) -> int:
@@ -72,7 +73,7 @@ def normalise(stamp: Stamp) -> Normalised | NotEvaluated:
     valid = has_data(image)
     complete = bool(valid.all())
     if not complete and (
-        np.count_nonzero(valid) < FEWEST_PX or not (valid & core(*image.shape)).any()
+        np.count_nonzero(valid) < FEWEST_PX or not (valid & core(*image.shape, stamp.place)).any()
     ):
         return NotEvaluated.NO_DATA
     sky = background(image if complete else image[valid], _sky_noise(stamp, valid))
@@ -83,9 +84,9 @@ def normalise(stamp: Stamp) -> Normalised | NotEvaluated:
         scaled = (image.astype(np.float64) - sky.level) / sky.sigma
     np.clip(scaled, -LARGEST_SIGMAS, LARGEST_SIGMAS, out=scaled)
     if complete:
-        return Normalised(scaled.astype(np.float32))
+        return Normalised(scaled.astype(np.float32), None, stamp.place)
     scaled[~valid] = 0.0
-    return Normalised(scaled.astype(np.float32), ~valid)
+    return Normalised(scaled.astype(np.float32), ~valid, stamp.place)
 
 
 def has_data(image: Image) -> Mask:
@@ -211,7 +212,7 @@ def reflect(stamp: Normalised, out: Image) -> Placement:
     rows = _reflection(height, out.shape[0], top)
     columns = _reflection(width, out.shape[1], left)
     out[...] = stamp.image[rows[:, None], columns]
-    return Placement(top, left, height, width, stamp.filled)
+    return Placement(top, left, height, width, stamp.filled, stamp.place)
 
 
 def _reflection(length: int, side: int, start: int) -> npt.NDArray[np.intp]:

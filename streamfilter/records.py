@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -47,6 +48,16 @@ class Plane(StrEnum):
     DIFFERENCE = "difference"
 
 
+class Place(NamedTuple):
+    """Where an alert may lie in a stamp, in pixels from 0: at each of the rows and columns.
+
+    Of several the stamp does not say which.
+    """
+
+    rows: tuple[float, ...]
+    columns: tuple[float, ...]
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Stamp:
     """One image cut out around the alert.
@@ -58,6 +69,8 @@ class Stamp:
     image: Image
     variance: Image | None = None
     psf: Image | None = None
+    place: Place | None = None
+    """The alert's; None where nothing but the image's shape is known."""
 
 
 class NotEvaluated(StrEnum):

@@ -11,15 +11,24 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 
 from streamfilter.bundled import folder
 from streamfilter.contaminants import BY_CODE
 from streamfilter.errors import ConfigurationInvalid, MessageRejected, Reason
-from streamfilter.fits import read_stamp
+from streamfilter.fits import Planes, read_stamp
 from streamfilter.limits import Limits
+from streamfilter.placement import place_of
 from streamfilter.records import Alert, Message, NotEvaluated, Plane, Stamp, Unreadable
 
 # TAI - UTC since 2017-01-01; no leap second has been announced since (IERS Bulletin C).
@@ -75,11 +84,22 @@ class Light(_Table):
 
 
 class Stamps(_Table):
-    """Where the stamps are: the bytes of a FITS file, plain or in gzip."""
+    """Where the stamps are, the bytes of a FITS file, plain or in gzip; and the alert in them."""
 
     science: Paths = ()
     template: Paths = ()
     difference: Paths = ()
+    place: Literal["edge", "middle"] = "edge"
+    """Whether a stamp of which a side is short was cut at the chip's edge, which leaves the alert
+    at its place from one end or the other; or holds its alert in the middle whatever its shape."""
+    nominal_px: Annotated[int, Field(gt=0)] | None = None
+    """Side of a stamp that was not cut; without it the longer side of each counts as that."""
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if self.place == "middle" and self.nominal_px is not None:
+            raise ValueError('nominal_px says where cut stamps hold their alert; place = "middle"')
+        return self
 
 
 class Flags(_Table):
@@ -242,7 +262,7 @@ class AlertMaker:
             if not isinstance(data, bytes):
                 continue
             try:
-                stamps[plane] = Stamp(*read_stamp(data, self._limits))
+                stamps[plane] = self._placed(read_stamp(data, self._limits))
             except MessageRejected as error:
                 failed[plane] = error
         for plane, why in failed.items():
@@ -253,6 +273,11 @@ class AlertMaker:
             for plane, why in failed.items()
         }
         return MappingProxyType(stamps), MappingProxyType(unreadable)
+
+    def _placed(self, planes: Planes) -> Stamp:
+        given = self.survey.stamps
+        place = place_of(*planes.image.shape, given.nominal_px, cut=given.place == "edge")
+        return Stamp(*planes, place)
 
     def _light_end(self, values: Sequence[object]) -> float | None:
         light = self.survey.light

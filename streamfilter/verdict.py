@@ -112,7 +112,7 @@ def _evidence(
     stamp = np.ascontiguousarray(raw[:, rows, columns]).reshape(len(raw), height * width)
     if placement.filled is not None:
         stamp = np.where(placement.filled.ravel(), np.float32(0), stamp)
-    nearest_first, distance_px, n_core = by_distance(height, width)
+    nearest_first, distance_px, n_core = by_distance(height, width, placement.place)
     deployment, thresholds = _deployment(priors)
     core_raw = stamp[:, nearest_first[:n_core]].max(axis=1).astype(np.float64)
     peak_raw = stamp.max(axis=1).astype(np.float64)

@@ -28,8 +28,11 @@ ROOMS: dict[str, tuple[int, set[str]]] = {
     "inference": (1, {"errors", "bundled", "files"}),
     "posterior": (1, set()),
     "config": (2, {"errors", "limits", "contaminants", "records"}),
-    "surveys": (2, {"errors", "records", "fits", "limits", "bundled", "contaminants"}),
-    "placement": (1, set()),  # where the alert lies in a stamp: normalise and verdict must agree
+    "surveys": (2, {
+        "errors", "records", "fits", "limits", "bundled", "contaminants",
+        "placement",  # where its stamps hold the alert
+    }),
+    "placement": (1, {"records"}),  # where the alert lies in a stamp: three rooms must agree
     "normalise": (2, {"records", "placement"}),
     "batch": (2, set()),
     "verdict": (2, {"contaminants", "records", "posterior", "placement"}),

@@ -11,7 +11,7 @@ from streamfilter.normalise import (
     reflect,
     side_of,
 )
-from streamfilter.records import Image, NotEvaluated, Stamp
+from streamfilter.records import Image, NotEvaluated, Place, Stamp
 
 
 def sky(height: int = 63, width: int = 63, *, level: float = 100.0, sigma: float = 5.0) -> Image:
@@ -143,6 +143,13 @@ def centre_missing() -> Image:
 def test_what_cannot_be_evaluated_says_why(image: Image, reason: NotEvaluated) -> None:
     """Too small, too large, nothing there, nothing at the alert's place, or all the same."""
     assert reason is normalise(Stamp(image.astype(np.float32)))
+
+
+def test_the_alert_s_place_is_that_of_the_stamp() -> None:
+    """A gap in the middle does no harm where the alert lies elsewhere; the network's input says."""
+    place = Place((18.0,), (18.0,))
+    found = evaluated(Stamp(centre_missing(), place=place))
+    assert place == reflect(found, np.empty((64, 64), np.float32)).place
 
 
 @pytest.mark.parametrize("side", [8, 128])

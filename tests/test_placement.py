@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from streamfilter.placement import by_distance, core, distances
+from streamfilter.placement import by_distance, core, distances, place_of
 
 
 @pytest.mark.parametrize(("side", "centre", "pixels"), [(63, [31, 31], 13), (30, [14.5, 14.5], 12)])
@@ -24,6 +24,25 @@ def test_a_stamp_cut_by_the_chip_has_its_alert_at_one_of_two_places() -> None:
 def test_a_stamp_too_narrow_for_its_alert_takes_the_middle() -> None:
     """Less than half of the nominal side cannot hold the alert where it should be."""
     assert [[31, 10]] == np.argwhere(distances(63, 21) == 0).tolist()
+
+
+def test_a_corner_cut_on_both_axes_is_known_by_the_nominal_side() -> None:
+    """50x50 of 63x63: pixel 31 from either end of each axis, not the middle."""
+    place = place_of(50, 50, 63)
+    assert ((31.0, 18.0), (31.0, 18.0)) == place
+    expected = [[18, 18], [18, 31], [31, 18], [31, 31]]
+    assert expected == np.argwhere(distances(50, 50, place) == 0).tolist()
+    assert not core(50, 50, place)[24, 24]
+
+
+def test_a_stamp_larger_than_nominal_has_its_alert_in_the_middle() -> None:
+    """A survey may send larger ones of bright sources."""
+    assert ((46.0,), (46.0,)) == place_of(93, 93, 63)
+
+
+def test_a_rectangle_by_nature_has_its_alert_in_the_middle() -> None:
+    """Where the survey says that its stamps are never cut."""
+    assert ((29.5,), (49.5,)) == place_of(60, 100, cut=False)
 
 
 def test_pixels_in_order_of_distance_begin_with_the_core() -> None:

@@ -115,6 +115,8 @@ def test_a_folder_wins_over_the_bundled_map(tmp_path: Path) -> None:
         ('fields = ["bad"]', "fields = []", "flags.1.fields"),
         ('science = "sci"', "science = 5", "stamps.science"),
         ('science = "sci"', 'science = "a..b"', "stamps.science"),
+        ("[stamps]", '[stamps]\nnominal_px = 63\nplace = "middle"', "nominal_px"),
+        ("[stamps]", "[stamps]\nnominal_px = 0", "stamps.nominal_px"),
         ("[light]", "[light", "not TOML"),
         ("alert_id", 'required = ["everything"]\nalert_id', "required"),
     ],
@@ -208,6 +210,22 @@ def test_a_null_stamp_is_absent(tmp_path: Path) -> None:
     survey = field_map(tmp_path)
     assert {} == dict(alert_of(survey, id=1).stamps)
     assert (4, 5) == alert_of(survey, id=1, sci=stamp()).stamps[Plane.SCIENCE].image.shape
+
+
+@pytest.mark.parametrize(
+    ("keys", "place"),
+    [
+        ("", ((2.0, 1.0), (2.0,))),
+        ("nominal_px = 7", ((3.0, 0.0), (3.0, 1.0))),
+        ('place = "middle"', ((1.5,), (2.0,))),
+    ],
+)
+def test_a_map_says_where_its_stamps_hold_the_alert(
+    tmp_path: Path, keys: str, place: tuple[tuple[float, ...], ...]
+) -> None:
+    """One of 4 x 5 px: cut from a square, from a larger one, or never cut."""
+    survey = field_map(tmp_path, MAP.replace('science = "sci"', f'science = "sci"\n{keys}'))
+    assert place == alert_of(survey, id=1, sci=stamp()).stamps[Plane.SCIENCE].place
 
 
 def test_a_bad_stamp_names_its_plane(tmp_path: Path) -> None:

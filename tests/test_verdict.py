@@ -15,6 +15,7 @@ from streamfilter.records import (
     ClassPrior,
     Label,
     NotEvaluated,
+    Place,
     Plane,
     Rule,
     StampEvidence,
@@ -83,6 +84,15 @@ def test_a_hit_away_from_the_alert_is_peak_only() -> None:
     found = evidence(raw)[CR]
     assert found.core < 0.001 < 0.9 < found.peak
     assert np.hypot(1.5, 1.5) == found.distance_px
+
+
+def test_the_core_is_at_the_alert_s_place() -> None:
+    """In a corner of the chip this is not the middle of the stamp."""
+    raw = blank()
+    raw[0, CR, 17 + 20, 17 + 21] = 0.999
+    place = replace(SQUARE, place=Place((20.0,), (20.0,)))
+    assert evidence(raw)[CR].core < 0.001 < 0.9 < evidence(raw, place)[CR].core
+    assert 1.0 == evidence(raw, place)[CR].distance_px
 
 
 def test_the_reflected_margin_does_not_count() -> None:
