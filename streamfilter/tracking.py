@@ -195,7 +195,12 @@ def shape_veto(shapes: Shapes, rules: TrackingRules) -> Decision | None:
 
 
 def _vote_of(judgement: Judgement, rules: TrackingRules) -> Decision | None:
-    """What a detector's stars said, doubled ones too."""
+    """What a detector's stars said, doubled ones too; that it is well may be the network's word.
+
+    A detector of few stars would else have no vote against one whose stars trail or are doubled.
+    """
+    if judgement.decision is Decision.OK:
+        return Decision.OK
     failed = judgement.decision is Decision.TRACKING_ERROR
     if failed and judgement.voice in (Voice.SHAPES, Voice.BOTH):
         return Decision.TRACKING_ERROR
@@ -203,7 +208,7 @@ def _vote_of(judgement: Judgement, rules: TrackingRules) -> Decision | None:
 
 
 def _majority(votes: Iterable[Decision | None]) -> Decision | None:
-    """A tracking error where most detectors' stars trail, also in a field that turned."""
+    """A tracking error where most detectors that vote fail, also in a field that turned."""
     cast = [vote for vote in votes if vote is not None]
     failed = sum(vote is Decision.TRACKING_ERROR for vote in cast)
     return Decision.TRACKING_ERROR if 2 * failed > len(cast) else None

@@ -12,6 +12,7 @@ from streamfilter.exposure_records import (
     TileEvidence,
     Voice,
 )
+from streamfilter.shapes import pool
 from streamfilter.tracking import TrackingRules
 
 RULES = TrackingRules()
@@ -168,6 +169,21 @@ def test_a_field_that_turned_is_a_tracking_error() -> None:
     incoherent = Shapes(160, 2.0, 0.0, 0.1, 3.0, 2.6)
     found = tracking.judge_exposure([trailing] * 4, incoherent, RULES)
     assert (Decision.TRACKING_ERROR, Voice.SHAPES) == (found.decision, found.voice)
+
+
+@pytest.mark.parametrize(
+    ("failed", "decision"),
+    [(1, Decision.OK), (29, Decision.OK), (31, Decision.TRACKING_ERROR)],
+)
+def test_detectors_of_few_stars_have_a_vote(failed: int, decision: Decision) -> None:
+    """A detector whose stars have companions does not outvote those the network calls well."""
+    few = detector(judge(*[tile(0.001, stars=5)] * 6, shapes=Shapes(5, 1.1, 10.0, 0.3, 3.0, 0.6)))
+    tiles = [tile(0.001)] * 6
+    bad = detector(tracking.judge_detector(tiles, ROUND, RULES, doubled=True))
+    every = [bad] * failed + [few] * (60 - failed)
+    found = tracking.judge_exposure(every, pool([e.judgement.shapes for e in every]), RULES)
+    assert (Decision.OK, Voice.NETWORK) == (few.judgement.decision, few.judgement.voice)
+    assert decision == found.decision
 
 
 def test_detectors_that_were_not_evaluated_do_not_count() -> None:
