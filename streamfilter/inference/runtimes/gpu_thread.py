@@ -7,6 +7,7 @@ device's primary context, makes it current, and does all that needs it; others h
 
 import queue
 import threading
+import time
 import traceback
 from collections import deque
 from collections.abc import Callable
@@ -127,21 +128,19 @@ class GpuThread:
             self._look(wait=True)
 
     def _turn(self) -> bool:
-        """The next job, if one comes in time; its end lets go of all that it held."""
+        """The next job, if there is one; its end lets go of all that it held."""
         try:
-            job = self._jobs.get(timeout=self._patience_s())
+            # With a time-out it may wait for ever: where CPython finds the time gone after it has
+            # the queue's lock, what is left is below 0, and that is no limit.
+            job = self._jobs.get(block=not self._flying)
         except queue.Empty:
+            if len(self._flying) < self._flights:  # else none can come before one lands
+                time.sleep(_LOOK_S)
             return True
         if job is None:
             return False
         self._do(*job)
         return True
-
-    def _patience_s(self) -> float | None:
-        """How long to wait for a job: with all slots in flight none can come before one lands."""
-        if not self._flying:
-            return None
-        return 0.0 if len(self._flying) >= self._flights else _LOOK_S
 
     def _do(self, work: Work, done: "Future[Any]", flies: bool) -> None:
         """One job; what it raises goes to who handed it over."""
