@@ -9,7 +9,7 @@ import pytest
 from streamfilter.inference.runtimes import gpu_thread
 from streamfilter.inference.runtimes.gpu_thread import GpuThread
 
-FLIGHTS = 5_000
+FLIGHTS = 20_000
 PATIENCE_S = 60.0
 
 
