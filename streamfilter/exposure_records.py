@@ -1,6 +1,6 @@
 """Frozen values of the exposure half, from a detector's frame to the focal plane's verdict."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -62,6 +62,21 @@ class Announced:
     mid_exposure_unix_s: float | None = None
     exposure_time_s: float | None = None
     filter: str | None = None
+
+
+def detector_names(announced: str | None, found: Sequence[str]) -> list[str]:
+    """What the detectors of one message are called.
+
+    Parameters
+    ----------
+    announced
+        In the message: a lone detector's name, or what several belong to.
+    found
+        As the file has them.
+    """
+    if announced is None:
+        return list(found)
+    return [announced] if len(found) == 1 else [f"{announced}:{name}" for name in found]
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -28,6 +28,33 @@ class Nonsense(Exception):
     """A header announces what would keep astropy busy."""
 
 
+def value_of(header: "fits.Header", keyword: str, default: object = None) -> object:
+    """A keyword's value, or what stands for it where it is missing or cannot be read."""
+    try:
+        return _value(header, keyword, default)
+    except ValueError:
+        return default
+
+
+def readable(header: "fits.Header") -> dict[str, object]:
+    """The keywords that can be read, and the first value of each.
+
+    A card such as ``AIRMASS = NaN``, which the standard does not know, does not take the others
+    with it.
+    """
+    from astropy.io import fits
+
+    found: dict[str, object] = {}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        for card in header.cards:
+            try:
+                found.setdefault(card.keyword, card.value)
+            except fits.VerifyError:
+                continue
+    return found
+
+
 def walked(content: bytes, *, most_hdus: int, longest_header_bytes: int) -> bytes:
     """As much of a file as is HDUs one after the other: what astropy may be given.
 

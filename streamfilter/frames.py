@@ -4,24 +4,23 @@ import io
 import re
 import warnings
 import zlib
-from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 
-from streamfilter import fits_headers
+from streamfilter import detector_images, fits_headers
 from streamfilter.compressed_tiles import wrong_with
 from streamfilter.exposure_records import Frame, FrameReason, FrameRefused, Mask
 
 if TYPE_CHECKING:
     from astropy.io import fits
 
-    ImageHdu: TypeAlias = fits.PrimaryHDU | fits.ImageHDU | fits.CompImageHDU
+    from streamfilter.detector_images import ImageHdu
 
 Header = Mapping[str, object]
 
@@ -36,11 +35,6 @@ _OTHER_COMPRESSION = {
     b"\x1f\x9d": "compress",
     b"\x04\x22\x4d\x18": "lz4",
 }
-_AUXILIARY = re.compile(
-    r"(BPM|MASK|DQ|DQMASK|FLAGS?|ERR|ERROR|VAR|VARIANCE|UNCERT|STDDEV|SIGMA|WEIGHT|WGT|WHT|IVAR"
-    r"|PSF|PSFIMAGE|BKG|BACKGROUND|SKY|OVERSCAN|EXP|EXPMAP|CON|CTX|GUIDE[RD]?)\d*"
-)
-"""Names of extensions that are images but no detector's."""
 _SECTION = re.compile(r"\[\s*(\d+)\s*:\s*(\d+)\s*,\s*(\d+)\s*:\s*(\d+)\s*\]")
 _WITH_HDU = re.compile(r"(.+)\[([^\[\]]+)\]")
 _MOST_HDUS = 2000
@@ -131,26 +125,43 @@ def read(
     try:
         hdus = _opened(_unpacked(content, rules.max_bytes))
         with _quiet():
-            wanted = _wanted(hdus, hdu)
-            names = _names(hdus)
+            detectors = detector_images.detectors(hdus, rules.max_pixels)
+            wanted = detectors if hdu is None else [_chosen(hdus, hdu)]
+            names = detector_images.names(hdus, detectors)
         if not wanted:
             raise _Refusal(FrameReason.NO_IMAGE, "no HDU holds a detector's image")
     except _Refusal as refusal:
         yield FrameRefused(source, None, refusal.reason, refusal.detail)
         return
     for index in wanted:
-        yield _frame(hdus, index, names[index], source, rules)
+        yield _frame(hdus, index, names[index], len(detectors) == 1, source, rules)
 
 
-def headers(content: bytes, rules: FrameRules | None = None) -> tuple[Header, tuple[Header, ...]]:
-    """The primary header and those of the detectors' images; both empty where there are none."""
+@dataclass(frozen=True, slots=True)
+class FileHeaders:
+    """What a file says of itself; all empty where it cannot be read."""
+
+    primary: Header
+    detectors: tuple[Header, ...] = ()
+    names: tuple[str, ...] = ()
+    """Of the detectors, as ``read`` has them."""
+
+
+def headers(content: bytes, rules: FrameRules | None = None) -> FileHeaders:
+    """The headers of FITS bytes; keywords that cannot be read are left out."""
+    rules = rules or FrameRules()
     try:
-        hdus = _opened(_unpacked(content, (rules or FrameRules()).max_bytes))
+        hdus = _opened(_unpacked(content, rules.max_bytes))
         with _quiet():
-            wanted = _wanted(hdus, None)
-            return dict(hdus[0].header), tuple(dict(hdus[index].header) for index in wanted)
+            found = detector_images.detectors(hdus, rules.max_pixels)
+            names = detector_images.names(hdus, found)
+            return FileHeaders(
+                fits_headers.readable(hdus[0].header),
+                tuple(fits_headers.readable(hdus[index].header) for index in found),
+                tuple(names[index] for index in found),
+            )
     except _Refusal:
-        return {}, ()
+        return FileHeaders({})
 
 
 class _Refusal(Exception):
@@ -237,41 +248,28 @@ def _opened(content: bytes) -> "fits.HDUList":
         return fits.open(io.BytesIO(content), memmap=False)
 
 
-def _wanted(hdus: "fits.HDUList", hdu: str | None) -> list[int]:
-    """Numbers of the HDUs to read."""
-    if hdu is None:
-        return [i for i in range(len(hdus)) if _is_detector(hdus[i])]
+def _chosen(hdus: "fits.HDUList", hdu: str) -> int:
+    """Number of the HDU that is asked for by number or name."""
     number, names = hdu.strip(), [item.name for item in hdus]
     index = int(number) if number.isdecimal() else -1
     if index < 0 and number.upper() in names:
         index = names.index(number.upper())
     if not 0 <= index < len(hdus):
         raise _Refusal(FrameReason.NOT_AN_IMAGE, f"no HDU {hdu!r}; there are {len(hdus)}")
-    if not _is_image(hdus[index]):
+    if not detector_images.is_image(hdus[index]):
         raise _Refusal(FrameReason.NOT_AN_IMAGE, f"HDU {hdu} is no image")
-    return [index]
-
-
-def _is_image(hdu: object) -> bool:
-    from astropy.io import fits
-
-    images = fits.PrimaryHDU | fits.ImageHDU | fits.CompImageHDU
-    return isinstance(hdu, images) and len(hdu.shape) > 0
-
-
-def _is_detector(hdu: "ImageHdu") -> bool:
-    return _is_image(hdu) and not _AUXILIARY.fullmatch(hdu.name.strip().upper())
+    return index
 
 
 def _frame(
-    hdus: "fits.HDUList", index: int, detector: str, source: str, rules: FrameRules
+    hdus: "fits.HDUList", index: int, detector: str, alone: bool, source: str, rules: FrameRules
 ) -> Frame | FrameRefused:
     """One detector; a damaged one does not take the others with it."""
     hdu = hdus[index]
     try:
         with _quiet():
             pixels = _pixels(hdu, rules)
-            masked = _masked(hdus, index, pixels.shape, rules)
+            masked = _masked(hdus, index, alone, pixels.shape, rules)
             saturation = _saturation(hdu.header, pixels, rules)
             rows, columns, bias = _sections(hdu.header, pixels.shape, rules)
     except _Refusal as refusal:
@@ -289,25 +287,6 @@ def _frame(
     return Frame(
         source, index, detector, image, masked, saturation, (rows.start or 0, columns.start or 0)
     )
-
-
-def _names(hdus: "fits.HDUList") -> list[str]:
-    """EXTNAME, with EXTVER, or CCDNUM, whichever tells a file's images apart, else the number."""
-    chosen = [str(index) for index in range(len(hdus))]
-    for keywords in (("CCDNUM",), ("EXTNAME", "EXTVER"), ("EXTNAME",)):
-        names = [_words(hdu, keywords) for hdu in hdus]
-        count = Counter(names)
-        for index, name in enumerate(names):
-            chosen[index] = name if name and count[name] == 1 else chosen[index]
-    return chosen
-
-
-def _words(hdu: "ImageHdu", keywords: tuple[str, ...]) -> str:
-    """Values of keywords, joined; empty where one is missing or the HDU is no detector's."""
-    if not _is_detector(hdu):
-        return ""
-    words = [str(hdu.header.get(keyword, "")).strip() for keyword in keywords]
-    return ",".join(words) if all(words) else ""
 
 
 def _pixels(hdu: "ImageHdu", rules: FrameRules) -> npt.NDArray[np.number]:
@@ -347,15 +326,14 @@ def _require_sound(hdu: "ImageHdu") -> None:
 
 
 def _masked(
-    hdus: "fits.HDUList", index: int, shape: tuple[int, ...], rules: FrameRules
+    hdus: "fits.HDUList", index: int, alone: bool, shape: tuple[int, ...], rules: FrameRules
 ) -> Mask | None:
     """Bad pixels from the mask extension that goes with an image."""
     known = (*rules.mask_extensions, "MASK")
-    masks = [hdu for hdu in hdus if hdu.name in known and _is_image(hdu)]
+    masks = [hdu for hdu in hdus if hdu.name in known and detector_images.is_image(hdu)]
     if not masks:
         return None
     version = hdus[index].header.get("EXTVER", 1)
-    alone = sum(_is_detector(hdu) for hdu in hdus) == 1
     masked: Mask | None = None
     for hdu in masks:
         if tuple(hdu.shape) != tuple(shape):

@@ -2,14 +2,14 @@
 
 import hashlib
 import re
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
 from streamfilter import frames
-from streamfilter.exposure_records import Announced, FrameReference
+from streamfilter.exposure_records import Announced, FrameReference, detector_names
 
 _FITS = re.compile(r"\.(fits?|fts)(\.(fz|gz))?$", re.IGNORECASE)
 _MJD_UNIX = 40_587.0
@@ -18,6 +18,9 @@ _DAY_S = 86_400.0
 _TAI_S = 37.0
 _NOTHING = ("UNSPECIFIED", "UNKNOWN", "NONE", "N/A", "NA")
 _CLOCK = re.compile(r"\d{1,2}:\d{2}:\d{2}(\.\d+)?")
+
+_JOINED = "+"
+"""Between keywords that say something together; no keyword has it."""
 
 Header = Mapping[str, object]
 
@@ -30,7 +33,8 @@ class Keywords:
     """Without any the file's name is taken."""
     instrument: tuple[str, ...] = ("INSTRUME", "CAMERA", "TELESCOP")
     detector: tuple[str, ...] = ()
-    """Of files with one detector each; without any the file names its detectors."""
+    """Of a file, in its primary header where it has several images; without any the file names
+    its detectors. ``RAFTBAY+CCDSLOT`` are two keywords that name one together."""
     mid_exposure: tuple[str, ...] = ("DATE-AVG", "DATE-MID", "MJD-AVG", "MJD-MID")
     start: tuple[str, ...] = ("DATE-OBS", "DATE-BEG", "MJD-BEG", "MJD-OBS")
     """Where the middle is not given: the start, to which half the exposure time is added."""
@@ -40,12 +44,16 @@ class Keywords:
     filter: tuple[str, ...] = ("FILTER", "BAND", "FILTER1")
 
 
+# Raw files have RAFTBAY and CCDSLOT, of which `R22_S11` is made; what is made of them a number.
+_LSST_DETECTORS = ("DETECTOR", "DET_NAME", "RAFTBAY+CCDSLOT")
+# A science file is a quadrant (RCID, 0 to 63), a raw one a CCD with four of them.
+_ZTF_DETECTORS = ("RCID", "CCDID+QID", "CCD_ID", "CCDID")
 INSTRUMENTS: dict[str, Keywords] = {
     "default": Keywords(),
     "decam": Keywords(exposure_id=("EXPNUM",), detector=("CCDNUM",)),
     "lco": Keywords(exposure_id=("ORIGNAME", "REQNUM")),
-    "lsstcam": Keywords(exposure_id=("EXPID", "OBSID"), detector=("DETECTOR", "DET_NAME")),
-    "ztf": Keywords(exposure_id=("EXPID", "FRAMENUM"), detector=("CCDID", "CCD_ID")),
+    "lsstcam": Keywords(exposure_id=("EXPID", "OBSID"), detector=_LSST_DETECTORS),
+    "ztf": Keywords(exposure_id=("EXPID", "FRAMENUM"), detector=_ZTF_DETECTORS),
 }
 """Field maps by name; ``default`` fits most FITS files."""
 
@@ -66,9 +74,15 @@ class Given:
 class Readout:
     """What the headers of a file say."""
 
+    path: str
     announced: Announced
-    detectors: int
-    """In the file; 1 where it cannot be read."""
+    names: tuple[str, ...]
+    """Of its detectors, as the file has them; one without a name where it cannot be read."""
+
+    @property
+    def detectors(self) -> int:
+        """In the file; 1 where it cannot be read."""
+        return len(self.names)
 
 
 def read(path: str, content: bytes, given: Given) -> Readout:
@@ -79,35 +93,75 @@ def read(path: str, content: bytes, given: Given) -> Readout:
     path
         Names the exposure where no keyword does.
     """
-    primary, images = frames.headers(content)
+    found = frames.headers(content)
+    primary, images = found.primary, found.detectors
     merged = {**(images[0] if images else {}), **primary}
     keys = given.keywords
     exposure_time_s = _number(merged, keys.exposure_time_s)
     announced = Announced(
         exposure_id=given.exposure_id or _text(merged, keys.exposure_id) or _stem(path),
         instrument=given.instrument or _text(merged, keys.instrument) or "unknown",
-        # Of several images each has its own keyword, which names it when it is read.
-        detector=(_text(merged, keys.detector) or None) if len(images) == 1 else None,
+        # What an extension says is true of it alone; it is named so when it is read.
+        detector=_text(merged if len(images) == 1 else primary, keys.detector) or None,
         mid_exposure_unix_s=_mid_exposure(merged, keys, exposure_time_s),
         exposure_time_s=exposure_time_s,
         filter=_text(merged, keys.filter) or None,
     )
-    return Readout(announced, max(len(images), 1))
+    return Readout(path, announced, found.names or ("",))
 
 
 def expecting(readouts: Sequence[Readout], given: Given) -> list[Announced]:
-    """Announcements that say how many detectors their exposure has."""
-    counts: Counter[tuple[str, str]] = Counter()
-    for each in readouts:
-        counts[each.announced.instrument, each.announced.exposure_id] += each.detectors
-    return [
-        replace(
-            each.announced,
-            detectors_expected=given.detectors_expected
-            or counts[each.announced.instrument, each.announced.exposure_id],
-        )
-        for each in readouts
+    """Announcements that say how many detectors their exposure has, each under its own name.
+
+    Where two files of an exposure would have a detector of one name, and no keyword told it, the
+    files' names tell them apart.
+
+    Raises
+    ------
+    ValueError
+        Two files have a detector of one name all the same; which, and what to give.
+    """
+    exposures: dict[tuple[str, str], list[int]] = defaultdict(list)
+    for index, each in enumerate(readouts):
+        exposures[each.announced.instrument, each.announced.exposure_id].append(index)
+    found = [each.announced for each in readouts]
+    for indices in exposures.values():
+        files = _told_apart([readouts[index] for index in indices])
+        expected = given.detectors_expected or sum(each.detectors for each in files)
+        for index, each in zip(indices, files, strict=True):
+            found[index] = replace(each.announced, detectors_expected=expected)
+    return found
+
+
+def _told_apart(files: list[Readout]) -> list[Readout]:
+    """The files of an exposure, no two with a detector of one name."""
+    if _shared(files) is None:
+        return files
+    named = [
+        each
+        if each.announced.detector
+        else replace(each, announced=replace(each.announced, detector=_stem(each.path)))
+        for each in files
     ]
+    if (shared := _shared(named)) is not None:
+        name, first, second = shared
+        raise ValueError(
+            f"{first} and {second} are both detector {name!r} of the exposure "
+            f"{files[0].announced.exposure_id!r}; name keywords that tell them apart: "
+            "--keyword detector=KEYWORD or --keyword exposure_id=KEYWORD"
+        )
+    return named
+
+
+def _shared(files: Sequence[Readout]) -> tuple[str, str, str] | None:
+    """A detector's name and the first two files that have it."""
+    seen: dict[str, str] = {}
+    for each in files:
+        for name in detector_names(each.announced.detector, each.names):
+            if name in seen:
+                return name, seen[name], each.path
+            seen[name] = each.path
+    return None
 
 
 def refer(path: str, content: bytes) -> FrameReference:
@@ -170,11 +224,15 @@ def _moment(header: Header, keyword: str, clock: str) -> float | None:
 def _text(header: Header, keywords: Sequence[str]) -> str:
     """The first keyword's value that says something; empty where none does."""
     for keyword in keywords:
-        value = header.get(keyword)
-        text = str(value).strip() if isinstance(value, str | int | float) else ""
-        if text and text.upper() not in _NOTHING:
-            return text
+        words = [_word(header.get(part)) for part in keyword.split(_JOINED)]
+        if all(words):
+            return "_".join(words)
     return ""
+
+
+def _word(value: object) -> str:
+    text = str(value).strip() if isinstance(value, str | int | float) else ""
+    return "" if text.upper() in _NOTHING else text
 
 
 def _number(header: Header, keywords: Sequence[str]) -> float | None:

@@ -257,3 +257,9 @@ def test_trimmed_samples_keep_their_size(samples: Path) -> None:
     assert isinstance(raw, Frame)
     assert (512, 512) == trimmed.image.shape
     assert (520, 512) == raw.image.shape
+
+
+def test_a_name_that_is_another_images_number_is_not_used() -> None:
+    """Both would be detector 2 otherwise."""
+    content = file_of(fits.ImageHDU(pixels(), name="2"), fits.ImageHDU(pixels()))
+    assert ["1", "2"] == [frame.detector for frame in frames.read(content, "visit")]

@@ -115,3 +115,68 @@ def test_a_reference_names_the_file_and_its_content(tmp_path: Path) -> None:
         found.size,
         found.sha256,
     )
+
+
+def detectors(
+    files: list[tuple[str, bytes]], given: Given = DEFAULT
+) -> list[tuple[str | None, int | None]]:
+    """Detector and number to expect, as each file is announced."""
+    readouts = [read(path, content, given) for path, content in files]
+    return [(each.detector, each.detectors_expected) for each in expecting(readouts, given)]
+
+
+def test_quadrants_of_ztf_are_detectors() -> None:
+    """A science file is one of four of a CCD; a raw file is a CCD of four, beside overscans."""
+    given = Given(keywords=INSTRUMENTS["ztf"])
+    science = [("s.fits", made(EXPID=7, CCDID=2, QID=q, RCID=3 + q)) for q in (1, 2)]
+    assert [("4", 2), ("5", 2)] == detectors(science, given)
+    older = [("s.fits", made(EXPID=7, CCDID=2, QID=q)) for q in (1, 2)]
+    assert [("2_1", 2), ("2_2", 2)] == detectors(older, given)
+    strips = [fits.ImageHDU(np.zeros((50, 1))) for _ in range(4)]
+    quadrants = [fits.ImageHDU(np.zeros((50, 50))) for _ in range(4)]
+    primary = fits.PrimaryHDU()
+    raw = []
+    for primary.header["CCD_ID"] in (1, 2):
+        primary.header["FRAMENUM"], out = 7, io.BytesIO()
+        fits.HDUList([primary, *quadrants, *strips]).writeto(out)
+        raw.append(("r.fits", out.getvalue()))
+    assert [("1", 8), ("2", 8)] == detectors(raw, given)
+
+
+def test_segments_of_lsst_belong_to_their_detector() -> None:
+    """A raw file's primary header has raft and slot; its extensions are called alike in each."""
+    given = Given(keywords=INSTRUMENTS["lsstcam"])
+    files = [("r.fits", made(16, OBSID="MC_O_1", RAFTBAY="R22", CCDSLOT=s)) for s in ("S00", "S01")]
+    assert [("R22_S00", 32), ("R22_S01", 32)] == detectors(files, given)
+
+
+def test_files_tell_detectors_apart_where_no_keyword_does() -> None:
+    """Each calls its image alike; with keywords for it nothing is changed."""
+    files = [(f"night/ccd{n}.fits.fz", made(EXPNUM=7, CHIP=n)) for n in (1, 2)]
+    assert [("ccd1", 2), ("ccd2", 2)] == detectors(files)
+    assert [("ccd1", 2), ("ccd2", 2)] == detectors(files, Given(exposure_id="v1"))
+    keywords = with_keywords(INSTRUMENTS["default"], {"detector": "CHIP"})
+    assert [("1", 2), ("2", 2)] == detectors(files, Given(keywords=keywords))
+    apart = [("a.fits", made(EXPNUM=1)), ("b.fits", made(EXPNUM=2))]
+    assert [(None, 1), (None, 1)] == detectors(apart)
+
+
+def test_two_files_of_one_detector_are_refused() -> None:
+    """Nothing tells them apart, and one of them would be taken for the other come again."""
+    given = Given(keywords=with_keywords(INSTRUMENTS["default"], {"detector": "CHIP"}))
+    files = [("a.fits", made(EXPNUM=7, CHIP="N1")), ("b.fits", made(EXPNUM=7, CHIP="N1"))]
+    with pytest.raises(ValueError, match=r"a.fits and b.fits are both detector 'N1'.*--keyword"):
+        detectors(files, given)
+
+
+def test_a_card_that_cannot_be_read_takes_no_other_with_it() -> None:
+    """FITS knows no NaN; the exposure keeps its name."""
+    content = made(4, EXPNUM=5, INSTRUME="MyCam", AIRMASS=1.0)
+    damaged = content.replace(b"AIRMASS =                  1.0", b"AIRMASS =                  NaN")
+    found = read("x.fits", damaged, DEFAULT)
+    assert content != damaged
+    assert ("5", "MyCam", 4) == (
+        found.announced.exposure_id,
+        found.announced.instrument,
+        found.detectors,
+    )

@@ -50,7 +50,7 @@ def _keywords(
     multiple=True,
     metavar="WORD=KEYWORD",
     callback=_keywords,
-    help="Read a word from another keyword, such as exposure_id=FRAMEID or detector=CHIP.",
+    help="Read a word from another keyword, such as exposure_id=FRAMEID or detector=CCDID+QID.",
 )
 @click.option("--instrument", help="Instead of what the headers say.")
 @click.option("--exposure", help="All files are of this exposure.")
@@ -86,7 +86,8 @@ def replay_exposures(
 
     FILES are FITS images (.fits, .fits.fz, .fits.gz), folders, or .list files of one path a line.
     Files with one instrument and exposure id are detectors of one exposure; messages of an
-    exposure have one key. Damaged files are sent as they are.
+    exposure have one key. Where no keyword tells its detectors apart, the files' names do.
+    Damaged files are sent as they are.
 
     \b
     Examples:
@@ -112,9 +113,13 @@ def replay_exposures(
     )
     # One file in memory at a time: headers first, because every message says how many there are.
     readouts = [readout.read(path, Path(path).read_bytes(), given) for path in paths]
+    try:
+        announcements = readout.expecting(readouts, given)
+    except ValueError as error:
+        raise click.ClickException(str(error)) from error
     outputs = (
         _output(path, announced, topic, by_reference=by_reference)
-        for path, announced in zip(paths, readout.expecting(readouts, given), strict=True)
+        for path, announced in zip(paths, announcements, strict=True)
     )
     refused = _send(outputs, client, every)
     for text in refused:

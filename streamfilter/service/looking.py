@@ -23,6 +23,7 @@ from streamfilter.exposure_records import (
     Frame,
     FrameReason,
     FrameRefused,
+    detector_names,
 )
 from streamfilter.exposures import Watcher
 from streamfilter.frame_references import References
@@ -208,11 +209,8 @@ class Looker:
 
 def _named(looked: Sequence[Found], announced: str | None) -> tuple[Found, ...]:
     """The detectors under their names; those of a file that could not be opened have none."""
-    if announced is None:
-        return tuple(each for each in looked if each.seen.evidence.detector)
-    if len(looked) == 1:
-        return (_renamed(looked[0], announced),)
-    return tuple(_renamed(each, f"{announced}:{each.seen.evidence.detector}") for each in looked)
+    names = detector_names(announced, [each.seen.evidence.detector for each in looked])
+    return tuple(_renamed(each, name) for each, name in zip(looked, names, strict=True) if name)
 
 
 def _renamed(found: Found, detector: str) -> Found:

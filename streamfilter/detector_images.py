@@ -1,0 +1,73 @@
+"""Which images of a FITS file are detectors', what they are called, and which masks are theirs."""
+
+import re
+from collections import Counter
+from collections.abc import Collection
+from math import prod
+from typing import TYPE_CHECKING, TypeAlias
+
+from streamfilter.fits_headers import value_of
+
+if TYPE_CHECKING:
+    from astropy.io import fits
+
+    ImageHdu: TypeAlias = fits.PrimaryHDU | fits.ImageHDU | fits.CompImageHDU
+
+_AUXILIARY = re.compile(
+    r"(BPM|MASK|DQ|DQMASK|FLAGS?|ERR|ERROR|VAR|VARIANCE|UNCERT|STDDEV|SIGMA|WEIGHT|WGT|WHT|IVAR"
+    r"|PSF|PSFIMAGE|BKG|BACKGROUND|SKY|OVERSCAN|EXP|EXPMAP|CON|CTX|GUIDE[RD]?)\d*"
+)
+"""Names of extensions that are images but no detector's."""
+_SMALLEST_SHARE = 1 / 20
+"""Of the largest image's pixels, below which an image beside it is an overscan or a thumbnail."""
+
+
+def is_image(hdu: object) -> bool:
+    """Whether an HDU holds pixels, of however many axes."""
+    from astropy.io import fits
+
+    images = fits.PrimaryHDU | fits.ImageHDU | fits.CompImageHDU
+    return isinstance(hdu, images) and len(hdu.shape) > 0
+
+
+def detectors(hdus: "fits.HDUList", most_pixels: int) -> list[int]:
+    """Numbers of the HDUs that are a detector's.
+
+    Parameters
+    ----------
+    most_pixels
+        That an image may have; next to a larger one, whose header may be damaged, none is small.
+    """
+    found = [i for i in range(len(hdus)) if is_image(hdus[i]) and not _is_auxiliary(hdus[i])]
+    pixels = {i: prod(hdus[i].shape) for i in found}
+    largest = max((size for size in pixels.values() if size <= most_pixels), default=0)
+    return [i for i in found if pixels[i] >= _SMALLEST_SHARE * largest]
+
+
+def _is_auxiliary(hdu: "ImageHdu") -> bool:
+    return _AUXILIARY.fullmatch(hdu.name.strip().upper()) is not None
+
+
+def names(hdus: "fits.HDUList", of: Collection[int]) -> list[str]:
+    """CCDNUM, EXTNAME with EXTVER, or EXTNAME, whichever tells detectors apart, or the number.
+
+    Parameters
+    ----------
+    of
+        The HDUs that are a detector's.
+    """
+    chosen = [str(index) for index in range(len(hdus))]
+    for keywords in (("CCDNUM",), ("EXTNAME", "EXTVER"), ("EXTNAME",)):
+        found = {index: _words(hdus[index], keywords) for index in of}
+        count = Counter(found.values())
+        for index, name in found.items():
+            chosen[index] = name if name and count[name] == 1 else chosen[index]
+    # A name may be another HDU's number.
+    apart = len({chosen[index] for index in of}) == len(of)
+    return chosen if apart else [str(index) for index in range(len(hdus))]
+
+
+def _words(hdu: "ImageHdu", keywords: tuple[str, ...]) -> str:
+    """Values of keywords, joined; empty where one is missing."""
+    words = [str(value_of(hdu.header, keyword, "")).strip() for keyword in keywords]
+    return ",".join(words) if all(words) else ""
