@@ -10,9 +10,9 @@ class Limits:
     # LSST's largest packets are about 0.3 MB; frames come under limits of their own.
     max_message_bytes: int = 8 * 2**20
     # One stamp's FITS after gzip; LSST's 102 px with variance and PSF is 0.15 MB.
-    max_decompressed_bytes: int = 4 * 2**20
-    # LSST's configuration allows 102 px; larger stamps have no side to be reflected to.
-    max_stamp_side_px: int = 128
+    max_decompressed_bytes: int = 8 * 2**20
+    # Of a larger stamp than the network takes only the part around the alert is kept.
+    max_stamp_side_px: int = 1024
     # A writer schema: ZTF's is 26 kB, LSST's 60 kB.
     max_schema_bytes: int = 2**20
     # In all arrays and maps of one record; a year of LSST's history is 1,200.

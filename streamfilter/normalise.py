@@ -5,10 +5,10 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from streamfilter.placement import Mask, Placement, core
+from streamfilter.placement import LARGEST_SIDE_PX, Mask, Placement, core
 from streamfilter.records import Image, NotEvaluated, Place, Stamp
 
-SIDES_PX = (64, 96, 128)
+SIDES_PX = (64, 96, LARGEST_SIDE_PX)
 """Sides of the network's input: at 32 px blank sky looks like fringes and nebulosity."""
 SMALLEST_SIDE_PX = 8
 """Below this there is no sky to speak of."""

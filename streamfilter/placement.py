@@ -1,17 +1,20 @@
 """Where a stamp lies in the network's input, and where the alert lies in the stamp."""
 
-from dataclasses import dataclass
+import math
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 import numpy as np
 import numpy.typing as npt
 
-from streamfilter.records import Place
+from streamfilter.records import Place, Stamp
 
 Mask = npt.NDArray[np.bool_]
 
 CORE_PX = 2.0
 """Radius around the alert within which a contaminant is taken to be the alert itself."""
+LARGEST_SIDE_PX = 128
+"""Of the network's input; of larger stamps the part around the alert is judged."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -61,6 +64,46 @@ def _along(side: int, nominal: int) -> tuple[float, ...]:
     if side >= nominal or side - 1 < middle:
         return ((side - 1) / 2,)
     return (middle, side - 1 - middle)
+
+
+def around_alert(stamp: Stamp) -> Stamp | None:
+    """The part of a stamp that the network can take, with the alert as near its middle as can be.
+
+    Returns
+    -------
+    Stamp
+        The same where it is no larger; None where the alert's possible places are too far apart.
+    """
+    height, width = stamp.image.shape
+    if max(height, width) <= LARGEST_SIDE_PX:
+        return stamp
+    place = stamp.place or place_of(height, width)
+    rows, columns = _window(height, place.rows), _window(width, place.columns)
+    if rows is None or columns is None:
+        return None
+    # Copies: a view would keep the whole image for as long as the alert waits.
+    return replace(
+        stamp,
+        image=stamp.image[rows, columns].copy(),
+        variance=None if stamp.variance is None else stamp.variance[rows, columns].copy(),
+        place=Place(
+            tuple(row - rows.start for row in place.rows),
+            tuple(column - columns.start for column in place.columns),
+        ),
+    )
+
+
+def _window(side: int, places: tuple[float, ...]) -> slice | None:
+    """The pixels of an axis that hold all places and, as far as they are there, their cores."""
+    most = min(side, LARGEST_SIDE_PX)
+    first, last = min(places), max(places)
+    if last - first + 2 * CORE_PX > most - 1:
+        return None
+    # Of two middle pixels the lower one, where ``reflect`` puts the alert of a whole stamp too: the
+    # network halves its input five times, and a shift by a pixel changes what it says.
+    start = math.ceil((first + last - (most - 1)) / 2)
+    start = min(max(start, 0), side - most)
+    return slice(start, start + most)
 
 
 @lru_cache(maxsize=256)

@@ -86,7 +86,7 @@ class NotEvaluated(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Unreadable:
-    """Why a stamp that the packet carries could not be read, where the alert can do without."""
+    """Why a stamp that the packet carries cannot be used, where the alert can do without."""
 
     why: NotEvaluated
     detail: str
@@ -109,7 +109,7 @@ class Alert:
     flaggable: frozenset[str] = frozenset()
     """Class codes for which this packet carries a flag of the survey at all."""
     unreadable: Mapping[Plane, Unreadable] = field(default_factory=dict)
-    """Planes that were asked for and are there, but cannot be read."""
+    """Planes that were asked for and are there, but cannot be used."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -28,7 +28,7 @@ from streamfilter.contaminants import BY_CODE
 from streamfilter.errors import ConfigurationInvalid, MessageRejected, Reason
 from streamfilter.fits import Planes, read_stamp
 from streamfilter.limits import Limits
-from streamfilter.placement import place_of
+from streamfilter.placement import LARGEST_SIDE_PX, around_alert, place_of
 from streamfilter.records import Alert, Message, NotEvaluated, Plane, Stamp, Unreadable
 
 # TAI - UTC since 2017-01-01; no leap second has been announced since (IERS Bulletin C).
@@ -47,6 +47,11 @@ _TO_COME: Mapping[str, float] = {"start": 1.0, "middle": 0.5, "end": 0.0}
 _LONGEST_NAME = 200
 # What an annotation says of a stamp that cannot be read: its enumeration gets no new symbols.
 _WHY: Mapping[Reason, NotEvaluated] = {Reason.STAMP_TOO_LARGE: NotEvaluated.STAMP_TOO_LARGE}
+_NO_ONE_PLACE = (
+    f"stamp: over {LARGEST_SIDE_PX} px, and cut at the chip's edge, so that the alert is at one of "
+    'two places too far apart to be judged at once; place = "middle" in [stamps] of the field map, '
+    "if it was not cut"
+)
 _NUMBERS = frozenset({"int", "long", "float", "double", "null"})
 _TYPES: Mapping[str, frozenset[str]] = {
     "alert_id": frozenset({"int", "long", "string", "null"}),
@@ -253,6 +258,7 @@ class AlertMaker:
     ) -> tuple[Mapping[Plane, Stamp], Mapping[Plane, Unreadable]]:
         """The stamps that can be read, and why others cannot."""
         stamps: dict[Plane, Stamp] = {}
+        unreadable: dict[Plane, Unreadable] = {}
         failed: dict[Plane, MessageRejected] = {}
         for plane in planes:
             # A field of plain bytes cannot be null: it says with no bytes that there is none.
@@ -262,22 +268,24 @@ class AlertMaker:
             if not isinstance(data, bytes):
                 continue
             try:
-                stamps[plane] = self._placed(read_stamp(data, self._limits))
+                found = read_stamp(data, self._limits)
             except MessageRejected as error:
                 failed[plane] = error
+                continue
+            if stamp := self._around_alert(found):
+                stamps[plane] = stamp
+            else:
+                unreadable[plane] = Unreadable(NotEvaluated.STAMP_TOO_LARGE, _NO_ONE_PLACE)
         for plane, why in failed.items():
-            if not stamps or plane in self.survey.required:
+            if not (stamps or unreadable) or plane in self.survey.required:
                 raise MessageRejected(why.reason, f"{plane} {why.detail}") from why
-        unreadable = {
-            plane: Unreadable(_WHY.get(why.reason, NotEvaluated.NO_DATA), why.detail)
-            for plane, why in failed.items()
-        }
+            unreadable[plane] = Unreadable(_WHY.get(why.reason, NotEvaluated.NO_DATA), why.detail)
         return MappingProxyType(stamps), MappingProxyType(unreadable)
 
-    def _placed(self, planes: Planes) -> Stamp:
+    def _around_alert(self, planes: Planes) -> Stamp | None:
         given = self.survey.stamps
         place = place_of(*planes.image.shape, given.nominal_px, cut=given.place == "edge")
-        return Stamp(*planes, place)
+        return around_alert(Stamp(*planes, place))
 
     def _light_end(self, values: Sequence[object]) -> float | None:
         light = self.survey.light

@@ -11,6 +11,7 @@ import pytest
 
 from streamfilter.config import Settings
 from streamfilter.contaminants import CODES, TABLE
+from streamfilter.placement import around_alert
 from streamfilter.records import (
     Action,
     Alert,
@@ -124,6 +125,40 @@ def test_of_lsst_s_packets_only_the_track_is_contaminated(parts: Parts, samples:
     expected = Verdict(Label.CONTAMINATED, Action.DROP, "CR", "cosmic-ray")
     assert expected == found.pop(TRACK)
     assert {Verdict(Label.CLEAN, Action.KEEP)} == set(found.values())
+
+
+def in_a_frame(stamp: Stamp) -> Stamp:
+    """The part of a frame of 300 or 301 px with a stamp and its reflections, around its alert."""
+    margins = [(120 + (180 - n) // 2,) * 2 for n in stamp.image.shape]
+    image = np.pad(stamp.image, margins, "symmetric")
+    variance = None if stamp.variance is None else np.pad(stamp.variance, margins, "symmetric")
+    part = around_alert(Stamp(image, variance))
+    assert part is not None
+    assert (128, 128) == part.image.shape
+    return part
+
+
+@pytest.mark.engine
+@pytest.mark.parametrize(("survey", "count"), [("lsst", 25), ("ztf", 33)])
+def test_a_stamp_in_a_larger_frame_is_judged_as_by_itself(
+    parts: Parts, samples: Path, survey: str, count: int
+) -> None:
+    """Evidence moves with the context as between the network's sides (by .25), the action stays."""
+    times, seen = Times(0.0, 0.0, 0.0, 0.0), 0
+    for message in packets(samples / survey):
+        alert = parts.pipeline.decode(message)
+        assert isinstance(alert, Alert)
+        larger = replace(alert, stamps={Plane.SCIENCE: in_a_frame(alert.stamps[Plane.SCIENCE])})
+        pair = []
+        for each in (alert, larger):
+            evidence = parts.pipeline.evaluate(parts.engine, parts.pipeline.prepare(each).items)
+            pair.append(parts.pipeline.conclude(each, evidence, times))
+        alone, framed = pair
+        assert alone.verdict.action is framed.verdict.action, message.origin
+        cores = [[found.core for found in one.stamps[0].classes] for one in pair]
+        assert cores[0] == pytest.approx(cores[1], abs=0.26)
+        seen += 1
+    assert count == seen
 
 
 @pytest.mark.engine

@@ -55,10 +55,10 @@ def alert_of(
     return AlertMaker(survey, Limits()).alert(Message(Origin("t", 0, 0), b""), named, planes)
 
 
-def stamp() -> bytes:
+def stamp(shape: tuple[int, int] = (4, 5)) -> bytes:
     """A small FITS file."""
     buffer = io.BytesIO()
-    fits.PrimaryHDU(np.ones((4, 5), ">f4")).writeto(buffer)
+    fits.PrimaryHDU(np.ones(shape, ">f4")).writeto(buffer)
     return buffer.getvalue()
 
 
@@ -226,6 +226,16 @@ def test_a_map_says_where_its_stamps_hold_the_alert(
     """One of 4 x 5 px: cut from a square, from a larger one, or never cut."""
     survey = field_map(tmp_path, MAP.replace('science = "sci"', f'science = "sci"\n{keys}'))
     assert place == alert_of(survey, id=1, sci=stamp()).stamps[Plane.SCIENCE].place
+
+
+def test_of_a_large_stamp_only_what_is_judged_is_kept(tmp_path: Path) -> None:
+    """It waits for the network in this size; where the alert has no one place it says so."""
+    survey = field_map(tmp_path)
+    alert = alert_of(survey, id=1, sci=stamp((300, 300)), ref=stamp((500, 300)))
+    assert {Plane.SCIENCE: (128, 128)} == {p: s.image.shape for p, s in alert.stamps.items()}
+    assert NotEvaluated.STAMP_TOO_LARGE is alert.unreadable[Plane.TEMPLATE].why
+    alone = alert_of(survey, id=1, sci=stamp((500, 300)))
+    assert ({}, {Plane.SCIENCE}) == (dict(alone.stamps), set(alone.unreadable))
 
 
 def test_a_bad_stamp_names_its_plane(tmp_path: Path) -> None:
