@@ -11,8 +11,8 @@ from streamfilter import config as settings_room
 from streamfilter.cli import options
 from streamfilter.config import Settings
 from streamfilter.errors import ConfigurationInvalid
-from streamfilter.service.build import checked, policy_of
-from streamfilter.service.build_exposures import checked_exposures
+from streamfilter.service.build import policy_of
+from streamfilter.service.checking import checked_all
 from streamfilter.service.clients import outputs, readers
 from streamfilter.surveys import Surveys
 
@@ -37,8 +37,7 @@ def show(config: Path | None, overrides: tuple[str, ...]) -> None:
 def check(config: Path | None, overrides: tuple[str, ...]) -> None:
     """Check the settings without connecting to anything; exit 2 names key, file and mend."""
     settings = settings_room.load(config, overrides=overrides)
-    checked(settings)
-    checked_exposures(settings)
+    checked_all(settings)
     topics = (topic for reader in readers(settings) for topic in reader.topics)
     read = ", ".join(dict.fromkeys(topics))
     written = ", ".join(outputs(settings).values())

@@ -21,6 +21,7 @@ from streamfilter.service.build import open_parts, open_worker
 from streamfilter.service.build_contaminants import contaminants_reading, open_contaminants
 from streamfilter.service.build_exposures import exposures_reading, open_exposures
 from streamfilter.service.build_traces import open_traces
+from streamfilter.service.checking import checked_all
 from streamfilter.service.http import Endpoint
 from streamfilter.service.reload import Prepare, Reloader, of_alerts, of_exposures
 from streamfilter.traces.spans import Tracer
@@ -68,6 +69,7 @@ def run(config: Path | None, overrides: tuple[str, ...], only: str | None) -> No
     if not topics:
         key = {"contaminants": "exposures.contaminants"}.get(only or "", only)
         raise ConfigurationInvalid(f"{key}.topics: at least one is needed to run {only} alone")
+    checked_all(settings)
     log.info("starting", version=__version__, **topics)
     registry = CollectorRegistry()
     describe_process(registry, __version__)

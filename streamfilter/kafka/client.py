@@ -89,10 +89,14 @@ def error_of(exception: KafkaException) -> KafkaError:
     return error
 
 
+def words_of(error: Exception) -> str:
+    """What librdkafka, or confluent-kafka, says of it."""
+    return str(error_of(error).str()) if isinstance(error, KafkaException) else str(error)
+
+
 def settings_invalid(error: Exception, client: str) -> ConfigurationInvalid:
     """The failure that a refused set of settings means, in librdkafka's words."""
-    words = error_of(error).str() if isinstance(error, KafkaException) else str(error)
-    return ConfigurationInvalid(f"Kafka {client} settings: {words}")
+    return ConfigurationInvalid(f"Kafka {client} settings: {words_of(error)}")
 
 
 def within(seconds: float, work: Callable[[], Result]) -> list[Result]:

@@ -10,6 +10,7 @@ from confluent_kafka import Consumer, KafkaError, KafkaException
 from confluent_kafka import Message as RawMessage
 from confluent_kafka import TopicPartition as Position
 
+from streamfilter.errors import ConfigurationInvalid
 from streamfilter.kafka.client import (
     MENDS,
     PASSING,
@@ -22,6 +23,7 @@ from streamfilter.kafka.client import (
     settings_invalid,
     transport_failed,
     within,
+    words_of,
 )
 from streamfilter.kafka.ledger import Partition, Place
 from streamfilter.kafka.statistics import Statistics, parsed
@@ -147,11 +149,9 @@ class KafkaSource:
             callbacks["stats_cb"] = self._statistics
         try:
             self._consumer = Consumer({**ready, **callbacks})
-            self._consumer.subscribe(
-                list(topics), on_assign=self._assign, on_revoke=self._revoke, on_lost=self._lose
-            )
         except (KafkaException, TypeError, ValueError) as error:
             raise settings_invalid(error, "consumer") from error
+        self._subscribe(list(topics))
 
     @property
     def assigned(self) -> Partitions:
@@ -302,6 +302,17 @@ class KafkaSource:
             log.warning("group_not_left", waited_s=CLOSE_WAIT_S)
         self._assigned.clear()
         self._trouble.check()
+
+    def _subscribe(self, topics: list[str]) -> None:
+        try:
+            self._consumer.subscribe(
+                topics, on_assign=self._assign, on_revoke=self._revoke, on_lost=self._lose
+            )
+        except (KafkaException, TypeError, ValueError) as error:
+            raise ConfigurationInvalid(
+                f"topics {', '.join(topics)}: {words_of(error)}; expected names, or regular "
+                "expressions that begin with ^"
+            ) from error
 
     def _commit(self, positions: list[Position], *, asynchronous: bool) -> Answer:
         try:

@@ -89,19 +89,24 @@ def checked_engine(key: str, chosen: EngineSettings | TrackingEngine, per: manif
     ConfigurationInvalid
         Names the key, what was found and what there is.
     """
-    fitting = [each for each in manifest.names() if manifest.load(each).per is per]
+    known = manifest.names()
+    fitting = [each for each in known if manifest.load(each).per is per]
     if chosen.name not in fitting:
-        raise ConfigurationInvalid(
-            f"{key}.name: {chosen.name!r} gives nothing per {per}; there are {', '.join(fitting)}"
+        quoted = repr(chosen.name)
+        wrong = (
+            f"{quoted} gives nothing per {per}" if chosen.name in known else f"no engine {quoted}"
         )
+        raise ConfigurationInvalid(f"{key}.name: {wrong}; there are {', '.join(fitting)}")
     if chosen.runtime not in (AUTO, *RUNTIMES):
-        known = ", ".join((AUTO, *RUNTIMES))
+        runtimes = ", ".join((AUTO, *RUNTIMES))
         raise ConfigurationInvalid(
-            f"{key}.runtime: no runtime {chosen.runtime!r}; there are {known}"
+            f"{key}.runtime: no runtime {chosen.runtime!r}; there are {runtimes}"
         )
     if chosen.precision not in list(manifest.Precision):
-        known = ", ".join(manifest.Precision)
-        raise ConfigurationInvalid(f"{key}.precision: no {chosen.precision!r}; there are {known}")
+        precisions = ", ".join(manifest.Precision)
+        raise ConfigurationInvalid(
+            f"{key}.precision: no {chosen.precision!r}; there are {precisions}"
+        )
 
 
 def reads(subscribed: str, topic: str) -> bool:

@@ -70,10 +70,33 @@ def open_delivery(
 
     Parameters
     ----------
+    remarks
+        What is kept beside the offsets; the others are those of ``open_sink``.
+
+    Raises
+    ------
+    ConfigurationInvalid
+        A setting of the producer cannot be.
+    """
+    sink = open_sink(settings, group=group, defaults=defaults, on_statistics=on_statistics)
+    if isinstance(sink, KafkaSink):
+        return lambda ledger: AtLeastOnce(sink, ledger)
+    return lambda ledger: ExactlyOnce(sink, ledger, settings.delivery, metrics, remarks)
+
+
+def open_sink(
+    settings: Settings,
+    *,
+    group: str,
+    defaults: Mapping[str, Scalar] | None = None,
+    on_statistics: OnStatistics | None = None,
+) -> KafkaSink | TransactionalSink:
+    """The producer that the guarantee needs.
+
+    Parameters
+    ----------
     defaults
         librdkafka's properties, which the settings override.
-    remarks
-        What is kept beside the offsets.
 
     Raises
     ------
@@ -83,12 +106,10 @@ def open_delivery(
     rules = settings.delivery
     producer = {**(defaults or {}), **writing(settings)}
     if rules.guarantee != EXACTLY_ONCE:
-        sink = KafkaSink(producer, on_statistics=on_statistics)
-        return lambda ledger: AtLeastOnce(sink, ledger)
-    transactional = TransactionalSink(
+        return KafkaSink(producer, on_statistics=on_statistics)
+    return TransactionalSink(
         producer,
         transactional_id=f"{group}-{rules.transactional_id or uuid.uuid4().hex}",
         timeout_s=rules.transaction_timeout_s,
         on_statistics=on_statistics,
     )
-    return lambda ledger: ExactlyOnce(transactional, ledger, rules, metrics, remarks)

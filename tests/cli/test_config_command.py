@@ -1,8 +1,10 @@
 """``streamfilter config``."""
 
+import socket
 import tomllib
 from pathlib import Path
 
+import pytest
 from click.testing import CliRunner, Result
 
 from streamfilter.cli import root
@@ -51,8 +53,45 @@ def test_rules_of_an_unknown_survey_name_the_known() -> None:
     assert "lsst" in str(found.exception)
 
 
-def test_check_finds_what_would_stop_the_worker() -> None:
-    """Not only the form: a stream that feeds itself is refused without starting."""
-    found = config("check", "--set", "outputs.clean=alerts")
+LATE = 'kafka.producer."delivery.timeout.ms"=40000'
+
+
+@pytest.mark.parametrize("command", [["config", "check"], ["run"]])
+@pytest.mark.parametrize(
+    ("overrides", "said"),
+    [
+        (["outputs.clean=alerts"], "outputs.clean: "),
+        (["engine.name=foo"], "engine.name: no engine 'foo'; there are maximask"),
+        (["engine.name=maxitrack"], "'maxitrack' gives nothing per pixel; there are maximask"),
+        (['kafka.consumer."enable.auto.commit"=true'], "'enable.auto.commit' is 'true'"),
+        (['kafka.producer.acks="1"'], "'acks' is '1'"),
+        (['kafka.settings."fetch.bytes"=1'], 'No such configuration property: "fetch.bytes"'),
+        (["delivery.guarantee=exactly-once", LATE], "Kafka producer settings: "),
+        (['alerts.topics=["^["]'], "alerts: topics ^[: "),
+        (['exposures.topics=["a", "^["]'], "exposures: topics a, ^[: "),
+        (['schemas.folders=["/nope"]'], "schemas.folders: /nope: no such folder"),
+    ],
+)
+def test_what_would_stop_a_worker_is_found_before_its_engine_is_opened(
+    command: list[str], overrides: list[str], said: str, tmp_path: Path
+) -> None:
+    """Not only the form; and `run` says the same as `config check`, at once."""
+    given = [f"--set={each}" for each in [f"engine.home={tmp_path}", *overrides]]
+    found = CliRunner().invoke(root, [*command, *given])
     assert isinstance(found.exception, ConfigurationInvalid)
-    assert "outputs.clean" in str(found.exception)
+    assert said in str(found.exception)
+    assert [] == list(tmp_path.iterdir())
+
+
+def test_check_connects_to_nobody() -> None:
+    """Clients are made to see what they refuse, and are told of no broker and of no login."""
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        listening.settimeout(0.5)
+        broker = f"127.0.0.1:{listening.getsockname()[1]}"
+        login = ['"security.protocol"=SASL_PLAINTEXT', '"sasl.mechanism"=PLAIN']
+        keys = [f'"metadata.broker.list"="{broker}"', *login]
+        given = [f"kafka.bootstrap={broker}", *(f"kafka.settings.{key}" for key in keys)]
+        found = config("check", *(f"--set={each}" for each in given))
+        assert (0, "") == (found.exit_code, found.stderr)
+        with pytest.raises(TimeoutError):
+            listening.accept()
