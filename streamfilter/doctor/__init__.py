@@ -31,6 +31,7 @@ _CHECKS: tuple[tuple[str, Check], ...] = (
     ("metrics", places.check_metrics),
     ("webhook", places.check_webhook),
     ("references", places.check_references),
+    ("masks", places.check_masks),
     ("traces", places.check_traces),
 )
 """In this order: what was read at the brokers is what registries and clocks are held against."""

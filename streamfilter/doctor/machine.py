@@ -16,6 +16,8 @@ _ROOM_MIB, _FULL_MIB = 500, 50
 # A worker at its default bounds stays below 1,000 MB (tests/integration/test_filter.py), 96 MiB of
 # them messages in flight, of which a second copy goes out.
 _BASE_MIB, _COPIES = 800, 2
+# A process that masks a frame of 4,096 x 4,096 px stays below it (tests/test_masking.py).
+_MASKING_MIB = 1_500
 _CGROUP = Path("/sys/fs/cgroup")
 
 
@@ -51,6 +53,8 @@ def check_memory(settings: Settings, _: list[Seen]) -> Iterator[Finding]:
         need += _BASE_MIB + _COPIES * settings.flow.max_in_flight_bytes // _MIB
     if settings.exposures.topics:
         need += _BASE_MIB + _COPIES * settings.exposures.max_frame_bytes // _MIB
+    if settings.exposures.contaminants.topics:
+        need += _MASKING_MIB + _COPIES * settings.exposures.max_frame_bytes // _MIB
     found = f"{available:,} MiB to be had"
     if available >= need:
         yield ok("memory", "worker", f"{found}; about {need:,} are used at most")

@@ -1,10 +1,11 @@
-"""What a worker opens to others and whom it calls: metrics, webhook, frames by reference."""
+"""What a worker opens to others, whom it calls, where frames come from and masks go to."""
 
 import errno
 import os
 import socket
 from collections.abc import Iterator
 from importlib.util import find_spec
+from tempfile import TemporaryFile
 from urllib.parse import urlsplit
 
 from streamfilter.config import Settings
@@ -78,10 +79,12 @@ def check_webhook(settings: Settings, _: list[Seen]) -> Iterator[Finding]:
 
 
 def check_references(settings: Settings, _: list[Seen]) -> Iterator[Finding]:
-    """Folders can be read, hosts have addresses that may be called."""
+    """Folders can be read, hosts have addresses that may be called, buckets have their client."""
     chosen = settings.exposures
-    if not (chosen.topics and (chosen.reference_folders or chosen.reference_hosts)):
-        yield not_applicable("references", "exposures", "no folder or host is allowed, or read")
+    allowed = chosen.reference_folders or chosen.reference_hosts or chosen.reference_buckets
+    if not (allowed and (chosen.topics or chosen.contaminants.topics)):
+        why = "no folder, host or bucket is allowed, or read"
+        yield not_applicable("references", "exposures", why)
         return
     for folder in chosen.reference_folders:
         subject = f"exposures.reference_folders {folder}"
@@ -99,6 +102,34 @@ def check_references(settings: Settings, _: list[Seen]) -> Iterator[Finding]:
             yield not_applicable("references", subject, "a pattern has no address")
         else:
             yield _reachable(settings, "references", subject, f"https://{host}/", host)
+    for bucket in chosen.reference_buckets:
+        subject = f"exposures.reference_buckets {bucket}"
+        if _installed("s3fs"):
+            # Rights may be to single objects, and only messages name them.
+            yield ok("references", subject, "s3fs is installed; the store is not asked")
+        else:
+            yield Finding(
+                "references", subject, State.FAILED, "s3fs is not installed", "installed",
+                "pip install 'streamfilter[s3]'",
+            )  # fmt: skip
+
+
+def check_masks(settings: Settings, _: list[Seen]) -> Iterator[Finding]:
+    """Whether masks can be written to their folder, by a file that has no name."""
+    chosen = settings.exposures.contaminants
+    if not (chosen.topics and chosen.folder):
+        yield not_applicable("masks", "exposures.contaminants.folder", "no masks are written")
+        return
+    subject = f"exposures.contaminants.folder {chosen.folder}"
+    try:
+        place = next(each for each in (chosen.folder, *chosen.folder.parents) if each.exists())
+        with TemporaryFile(dir=place):
+            yield ok("masks", subject, "can be written")
+    except OSError as error:
+        yield Finding(
+            "masks", subject, State.FAILED, f"{error.strerror} for user {os.geteuid()}",
+            "a folder that can be written", "mount it, or give the user the right",
+        )  # fmt: skip
 
 
 def check_traces(settings: Settings, _: list[Seen]) -> Iterator[Finding]:

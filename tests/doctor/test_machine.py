@@ -31,6 +31,15 @@ def test_more_in_flight_than_memory_is_told() -> None:
     assert (State.WARNING, True) == (finding.state, "max_in_flight_bytes" in finding.mend)
 
 
+def test_masks_of_frames_need_memory_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As much as a frame of 4,096 px took, and what comes and goes."""
+    monkeypatch.setattr(machine, "_available_mib", lambda: 0)
+    (without,) = machine.check_memory(loaded(), [])
+    (beside,) = machine.check_memory(loaded(exposures__contaminants__topics='["e"]'), [])
+    added = [int(each.expected.split()[1].replace(",", "")) for each in (without, beside)]
+    assert 1_500 + 2 * 512 == added[1] - added[0]
+
+
 def test_a_disk_is_looked_at_where_the_cache_will_be(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
