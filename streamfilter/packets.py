@@ -55,7 +55,7 @@ class Packet:
 
 
 def _log_skipped(source: str, reason: str) -> None:
-    log.warning("file_skipped", file=source, reason=reason)
+    log.warning("file skipped", file=source, reason=reason)
 
 
 def read(

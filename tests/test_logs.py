@@ -1,12 +1,44 @@
 """Log lines."""
 
+import ast
 import json
+import re
+from pathlib import Path
 from typing import Literal
 
 import pytest
 import structlog
 
 from streamfilter import logs
+
+ROOT = Path(__file__).parent.parent
+
+
+def events() -> set[str]:
+    """Names of all log events, as far as they are written in the sources."""
+    found = set()
+    for module in (ROOT / "streamfilter").rglob("*.py"):
+        for node in ast.walk(ast.parse(module.read_text())):
+            if isinstance(node, ast.Call) and re.match(r"log\.|say$", ast.unparse(node.func)):
+                name = node.args[0]
+                first = name.values[0] if isinstance(name, ast.JoinedStr) else name
+                if isinstance(first, ast.Constant):
+                    found.add(str(first.value))
+    return found
+
+
+def test_events_are_named_by_words() -> None:
+    """One way of writing them, so that who searches a log finds them."""
+    assert len(events()) > 25
+    assert set() == {name for name in events() if "_" in name}
+
+
+def test_the_runbook_names_events_that_there_are() -> None:
+    """What a person is told to look for in a log can stand there."""
+    text = (ROOT / "deploy" / "RUNBOOK.md").read_text()
+    named = set(re.findall(r"`([^`]+)` in (?:the|its) log", text))
+    assert "kafka unreachable" in named
+    assert set() == {name for name in named if not any(e.startswith(name) for e in events())}
 
 
 def stumble(form: Literal["json", "human"]) -> None:

@@ -169,16 +169,16 @@ class Trouble:
         if error.fatal() or (error.code() in MENDS and error.code() not in PASSING):
             self.fail(transport_failed(error, f"the {self._client} cannot go on"))
         elif error.code() not in PASSING:
-            log.warning("kafka_trouble", client=self._client, detail=error.str())
+            log.warning("kafka trouble", client=self._client, detail=error.str())
         elif not self._out:
             self._out = True
-            log.warning("kafka_unreachable", client=self._client, detail=error.str(), retried=True)
+            log.warning("kafka unreachable", client=self._client, detail=error.str(), retried=True)
 
     def recovered(self) -> None:
         """The broker has answered: the next outage is logged again."""
         if self._out:
             self._out = False
-            log.info("kafka_reachable", client=self._client)
+            log.info("kafka reachable", client=self._client)
 
     def fail(self, failure: Exception) -> None:
         """Keep the first lasting failure; callbacks cannot raise it themselves."""

@@ -299,7 +299,7 @@ class KafkaSource:
             self._handed_over(self.assigned)
         self._closing = True
         if not within(CLOSE_WAIT_S, self._consumer.close):
-            log.warning("group_not_left", waited_s=CLOSE_WAIT_S)
+            log.warning("group not left", waited_s=CLOSE_WAIT_S)
         self._assigned.clear()
         self._trouble.check()
 
@@ -352,7 +352,7 @@ class KafkaSource:
             lasting = error.fatal() or (code in MENDS and code not in PASSING)
         if lasting:
             raise transport_failed(error, f"reading {topic}" if topic else "reading")
-        log.warning("kafka_trouble", client="consumer", topic=topic, detail=error.str())
+        log.warning("kafka trouble", client="consumer", topic=topic, detail=error.str())
         return False
 
     def _assign(self, consumer: Consumer, positions: list[Position]) -> None:
@@ -411,7 +411,7 @@ class KafkaSource:
         refused = [each for each in positions if error is not None or each.error is not None]
         if refused:
             detail = (error or refused[0].error or KafkaError(KafkaError.UNKNOWN)).str()
-            log.warning("commit_refused", partitions=len(refused), detail=detail, retried=True)
+            log.warning("commit refused", partitions=len(refused), detail=detail, retried=True)
         for each in refused:
             partition = (each.topic, each.partition)
             # A refusal may come after a later offset was committed; going back to it would repeat.

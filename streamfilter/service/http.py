@@ -55,7 +55,7 @@ class _Server(ThreadingMixIn, WSGIServer):
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         """A client that breaks off, or speaks no TLS, is no event."""
-        log.debug("http_client_failed", detail=repr(sys.exception()))
+        log.debug("http client failed", detail=repr(sys.exception()))
 
 
 class _Quiet(WSGIRequestHandler):
