@@ -14,10 +14,13 @@ if TYPE_CHECKING:
     ImageHdu: TypeAlias = fits.PrimaryHDU | fits.ImageHDU | fits.CompImageHDU
 
 _AUXILIARY = re.compile(
-    r"(BPM|MASK|DQ|DQMASK|FLAGS?|ERR|ERROR|VAR|VARIANCE|UNCERT|STDDEV|SIGMA|WEIGHT|WGT|WHT|IVAR"
-    r"|PSF|PSFIMAGE|BKG|BACKGROUND|SKY|OVERSCAN|EXP|EXPMAP|CON|CTX|GUIDE[RD]?)\d*"
+    r"([A-Z]*MASK|BPM|MSK|DQ|FLAGS?|QUALITY|ERR|ERROR|VAR|VARIANCE|POISSON|RNOISE|UNC|UNCERT"
+    r"|UNCERTAINTY|STDDEV|SIGMA|RMS|NOISE|READNOISE|WEIGHT|WGT|WHT|WT|IVAR|INVVAR|CONF|CONFIDENCE"
+    r"|PSF|PSFIMAGE|BKG|BACKGROUND|SKY|BIAS|DARK|FLAT|OVERSCAN|EXP|EXPMAP|EXPOSURE|COVERAGE|AREA"
+    r"|CON|CTX|D2IMARR|WCSDVARR|THUMBNAIL|GUIDE[RD]?)\d*"
 )
-"""Names of extensions that are images but no detector's."""
+"""Last words of names of extensions that are images but no detector's."""
+_NO_WORD = re.compile(r"[^A-Z0-9]+")
 _SMALLEST_SHARE = 1 / 20
 """Of the largest image's pixels, below which an image beside it is an overscan or a thumbnail."""
 
@@ -30,22 +33,29 @@ def is_image(hdu: object) -> bool:
     return isinstance(hdu, images) and len(hdu.shape) > 0
 
 
-def detectors(hdus: "fits.HDUList", most_pixels: int) -> list[int]:
+def detectors(hdus: "fits.HDUList", most_pixels: int, further: Collection[str] = ()) -> list[int]:
     """Numbers of the HDUs that are a detector's.
 
     Parameters
     ----------
     most_pixels
         That an image may have; next to a larger one, whose header may be damaged, none is small.
+    further
+        Extensions that are no detector's, by their names or these names' last words.
     """
-    found = [i for i in range(len(hdus)) if is_image(hdus[i]) and not _is_auxiliary(hdus[i])]
+    none = {each.upper() for each in further}
+    found = [i for i in range(len(hdus)) if is_image(hdus[i]) and len(hdus[i].shape) > 1]
+    found = [i for i in found if not _is_auxiliary(hdus[i].name.strip().upper(), none)]
     pixels = {i: prod(hdus[i].shape) for i in found}
     largest = max((size for size in pixels.values() if size <= most_pixels), default=0)
     return [i for i in found if pixels[i] >= _SMALLEST_SHARE * largest]
 
 
-def _is_auxiliary(hdu: "ImageHdu") -> bool:
-    return _AUXILIARY.fullmatch(hdu.name.strip().upper()) is not None
+def _is_auxiliary(name: str, further: Collection[str]) -> bool:
+    """Whether ``CAMERA.CCD 1.1 UNCERT``, ``VAR_POISSON`` or ``DQ_1`` is no detector's."""
+    words = [word for word in _NO_WORD.split(name) if word and not word.isdecimal()]
+    last = words[-1] if words else ""
+    return _AUXILIARY.fullmatch(last) is not None or name in further or last in further
 
 
 def names(hdus: "fits.HDUList", of: Collection[int]) -> list[str]:

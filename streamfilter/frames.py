@@ -55,6 +55,8 @@ class FrameRules:
     """Of a file or message, and again of what a gzip holds."""
     max_pixels: int = 2**26
     """Of one detector: a frame takes about 20 bytes a pixel while it is judged."""
+    auxiliary_extensions: tuple[str, ...] = ()
+    """Further extensions whose images are no detector's, by name or a name's last word."""
     use_sections: bool = True
     """Leave out what TRIMSEC, DATASEC and BIASSEC say is no sky."""
     section: str | None = None
@@ -125,7 +127,7 @@ def read(
     try:
         hdus = _opened(_unpacked(content, rules.max_bytes))
         with _quiet():
-            detectors = detector_images.detectors(hdus, rules.max_pixels)
+            detectors = _detectors(hdus, rules)
             wanted = detectors if hdu is None else [_chosen(hdus, hdu)]
             names = detector_images.names(hdus, detectors)
         if not wanted:
@@ -153,7 +155,7 @@ def headers(content: bytes, rules: FrameRules | None = None) -> FileHeaders:
     try:
         hdus = _opened(_unpacked(content, rules.max_bytes))
         with _quiet():
-            found = detector_images.detectors(hdus, rules.max_pixels)
+            found = _detectors(hdus, rules)
             names = detector_images.names(hdus, found)
             return FileHeaders(
                 fits_headers.readable(hdus[0].header),
@@ -246,6 +248,11 @@ def _opened(content: bytes) -> "fits.HDUList":
             content, most_hdus=_MOST_HDUS, longest_header_bytes=_LONGEST_HEADER_BYTES
         )
         return fits.open(io.BytesIO(content), memmap=False)
+
+
+def _detectors(hdus: "fits.HDUList", rules: FrameRules) -> list[int]:
+    further = (*rules.auxiliary_extensions, *rules.mask_extensions)
+    return detector_images.detectors(hdus, rules.max_pixels, further)
 
 
 def _chosen(hdus: "fits.HDUList", hdu: str) -> int:

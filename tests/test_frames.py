@@ -73,6 +73,27 @@ def test_each_image_is_a_detector_but_auxiliary_ones_are_not() -> None:
     assert [("CCD1", 1), ("CCD2", 2)] == [(frame.detector, frame.hdu) for frame in found]
 
 
+AUXILIARY = (
+    "DQ_1 BPM_1 MSK OBJMASK QUALITY READNOISE INVVAR WT RMS CONF CONFIDENCE NOISE UNC UNCERTAINTY "
+    "COVERAGE EXPOSURE VAR_POISSON VAR_RNOISE AREA D2IMARR WCSDVARR THUMBNAIL BIAS1 GUIDER2"
+)
+
+
+@pytest.mark.parametrize("name", [*AUXILIARY.split(), "CAMERA.CCD 1.1 UNCERT", "Focus-3"])
+def test_an_auxiliary_image_is_known_by_its_last_word(name: str) -> None:
+    """Evidence would count twice; an instrument's own extensions are named by the rules."""
+    named = [fits.ImageHDU(pixels(), name=each) for each in ("CAMERA.CCD 1.1 CAL", name)]
+    found = list(frames.read(file_of(*named), "x", FrameRules(auxiliary_extensions=("focus",))))
+    assert ["CAMERA.CCD 1.1 CAL"] == [frame.detector for frame in found]
+
+
+@pytest.mark.parametrize("shape", [(50,), (40, 1), (8, 9)])
+def test_strips_and_thumbnails_beside_a_detector_are_none(shape: tuple[int, ...]) -> None:
+    """Nobody names a calibration vector, an overscan or a small picture."""
+    content = file_of(fits.PrimaryHDU(pixels()), fits.ImageHDU(pixels(shape=shape)))
+    assert (40, 50) == only(content).image.shape
+
+
 @pytest.mark.parametrize(
     ("cards", "expected"),
     [

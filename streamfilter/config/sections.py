@@ -108,6 +108,9 @@ class MaskingEngine(TrackingEngine):
 class Instrument(Section):
     """What is left out of an instrument's frames; without a section here the headers say it."""
 
+    auxiliary_extensions: tuple[str, ...] = ()
+    """Whose images are no detector's, by name or a name's last word; masks, variances, weights and
+    the like never are. What announces exposures must not count them."""
     use_sections: bool = True
     """Leave out what TRIMSEC, DATASEC and BIASSEC say is no sky."""
     section: str = ""

@@ -241,6 +241,7 @@ def frame_rules(chosen: Exposures) -> dict[str, FrameRules]:
     return {
         name: FrameRules(
             max_bytes=chosen.max_frame_bytes,
+            auxiliary_extensions=each.auxiliary_extensions,
             use_sections=each.use_sections,
             section=each.section or None,
             mask_extensions=each.mask_extensions,
