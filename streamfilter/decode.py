@@ -7,6 +7,7 @@ from functools import lru_cache
 
 from streamfilter.drift import Drift, Watch, Writer, writer_of
 from streamfilter.errors import MessageRejected, Reason
+from streamfilter.field_plan import Gap, field_plan
 from streamfilter.limits import Limits
 from streamfilter.records import Alert, Message, Plane, Rejected
 from streamfilter.schemas.finder import SchemaFinder, SchemaKey
@@ -31,6 +32,7 @@ class _Plan:
     maker: AlertMaker
     slots: tuple[int | None, ...]
     """For each wanted field the index of its value in what the walk gives."""
+    gaps: tuple[Gap, ...]
 
     def alert(self, message: Message, body: bytes, planes: Collection[Plane]) -> Alert:
         found: Values = self.walk.read(body)
@@ -140,9 +142,10 @@ class Decoder:
     def _plan_by(self, survey: SurveyMap, schema: WriterSchema) -> _Plan | _NoPlan:
         writer = writer_of(schema, survey)
         try:
-            paths, slots = _resolved(writer, survey, schema.name)
-            walk = RecordWalk(schema, paths, _STAMP_ANCHOR, self._limits)
-            return _Plan(writer, walk, AlertMaker(survey, self._limits), slots)
+            plan = field_plan(writer, survey, schema.name)
+            walk = RecordWalk(schema, plan.paths, _STAMP_ANCHOR, self._limits)
+            maker = AlertMaker(survey, self._limits, plan.types)
+            return _Plan(writer, walk, maker, plan.slots, plan.gaps)
         except MessageRejected as error:
             return _NoPlan(writer, error.reason, error.detail)
 
@@ -155,36 +158,3 @@ def _detail(rejected: MessageRejected, value: bytes, data: bytes) -> str:
     if start < 0:
         return f"{rejected.detail} of the record, which was compressed"
     return MessageRejected(rejected.reason, rejected.found, start + rejected.byte).detail
-
-
-def _resolved(
-    writer: Writer, survey: SurveyMap, record: str
-) -> tuple[list[str], tuple[int | None, ...]]:
-    """Those wanted paths that the schema has, and for each wanted field its index among them."""
-    paths: list[str] = []
-    slots: list[int | None] = []
-    there: set[str] = set()
-    found = {(each.role, each.path): each.types for each in writer.used}
-    for field in survey.wanted():
-        types = found.get((field.role, field.path))
-        if types is None:
-            slots.append(None)
-            continue
-        if not types <= field.types:
-            raise MessageRejected(
-                Reason.FIELD_TYPE,
-                f"{field.path} is {' or '.join(sorted(types))}; "
-                f"{field.role} can be {' or '.join(sorted(field.types))}",
-            )
-        there.add(field.role)
-        if field.path not in paths:
-            paths.append(field.path)
-        slots.append(paths.index(field.path))
-    for role in survey.required:
-        if role not in there:
-            named = [field.path for field in survey.wanted() if field.role == role]
-            raise MessageRejected(
-                Reason.FIELD_MISSING,
-                f"{record} has no {' nor '.join(named) or role}, which {survey.survey} needs",
-            )
-    return paths, tuple(slots)

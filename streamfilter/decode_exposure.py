@@ -20,7 +20,7 @@ _FIELDS: dict[str, frozenset[str]] = {
     "detector": _TEXT,
     "detectors_expected": _WHOLE,
     "hdu": _TEXT,
-    "mid_exposure": _WHOLE,
+    "mid_exposure": _WHOLE | {"timestamp-micros"},
     "exposure_time_s": _NUMBER,
     "filter": _TEXT,
     "reference.uri": _TEXT,

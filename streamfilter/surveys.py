@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
 from typing import Annotated, Literal, Self
+from uuid import UUID
 
 from pydantic import (
     BaseModel,
@@ -34,15 +35,24 @@ from streamfilter.records import Alert, Message, NotEvaluated, Plane, Stamp, Unr
 # TAI - UTC since 2017-01-01; no leap second has been announced since (IERS Bulletin C).
 _TAI_MINUS_UTC_S = 37.0
 _DAY_S = 86400.0
-# Day number of 1970-01-01 UTC in each scale, and what has to be taken off the clock.
-_SCALES: Mapping[str, tuple[float, float]] = {
-    "jd-utc": (2440587.5, 0.0),
-    "jd-tai": (2440587.5, _TAI_MINUS_UTC_S),
-    "mjd-utc": (40587.0, 0.0),
-    "mjd-tai": (40587.0, _TAI_MINUS_UTC_S),
+# Seconds of a unit, its count at 1970-01-01 UTC, and what has to be taken off the clock.
+_SCALES: Mapping[str, tuple[float, float, float]] = {
+    "jd-utc": (_DAY_S, 2440587.5, 0.0),
+    "jd-tai": (_DAY_S, 2440587.5, _TAI_MINUS_UTC_S),
+    "mjd-utc": (_DAY_S, 40587.0, 0.0),
+    "mjd-tai": (_DAY_S, 40587.0, _TAI_MINUS_UTC_S),
+    "unix-s": (1.0, 0.0, 0.0),
+    "unix-ms": (1e-3, 0.0, 0.0),
+    "unix-us": (1e-6, 0.0, 0.0),
+    "unix-ns": (1e-9, 0.0, 0.0),
 }
+# What Avro's own types of time count; they say it themselves.
+_TIMESTAMPS = {
+    "timestamp-millis": "unix-ms", "timestamp-micros": "unix-us", "timestamp-nanos": "unix-ns",
+}  # fmt: skip
 # Share of the exposure that is still to come at the time that the packet gives.
 _TO_COME: Mapping[str, float] = {"start": 1.0, "middle": 0.5, "end": 0.0}
+_UUID_BYTES = 16
 # Characters of a name: it is repeated in keys, headers and logs.
 _LONGEST_NAME = 200
 # What an annotation says of a stamp that cannot be read: its enumeration gets no new symbols.
@@ -53,10 +63,11 @@ _NO_ONE_PLACE = (
     "if it was not cut"
 )
 _NUMBERS = frozenset({"int", "long", "float", "double", "null"})
+_NAMES = frozenset({"int", "long", "string", "fixed", "null"})
 _TYPES: Mapping[str, frozenset[str]] = {
-    "alert_id": frozenset({"int", "long", "string", "null"}),
-    "object_id": frozenset({"int", "long", "string", "null"}),
-    "time": _NUMBERS,
+    "alert_id": _NAMES,
+    "object_id": _NAMES,
+    "time": _NUMBERS | frozenset(_TIMESTAMPS),
     "exposure_s": _NUMBERS,
     "flags": _NUMBERS | {"boolean"},
     **{plane: frozenset({"bytes", "null"}) for plane in Plane},
@@ -81,7 +92,10 @@ class Light(_Table):
     """How a packet dates its exposure."""
 
     time: Paths
-    scale: Literal["jd-utc", "jd-tai", "mjd-utc", "mjd-tai"]
+    scale: Literal[
+        "jd-utc", "jd-tai", "mjd-utc", "mjd-tai", "unix-s", "unix-ms", "unix-us", "unix-ns"
+    ]
+    """Of a plain number; what is one of Avro's timestamps is read as that."""
     refers_to: Literal["start", "middle", "end"]
     exposure_s: Paths = ()
     default_exposure_s: Annotated[float, Field(ge=0)] | None = None
@@ -131,6 +145,8 @@ class Wanted:
     role: str
     path: str
     types: frozenset[str]
+    label: str
+    """The role; of flags also the classes that they raise together."""
 
 
 class SurveyMap(_Table):
@@ -159,15 +175,35 @@ class SurveyMap(_Table):
             raise ValueError(f"no regular expression: {error}") from error
         return value
 
+    @model_validator(mode="after")
+    def _names_what_it_requires(self) -> Self:
+        named = {field.role for field in self.wanted()}
+        if missing := [role for role in self.required if role not in named]:
+            rest = [role for role in self.required if role in named]
+            raise ValueError(
+                f"no field is named for {' and '.join(missing)}, which is required; "
+                f"name one, or give required = {rest}"
+            )
+        return self
+
     def wanted(self) -> tuple[Wanted, ...]:
         """Every field that the map names, in the order in which ``alert`` takes the values."""
-        fields: list[tuple[str, Paths]] = [("alert_id", self.alert_id)]
-        fields += [("object_id", self.object_id)]
+        fields: list[tuple[str, Paths, str]] = [("alert_id", self.alert_id, "")]
+        fields += [("object_id", self.object_id, "")]
         if self.light:
-            fields += [("time", self.light.time), ("exposure_s", self.light.exposure_s)]
-        fields += [(plane, getattr(self.stamps, plane)) for plane in Plane]
-        fields += [("flags", group.fields) for group in self.flags]
-        return tuple(Wanted(role, path, _TYPES[role]) for role, paths in fields for path in paths)
+            fields += [("time", self.light.time, ""), ("exposure_s", self.light.exposure_s, "")]
+        fields += [(plane, getattr(self.stamps, plane), "") for plane in Plane]
+        fields += [("flags", each.fields, f" of {', '.join(each.classes)}") for each in self.flags]
+        return tuple(
+            Wanted(role, path, _TYPES[role], role + words)
+            for role, paths, words in fields
+            for path in paths
+        )
+
+    def has_default(self, role: str) -> bool:
+        """Whether nothing is lost where a schema has no field for this."""
+        default = self.light.default_exposure_s if self.light else None
+        return role == "exposure_s" and default is not None
 
 
 class AlertMaker:
@@ -179,9 +215,16 @@ class AlertMaker:
         The field map.
     limits
         Bounds on the stamps.
+    types
+        For each of ``SurveyMap.wanted()`` its Avro types; None where it is not read.
     """
 
-    def __init__(self, survey: SurveyMap, limits: Limits) -> None:
+    def __init__(
+        self,
+        survey: SurveyMap,
+        limits: Limits,
+        types: Sequence[frozenset[str] | None] = (),
+    ) -> None:
         self.survey = survey
         self._limits = limits
         self._slots: dict[str, list[int]] = {}
@@ -190,6 +233,10 @@ class AlertMaker:
         slots = iter(self._slots.get("flags", ()))
         self._flags = [
             (group.classes, [next(slots) for _ in group.fields]) for group in survey.flags
+        ]
+        self._times = [
+            (slot, _scale(survey.light, types[slot] if types else None))
+            for slot in self._slots.get("time", ())
         ]
 
     def alert(
@@ -238,8 +285,8 @@ class AlertMaker:
         return Alert(
             message=message,
             survey=self.survey.survey,
-            alert_id=str(alert_id),
-            object_id=None if object_id is None else str(object_id),
+            alert_id=_name(alert_id),
+            object_id=None if object_id is None else _name(object_id),
             stamps=stamps,
             unreadable=unreadable,
             light_end_unix_s=light_end,
@@ -291,13 +338,15 @@ class AlertMaker:
         light = self.survey.light
         if light is None:
             return None
-        days = _positive(self._first("time", values))
         exposure = _positive(self._first("exposure_s", values))
         exposure = light.default_exposure_s if exposure is None else exposure
-        if days is None or exposure is None:
-            return None
-        epoch, ahead = _SCALES[light.scale]
-        return (days - epoch) * _DAY_S - ahead + exposure * _TO_COME[light.refers_to]
+        for slot, (unit_s, epoch, ahead_s) in self._times:
+            if values[slot] is not None:
+                time = _positive(values[slot])
+                if time is None or exposure is None:
+                    return None
+                return (time - epoch) * unit_s - ahead_s + exposure * _TO_COME[light.refers_to]
+        return None
 
     def _classes(self, values: Sequence[object]) -> tuple[frozenset[str], frozenset[str]]:
         """Classes that a flag raises, and classes for which there is a flag."""
@@ -310,6 +359,19 @@ class AlertMaker:
                 if any(isinstance(value, int | float) and value > 0 for value in known):
                     flagged += classes
         return frozenset(flagged), frozenset(flaggable)
+
+
+def _scale(light: Light | None, types: frozenset[str] | None) -> tuple[float, float, float]:
+    """That of Avro's own type where it is one of its timestamps, else the map's."""
+    stamped = [scale for kind, scale in _TIMESTAMPS.items() if types and kind in types]
+    return _SCALES[stamped[0] if stamped else light.scale if light else "unix-s"]
+
+
+def _name(value: object) -> str:
+    """The text of a number, a text, or fixed bytes: a UUID where they are 16, else hexadecimal."""
+    if isinstance(value, bytes):
+        return str(UUID(bytes=value)) if len(value) == _UUID_BYTES else value.hex()
+    return str(value)
 
 
 def _positive(value: object) -> float | None:

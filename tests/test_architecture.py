@@ -65,7 +65,8 @@ ROOMS: dict[str, tuple[int, set[str]]] = {
     "exposure_figures": (5, {"exposure_records", "exposures", "records", "errors", "pages"}),
     "reading": (3, {"errors", "limits", "schemas"}),  # what a consumer of ours calls
     "drift": (3, {"errors", "schemas", "surveys"}),  # what changed between writer schemas
-    "decode": (3, {"drift", "errors", "records", "schemas", "surveys", "limits"}),
+    "field_plan": (3, {"drift", "errors", "surveys"}),  # what a map gets of a writer schema
+    "decode": (3, {"field_plan", "drift", "errors", "records", "schemas", "surveys", "limits"}),
     "simulate": (3, {"records", "schemas", "bundled"}),
     "pipeline": (
         4,

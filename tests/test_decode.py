@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 import fastavro
 import numpy as np
@@ -196,6 +197,34 @@ def test_every_lsst_version_is_decoded(samples: Path, schema_id: int) -> None:
     assert alert.light_end_unix_s == pytest.approx(middle + half, abs=1e-3)
 
 
+@pytest.mark.parametrize("version", ["3/0", "4/0", "5/0", "6/0", "6/1", "7/4", "9/0", "11/1"])
+def test_the_packets_that_come_with_lsst_s_schemas_are_alerts(version: str) -> None:
+    """Every version has its id and its time where the map looks for them."""
+    packet_package = pytest.importorskip("lsst.alert.packet", reason="needs streamfilter[lsst]")
+    folder = Path(packet_package.__file__).parent / "schema" / version
+    alert = alert_of((folder / "sample_data" / "fakeAlert.avro").read_bytes())
+    assert (alert.alert_id.isdigit(), {}) == (True, dict(alert.stamps))
+    assert alert.light_end_unix_s is not None
+
+
+def test_lsst_packets_of_before_there_were_science_stamps_keep_the_others(samples: Path) -> None:
+    """They were records then, and the record had no version in its name."""
+    _, real = record_of(packet(samples / "lsst" / "170587117053804617.bin"))
+    cutout = {
+        "type": "record", "name": "cutout",
+        "fields": [{"name": "fileName", "type": "string"}, {"name": "stampData", "type": "bytes"}],
+    }  # fmt: skip
+    source = {"type": "record", "name": "s", "fields": [{"name": "diaSourceId", "type": "long"}]}
+    kinds = {"diaSource": source, "cutoutDifference": ["null", cutout]}
+    fields = [{"name": name, "type": kind} for name, kind in kinds.items()]
+    schema = {"type": "record", "name": "lsst.alert", "fields": fields}
+    stamp = {"fileName": "d.fits", "stampData": real["cutoutDifference"]}
+    alert = alert_of(
+        container(schema, {"diaSource": {"diaSourceId": 5}, "cutoutDifference": stamp})
+    )
+    assert ("lsst", "5", {Plane.DIFFERENCE}) == (alert.survey, alert.alert_id, set(alert.stamps))
+
+
 def test_null_stamps_of_ztf_are_absent(samples: Path) -> None:
     """A null cutout record is a missing plane."""
     schema, record = record_of(packet(samples / "ztf" / "2695378462115010012.avro"))
@@ -250,6 +279,15 @@ def changed(schema: Any, field: str, **change: Any) -> Any:
     return schema
 
 
+def nested(schema: Any, field: str, changes: dict[str, Any]) -> Any:
+    """The record that a top field is, with other types of some of its fields."""
+    kind = next(f["type"] for f in schema["fields"] if f["name"] == field)
+    fields = [
+        {"name": f["name"], "type": changes.get(f["name"], f["type"])} for f in kind["fields"]
+    ]
+    return kind | {"fields": fields}
+
+
 @pytest.mark.parametrize(
     ("field", "change", "reason"),
     [
@@ -270,6 +308,46 @@ def test_a_schema_without_what_is_needed_is_rejected(
         value = 1.0 if change["type"] == "double" else [1]
     record[change.get("name", field)] = value
     assert reason == reason_of(container(changed(schema, field, **change), record))
+
+
+@pytest.mark.parametrize(
+    ("kind", "odd"),
+    [("string", "0"), ({"type": "array", "items": "long"}, [1]), (["null", "bytes"], None)],
+    ids=repr,
+)
+def test_optional_fields_of_another_type_are_as_gone(samples: Path, kind: Any, odd: Any) -> None:
+    """A survey that changes what a flag or a time is does not lose its alerts by it."""
+    schema, record = record_of(packet(samples / "ztf" / "516377976015010010.avro"))
+    changes = dict.fromkeys(("nbad", "jd"), kind)
+    schema = changed(schema, "candidate", type=nested(schema, "candidate", changes))
+    candidate = record["candidate"] | dict.fromkeys(changes, odd)
+    alert = alert_of(container(schema, record | {"candidate": candidate}))
+    assert (None, frozenset()) == (alert.light_end_unix_s, alert.flaggable)
+
+
+@pytest.mark.parametrize(
+    ("logical", "units"),
+    [("timestamp-millis", 1000), ("timestamp-micros", 10**6), ("timestamp-nanos", 10**9)],
+)
+def test_avro_s_own_timestamps_are_read_as_what_they_are(
+    samples: Path, logical: str, units: int
+) -> None:
+    """Whatever the map says of a plain number."""
+    schema, record = record_of(packet(samples / "ztf" / "516377976015010010.avro"))
+    kind = ["null", {"type": "long", "logicalType": logical}]
+    schema = changed(schema, "candidate", type=nested(schema, "candidate", {"jd": kind}))
+    candidate = record["candidate"] | {"jd": 1_760_000_000 * units}
+    value = container(schema, record | {"candidate": candidate})
+    assert 1_760_000_030.0 == alert_of(value).light_end_unix_s
+
+
+@pytest.mark.parametrize(("size", "name"), [(16, str(UUID(int=258))), (4, "00000102")])
+def test_an_alert_id_may_be_fixed_bytes(samples: Path, size: int, name: str) -> None:
+    """A UUID is written as that, others in hexadecimal."""
+    schema, record = record_of(packet(samples / "ztf" / "516377976015010010.avro"))
+    schema = changed(schema, "candid", type={"type": "fixed", "name": "id", "size": size})
+    alert = alert_of(container(schema, record | {"candid": (258).to_bytes(size, "big")}))
+    assert name == alert.alert_id
 
 
 def test_optional_fields_may_be_gone(samples: Path) -> None:

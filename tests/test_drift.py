@@ -179,7 +179,9 @@ def test_a_required_field_that_vanished_rejects_with_its_name() -> None:
     now = lsst(1000)
     now["fields"] = [each for each in now["fields"] if each["name"] != "cutoutScience"]
     finder = SchemaFinder([Shelf({1: lsst(1000), 2: now})], Limits())
-    decoder = Decoder(finder, SURVEYS, Limits())
+    (lsst_map,) = SURVEYS.of_record("lsst.v10_0.alert")
+    strict = lsst_map.model_copy(update={"required": ("alert_id", "science")})
+    decoder = Decoder(finder, Surveys([strict]), Limits())
     answers = [
         decoder.decode(Message(Origin("alerts", 0, n), b"\x00\x00\x00\x00" + bytes([n])))
         for n in (1, 2, 2)

@@ -73,6 +73,7 @@ def test_the_bundled_maps_are_those_of_five_surveys() -> None:
         ("ztf.alert", "ztf"),
         ("lsst.v7_4.alert", "lsst"),
         ("lsst.v11_12.alert", "lsst"),
+        ("lsst.alert", "lsst"),
         ("winter.alert", "winter"),
         ("desirt.alert", "decam"),
         ("pgir.alert", "pgir"),
@@ -119,6 +120,8 @@ def test_a_folder_wins_over_the_bundled_map(tmp_path: Path) -> None:
         ("[stamps]", "[stamps]\nnominal_px = 0", "stamps.nominal_px"),
         ("[light]", "[light", "not TOML"),
         ("alert_id", 'required = ["everything"]\nalert_id', "required"),
+        ("alert_id", 'required = ["difference"]\nalert_id', "named for difference"),
+        ('science = "sci"', "", "named for science"),
     ],
 )
 def test_a_wrong_map_names_the_file_and_the_key(
@@ -160,6 +163,9 @@ def test_an_alert_without_an_id_is_rejected(tmp_path: Path) -> None:
         ("mjd-utc", "end", 61041.0, NEW_YEAR),
         ("jd-utc", "start", 2461041.5, NEW_YEAR + 10),
         ("jd-tai", "end", 2461041.5, NEW_YEAR - 37),
+        ("unix-s", "start", NEW_YEAR, NEW_YEAR + 10),
+        ("unix-ms", "end", NEW_YEAR * 1e3, NEW_YEAR),
+        ("unix-us", "end", NEW_YEAR * 1e6, NEW_YEAR),
     ],
 )
 def test_the_end_of_the_light_is_utc(

@@ -61,11 +61,15 @@ class _Run:
 
 _Piece = _Run | Step
 
+# A tuple: what stands in a schema need not be hashable.
+_TIMESTAMPS = ("timestamp-millis", "timestamp-micros", "timestamp-nanos")
+
 
 def leaf_types(schema: WriterSchema, path: str) -> frozenset[str] | None:
     """Avro types that a dotted path can lead to, ``null`` among them; None where it leads nowhere.
 
-    Nullable records on the way are passed; arrays and maps are not.
+    A long that is a point of time has the name of that. Nullable records on the way are passed;
+    arrays and maps are not.
     """
     names = _names(schema.parsed)
     kind: Any = schema.parsed
@@ -255,6 +259,8 @@ def _resolved(kind: Any, names: Mapping[str, Any]) -> Any:
 
 
 def _type_name(kind: Any, names: Mapping[str, Any]) -> str:
+    if isinstance(kind, dict) and kind["type"] == "long" and kind.get("logicalType") in _TIMESTAMPS:
+        return str(kind["logicalType"])
     kind = _resolved(kind, names)
     return kind if isinstance(kind, str) else "union" if isinstance(kind, list) else kind["type"]
 
