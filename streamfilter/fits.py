@@ -32,6 +32,10 @@ _MOST_AXES = 999
 _MOST_HDUS, _LONGEST_HEADER_BYTES = 64, 2_000 * 80
 _BITPIX = (8, 16, 32, 64, -32, -64)
 _END = b"END".ljust(_CARD_BYTES)
+# What may follow a file: its own fill, and what tools append to any file.
+_FILL = b"\0 \t\r\n"
+# Names of extensions (Rubin, astropy, HST, SExtractor) whose pixels mean something else than light.
+_NO_IMAGE = frozenset(("VARIANCE", "VAR", "ERR", "WEIGHT", "WHT", "MASK", "DQ", "BPM", "PSF"))
 # The first cards in the order that the standard demands; ZTF's SIMPLE is not at column 30.
 _HEAD = re.compile(
     rb"(?=(SIMPLE)  = +T[ /]|XTENSION= 'IMAGE   ')[^\0]{80}"
@@ -74,15 +78,18 @@ class _Head(NamedTuple):
 
 
 class _Plane(NamedTuple):
-    """One image of a file, by its extension's name."""
+    """One array of a file, as it came, by its extension's name."""
 
     name: str
     uncertainty: str
-    pixels: Image
+    pixels: npt.NDArray[np.generic]
 
 
 def read_stamp(data: bytes, limits: Limits) -> Planes:
     """The planes of a stamp: the first image, and the extensions UNCERT and PSFIMAGE.
+
+    Other extensions may be there and are passed over, whatever they hold; a mask, weights and the
+    like are never taken for the image.
 
     Parameters
     ----------
@@ -106,7 +113,7 @@ def read_stamp(data: bytes, limits: Limits) -> Planes:
     if planes is None:
         _require_sound(data, limits)
         planes = _read_with_astropy(_walked(data))
-    return _arranged(planes)
+    return _arranged(planes, limits)
 
 
 def read_stamp_with_astropy(data: bytes, limits: Limits) -> Planes:
@@ -114,7 +121,7 @@ def read_stamp_with_astropy(data: bytes, limits: Limits) -> Planes:
     if data.startswith(_GZIP_MAGIC):
         data = _decompress(data, limits.max_decompressed_bytes)
     _require_sound(data, limits)
-    return _arranged(_read_with_astropy(_walked(data)))
+    return _arranged(_read_with_astropy(_walked(data)), limits)
 
 
 def _malformed(detail: str) -> MessageRejected:
@@ -141,29 +148,34 @@ def _decompress(data: bytes, most: int) -> bytes:
                 Reason.STAMP_COMPRESSION, f"stamp: gzip ends early, after {len(content)} bytes"
             )
         data = member.unused_data
-        if not data.strip(b"\0"):
+        if not data.strip(_FILL):
             return content
-    raise MessageRejected(Reason.STAMP_COMPRESSION, "stamp: bytes after the gzip file")
+        if not data.startswith(_GZIP_MAGIC):
+            break
+    raise MessageRejected(
+        Reason.STAMP_COMPRESSION, f"stamp: {len(data)} bytes after the gzip file; expected none"
+    )
 
 
 def _read_plain(data: bytes, limits: Limits) -> list[_Plane] | None:
     """All images of an unscaled floating-point file; None where astropy has to look at it."""
-    planes = []
+    planes: list[_Plane] = []
     position = 0
     while position < len(data):
         end = data.find(_END, position)
+        if end < 0 and planes and not data[position:].strip(_FILL):
+            break
         header = data[position:end] if end >= 0 else b""
         head = _known_head(header) if len(header) <= _REPEATED_BYTES else _head(header)
         if head is None or head.primary != (position == 0):
             return None
-        _require_side(head.width, head.height, limits)
         start = position + head.size
         pixels = head.width * head.height
         size = pixels * head.dtype.itemsize
         if start + size > len(data):
             raise _malformed(f"{size} bytes of pixels announced, {len(data) - start} are there")
         image = np.frombuffer(data, head.dtype, pixels, start).reshape(head.height, head.width)
-        planes.append(_Plane(head.name, head.uncertainty, _f4(image)))
+        planes.append(_Plane(head.name, head.uncertainty, image))
         position = start + size + -size % _BLOCK_BYTES
     return planes or None
 
@@ -222,27 +234,39 @@ def _require_side(width: int, height: int, limits: Limits) -> None:
         )
 
 
-def _arranged(planes: list[_Plane]) -> Planes:
+def _arranged(planes: list[_Plane], limits: Limits) -> Planes:
     image = variance = psf = None
+    others = []
     for plane in planes:
-        if plane.name.upper() == "UNCERT":
-            variance = _as_variance(plane)
-        elif plane.name.upper() == "PSFIMAGE":
-            psf = plane.pixels
-        elif image is None:
-            image = plane.pixels
+        name, shape = plane.name.upper(), plane.pixels.shape
+        if len(shape) != 2:
+            others.append(" x ".join(str(side) for side in reversed(shape)))
+        elif name == "UNCERT":
+            variance = plane
+        elif name == "PSFIMAGE":
+            psf = plane
+        elif image is None and name not in _NO_IMAGE:
+            image = plane
     if image is None:
-        raise _malformed("no image")
-    if variance is not None and variance.shape != image.shape:
-        raise _malformed(f"a variance of {variance.shape} for an image of {image.shape}")
-    return Planes(image, variance, psf)
+        found = f"; there are arrays of {', '.join(others[:3])} px" if others else ""
+        raise _malformed(f"no image of two axes{found}")
+    if variance is not None and variance.pixels.shape != image.pixels.shape:
+        raise _malformed(
+            f"a variance of {variance.pixels.shape} for an image of {image.pixels.shape}"
+        )
+    _require_side(image.pixels.shape[1], image.pixels.shape[0], limits)
+    return Planes(
+        _f4(image.pixels),
+        None if variance is None else _as_variance(variance),
+        None if psf is None else _f4(psf.pixels),
+    )
 
 
 def _as_variance(plane: _Plane) -> Image | None:
     """UNCERT as a variance; astropy names in UTYPE what it wrote, LSST writes variances."""
     if plane.uncertainty == "StdDevUncertainty":
-        return np.square(plane.pixels)
-    return plane.pixels if plane.uncertainty in ("VarianceUncertainty", "") else None
+        return np.square(_f4(plane.pixels))
+    return _f4(plane.pixels) if plane.uncertainty in ("VarianceUncertainty", "") else None
 
 
 def _require_sound(data: bytes, limits: Limits) -> None:
@@ -251,8 +275,10 @@ def _require_sound(data: bytes, limits: Limits) -> None:
     while position < len(data):
         first = data[position : position + 9]
         if first != (b"XTENSION=" if position else b"SIMPLE  ="):
-            if position and not data[position:].strip(b"\0 "):
+            if position and not data[position:].strip(_FILL):
                 return
+            if not position:
+                raise _malformed(f"begins with {data[:8]!r}; expected FITS, plain or in gzip")
             raise _malformed(f"no FITS header at byte {position}")
         cards, start = _cards(data, position)
         axes = [_number(cards, f"NAXIS{i + 1}") for i in range(_axes(cards))]
@@ -265,10 +291,8 @@ def _require_sound(data: bytes, limits: Limits) -> None:
         size = abs(_number(cards, "BITPIX", 8)) // 8 * groups * (heap + pixels)
         if min(groups, heap, *axes) < 0 or size > len(data) - start:
             raise _malformed(f"{size} bytes of data announced, {len(data) - start} are there")
-        if cards.get("ZIMAGE") == "T":
+        if cards.get("ZIMAGE") == "T" and _name(cards) not in _NO_IMAGE:
             _require_sound_tiles(cards, limits)
-        elif len(axes) == 2 and "TFIELDS" not in cards:
-            _require_side(axes[0], axes[1], limits)
         position = start + size + -size % _BLOCK_BYTES
 
 
@@ -307,6 +331,10 @@ def _cards(data: bytes, position: int) -> tuple[dict[str, str], int]:
     raise _malformed(f"the header at byte {position} has no END")
 
 
+def _name(cards: Mapping[str, str]) -> str:
+    return cards.get("EXTNAME", "").strip("' ").upper()
+
+
 def _axes(cards: Mapping[str, str]) -> int:
     axes = _number(cards, "NAXIS")
     if not 0 <= axes <= _MOST_AXES:
@@ -334,6 +362,8 @@ def _read_with_astropy(data: bytes) -> list[_Plane]:
             warnings.simplefilter("ignore")
             with fits.open(io.BytesIO(data), memmap=False) as hdus:
                 for hdu in hdus:
+                    if str(hdu.header.get("EXTNAME", "")).upper() in _NO_IMAGE:
+                        continue
                     if isinstance(hdu, fits.CompImageHDU) and (wrong := wrong_with(hdu)):
                         raise _malformed(wrong)
                     if isinstance(hdu, fits.PrimaryHDU | fits.ImageHDU | fits.CompImageHDU):
@@ -350,7 +380,7 @@ def _plane_of(hdu: "object") -> _Plane | None:
     pixels = hdu.data  # type: ignore[attr-defined]
     if pixels is None:
         return None
-    if pixels.ndim != 2:
-        raise _malformed(f"an image of {pixels.ndim} axes; expected 2")
+    while pixels.ndim > 2 and len(pixels) == 1:
+        pixels = pixels[0]
     header = hdu.header  # type: ignore[attr-defined]
-    return _Plane(str(header.get("EXTNAME", "")), str(header.get("UTYPE", "")), _f4(pixels))
+    return _Plane(str(header.get("EXTNAME", "")), str(header.get("UTYPE", "")), pixels)

@@ -160,11 +160,69 @@ def test_a_rice_compressed_image_is_read_through_astropy() -> None:
     np.testing.assert_array_equal(image(32, "int16"), read_stamp(data, LIMITS).image)
 
 
-@pytest.mark.parametrize("shape", [(5,), (2, 5, 5), (1, 5, 5)])
+@pytest.mark.parametrize("shape", [(5,), (2, 5, 5), (5, 5, 1)])
 def test_other_numbers_of_axes_are_malformed(shape: tuple[int, ...]) -> None:
-    """A stamp has two axes."""
+    """A stamp has two axes; what was found is said as FITS counts them."""
     data = fits_bytes(fits.PrimaryHDU(np.zeros(shape, ">f4")))
-    assert Reason.STAMP_MALFORMED == reason_of(data)
+    with pytest.raises(MessageRejected, match=" x ".join(map(str, shape[::-1]))) as caught:
+        read_stamp(data, LIMITS)
+    assert Reason.STAMP_MALFORMED == caught.value.reason
+
+
+@pytest.mark.parametrize("shape", [(1, 9, 9), (1, 1, 9, 9)])
+def test_axes_of_one_pixel_are_none(shape: tuple[int, ...]) -> None:
+    """An image that was cut out of a cube of one plane."""
+    data = fits_bytes(fits.PrimaryHDU(image().reshape(shape)))
+    np.testing.assert_array_equal(image(), read_stamp(data, LIMITS).image)
+
+
+@pytest.mark.parametrize("dtype", [">f4", "int16"])
+@pytest.mark.parametrize("shape", [(7,), (3, 5, 5), (50, 50)])
+def test_what_is_not_the_image_has_any_shape(shape: tuple[int, ...], dtype: str) -> None:
+    """An extension beside it, also one over the limit, is passed over."""
+    other = fits.ImageHDU(np.zeros(shape, dtype))
+    data = fits_bytes(fits.PrimaryHDU(image(dtype=dtype)), other)
+    planes = read_stamp(data, Limits(max_stamp_side_px=20))
+    np.testing.assert_array_equal(image(), planes.image)
+    assert (None, None) == (planes.variance, planes.psf)
+
+
+@pytest.mark.parametrize("dtype", [">f4", "int32"])
+@pytest.mark.parametrize("name", ["MASK", "DQ", "VARIANCE", "ERR", "WEIGHT", "mask", "PSF"])
+def test_a_plane_of_another_meaning_is_not_the_image(name: str, dtype: str) -> None:
+    """Whichever comes first."""
+    other = fits.ImageHDU(image(dtype=dtype) * 0, name=name)
+    data = fits_bytes(fits.PrimaryHDU(), other, fits.ImageHDU(image(), name="IMAGE"))
+    np.testing.assert_array_equal(image(), read_stamp(data, LIMITS).image)
+    assert Reason.STAMP_MALFORMED == reason_of(fits_bytes(fits.PrimaryHDU(), other))
+
+
+def test_a_compressed_mask_is_not_opened() -> None:
+    """Nor does its size count."""
+    mask = fits.CompImageHDU(image(32, "int16"), name="MASK")
+    data = fits_bytes(fits.PrimaryHDU(image()), mask)
+    planes = read_stamp(data, Limits(max_stamp_side_px=20))
+    np.testing.assert_array_equal(image(), planes.image)
+
+
+@pytest.mark.parametrize("fill", [b"\n", b"\r\n", b"\0", b" " * 80, bytes(2880)])
+@pytest.mark.parametrize("dtype", [">f4", "int16"])
+def test_fill_after_the_file_is_no_harm(fill: bytes, dtype: str) -> None:
+    """Zeros, blanks and ends of lines, after FITS and after gzip."""
+    data = fits_bytes(fits.PrimaryHDU(image(dtype=dtype)))
+    for stamp in (data + fill, gzip.compress(data) + fill, gzip.compress(data + fill)):
+        np.testing.assert_array_equal(image(), read_stamp(stamp, LIMITS).image)
+    assert Reason.STAMP_MALFORMED == reason_of(data + b"tail")
+
+
+@pytest.mark.parametrize(
+    "data", [b"\x89PNG\r\n\x1a\n....", b"\xff\xd8\xff\xe0....", b"U0lNUExF", b"BZh9"]
+)
+def test_bytes_of_another_kind_are_shown(data: bytes) -> None:
+    """PNG, JPEG, base64, bzip2: the first bytes tell which, and what was expected is said."""
+    with pytest.raises(MessageRejected, match="expected FITS, plain or in gzip") as caught:
+        read_stamp(data, LIMITS)
+    assert repr(data[:8]) in caught.value.found
 
 
 @pytest.mark.parametrize(
@@ -239,8 +297,11 @@ def test_a_gzip_of_two_members_is_one_file() -> None:
 
 
 def test_a_gzip_with_other_bytes_after_it_is_refused() -> None:
-    """Bytes that belong to nothing are not ignored."""
-    assert Reason.STAMP_COMPRESSION == reason_of(gzip.compress(plain()) + b"tail")
+    """Bytes that belong to nothing are not ignored, and are not taken for a cut."""
+    for tail in (b"t", b"tail"):
+        with pytest.raises(MessageRejected, match=f"{len(tail)} bytes after the gzip") as caught:
+            read_stamp(gzip.compress(plain()) + tail, LIMITS)
+        assert Reason.STAMP_COMPRESSION == caught.value.reason
 
 
 def test_many_empty_members_are_refused() -> None:
