@@ -203,6 +203,27 @@ def describe_masking(registry: CollectorRegistry, identity: Mapping[str, str]) -
     masking.info(dict(identity))
 
 
+@dataclass(frozen=True, slots=True)
+class _Instruments:
+    """Makes instruments of one prefix in one registry."""
+
+    registry: CollectorRegistry
+    prefix: str
+
+    def counter(self, name: str, text: str, *labels: str) -> Counter:
+        return Counter(f"{self.prefix}_{name}", text, labels, registry=self.registry)
+
+    def gauge(self, name: str, text: str, *labels: str) -> Gauge:
+        return Gauge(f"{self.prefix}_{name}", text, labels, registry=self.registry)
+
+    def histogram(
+        self, name: str, text: str, buckets: tuple[float, ...], *labels: str
+    ) -> Histogram:
+        return Histogram(
+            f"{self.prefix}_{name}", text, labels, buckets=buckets, registry=self.registry
+        )
+
+
 class SchemaMetrics:
     """What becomes of writer schemas; for both halves of a worker."""
 
@@ -244,19 +265,62 @@ class TransactionMetrics:
         self._total.labels("aborted").inc()
 
 
+class TimeMetrics:
+    """How long it takes: the stages of a worker for alerts, and an alert's whole way."""
+
+    def __init__(self, made: _Instruments) -> None:
+        self.age = made.histogram(
+            "age_seconds", "Age of alerts when read, by their Kafka timestamp.", _LATENCY_S
+        )
+        self.stage = made.histogram(
+            "stage_seconds",
+            "Time in a stage: of an alert, infer of a batch. queue waits for the network, produce "
+            "for the broker.",
+            _STAGE_S,
+            "stage",
+        )
+        self.latency = made.histogram(
+            "latency_seconds",
+            "To the last acknowledged output of an alert: since it was received, the message's "
+            "timestamp, the producer's header, or the end of the exposure (light).",
+            _LATENCY_S,
+            "since",
+        )
+        for stage in STAGES:
+            self.stage.labels(stage)
+        for since in SINCE:
+            self.latency.labels(since)
+
+
+class FlowMetrics:
+    """What is under way in a worker for alerts, and what waits."""
+
+    def __init__(self, made: _Instruments) -> None:
+        self.in_flight = made.gauge("in_flight_messages", "Messages read and not settled.")
+        self.in_flight_bytes = made.gauge(
+            "in_flight_bytes", "Bytes of messages read and not settled."
+        )
+        self.queue_depth = made.gauge("queue_depth_stamps", "Stamps that wait for the network.")
+        self.held = made.gauge(
+            "held_partitions", "Partitions that wait for a schema that is not here yet."
+        )
+        self.paused = made.gauge("paused", "1 while reading is paused because enough is in flight.")
+        self.assigned = made.gauge("assigned_partitions", "Partitions of this worker.")
+
+
 class Metrics:
     """All instruments of one worker."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
-        self.registry = registry
+        made = _Instruments(registry, "streamfilter")
         self.clients = ClientStatistics()
         registry.register(self.clients)
         self.engine = Info("streamfilter_engine", "The network in use.", registry=registry)
-        self.messages = self._counter("messages_total", "Messages read.")
-        self.message_bytes = self._counter(
+        self.messages = made.counter("messages_total", "Messages read.")
+        self.message_bytes = made.counter(
             "message_bytes_total", "Bytes of the messages read, their values."
         )
-        self.alerts = self._counter(
+        self.alerts = made.counter(
             "alerts_total",
             "Alerts published, by verdict, class that decided (none: no class) and action.",
             "survey",
@@ -264,72 +328,40 @@ class Metrics:
             "contaminant",
             "action",
         )
-        self.not_evaluated = self._counter(
+        self.not_evaluated = made.counter(
             "stamps_not_evaluated_total", "Stamps that the network did not see.", "survey", "reason"
         )
-        self.rejected = self._counter(
+        self.rejected = made.counter(
             "rejected_total", "Messages that could not be used, by reason.", "reason"
         )
-        self.outputs = self._counter(
+        self.outputs = made.counter(
             "outputs_total", "Messages that the brokers acknowledged, by output.", "output"
         )
-        self.output_failures = self._counter(
+        self.output_failures = made.counter(
             "output_failures_total", "Messages that the broker refused.", "output"
         )
-        self.shed = self._counter(
+        self.shed = made.counter(
             "shed_total", "Alerts published unjudged: too old to wait for the network.", "survey"
         )
-        self.schema_changes = self._counter(
+        self.schema_changes = made.counter(
             "schema_changes_total",
             "Writer schemas and wire forms that were new in a topic, by what they change.",
             "survey",
             "change",
         )
-        self.age = self._histogram(
-            "age_seconds", "Age of alerts when read, by their Kafka timestamp.", _LATENCY_S
-        )
-        self.commits = self._counter("commits_total", "Offset commits outside transactions.")
-        self.transactions = TransactionMetrics(registry, "streamfilter")
-        self.rebalances = self._counter(
+        self.commits = made.counter("commits_total", "Offset commits outside transactions.")
+        self.rebalances = made.counter(
             "rebalances_total", "Times that partitions were assigned to this worker."
         )
-        self.stage = self._histogram(
-            "stage_seconds",
-            "Time in a stage: of an alert, infer of a batch. queue waits for the network, produce "
-            "for the broker.",
-            _STAGE_S,
-            "stage",
-        )
-        self.latency = self._histogram(
-            "latency_seconds",
-            "To the last acknowledged output of an alert: since it was received, the message's "
-            "timestamp, the producer's header, or the end of the exposure (light).",
-            _LATENCY_S,
-            "since",
-        )
-        self.batch_stamps = self._histogram(
+        self.batch_stamps = made.histogram(
             "batch_stamps", "Stamps in a batch, by the side in pixels.", _STAMPS, "side"
         )
-        self.in_flight = self._gauge("in_flight_messages", "Messages read and not settled.")
-        self.in_flight_bytes = self._gauge(
-            "in_flight_bytes", "Bytes of messages read and not settled."
-        )
-        self.queue_depth = self._gauge("queue_depth_stamps", "Stamps that wait for the network.")
-        self.held = self._gauge(
-            "held_partitions", "Partitions that wait for a schema that is not here yet."
-        )
+        self.times, self.flow = TimeMetrics(made), FlowMetrics(made)
         self.schemas = SchemaMetrics(registry)
-        self.paused = self._gauge(
-            "paused", "1 while reading is paused because enough is in flight."
-        )
-        self.assigned = self._gauge("assigned_partitions", "Partitions of this worker.")
-        self.ready = self._gauge("ready", "1 once it is warm and has partitions, as /readyz.")
-        self.device_memory = self._gauge("device_memory_bytes", _DEVICE_TEXT, "engine", "kind")
-        self.healthy = self._gauge("healthy", "0 once it failed or makes no progress, as /healthz.")
-        for stage in STAGES:
-            self.stage.labels(stage)
-        for since in SINCE:
-            self.latency.labels(since)
+        self.transactions = TransactionMetrics(registry, "streamfilter")
+        self.ready = made.gauge("ready", "1 once it is warm and has partitions, as /readyz.")
+        self.device_memory = made.gauge("device_memory_bytes", _DEVICE_TEXT, "engine", "kind")
+        self.healthy = made.gauge("healthy", "0 once it failed or makes no progress, as /healthz.")
 
     def begin(
         self,
@@ -349,19 +381,6 @@ class Metrics:
             self.output_failures.labels(output)
         for reason in reasons:
             self.rejected.labels(reason)
-
-    def _counter(self, name: str, text: str, *labels: str) -> Counter:
-        return Counter(f"streamfilter_{name}", text, labels, registry=self.registry)
-
-    def _gauge(self, name: str, text: str, *labels: str) -> Gauge:
-        return Gauge(f"streamfilter_{name}", text, labels, registry=self.registry)
-
-    def _histogram(
-        self, name: str, text: str, buckets: tuple[float, ...], *labels: str
-    ) -> Histogram:
-        return Histogram(
-            f"streamfilter_{name}", text, labels, buckets=buckets, registry=self.registry
-        )
 
 
 class WebhookMetrics:
@@ -394,76 +413,55 @@ class ExposureMetrics:
     """
 
     def __init__(self, registry: CollectorRegistry, of: str = "exposure") -> None:
-        def name(rest: str) -> str:
-            return f"streamfilter_{of}_{rest}"
-
-        self.clients = ClientStatistics(prefix=f"streamfilter_{of}")
+        prefix = f"streamfilter_{of}"
+        made = _Instruments(registry, prefix)
+        self.clients = ClientStatistics(prefix=prefix)
         registry.register(self.clients)
-        instrument = ("instrument",)
-        self.last = LastExposures(prefix=f"streamfilter_{of}")
+        self.last = LastExposures(prefix=prefix)
         registry.register(self.last)
-        self.engine = Info(name("engine"), "The network in use.", registry=registry)
-        self.messages = Counter(
-            name("messages_total"), "Messages of exposures read.", registry=registry
+        self.engine = Info(f"{prefix}_engine", "The network in use.", registry=registry)
+        self.messages = made.counter("messages_total", "Messages of exposures read.")
+        self.rejected = made.counter("rejected_total", "Messages rejected.", "reason")
+        self.not_evaluated = made.counter(
+            "frames_not_evaluated_total", "Frames that the network did not see.", "reason"
         )
-        self.rejected = Counter(
-            name("rejected_total"), "Messages rejected.", ("reason",), registry=registry
-        )
-        self.not_evaluated = Counter(
-            name("frames_not_evaluated_total"),
-            "Frames that the network did not see.",
-            ("reason",),
-            registry=registry,
-        )
-        self.decisions = Counter(
-            name("decisions_total"),
+        self.decisions = made.counter(
+            "decisions_total",
             "Decisions on detectors and exposures.",
-            ("kind", *instrument, "decision"),
-            registry=registry,
+            "kind",
+            "instrument",
+            "decision",
         )
-        self.probability = Gauge(
-            name("tracking_error_probability"),
+        self.probability = made.gauge(
+            "tracking_error_probability",
             "Of the last exposure judged; NaN where nothing could be.",
-            instrument,
-            registry=registry,
+            "instrument",
         )
-        self.latency = Histogram(
-            name("latency_seconds"),
+        self.latency = made.histogram(
+            "latency_seconds",
             "To the acknowledged verdict on an exposure: since its last message was received, that "
             "message's timestamp, or the middle of the exposure.",
-            ("since",),
-            buckets=_LATENCY_S,
-            registry=registry,
+            _LATENCY_S,
+            "since",
         )
-        self.look = Histogram(
-            name("look_seconds"),
-            "Time spent on a message: unpacking, stars, the network.",
-            buckets=_LATENCY_S,
-            registry=registry,
+        self.look = made.histogram(
+            "look_seconds", "Time spent on a message: unpacking, stars, the network.", _LATENCY_S
         )
-        self.transactions = TransactionMetrics(registry, f"streamfilter_{of}")
-        self.output_failures = Counter(
-            name("output_failures_total"), "Messages that the broker refused.", registry=registry
+        self.transactions = TransactionMetrics(registry, prefix)
+        self.output_failures = made.counter(
+            "output_failures_total", "Messages that the broker refused."
         )
-        self.area = Gauge(
-            name("area_share"),
+        self.area = made.gauge(
+            "area_share",
             "Share of the last exposure's pixels that a class has, where those are searched.",
-            (*instrument, "contaminant"),
-            registry=registry,
+            "instrument",
+            "contaminant",
         )
-        self.schemas = SchemaMetrics(registry, f"streamfilter_{of}")
-        self.open = Gauge(name("open"), "Exposures that wait for detectors.", registry=registry)
-        self.ready = Gauge(
-            name("ready"), "1 once it has partitions, as /readyz.", registry=registry
-        )
-        self.device_memory = Gauge(
-            name("device_memory_bytes"), _DEVICE_TEXT, ("engine", "kind"), registry=registry
-        )
-        self.healthy = Gauge(
-            name("healthy"),
-            "0 once it failed or makes no progress, as /healthz.",
-            registry=registry,
-        )
+        self.schemas = SchemaMetrics(registry, prefix)
+        self.open = made.gauge("open", "Exposures that wait for detectors.")
+        self.ready = made.gauge("ready", "1 once it has partitions, as /readyz.")
+        self.device_memory = made.gauge("device_memory_bytes", _DEVICE_TEXT, "engine", "kind")
+        self.healthy = made.gauge("healthy", "0 once it failed or makes no progress, as /healthz.")
         for since in SINCE_OF_EXPOSURES:
             self.latency.labels(since)
         self._instruments: set[str] = set()

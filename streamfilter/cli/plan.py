@@ -136,13 +136,7 @@ def plan(
     if as_json:
         click.echo(_document(per_core, source, made, gpus, watched))
         return
-    _show(f"{alerts_per_visit} alerts every {cadence:g} s", _rows(survey, made, cores))
-    click.echo(f"rate: {per_core:.1f} stamps/s of a core, {source}")
-    if not made.enough_partitions:
-        click.echo(
-            f"{made.partitions} partitions feed at most {made.partitions} workers, "
-            f"{made.fleet.workers} are needed: give each more cores (--cores), or a GPU"
-        )
+    _show_alerts(survey, made, cores, f"{per_core:.1f} stamps/s of a core, {source}")
     _show("on GPUs, one a worker", _gpu_rows(gpus))
     if watched is not None:
         _show(f"exposures of {detectors} detectors", _watch_rows(watched))
@@ -187,6 +181,17 @@ def _read(path: Path, side_px: int) -> float:
 
 def _say(line: str) -> None:
     click.echo(line, err=True)
+
+
+def _show_alerts(survey: Survey, made: Plan, cores: int, rate: str) -> None:
+    title = f"{survey.alerts_per_visit} alerts every {survey.cadence_s:g} s"
+    _show(title, _rows(survey, made, cores))
+    click.echo(f"rate: {rate}")
+    if not made.enough_partitions:
+        click.echo(
+            f"{made.partitions} partitions feed at most {made.partitions} workers, "
+            f"{made.fleet.workers} are needed: give each more cores (--cores), or a GPU"
+        )
 
 
 def _rows(survey: Survey, made: Plan, cores: int) -> list[tuple[str, str]]:

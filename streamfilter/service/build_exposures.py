@@ -182,19 +182,7 @@ def assembled(
     finder = SchemaFinder(
         schema_sources(settings, home), Limits(max_message_bytes=chosen.max_message_bytes)
     )
-    decoder = ExposureDecoder(finder)
-    awaited = Awaited(decoder.fetch, settings.schemas.wait_s, metrics.schemas)
-    looker = Looker(
-        decoder=decoder,
-        ready=awaited.ready,
-        watcher=watcher,
-        rules=FrameRules(max_bytes=chosen.max_frame_bytes),
-        instruments=frame_rules(chosen),
-        references=References(_places(settings), chosen.max_frame_bytes),
-        attempts=chosen.reference_attempts,
-        pictures=pictures,
-        masks=masks,
-    )
+    looker = _looker(settings, finder, watcher, metrics, pictures=pictures, masks=masks)
     publish = settings.schemas.publish
     tracking = TrackingEncoder(
         identity_of(watcher.engine),
@@ -233,6 +221,32 @@ def assembled(
         planes=FocalPlanes(watcher.judge, FocalPlaneRules(wait_s=reading.wait_s)),
         metrics=metrics,
         alarm=alarm,
+    )
+
+
+def _looker(
+    settings: Settings,
+    finder: SchemaFinder,
+    watcher: Watcher,
+    metrics: ExposureMetrics,
+    *,
+    pictures: bool,
+    masks: FrameMasks | None,
+) -> Looker:
+    """What takes a message to its frames' evidence."""
+    chosen = settings.exposures
+    decoder = ExposureDecoder(finder)
+    awaited = Awaited(decoder.fetch, settings.schemas.wait_s, metrics.schemas)
+    return Looker(
+        decoder=decoder,
+        ready=awaited.ready,
+        watcher=watcher,
+        rules=FrameRules(max_bytes=chosen.max_frame_bytes),
+        instruments=frame_rules(chosen),
+        references=References(_places(settings), chosen.max_frame_bytes),
+        attempts=chosen.reference_attempts,
+        pictures=pictures,
+        masks=masks,
     )
 
 

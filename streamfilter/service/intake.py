@@ -79,7 +79,7 @@ class Intake:
         self._queue = queue
         self._lanes: dict[Partition, _Lane] = {}
         self._waiting_bytes = 0
-        metrics.held.set_function(lambda: len(self._lanes))
+        metrics.flow.held.set_function(lambda: len(self._lanes))
 
     @property
     def expects(self) -> bool:
@@ -150,7 +150,7 @@ class Intake:
         for drift in pipeline.drifts():
             self._note(drift)
         ticket.decode_s = time.monotonic() - started
-        self._metrics.stage.labels("decode").observe(ticket.decode_s)
+        self._metrics.times.stage.labels("decode").observe(ticket.decode_s)
         if ticket.trace is not None:
             ticket.trace.add("decode", started, started + ticket.decode_s)
         if isinstance(alert, Rejected):
@@ -163,7 +163,7 @@ class Intake:
             return
         items = ticket.prepare(pipeline.prepare(alert))
         normalised_s = time.monotonic() - started - ticket.decode_s
-        self._metrics.stage.labels("normalise").observe(normalised_s)
+        self._metrics.times.stage.labels("normalise").observe(normalised_s)
         self._queue(ticket, items)
 
     def _note(self, drift: Drift) -> None:
@@ -185,5 +185,5 @@ class Intake:
         """Whether a message is too old to wait for the network, where that is not waited for."""
         if ticket.age_s is None:
             return False
-        self._metrics.age.observe(max(ticket.age_s, 0.0))
+        self._metrics.times.age.observe(max(ticket.age_s, 0.0))
         return self._flow.overload == "shed" and ticket.age_s > self._flow.shed_after_s

@@ -186,5 +186,5 @@ class Publisher:
         if ticket.prepared and ticket.prepared.alert.light_end_unix_s is not None:
             since["light"] = ticket.prepared.alert.light_end_unix_s
         for name, start in since.items():
-            self._metrics.latency.labels(name).observe(max(now - start, 0.0))
-        self._metrics.stage.labels("produce").observe(time.monotonic() - ticket.sent_s)
+            self._metrics.times.latency.labels(name).observe(max(now - start, 0.0))
+        self._metrics.times.stage.labels("produce").observe(time.monotonic() - ticket.sent_s)

@@ -107,9 +107,11 @@ class Worker:
         self._paused = False
         self._committed_s = 0.0
         self._beat_s = time.monotonic()
-        metrics.in_flight.set_function(lambda: self._in_flight.messages)
-        metrics.in_flight_bytes.set_function(lambda: self._in_flight.bytes)
-        metrics.assigned.set_function(lambda: len(self._source.assigned) if self._source else 0)
+        metrics.flow.in_flight.set_function(lambda: self._in_flight.messages)
+        metrics.flow.in_flight_bytes.set_function(lambda: self._in_flight.bytes)
+        metrics.flow.assigned.set_function(
+            lambda: len(self._source.assigned) if self._source else 0
+        )
         metrics.ready.set_function(lambda: self.unready() is None)
         metrics.healthy.set_function(lambda: self.wrong() is None)
 
@@ -215,7 +217,7 @@ class Worker:
         else:
             source.resume()
         self._paused = paused
-        self._metrics.paused.set(paused)
+        self._metrics.flow.paused.set(paused)
 
     def _queue(self, ticket: Ticket, items: Sequence[Item]) -> None:
         """Let stamps wait for company; an alert without any is concluded at once."""
@@ -224,7 +226,7 @@ class Worker:
         now = time.monotonic()
         for item in items:
             batch = self._batcher.add(item.side, (ticket, item, now), now)
-            self._metrics.queue_depth.inc()
+            self._metrics.flow.queue_depth.inc()
             self._hand_on([batch] if batch else [])
         # Company is worth waiting for only while every judge is busy.
         if self._in_network < len(self._judges):
@@ -253,7 +255,7 @@ class Worker:
     def _judge(self, number: int) -> None:
         """A judge's thread: batches through the network, verdicts out, until None comes."""
         while (batch := self._batches.get()) is not None and not self._leaving.is_set():
-            self._metrics.queue_depth.dec(len(batch.items))
+            self._metrics.flow.queue_depth.dec(len(batch.items))
             self._metrics.batch_stamps.labels(batch.key).observe(len(batch.items))
             self._evaluate(batch.items)
             self._judged[number] += 1
@@ -277,9 +279,9 @@ class Worker:
                 raise
             return
         infer_s = time.monotonic() - started
-        self._metrics.stage.labels("infer").observe(infer_s)
+        self._metrics.times.stage.labels("infer").observe(infer_s)
         for (ticket, item, since), found in zip(waiting, evidence, strict=True):
-            self._metrics.stage.labels("queue").observe(started - since)
+            self._metrics.times.stage.labels("queue").observe(started - since)
             if ticket.trace is not None:
                 ticket.trace.add("batch", since, started)
                 ticket.trace.add("infer", started, started + infer_s)
@@ -291,7 +293,7 @@ class Worker:
         started = time.monotonic()
         annotation = ticket.in_force.pipeline.conclude(*ticket.concluded())
         self._publisher.publish(ticket, annotation)
-        self._metrics.stage.labels("conclude").observe(time.monotonic() - started)
+        self._metrics.times.stage.labels("conclude").observe(time.monotonic() - started)
 
     # ---- delivery -----------------------------------------------------------------------------
 
