@@ -7,6 +7,7 @@ import zlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from math import isfinite
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -43,6 +44,8 @@ _LONGEST_HEADER_BYTES = 800_000
 """Of one HDU, 10,000 cards; where keywords repeat, astropy's time grows with their square."""
 _FLAT_TOP = (0.02, 10)
 """So many pixels in the highest 2 % above the sky are a plateau: saturation no header tells."""
+_LOWEST_SATURATION = 0.5
+"""Of the sky's level, below which what a header says is no level of saturation."""
 _EVERY = 7
 """Pixels along each axis from which the sky's level is guessed."""
 
@@ -340,12 +343,12 @@ def _masked(
     masks = [hdu for hdu in hdus if hdu.name in known and detector_images.is_image(hdu)]
     if not masks:
         return None
-    version = hdus[index].header.get("EXTVER", 1)
+    version = fits_headers.value_of(hdus[index].header, "EXTVER", 1)
     masked: Mask | None = None
     for hdu in masks:
         if tuple(hdu.shape) != tuple(shape):
             continue
-        if not alone and hdu.header.get("EXTVER", 1) != version:
+        if not alone and fits_headers.value_of(hdu.header, "EXTVER", 1) != version:
             continue
         bad = _bad_pixels(hdu, rules)
         if bad is not None:
@@ -357,7 +360,7 @@ def _bad_pixels(hdu: "ImageHdu", rules: FrameRules) -> Mask | None:
     if hdu.name in rules.mask_extensions:
         _require_sound(hdu)
         return np.asarray(hdu.data, bool)
-    bits = [hdu.header.get(f"MP_{plane}") for plane in rules.mask_planes]
+    bits = [fits_headers.value_of(hdu.header, f"MP_{plane}") for plane in rules.mask_planes]
     known = [1 << bit for bit in bits if isinstance(bit, int) and 0 <= bit < 31]
     if hdu.name != "MASK" or not known:
         return None
@@ -365,20 +368,27 @@ def _bad_pixels(hdu: "ImageHdu", rules: FrameRules) -> Mask | None:
     return np.asarray(np.asarray(hdu.data).astype(np.int64) & sum(known), bool)
 
 
-def _saturation(header: Header, pixels: npt.NDArray[np.number], rules: FrameRules) -> float | None:
+def _saturation(
+    header: "fits.Header", pixels: npt.NDArray[np.number], rules: FrameRules
+) -> float | None:
     """Level from the rules or the header, or a plateau at the highest value."""
     if rules.saturation is not None:
         return rules.saturation
+    sample = pixels[::_EVERY, ::_EVERY]
+    sample = sample[np.isfinite(sample)]
+    sky = float(np.median(sample)) if sample.size else None
     for keyword in rules.saturation_keywords:
-        level = header.get(keyword)
-        if isinstance(level, int | float) and level > 0:
+        level = fits_headers.value_of(header, keyword)
+        if isinstance(level, bool) or not isinstance(level, int | float):
+            continue
+        # The sky of a frame is hardly above what its pixels hold: T, 60 and 1.0 are no levels.
+        if isfinite(level) and level > max(0.0, _LOWEST_SATURATION * (sky or 0.0)):
             return float(level)
     finite = np.isfinite(pixels)
     if not finite.any():
         return None
     top = float(np.max(pixels, where=finite, initial=0))
-    sample = pixels[::_EVERY, ::_EVERY]
-    sky = float(np.median(sample[np.isfinite(sample)])) if np.isfinite(sample).any() else top
+    sky = top if sky is None else sky
     edge = top - _FLAT_TOP[0] * (top - sky)
     if top <= 0 or np.count_nonzero(pixels >= edge) < _FLAT_TOP[1]:
         return None
@@ -386,7 +396,7 @@ def _saturation(header: Header, pixels: npt.NDArray[np.number], rules: FrameRule
 
 
 def _sections(
-    header: Header, shape: tuple[int, ...], rules: FrameRules
+    header: "fits.Header", shape: tuple[int, ...], rules: FrameRules
 ) -> tuple[slice, slice, tuple[slice, slice] | None]:
     """Rows and columns with sky, and the overscan where only that is named.
 
@@ -399,9 +409,9 @@ def _sections(
         if given is None:
             raise _Refusal(FrameReason.MALFORMED, f"section {rules.section} of {shape} px")
         return *given, None
-    named = {key: header.get(key) for key in ("TRIMSEC", "DATASEC", "BIASSEC")}
-    texts = {key: text for key, text in named.items() if is_section(text)}
-    found = {key: section(str(text), shape) for key, text in texts.items()}
+    keys = ("TRIMSEC", "DATASEC", "BIASSEC")
+    named = {key: fits_headers.value_of(header, key) for key in keys}
+    found = {key: section(str(text), shape) for key, text in named.items() if is_section(text)}
     if not rules.use_sections or not found or None in found.values():
         return *whole, None
     kept = found.get("TRIMSEC") or found.get("DATASEC")
@@ -409,8 +419,9 @@ def _sections(
 
 
 def is_section(text: object) -> bool:
-    """Whether it reads ``[x1:x2,y1:y2]``."""
-    return isinstance(text, str) and _SECTION.fullmatch(text.strip()) is not None
+    """Whether it reads ``[x1:x2,y1:y2]``, from 1: ``[0:0,0:0]`` stands for none."""
+    found = _SECTION.fullmatch(text.strip()) if isinstance(text, str) else None
+    return found is not None and min(int(number) for number in found.groups()) >= 1
 
 
 def section(text: str, shape: tuple[int, ...]) -> tuple[slice, slice] | None:

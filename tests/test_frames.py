@@ -183,6 +183,34 @@ def test_the_level_of_saturation_is_known() -> None:
     assert 5.8e4 < level <= 6e4
 
 
+UNREADABLE = ("SATURATE= NaN", "SATURATE= 65535.0 ADU", "MAXLIN  = N/A", "DATASEC = [1:20,1:20]")
+UNBELIEVABLE = ("EXTVER  =", "SATURATE= T", "SATURATE= 60.", "SATURATE= 1E999")
+
+
+@pytest.mark.parametrize("card", [*UNREADABLE, *UNBELIEVABLE])
+def test_a_hint_that_cannot_be_is_as_if_it_were_not_there(card: str) -> None:
+    """The frame is read as without it: nothing is cut off, nothing saturated."""
+    content = file_of(fits.PrimaryHDU(pixels()))
+    damaged = content.replace(b"END".ljust(160), card.encode().ljust(80) + b"END".ljust(80), 1)
+    assert damaged != content
+    found = only(damaged)
+    assert ((40, 50), only(content).saturation) == (found.image.shape, found.saturation)
+
+
+def test_a_frame_above_its_level_of_saturation_is_saturated() -> None:
+    """Wells are full somewhat above the level at which they stop to be linear."""
+    hdu = fits.PrimaryHDU(pixels())
+    hdu.header["MAXLIN"] = 120.0
+    assert 120.0 == only(file_of(hdu)).saturation
+
+
+def test_a_section_that_is_none_does_not_take_the_others_with_it() -> None:
+    """Cameras without overscan write zeros."""
+    hdu = fits.PrimaryHDU(pixels())
+    hdu.header["DATASEC"], hdu.header["BIASSEC"] = "[6:50,1:38]", "[0:0,0:0]"
+    assert (38, 45) == only(file_of(hdu)).image.shape
+
+
 def test_bytes_that_are_no_frame_have_a_reason() -> None:
     """Each kind of damage its own."""
     good = file_of(fits.PrimaryHDU(pixels(shape=(200, 300))))
