@@ -17,6 +17,7 @@ Words = npt.NDArray[np.int64]
 
 # Rows of a 10k detector are 10,000 tiles; each takes some microseconds.
 _MOST_TILES = 200_000
+_LONGEST_TILE = 2**31 - 1  # beyond it astropy's indices overflow
 _LARGEST_PIXEL_BYTES = 8
 _PLIO_HEAD_WORDS = 3
 _HCOMPRESS_HEAD_BYTES = 10
@@ -56,8 +57,9 @@ def wrong_with(hdu: Any) -> str | None:
 def _require_bounded(cards: Mapping[str, Any], data: bytes) -> None:
     sides = [int(cards[f"ZNAXIS{i + 1}"]) for i in range(cards["ZNAXIS"])]
     tile = [int(cards.get(f"ZTILE{i + 1}", 1 if i else side)) for i, side in enumerate(sides)]
-    if not sides or any(not 0 < inner <= side for inner, side in zip(tile, sides, strict=True)):
+    if not sides or min(tile) <= 0 or max(tile) > _LONGEST_TILE:
         raise _Wrong(f"tiles of {tile} px in {sides} px")
+    tile = [min(inner, side) for inner, side in zip(tile, sides, strict=True)]  # cut as any last
     rows, width = int(cards["NAXIS2"]), int(cards["NAXIS1"])
     tiles = prod(ceil(side / inner) for inner, side in zip(tile, sides, strict=True))
     if tiles != rows or rows > _MOST_TILES:

@@ -13,7 +13,7 @@ from astropy.io import fits
 from streamfilter import frames
 from streamfilter.compressed_tiles import wrong_with
 from streamfilter.errors import MessageRejected, Reason
-from streamfilter.exposure_records import FrameReason, FrameRefused
+from streamfilter.exposure_records import Frame, FrameReason, FrameRefused
 from streamfilter.fits import read_stamp
 from streamfilter.limits import Limits
 
@@ -55,6 +55,19 @@ def test_what_astropy_writes_is_sound(kind: str, dtype: str, tile: int) -> None:
     assert said(compressed(kind, dtype=dtype, tile=tile)) is None
 
 
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_tile_larger_than_the_image_is_cut(kind: str) -> None:
+    """Some writers give all images the tiles of the largest."""
+    whole = compressed(kind)
+    larger = bytearray(whole)
+    for keyword in ("ZTILE1", "ZTILE2"):
+        card(larger, keyword, 1000)
+    (expected,), (found,) = (list(frames.read(bytes(each), "x")) for each in (whole, larger))
+    assert isinstance(expected, Frame)
+    assert isinstance(found, Frame)
+    np.testing.assert_array_equal(expected.image, found.image)
+
+
 def bomb(data: bytearray) -> None:
     """A tile of 4 million pixels calls itself one of 256."""
     for keyword in ("ZNAXIS1", "ZNAXIS2", "ZTILE1", "ZTILE2"):
@@ -94,6 +107,11 @@ def many(data: bytearray) -> None:
     card(data, "ZTILE1", 1)
 
 
+def endless(data: bytearray) -> None:
+    """A tile longer than numbers go."""
+    card(data, "ZTILE1", 2**62)
+
+
 def nameless(data: bytearray) -> None:
     """An algorithm that nobody knows."""
     at = data.index(b"'RICE_1")
@@ -105,7 +123,7 @@ def nameless(data: bytearray) -> None:
     [
         ("GZIP_1", overlap, 8), ("RICE_1", overlap, 8), ("RICE_1", wide, 16),
         ("RICE_1", beyond, 16), ("PLIO_1", long_list, 16), ("HCOMPRESS_1", large, 16),
-        ("RICE_1", many, 16), ("RICE_1", nameless, 16),
+        ("RICE_1", many, 16), ("RICE_1", nameless, 16), ("RICE_1", endless, 16),
     ],
 )  # fmt: skip
 def test_what_could_take_too_much_is_refused(
