@@ -144,10 +144,10 @@ def decide(evidence: Sequence[StampEvidence], rules: Sequence[Rule]) -> Verdict:
     Returns
     -------
     Verdict
-        Clean where no rule speaks; not evaluated, and kept, where no plane was.
+        Clean where no rule speaks; not evaluated, and kept, where none had a plane to look at.
     """
     seen = {stamp.plane: stamp for stamp in evidence if stamp.not_evaluated is None}
-    if not seen:
+    if all(rule.plane not in seen for rule in rules):
         return Verdict(Label.NOT_EVALUATED, Action.KEEP)
     for action in _ORDER:
         for rule in rules:

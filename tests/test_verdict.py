@@ -197,10 +197,13 @@ def test_a_rule_hears_only_its_own_plane() -> None:
 
 
 def test_what_was_not_evaluated_is_kept_and_says_so() -> None:
-    """Without any evaluated plane nothing is known."""
+    """Also where a plane was evaluated that no rule looks at: silence is no word for it."""
     missing = StampEvidence(Plane.SCIENCE, NotEvaluated.STAMP_MISSING)
-    assert Verdict(Label.NOT_EVALUATED, Action.KEEP) == decide([missing], [DROP_CR])
-    assert Label.CLEAN is decide([missing, stamp(Plane.TEMPLATE)], [DROP_CR]).label
+    hit = stamp(Plane.TEMPLATE, CR=1.0)
+    for evidence, rules in (([missing], [DROP_CR]), ([missing, hit], [DROP_CR]), ([stamp()], [])):
+        assert Verdict(Label.NOT_EVALUATED, Action.KEEP) == decide(evidence, rules)
+    both = [DROP_CR, replace(FLAG_TRL, plane=Plane.TEMPLATE)]
+    assert Label.CLEAN is decide([missing, hit], both).label
 
 
 @pytest.mark.parametrize("code", ["BBG", "BG", "XX"])

@@ -77,8 +77,29 @@ def checked(settings: Settings) -> Surveys:
                 f"outputs.{key}: {topic!r} is also read (alerts.topics), so what is published "
                 "would come round for ever; choose another topic or a narrower pattern"
             )
+    _checked_planes(settings, surveys)
     checked_delivery(settings)
     return surveys
+
+
+def _checked_planes(settings: Settings, surveys: Surveys) -> None:
+    """Refuse rules that all look at planes which are not judged: they would never speak."""
+    judged = settings.alerts.planes
+    looks = {
+        name: {rule.plane for rule in policy_of(settings, name).rules} for name in surveys.names
+    }
+    for name, survey in settings.surveys.items():
+        if survey.rules and looks[name].isdisjoint(judged):
+            raise ConfigurationInvalid(
+                f"surveys.{name}.rules: all look at {', '.join(sorted(looks[name]))}; "
+                f"alerts.planes has {', '.join(judged)}: add what they look at"
+            )
+    if all(planes.isdisjoint(judged) for planes in looks.values()):
+        named = ", ".join(sorted(set().union(*looks.values()))) or "nothing"
+        raise ConfigurationInvalid(
+            f"alerts.planes: {', '.join(judged)}, but all rules look at {named}: no alert would be "
+            "judged; add that plane, or rules with another `plane` in [[surveys.NAME.rules]]"
+        )
 
 
 def checked_engine(key: str, chosen: EngineSettings | TrackingEngine, per: manifest.Per) -> None:
