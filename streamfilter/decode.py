@@ -7,7 +7,7 @@ from functools import lru_cache
 
 from streamfilter.drift import Drift, Watch, Writer, writer_of
 from streamfilter.errors import MessageRejected, Reason
-from streamfilter.field_plan import Gap, field_plan
+from streamfilter.field_plan import Gap, Gaps, field_plan
 from streamfilter.limits import Limits
 from streamfilter.records import Alert, Message, Plane, Rejected
 from streamfilter.schemas.finder import SchemaFinder, SchemaKey
@@ -19,7 +19,7 @@ from streamfilter.surveys import AlertMaker, SurveyMap, Surveys
 _STAMP_ANCHOR = b"SIMPLE  ="
 # Writer schemas in use at once, over all surveys.
 _PLANS = 64
-_MOST_DRIFTS = 100  # that nobody asked for; only a stream asks
+_MOST_NEWS = 100  # that nobody asked for
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +69,7 @@ class Decoder:
         self._limits = limits
         self._plan = lru_cache(maxsize=_PLANS)(self._make_plan)
         self._watch = Watch()
-        self._drifts: deque[Drift] = deque(maxlen=_MOST_DRIFTS)
+        self._news: deque[Drift | Gaps] = deque(maxlen=_MOST_NEWS)
 
     def decode(
         self, message: Message, planes: Collection[Plane] = tuple(Plane)
@@ -116,11 +116,11 @@ class Decoder:
         """
         self._plan(self._finder.find(key))
 
-    def drifts(self) -> list[Drift]:
-        """What is new in the topics since this was last asked."""
+    def news(self) -> list[Drift | Gaps]:
+        """What is new in the topics, and what new schemas do not give, since last asked."""
         found = []
-        while self._drifts:
-            found.append(self._drifts.popleft())
+        while self._news:
+            found.append(self._news.popleft())
         return found
 
     def _compare(self, message: Message, envelope: Envelope, writer: Writer | None) -> None:
@@ -128,7 +128,7 @@ class Decoder:
             topic, form = message.origin.topic, envelope.form
             drift = self._watch.see(topic, form, envelope.schema_id, writer)
             if drift is not None:
-                self._drifts.append(drift)
+                self._news.append(drift)
 
     def _make_plan(self, schema: WriterSchema) -> _Plan | _NoPlan:
         try:
@@ -137,7 +137,10 @@ class Decoder:
             return _NoPlan(None, error.reason, error.detail)
         # Programs name their records alike (all of Spark's are topLevelRecord): fields tell.
         plans = [self._plan_by(survey, schema) for survey in maps]
-        return next((plan for plan in plans if isinstance(plan, _Plan)), plans[0])
+        plan = next((plan for plan in plans if isinstance(plan, _Plan)), plans[0])
+        if isinstance(plan, _Plan) and plan.gaps:
+            self._news.append(Gaps(plan.writer.survey, plan.writer.name, plan.gaps))
+        return plan
 
     def _plan_by(self, survey: SurveyMap, schema: WriterSchema) -> _Plan | _NoPlan:
         writer = writer_of(schema, survey)

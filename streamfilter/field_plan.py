@@ -4,8 +4,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from streamfilter.drift import Used, Writer
-from streamfilter.errors import MessageRejected, Reason
+from streamfilter.errors import MessageRejected, Reason, printable
 from streamfilter.surveys import SurveyMap, Wanted
+
+_LONGEST_NAME = 100  # characters that are shown
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,8 +25,15 @@ class Gaps:
 
     survey: str
     schema: str
-    """Its name with its version, where it says one."""
+    """Its name with its version, where it says one: any text that a message made."""
     gaps: tuple[Gap, ...]
+
+    def __str__(self) -> str:
+        """In words, with the way to mend it."""
+        return (
+            f"the field map of {self.survey} does not fit {printable(self.schema[:_LONGEST_NAME])}"
+            f" in {'; '.join(printable(gap.detail) for gap in self.gaps)}"
+        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,6 +8,7 @@ import numpy as np
 from streamfilter.batch import Batcher
 from streamfilter.decode import Decoder
 from streamfilter.drift import Drift
+from streamfilter.field_plan import Gaps
 from streamfilter.inference.engine import Batch, Engine
 from streamfilter.normalise import Normalised, normalise, reflect, side_of
 from streamfilter.placement import Placement
@@ -84,6 +85,11 @@ class Pipeline:
         """Those whose alerts can be judged."""
         return tuple(self._policies)
 
+    @property
+    def planes(self) -> tuple[Plane, ...]:
+        """Those to judge."""
+        return self._planes
+
     def judging(self, *, planes: Sequence[Plane], policies: Mapping[str, Policy]) -> "Pipeline":
         """The same pipeline with other planes and policies; this one stays as it is."""
         return Pipeline(
@@ -109,9 +115,9 @@ class Pipeline:
         """Learn a writer schema now; see ``Decoder.fetch``."""
         self._decoder.fetch(key)
 
-    def drifts(self) -> list[Drift]:
-        """What is new in the topics; see ``Decoder.drifts``."""
-        return self._decoder.drifts()
+    def news(self) -> list[Drift | Gaps]:
+        """What is new in the topics, and what new schemas do not give; see ``Decoder.news``."""
+        return self._decoder.news()
 
     def prepare(self, alert: Alert) -> Prepared:
         """Normalise the wanted planes."""

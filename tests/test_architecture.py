@@ -73,7 +73,7 @@ ROOMS: dict[str, tuple[int, set[str]]] = {
         {
             "records", "decode", "normalise", "batch", "verdict",
             "inference", "placement",
-            "drift",
+            "drift", "field_plan",
             "schemas",  # under which key an alert's schema is asked for
         },
     ),
@@ -81,7 +81,7 @@ ROOMS: dict[str, tuple[int, set[str]]] = {
     "service": (
         5,
         {
-            "drift", "errors", "records", "pipeline", "kafka", "config", "metrics",
+            "drift", "errors", "field_plan", "records", "pipeline", "kafka", "config", "metrics",
             "inference", "schemas", "surveys", "decode", "encode", "batch", "verdict",
             "rules", "normalise", "limits",
             "exposure_records", "exposures", "decode_exposure", "encode_tracking", "frames",
@@ -91,8 +91,8 @@ ROOMS: dict[str, tuple[int, set[str]]] = {
         },
     ),
     "doctor": (6, {  # is all here that a worker needs?
-        "config", "decode", "decode_exposure", "errors", "inference", "kafka", "limits",
-        "normalise", "records", "schemas", "service", "surveys",
+        "config", "decode", "decode_exposure", "errors", "field_plan", "inference", "kafka",
+        "limits", "normalise", "records", "schemas", "service", "surveys",
     }),
     "packets": (2, {"errors", "schemas", "limits"}),  # alerts in files: replay, inspect
     "figures": (5, {
@@ -114,7 +114,7 @@ ROOMS: dict[str, tuple[int, set[str]]] = {
         "reading",
         "errors", "records", "config", "logs", "service", "inference", "schemas",
         "capacity", "demo", "demo_exposures", "doctor", "simulate",
-        "figures", "packets", "pipeline", "decode", "kafka", "limits", "contaminants",
+        "field_plan", "figures", "packets", "pipeline", "decode", "kafka", "limits", "contaminants",
         "surveys", "exposure_records", "exposures",
         "background", "exposure_figures", "frame_paths", "frames", "masking", "mask_files",
         "tracking", "readout", "encode_exposure", "encode_tracking", "rejections", "metrics",

@@ -190,7 +190,7 @@ def test_a_required_field_that_vanished_rejects_with_its_name() -> None:
     assert isinstance(answers[2], Rejected)
     assert answers[1].reason == answers[2].reason == Reason.FIELD_MISSING
     assert "lsst.v10_0.alert has no cutoutScience, which lsst needs" == answers[1].detail
-    (drift,) = decoder.drifts()
+    (drift,) = decoder.news()
     assert isinstance(drift, Drift)
     assert (Change.SCHEMA, Change.FIELD_REMOVED) == drift.changes
     assert ["cutoutScience"] == [each.detail for each in drift.fields]
@@ -198,4 +198,4 @@ def test_a_required_field_that_vanished_rejects_with_its_name() -> None:
         drift.before,
         drift.now,
     )
-    assert [] == decoder.drifts()
+    assert [] == decoder.news()

@@ -17,6 +17,7 @@ from streamfilter import figures, logs, packets
 from streamfilter.cli import options
 from streamfilter.contaminants import CODES
 from streamfilter.errors import printable
+from streamfilter.field_plan import Gaps
 from streamfilter.pipeline import Prepared
 from streamfilter.reading import plain, read
 from streamfilter.records import Annotation, Label, Message, Origin, Plane, Rejected
@@ -75,6 +76,9 @@ def inspect(
             table.add(packet, outcome)
         if figure is not None:
             gallery.add(outcome)
+    for news in parts.pipeline.news():
+        if isinstance(news, Gaps):
+            console.print(f"[yellow]{escape(str(news))}[/]", soft_wrap=True)
     if not found:
         raise click.ClickException("no alert packet in these files (the log says what was left)")
     if not as_json:

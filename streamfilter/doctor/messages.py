@@ -1,5 +1,6 @@
 """One message of what is read: can it be had, and can it be understood?"""
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -9,8 +10,9 @@ from streamfilter.decode import Decoder
 from streamfilter.decode_exposure import ExposureDecoder
 from streamfilter.doctor.findings import Finding, State, failed, ok
 from streamfilter.errors import MessageRejected, SchemaUnavailable
+from streamfilter.field_plan import Gaps
 from streamfilter.limits import Limits
-from streamfilter.records import Message, Rejected
+from streamfilter.records import Alert, Message, Plane, Rejected
 from streamfilter.schemas.finder import SchemaFinder
 from streamfilter.schemas.wire import schema_id_of
 from streamfilter.service.build import schema_sources
@@ -41,27 +43,58 @@ def understood(settings: Settings, message: Message, *, exposure: bool) -> Findi
     # Schemas of a registry are kept on disk; another user's files in the cache would be in the way.
     with TemporaryDirectory(prefix="streamfilter-") as home:
         try:
-            found = _decoded(settings, message, Path(home), exposure=exposure)
+            return _looked_at(settings, message, Path(home), subject, exposure=exposure)
         except SchemaUnavailable as error:
             return failed("message", subject, error, "see the registry below, or name its folder")
         except MessageRejected as error:
-            found = error.detail
-    if found:
+            return _rejected(subject, error.detail)
+
+
+def _looked_at(
+    settings: Settings, message: Message, home: Path, subject: str, *, exposure: bool
+) -> Finding:
+    largest = settings.exposures.max_message_bytes
+    limits = Limits(max_message_bytes=largest) if exposure else settings.limits
+    finder = SchemaFinder(schema_sources(settings, home), limits)
+    planes = settings.alerts.planes
+    news: list[object] = []
+    if exposure:
+        found: object = ExposureDecoder(finder).decode(message)
+    else:
+        decoder = Decoder(finder, Surveys.load(settings.alerts.survey_folders), limits)
+        found = decoder.decode(message, planes)
+        news += decoder.news()
+    if isinstance(found, Rejected):
+        return _rejected(subject, f"{found.reason}, {found.detail}")
+    for gaps in news:
+        if isinstance(gaps, Gaps):
+            return _not_given(subject, gaps, planes)
+    if isinstance(found, Alert) and (absent := _absent(found, planes)):
         return Finding(
-            "message", subject, State.WARNING, f"it would be rejected: {found}",
-            "a message that can be used", "look at it: streamfilter inspect; ask its producer",
+            "message", subject, State.WARNING, f"it has no stamp for {absent}",
+            "one for each of alerts.planes",
+            f"name its field in the field map of {found.survey}, if its alerts have one",
         )  # fmt: skip
     return ok("message", subject, f"{len(message.value or b''):,} bytes, read and understood")
 
 
-def _decoded(settings: Settings, message: Message, home: Path, *, exposure: bool) -> str:
-    """Why a message cannot be used; empty where it can."""
-    largest = settings.exposures.max_message_bytes
-    limits = Limits(max_message_bytes=largest) if exposure else settings.limits
-    finder = SchemaFinder(schema_sources(settings, home), limits)
-    if exposure:
-        found: object = ExposureDecoder(finder).decode(message)
-    else:
-        surveys = Surveys.load(settings.alerts.survey_folders)
-        found = Decoder(finder, surveys, limits).decode(message)
-    return f"{found.reason}, {found.detail}" if isinstance(found, Rejected) else ""
+def _rejected(subject: str, why: str) -> Finding:
+    return Finding(
+        "message", subject, State.WARNING, f"it would be rejected: {why}",
+        "a message that can be used", "look at it: streamfilter inspect; ask its producer",
+    )  # fmt: skip
+
+
+def _not_given(subject: str, gaps: Gaps, planes: Collection[Plane]) -> Finding:
+    unjudged = any(gap.role in planes for gap in gaps.gaps)
+    return Finding(
+        "message", subject, State.FAILED if unjudged else State.WARNING, str(gaps),
+        "that the schema has a field for each value of the map",
+        f"correct the map of {gaps.survey} in a folder of alerts.survey_folders",
+    )  # fmt: skip
+
+
+def _absent(alert: Alert, planes: Collection[Plane]) -> str:
+    return ", ".join(
+        plane for plane in planes if plane not in alert.stamps and plane not in alert.unreadable
+    )

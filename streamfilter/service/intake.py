@@ -15,11 +15,12 @@ import structlog
 from streamfilter.config import Flow
 from streamfilter.drift import Drift
 from streamfilter.errors import MessageRejected, SchemaUnavailable
+from streamfilter.field_plan import Gaps
 from streamfilter.kafka.ledger import Ledger, Partition
 from streamfilter.kafka.source import KafkaSource
 from streamfilter.metrics import Metrics
 from streamfilter.pipeline import Item
-from streamfilter.records import Message, Rejected, Times
+from streamfilter.records import Message, Plane, Rejected, Times
 from streamfilter.schemas.finder import schema_key
 from streamfilter.service.answering import answered
 from streamfilter.service.awaited import Awaited
@@ -147,8 +148,11 @@ class Intake:
     def _prepare(self, ticket: Ticket) -> None:
         started, pipeline = time.monotonic(), ticket.in_force.pipeline
         alert = pipeline.decode(ticket.message)
-        for drift in pipeline.drifts():
-            self._note(drift)
+        for news in pipeline.news():
+            if isinstance(news, Drift):
+                self._note(news)
+            else:
+                _warn(news, pipeline.planes)
         ticket.decode_s = time.monotonic() - started
         self._metrics.times.stage.labels("decode").observe(ticket.decode_s)
         if ticket.trace is not None:
@@ -187,3 +191,9 @@ class Intake:
             return False
         self._metrics.times.age.observe(max(ticket.age_s, 0.0))
         return self._flow.overload == "shed" and ticket.age_s > self._flow.shed_after_s
+
+
+def _warn(gaps: Gaps, planes: Sequence[Plane]) -> None:
+    """Fields that a survey's map names and a writer schema does not give: log them once."""
+    say = log.error if any(gap.role in planes for gap in gaps.gaps) else log.warning
+    say("fields not given", survey=gaps.survey, detail=str(gaps))

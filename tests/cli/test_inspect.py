@@ -10,6 +10,7 @@ import fastavro
 import pytest
 from click.testing import CliRunner, Result
 
+from streamfilter.bundled import folder as bundled_folder
 from streamfilter.cli import root
 from streamfilter.limits import Limits
 from streamfilter.schemas.finder import SchemaFinder
@@ -112,6 +113,15 @@ def test_an_unreadable_template_costs_its_own_evidence_alone(samples: Path, tmp_
     template: Any = line["template"]
     assert "no_data" == template["not_evaluated"]
     assert "FITS" in template["detail"]
+
+
+def test_fields_that_a_map_names_in_vain_are_told(samples: Path, tmp_path: Path) -> None:
+    """A map of one's own is tried with this command."""
+    text = (bundled_folder("schemas") / "surveys/decam.toml").read_text()
+    (tmp_path / "mine.toml").write_text(text.replace("candidate.mjd", "candidate.mjdd"))
+    maps = f"alerts.survey_folders=['{tmp_path}']"
+    found = inspect(samples / "decam/alert.avro", "--set", maps)
+    assert (0, True) == (found.exit_code, "time: no candidate.mjdd" in found.stderr)
 
 
 def test_no_packet_at_all_is_a_failure(tmp_path: Path) -> None:

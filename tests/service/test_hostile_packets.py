@@ -186,6 +186,18 @@ def test_a_schema_is_logged_in_a_few_plain_letters(
         assert len(words) < 150
 
 
+def test_what_a_schema_does_not_give_is_logged_once(
+    ztf: bytes, log: list[structlog.typing.EventDict]
+) -> None:
+    """A flag that became text costs its alerts nothing else."""
+    envelope = FINDER.open(ztf)
+    text = json.dumps(envelope.schema.definition).replace('"nbad"', '"nbad_"')
+    assert 3 * ["clean"] == answers([container(text.encode(), envelope.body)] * 3)
+    said = [event for event in log if event["event"] == "fields not given"]
+    assert [("ztf", "warning")] == [(event["survey"], event["log_level"]) for event in said]
+    assert "no candidate.nbad" in said[0]["detail"]
+
+
 class Remade:
     """A ZTF packet whose record is changed before it is written again."""
 

@@ -1,0 +1,63 @@
+"""What the doctor says of a message, against the field map of its survey."""
+
+from pathlib import Path
+
+import pytest
+
+from streamfilter import config
+from streamfilter.bundled import folder
+from streamfilter.doctor import Finding, State
+from streamfilter.doctor.messages import understood
+from streamfilter.records import Message, Origin
+
+
+@pytest.fixture
+def alert(samples: Path) -> Message:
+    """A packet of DECam, whose schema stands in it."""
+    return Message(Origin("alerts", 0, 5), (samples / "decam/alert.avro").read_bytes())
+
+
+def said(
+    message: Message, maps: Path, *changes: tuple[str, str], planes: str = "science"
+) -> Finding:
+    """The finding with a site's own map of DECam, in which some words are others."""
+    text = (folder("schemas") / "surveys" / "decam.toml").read_text()
+    for old, new in changes:
+        assert old in text
+        text = text.replace(old, new)
+    (maps / "mine.toml").write_text(text)
+    overrides = [f"alerts.survey_folders=['{maps}']", f"alerts.planes=['{planes}']"]
+    return understood(config.load(environment={}, overrides=overrides), message, exposure=False)
+
+
+def test_a_message_of_which_all_is_read_is_well(alert: Message, tmp_path: Path) -> None:
+    """Each field that the map names is there."""
+    assert State.OK == said(alert, tmp_path).state
+
+
+def test_a_map_that_names_fields_which_are_not_there_is_told(
+    alert: Message, tmp_path: Path
+) -> None:
+    """Each with what it is for; a worker reads its alerts without them."""
+    finding = said(alert, tmp_path, ("candidate.mjd", "candidate.mjdd"), ('"objectId"', '"object"'))
+    assert State.WARNING == finding.state
+    assert "object_id: no object; time: no candidate.mjdd" in finding.found
+    assert "decam" in finding.mend
+
+
+def test_a_stamp_that_is_to_be_judged_and_has_no_field_is_a_failure(
+    alert: Message, tmp_path: Path
+) -> None:
+    """No alert would ever be judged by it."""
+    finding = said(alert, tmp_path, ("cutoutDifference", "cutoutDiff"), planes="difference")
+    assert State.FAILED == finding.state
+    assert "difference: no cutoutDiff" in finding.found
+
+
+def test_a_stamp_that_is_to_be_judged_and_is_not_named_is_told(
+    alert: Message, tmp_path: Path
+) -> None:
+    """A message may be without one; a map that names none is always."""
+    change = 'difference = "cutoutDifference"\n', ""
+    finding = said(alert, tmp_path, change, planes="difference")
+    assert (State.WARNING, True) == (finding.state, "no stamp for difference" in finding.found)
