@@ -56,7 +56,7 @@ class FrameRules:
 
     max_bytes: int = 512 * 2**20
     """Of a file or message, and again of what a gzip holds."""
-    max_pixels: int = 2**26
+    max_pixels: int = 2**27
     """Of one detector: a frame takes about 20 bytes a pixel while it is judged."""
     auxiliary_extensions: tuple[str, ...] = ()
     """Further extensions whose images are no detector's, by name or a name's last word."""
@@ -309,7 +309,9 @@ def _pixels(hdu: "ImageHdu", rules: FrameRules) -> npt.NDArray[np.number]:
         raise _Refusal(FrameReason.MALFORMED, f"an image of shape {hdu.shape}; expected 2 axes")
     size = int(np.prod([int(side) for side in hdu.shape], dtype=object))
     if size > rules.max_pixels:
-        raise _Refusal(FrameReason.TOO_LARGE, f"{size} pixels; max_pixels = {rules.max_pixels}")
+        raise _Refusal(
+            FrameReason.TOO_LARGE, f"{size} pixels; max_frame_pixels = {rules.max_pixels}"
+        )
     _require_sound(hdu)
     pixels: npt.NDArray[np.number] = hdu.data
     shape = hdu.shape[-2:]

@@ -177,6 +177,8 @@ class Exposures(Section):
     max_message_bytes: Count = 40 * 2**20
     max_frame_bytes: Count = 512 * 2**20
     """Of a referenced file, and of what a gzip holds."""
+    max_frame_pixels: Count = 2**27
+    """Of one detector; a frame takes some 20 bytes a pixel while it is judged."""
     reference_folders: tuple[Path, ...] = ()
     """Folders from which ``file://`` references are read; empty: none are."""
     reference_hosts: tuple[str, ...] = ()

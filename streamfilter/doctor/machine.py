@@ -16,6 +16,7 @@ _ROOM_MIB, _FULL_MIB = 500, 50
 # A worker at its default bounds stays below 1,000 MB (tests/integration/test_filter.py), 96 MiB of
 # them messages in flight, of which a second copy goes out.
 _BASE_MIB, _COPIES = 800, 2
+_PIXEL_BYTES = 20  # as measured for a frame of 10,560 x 10,560 px of 16 bits
 # A process that masks a frame of 4,096 x 4,096 px stays below it (tests/test_masking.py).
 _MASKING_MIB = 1_500
 _CGROUP = Path("/sys/fs/cgroup")
@@ -48,20 +49,21 @@ def check_memory(settings: Settings, _: list[Seen]) -> Iterator[Finding]:
     if available is None:
         yield not_applicable("memory", "worker", "this system does not tell")
         return
-    need = 0
+    need, limits = 0, settings.exposures
+    frame = (_COPIES * limits.max_frame_bytes + _PIXEL_BYTES * limits.max_frame_pixels) // _MIB
     if settings.alerts.topics:
         need += _BASE_MIB + _COPIES * settings.flow.max_in_flight_bytes // _MIB
     if settings.exposures.topics:
-        need += _BASE_MIB + _COPIES * settings.exposures.max_frame_bytes // _MIB
+        need += _BASE_MIB + frame
     if settings.exposures.contaminants.topics:
-        need += _MASKING_MIB + _COPIES * settings.exposures.max_frame_bytes // _MIB
+        need += _MASKING_MIB + frame
     found = f"{available:,} MiB to be had"
     if available >= need:
         yield ok("memory", "worker", f"{found}; about {need:,} are used at most")
         return
     yield Finding(
         "memory", "worker", State.WARNING, found, f"about {need:,} MiB",
-        "lower flow.max_in_flight_bytes or exposures.max_frame_bytes, or give it more",
+        "lower flow.max_in_flight_bytes or exposures.max_frame_bytes, _pixels, or give it more",
     )  # fmt: skip
 
 

@@ -1,7 +1,7 @@
 """From settings to a worker for exposures."""
 
 import os
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from urllib.parse import urlsplit
 
 from prometheus_client import CollectorRegistry
@@ -241,7 +241,7 @@ def _looker(
         decoder=decoder,
         ready=awaited.ready,
         watcher=watcher,
-        rules=FrameRules(max_bytes=chosen.max_frame_bytes),
+        rules=_limits(chosen),
         instruments=frame_rules(chosen),
         references=References(_places(settings), chosen.max_frame_bytes),
         attempts=chosen.reference_attempts,
@@ -253,8 +253,8 @@ def _looker(
 def frame_rules(chosen: Exposures) -> dict[str, FrameRules]:
     """By instrument, what is left out of its frames; for those that the settings name."""
     return {
-        name: FrameRules(
-            max_bytes=chosen.max_frame_bytes,
+        name: replace(
+            _limits(chosen),
             auxiliary_extensions=each.auxiliary_extensions,
             use_sections=each.use_sections,
             section=each.section or None,
@@ -264,6 +264,10 @@ def frame_rules(chosen: Exposures) -> dict[str, FrameRules]:
         )
         for name, each in chosen.instruments.items()
     }
+
+
+def _limits(chosen: Exposures) -> FrameRules:
+    return FrameRules(max_bytes=chosen.max_frame_bytes, max_pixels=chosen.max_frame_pixels)
 
 
 def _places(settings: Settings) -> dict[str, Place]:

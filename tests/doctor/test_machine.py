@@ -32,12 +32,12 @@ def test_more_in_flight_than_memory_is_told() -> None:
 
 
 def test_masks_of_frames_need_memory_too(monkeypatch: pytest.MonkeyPatch) -> None:
-    """As much as a frame of 4,096 px took, and what comes and goes."""
+    """As much as a frame of 4,096 px took, what comes and goes, and 20 bytes of each pixel."""
     monkeypatch.setattr(machine, "_available_mib", lambda: 0)
     (without,) = machine.check_memory(loaded(), [])
     (beside,) = machine.check_memory(loaded(exposures__contaminants__topics='["e"]'), [])
     added = [int(each.expected.split()[1].replace(",", "")) for each in (without, beside)]
-    assert 1_500 + 2 * 512 == added[1] - added[0]
+    assert 1_500 + 2 * 512 + 20 * 128 == added[1] - added[0]
 
 
 def test_a_disk_is_looked_at_where_the_cache_will_be(

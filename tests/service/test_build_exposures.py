@@ -92,3 +92,10 @@ def test_an_instrument_s_section_becomes_rules_of_its_frames() -> None:
     found = frame_rules(chosen.exposures)
     assert FrameRules(section="[1:2,3:4]", mask_extensions=()) == found["a"]
     assert FrameRules() == found["b"]
+
+
+def test_the_largest_frame_is_a_setting() -> None:
+    """Also of an instrument with rules of its own; one of 10.5k x 10.5k is within the default."""
+    assert 10_560**2 <= exposures(instruments={"a": {}}).exposures.max_frame_pixels
+    found = frame_rules(exposures(max_frame_pixels=5, instruments={"a": {}}).exposures)
+    assert FrameRules(max_pixels=5) == found["a"]
