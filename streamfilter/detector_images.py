@@ -2,7 +2,7 @@
 
 import re
 from collections import Counter
-from collections.abc import Collection
+from collections.abc import Collection, Iterable, Sequence
 from math import prod
 from typing import TYPE_CHECKING, TypeAlias
 
@@ -20,6 +20,7 @@ _AUXILIARY = re.compile(
     r"|CON|CTX|D2IMARR|WCSDVARR|THUMBNAIL|GUIDE[RD]?)\d*"
 )
 """Last words of names of extensions that are images but no detector's."""
+_NUMBER = re.compile(r"[_ -]?\d*")
 _NO_WORD = re.compile(r"[^A-Z0-9]+")
 _SMALLEST_SHARE = 1 / 20
 """Of the largest image's pixels, below which an image beside it is an overscan or a thumbnail."""
@@ -55,7 +56,8 @@ def _is_auxiliary(name: str, further: Collection[str]) -> bool:
     """Whether ``CAMERA.CCD 1.1 UNCERT``, ``VAR_POISSON`` or ``DQ_1`` is no detector's."""
     words = [word for word in _NO_WORD.split(name) if word and not word.isdecimal()]
     last = words[-1] if words else ""
-    return _AUXILIARY.fullmatch(last) is not None or name in further or last in further
+    called = {name, last, last.rstrip("0123456789")}
+    return _AUXILIARY.fullmatch(last) is not None or not called.isdisjoint(further)
 
 
 def names(hdus: "fits.HDUList", of: Collection[int]) -> list[str]:
@@ -81,3 +83,51 @@ def _words(hdu: "ImageHdu", keywords: tuple[str, ...]) -> str:
     """Values of keywords, joined; empty where one is missing."""
     words = [str(value_of(hdu.header, keyword, "")).strip() for keyword in keywords]
     return ",".join(words) if all(words) else ""
+
+
+def masks(
+    hdus: "fits.HDUList", of: Sequence[int], kinds: Collection[str]
+) -> dict[int, list[tuple[str, int]]]:
+    """By detector, the kind and number of each HDU that is its mask.
+
+    EXTVER says which is whose where it tells both detectors and masks apart. Else the first mask is
+    the first detector's, and so on; and of another number of masks the one that follows its image.
+
+    Parameters
+    ----------
+    of
+        The HDUs that are a detector's, in order.
+    kinds
+        Names of masks; a number may stand behind them (``BPM2``).
+    """
+    found: dict[int, list[tuple[str, int]]] = {index: [] for index in of}
+    for kind in dict.fromkeys(kinds):
+        named = [i for i in range(len(hdus)) if _is_numbered(hdus[i].name, kind.upper())]
+        several = [i for i in named if is_image(hdus[i])]
+        for index, its in _shared_out(hdus, of, several):
+            found[index].append((kind, its))
+    return found
+
+
+def _is_numbered(name: str, kind: str) -> bool:
+    return name.startswith(kind) and _NUMBER.fullmatch(name[len(kind) :]) is not None
+
+
+def _shared_out(
+    hdus: "fits.HDUList", of: Sequence[int], several: Sequence[int]
+) -> Iterable[tuple[int, int]]:
+    """Pairs of a detector and a mask of one kind."""
+    if len(of) == 1:
+        return [(of[0], each) for each in several]
+    # A version that is not given is 1 (FITS standard 4.0, section 4.4.2.6).
+    versions = [
+        [str(value_of(hdus[i].header, "EXTVER", 1)) for i in each] for each in (of, several)
+    ]
+    if all(len(set(each)) == len(each) for each in versions):
+        whose = dict(zip(versions[0], of, strict=True))
+        return [(whose[v], i) for v, i in zip(versions[1], several, strict=True) if v in whose]
+    if len(several) == len(of):
+        return zip(of, several, strict=True)
+    before = [max((i for i in of if i < each), default=-1) for each in several]
+    firsts = dict(zip(reversed(before), reversed(several), strict=True))
+    return [(index, each) for index, each in firsts.items() if index >= 0]

@@ -4,7 +4,7 @@ import io
 import re
 import warnings
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from math import isfinite
@@ -36,6 +36,8 @@ _OTHER_COMPRESSION = {
     b"\x1f\x9d": "compress",
     b"\x04\x22\x4d\x18": "lz4",
 }
+_PLANES = "MASK"
+"""Extension of Rubin's, whose bits have names."""
 _SECTION = re.compile(r"\[\s*(\d+)\s*:\s*(\d+)\s*,\s*(\d+)\s*:\s*(\d+)\s*\]")
 _WITH_HDU = re.compile(r"(.+)\[([^\[\]]+)\]")
 _MOST_HDUS = 2000
@@ -133,13 +135,15 @@ def read(
             detectors = _detectors(hdus, rules)
             wanted = detectors if hdu is None else [_chosen(hdus, hdu)]
             names = detector_images.names(hdus, detectors)
+            kinds = (*rules.mask_extensions, _PLANES)
+            masks = detector_images.masks(hdus, sorted({*detectors, *wanted}), kinds)
         if not wanted:
             raise _Refusal(FrameReason.NO_IMAGE, "no HDU holds a detector's image")
     except _Refusal as refusal:
         yield FrameRefused(source, None, refusal.reason, refusal.detail)
         return
     for index in wanted:
-        yield _frame(hdus, index, names[index], len(detectors) == 1, source, rules)
+        yield _frame(hdus, index, names[index], masks[index], source, rules)
 
 
 @dataclass(frozen=True, slots=True)
@@ -272,14 +276,19 @@ def _chosen(hdus: "fits.HDUList", hdu: str) -> int:
 
 
 def _frame(
-    hdus: "fits.HDUList", index: int, detector: str, alone: bool, source: str, rules: FrameRules
+    hdus: "fits.HDUList",
+    index: int,
+    detector: str,
+    masks: Sequence[tuple[str, int]],
+    source: str,
+    rules: FrameRules,
 ) -> Frame | FrameRefused:
     """One detector; a damaged one does not take the others with it."""
     hdu = hdus[index]
     try:
         with _quiet():
             pixels = _pixels(hdu, rules)
-            masked = _masked(hdus, index, alone, pixels.shape, rules)
+            masked = _masked(hdus, masks, pixels.shape, rules)
             saturation = _saturation(hdu.header, pixels, rules)
             rows, columns, bias = _sections(hdu.header, pixels.shape, rules)
     except _Refusal as refusal:
@@ -338,33 +347,30 @@ def _require_sound(hdu: "ImageHdu") -> None:
 
 
 def _masked(
-    hdus: "fits.HDUList", index: int, alone: bool, shape: tuple[int, ...], rules: FrameRules
+    hdus: "fits.HDUList",
+    masks: Sequence[tuple[str, int]],
+    shape: tuple[int, ...],
+    rules: FrameRules,
 ) -> Mask | None:
-    """Bad pixels from the mask extension that goes with an image."""
-    known = (*rules.mask_extensions, "MASK")
-    masks = [hdu for hdu in hdus if hdu.name in known and detector_images.is_image(hdu)]
-    if not masks:
-        return None
-    version = fits_headers.value_of(hdus[index].header, "EXTVER", 1)
+    """Bad pixels from the masks that go with an image, by kind and number."""
     masked: Mask | None = None
-    for hdu in masks:
+    for kind, index in masks:
+        hdu = hdus[index]
         if tuple(hdu.shape) != tuple(shape):
             continue
-        if not alone and fits_headers.value_of(hdu.header, "EXTVER", 1) != version:
-            continue
-        bad = _bad_pixels(hdu, rules)
+        bad = _bad_pixels(hdu, kind, rules)
         if bad is not None:
             masked = bad if masked is None else masked | bad
     return masked
 
 
-def _bad_pixels(hdu: "ImageHdu", rules: FrameRules) -> Mask | None:
-    if hdu.name in rules.mask_extensions:
+def _bad_pixels(hdu: "ImageHdu", kind: str, rules: FrameRules) -> Mask | None:
+    if kind in rules.mask_extensions:
         _require_sound(hdu)
         return np.asarray(hdu.data, bool)
     bits = [fits_headers.value_of(hdu.header, f"MP_{plane}") for plane in rules.mask_planes]
     known = [1 << bit for bit in bits if isinstance(bit, int) and 0 <= bit < 31]
-    if hdu.name != "MASK" or not known:
+    if not known:
         return None
     _require_sound(hdu)
     return np.asarray(np.asarray(hdu.data).astype(np.int64) & sum(known), bool)

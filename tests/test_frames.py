@@ -170,6 +170,38 @@ def test_a_bad_pixel_mask_is_used() -> None:
     assert 1 == int(found.masked.sum())
 
 
+MASKED_IN_TURN = (
+    ["CCD1", "BPM", "CCD2", "BPM"],
+    ["CCD1", "BPM1", "CCD2", "BPM2"],
+    ["CCD1", "CCD2", "BPM1", "BPM2"],
+    ["CCD1", "BPM", "VAR", "CCD2", "BPM", "BPM"],
+    ["CCD1,1", "CCD2,2", "BPM,2", "BPM,1"],
+    ["CCD1", "CCD2", "BPM,1", "BPM,2"],
+)
+
+
+@pytest.mark.parametrize("order", MASKED_IN_TURN, ids="-".join)
+def test_each_detector_has_its_own_mask(order: list[str]) -> None:
+    """By EXTVER where that tells, else in turn, else the one behind it."""
+    images, masks = [], 0
+    for name, _, version in (each.partition(",") for each in order):
+        bad = np.zeros((40, 50), np.uint8)
+        # The first mask has a bad first row, unless its version says that it is the second's.
+        if name.startswith("BPM"):
+            bad[int(version) - 1 if version else min(masks, 1)] = 1
+            masks += 1
+        images.append(fits.ImageHDU(bad if name[:3] == "BPM" else pixels(), name=name))
+        if version:
+            images[-1].header["EXTVER"] = int(version)
+    first, second = frames.read(file_of(*images), "visit")
+    assert isinstance(first, Frame)
+    assert isinstance(second, Frame)
+    assert first.masked is not None
+    assert second.masked is not None
+    assert [0] == np.flatnonzero(first.masked.all(axis=1)).tolist()
+    assert [1] == np.flatnonzero(second.masked.all(axis=1)).tolist()
+
+
 def test_the_level_of_saturation_is_known() -> None:
     """From the header, or from a plateau that stands out of the sky."""
     hdu = fits.PrimaryHDU(pixels())

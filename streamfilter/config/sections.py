@@ -116,7 +116,7 @@ class Instrument(Section):
     section: str = ""
     """Instead of the header's: ``[x1:x2,y1:y2]``, from 1, inclusive."""
     mask_extensions: tuple[str, ...] = ("BPM",)
-    """Extensions whose non-zero pixels are bad; empty: none are used."""
+    """Extensions whose non-zero pixels are bad, ``BPM1`` too; empty: none are used."""
     mask_planes: tuple[str, ...] = ("BAD", "NO_DATA")
     """Planes of an extension MASK with ``MP_`` keywords (Rubin) that are bad; empty: none."""
     saturation: Annotated[float, Field(ge=0)] = 0.0
