@@ -1,15 +1,17 @@
 """Alerts in files: containers of one or many, single packets, folders and archives of these."""
 
+import bz2
+import gzip
 import io
 import json
 import lzma
 import mmap
 import tarfile
 import zlib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import cast
+from typing import IO, Any, cast
 
 import fastavro
 import structlog
@@ -30,11 +32,16 @@ from streamfilter.schemas.wire import (
 
 # What is held in memory at once: a packet, a block of records, a member of an archive.
 MAX_BYTES = 64 * 2**20
-# gzip, bzip2 and xz; what is in them shows when it is opened.
-_COMPRESSED = (b"\x1f\x8b", b"BZh", b"\xfd7zXZ\x00")
+# By their first bytes; what is in them, an archive or one file, shows when it is opened.
+_COMPRESSED: Mapping[bytes, Callable[[IO[bytes]], Any]] = {
+    b"\x1f\x8b": gzip.open, b"BZh": bz2.open, b"\xfd7zXZ\x00": lzma.open,
+}  # fmt: skip
 _TAR_MAGIC, _TAR_MAGIC_AT = b"ustar", 257
 # Packets whose first bytes are damaged are known by these alone.
-_SUFFIXES = (".avro", ".bin", ".ocf")
+_SUFFIXES = tuple(
+    suffix + packed for suffix in (".avro", ".bin", ".ocf") for packed in ("", ".gz", ".bz2", ".xz")
+)
+_FITS_MAGIC = b"SIMPLE  ="
 _BROKEN_ARCHIVE = (tarfile.TarError, EOFError, OSError, zlib.error, lzma.LZMAError)
 
 log = structlog.get_logger()
@@ -62,6 +69,8 @@ def read(
     paths: Iterable[Path], *, max_bytes: int = MAX_BYTES, skipped: Skipped = _log_skipped
 ) -> Iterator[Packet]:
     """Every packet in files, folders (sorted, with all below) and tar archives, in this order.
+
+    Files and archives may be compressed by gzip, bzip2 or xz.
 
     Containers of many records are split into containers of one; the bytes of the records stay
     as they are. Of a damaged container the intact records come first, then the header with the
@@ -100,8 +109,8 @@ class _Reader:
         with path.open("rb") as file:
             head = file.read(tarfile.BLOCKSIZE)
             tar = head[_TAR_MAGIC_AT:].startswith(_TAR_MAGIC)
-            if tar or head.startswith(_COMPRESSED):
-                yield from self._archive(path)
+            if tar or head.startswith(tuple(_COMPRESSED)):
+                yield from self._archive(path, head)
             elif not head:
                 yield from self._packets(str(path), b"")
             else:
@@ -109,13 +118,35 @@ class _Reader:
                 with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as mapped:
                     yield from self._packets(str(path), cast("bytes", mapped))
 
-    def _archive(self, path: Path) -> Iterator[Packet]:
+    def _archive(self, path: Path, head: bytes) -> Iterator[Packet]:
+        found = False
         try:
             with tarfile.open(path, "r|*") as archive:
                 for member in archive:
+                    found = True
                     yield from self._member(path, archive, member)
+            return
         except _BROKEN_ARCHIVE as error:
-            self.skipped(str(path), f"not an archive of alerts, or damaged from here on: {error}")
+            why = str(error)
+        if found or not head.startswith(tuple(_COMPRESSED)):
+            self.skipped(str(path), f"an archive that is damaged from here on: {why}")
+        else:
+            with path.open("rb") as file:
+                yield from self._compressed(str(path), file, head)
+
+    def _compressed(self, source: str, file: IO[bytes], head: bytes) -> Iterator[Packet]:
+        """Of one file that is no archive."""
+        opener = next(opener for magic, opener in _COMPRESSED.items() if head.startswith(magic))
+        try:
+            with opener(file) as unpacked:
+                data = unpacked.read(self.max_bytes + 1)
+        except _BROKEN_ARCHIVE as error:
+            self.skipped(source, f"damaged: {error}; expected alerts in gzip, bzip2 or xz")
+            return
+        if len(data) > self.max_bytes:
+            self.skipped(source, f"over {self.max_bytes} bytes when it is unpacked")
+        else:
+            yield from self._packets(source, data)
 
     def _member(
         self, path: Path, archive: tarfile.TarFile, member: tarfile.TarInfo
@@ -127,14 +158,19 @@ class _Reader:
             self.skipped(name, self._too_large(member.size))
             return
         file = archive.extractfile(member)
-        if file is not None:
-            yield from self._packets(name, file.read())
+        data = file.read() if file is not None else b""
+        if data.startswith(tuple(_COMPRESSED)):
+            yield from self._compressed(name, io.BytesIO(data), data)
+        else:
+            yield from self._packets(name, data)
 
     def _packets(self, source: str, data: bytes) -> Iterator[Packet]:
         if data[: len(CONTAINER_MAGIC)] == CONTAINER_MAGIC:
             yield from self._container(source, data)
         elif data[:1] == b"\0" or data[:2] == SINGLE_OBJECT_MAGIC or source.endswith(_SUFFIXES):
             yield from self._whole(source, 0, data[: self.max_bytes + 1], len(data))
+        elif data[: len(_FITS_MAGIC)] == _FITS_MAGIC:
+            self.skipped(source, "a FITS image, not an alert: see `streamfilter mask` and `track`")
         else:
             self.skipped(source, f"not an alert: first bytes {data[:4].hex(' ') or '(none)'}")
 

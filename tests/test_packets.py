@@ -1,9 +1,12 @@
 """Alerts in files come out one by one, with the bytes that they had."""
 
+import bz2
 import gzip
 import io
+import lzma
 import os
 import tarfile
+from collections.abc import Callable
 from pathlib import Path
 
 import fastavro
@@ -128,6 +131,40 @@ def test_other_files_are_skipped_with_a_reason(tmp_path: Path, value: bytes) -> 
     assert ([], ["other"]) == (found, [name for name, _ in left])
 
 
+@pytest.mark.parametrize("pack", [gzip.compress, bz2.compress, lzma.compress])
+def test_a_compressed_file_need_not_be_an_archive(
+    tmp_path: Path, pack: Callable[[bytes], bytes]
+) -> None:
+    """ELAsTiCC's alerts are single files in gzip."""
+    found, left = read_one(tmp_path / "many.avro.gz", pack(container()))
+    assert (ALERTS, []) == (alerts_in(found), left)
+    found, left = read_one(tmp_path / "one.bin.xz", pack(b"\0\0\0\3\xe8rest"))
+    assert ([b"\0\0\0\3\xe8rest"], []) == ([each.value for each in found], left)
+    found, left = read_one(tmp_path / "damaged.avro.bz2", pack(b"damaged"))
+    assert ([b"damaged"], []) == ([each.value for each in found], left)
+
+
+def test_a_compressed_file_is_bounded_when_it_is_unpacked(tmp_path: Path) -> None:
+    """However little it takes on the disk."""
+    _, left = read_one(
+        tmp_path / "x.avro.gz", gzip.compress(b"Obj\1" + bytes(10**6)), max_bytes=9999
+    )
+    assert [("x.avro.gz", "over 9999 bytes when it is unpacked")] == left
+
+
+@pytest.mark.parametrize("value", [b"SIMPLE  = T" * 100, gzip.compress(b"SIMPLE  = T" * 100)])
+def test_an_image_is_called_one(tmp_path: Path, value: bytes) -> None:
+    """Who gives one is told which command takes it."""
+    found, left = read_one(tmp_path / "cut.fits.gz", value)
+    assert ([], True) == (found, "streamfilter mask" in left[0][1])
+
+
+def test_a_damaged_compressed_file_is_skipped_with_the_damage(tmp_path: Path) -> None:
+    """What is in it cannot be known."""
+    found, left = read_one(tmp_path / "x.avro.gz", gzip.compress(container())[:-20])
+    assert ([], True) == (found, left[0][1].startswith("damaged: "))
+
+
 def test_what_is_too_large_is_skipped_and_the_next_follow(tmp_path: Path) -> None:
     """A block over the limit is named with its size; the file is not read as a whole."""
     file = io.BytesIO()
@@ -157,6 +194,7 @@ def test_the_members_of_an_archive_come_in_its_order(tmp_path: Path, mode: str) 
     """A night of ZTF is an archive of containers; anything else in it is skipped."""
     path = tmp_path / "night"
     members = {"n/2.avro": container(alerts=1), "n/1.avro": container(), "n/t.csv": b"a,b"}
+    members["n/3.avro.gz"] = gzip.compress(container(alerts=1))
     with tarfile.open(path, mode) as archive:  # type: ignore[call-overload]
         for name, data in members.items():
             member = tarfile.TarInfo(name)
@@ -164,8 +202,9 @@ def test_the_members_of_an_archive_come_in_its_order(tmp_path: Path, mode: str) 
             archive.addfile(member, io.BytesIO(data))
     left = Left()
     found = list(read([path], skipped=left))
-    assert [f"{path}:n/2.avro"] + [f"{path}:n/1.avro"] * 10 == [each.source for each in found]
-    assert [ALERTS[0], *ALERTS] == alerts_in(found)
+    names = ["n/2.avro", *["n/1.avro"] * 10, "n/3.avro.gz"]
+    assert [f"{path}:{name}" for name in names] == [each.source for each in found]
+    assert [ALERTS[0], *ALERTS, ALERTS[0]] == alerts_in(found)
     assert 1 == len(left)
 
 

@@ -55,8 +55,8 @@ def inspect(
     """Judge the alert packets in FILES as `run` would, and print what is found.
 
     FILES are Avro containers of one alert or many, single packets in wire form, folders, or tar
-    archives of these. The exit code is 0 also when packets are rejected: that is a finding; it is
-    1 when there is no packet at all.
+    archives of these, also in gzip, bzip2 or xz. The exit code is 0 also when packets are rejected:
+    that is a finding; it is 1 when there is no packet at all.
     """
     settings = settings_room.load(config, overrides=overrides)
     # Nothing is published, so nothing is registered: the annotation is read back from its own form.
