@@ -84,8 +84,8 @@ def inspect(
     if not as_json:
         table.show()
     if figure is not None:
-        gallery.draw(parts, figure)
-        console.print(f"figure: {figure}")
+        drawn = gallery.draw(parts, figure)
+        console.print(f"figure: {figure}" if drawn else "no figure: every packet was rejected")
 
 
 def _judge(parts: Parts, files: tuple[Path, ...]) -> Iterator[tuple[packets.Packet, Outcome]]:
@@ -178,8 +178,10 @@ class _Gallery:
         if len(kept) < _MOST_DRAWN:
             kept.append(outcome)
 
-    def draw(self, parts: Parts, path: Path) -> None:
-        """Write the page, what a person wants to see first on top."""
+    def draw(self, parts: Parts, path: Path) -> bool:
+        """Write the page, what a person wants to see first on top; False where nothing is there."""
         rows = [row for label in _ORDER for row in self._found[label]][:_MOST_DRAWN]
         inspected = [figures.look(parts.pipeline, parts.engine, *row) for row in rows]
-        figures.draw(inspected, path, most_rows=_MOST_DRAWN, others=self._alerts - len(rows))
+        if inspected:
+            figures.draw(inspected, path, most_rows=_MOST_DRAWN, others=self._alerts - len(rows))
+        return bool(inspected)

@@ -58,8 +58,7 @@ def extend(schema: WriterSchema, field: str = FIELD) -> PublishedSchema:
     if any(old["name"] == field for old in definition["fields"]):
         raise MessageRejected(
             Reason.ALREADY_ENRICHED,
-            f"{schema.name} has a field {field!r} already; "
-            "read the topic before enrichment, or choose another field name",
+            f"{schema.name} has a field {field!r} already; read the topic before enrichment",
         )
     annotation = dict(annotation_schema().schema.definition)
     if _names(definition) & _names(annotation):

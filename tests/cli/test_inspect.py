@@ -56,6 +56,14 @@ def test_damaged_packets_are_rejected_with_a_reason(samples: Path) -> None:
     assert [5, {"avro_malformed"}] == [len(found), {line["rejected"] for line in found}]
 
 
+def test_where_every_packet_is_rejected_there_is_no_figure(samples: Path, tmp_path: Path) -> None:
+    """Still a finding."""
+    found = inspect(samples / "broken", "--figure", tmp_path / "none.png")
+    assert (0, True, False) == (
+        found.exit_code, "no figure" in found.stderr, (tmp_path / "none.png").exists(),
+    )  # fmt: skip
+
+
 def test_a_reason_is_shown_to_the_letter(tmp_path: Path) -> None:
     """What stands in brackets is text, not a style."""
     (tmp_path / "unknown.bin").write_bytes(b"\0\0\0\x12\x34 no schema has this id")

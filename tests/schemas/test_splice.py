@@ -223,7 +223,7 @@ def test_an_extended_schema_stands_by_itself() -> None:
 def test_an_alert_that_has_the_field_already_is_rejected() -> None:
     """The same name twice would make a schema that no reader takes."""
     once = extend(ALERT.schema)
-    with pytest.raises(MessageRejected, match="choose another field name") as caught:
+    with pytest.raises(MessageRejected, match="read the topic before enrichment") as caught:
         extend(once.schema)
     assert Reason.ALREADY_ENRICHED == caught.value.reason
 
