@@ -171,7 +171,7 @@ def of_exposures(
 
 def _writable(settings: Settings, topics: Iterable[str]) -> None:
     """Refuse topics that are not there or may not be written: a worker would stop at the first."""
-    wanted = [topic for topic in topics if topic]
+    wanted = sorted(topic for topic in topics if topic)
     if not wanted:
         return
     found = Inspector(writing(settings), timeout_s=_ANSWER_S).topics(wanted)
