@@ -20,6 +20,8 @@ _K = 3.0
 """Clipping of pixels and of cells, in units of sigma."""
 _GRID_ROUNDS = 5
 """Rounds of clipping among cells, as in the reference."""
+_SMALLEST_BESIDE = 0.005
+"""Share of a cell's pixels a step off the others: as many as noise of 0.2 steps has."""
 _BAND_ROWS = 32
 """Rows that are normalised at once: a band of 4,096 columns stays in the cache."""
 _REFERENCE_ADU = (-500.0, 80000.0)
@@ -144,7 +146,10 @@ def measure(image: Image, masked: Mask | None, mesh: Mesh) -> Sky | FrameReason:
         values = image[where] if masked is None else image[where][~masked[where]]
         if values.size < max(needed, 2):
             return np.nan, np.nan
-        return clipped_statistics(values.ravel())
+        level, sigma = clipped_statistics(values.ravel())
+        if sigma == 0 and not mesh.as_reference:
+            sigma = digitisation(values.ravel())
+        return level, sigma
 
     with ThreadPoolExecutor(mesh.threads) as pool:
         found = list(pool.map(cell, [(top, left) for top in tops for left in lefts]))
@@ -195,6 +200,28 @@ def clipped_statistics(values: npt.NDArray[np.float32]) -> tuple[float, float]:
         median, mean, sigma = _statistics(ordered[low:high], total, squares)
     crowded = not 0.8 * start < sigma < 1.2 * start
     return shift + (2.5 * median - 1.5 * mean if crowded else mean), sigma
+
+
+def digitisation(values: npt.NDArray[np.float32]) -> float:
+    """Noise of pixels whose steps are so coarse that clipping leaves one value of them.
+
+    Returns
+    -------
+    sigma
+        Of an even spread over a step; 0 where hardly a pixel is a step off, so nothing varies.
+    """
+    ordered = np.sort(values)
+    middle = ordered[ordered.size // 2]
+    first, last = np.searchsorted(ordered, middle), np.searchsorted(ordered, middle, side="right")
+    steps = [
+        abs(float(each) - float(middle)) for each in (*ordered[:first][-1:], *ordered[last:][:1])
+    ]
+    if not steps:
+        return 0.0
+    step = min(steps)
+    low, high = np.searchsorted(ordered, (middle - 1.5 * step, middle + 1.5 * step))
+    beside = int(high - low) - int(last - first)
+    return step / 12**0.5 if beside >= _SMALLEST_BESIDE * ordered.size else 0.0
 
 
 def _sums(ordered: Array) -> tuple[float, float]:

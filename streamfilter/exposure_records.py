@@ -105,7 +105,8 @@ class FrameRefused:
 class Frame:
     """One detector's image as read, overscan left out.
 
-    ``image`` is in the file's unit; ``masked`` has its shape, None where no pixel is masked.
+    ``image`` is in the file's unit, from its sky where that is too high for float32 (and then
+    ``saturation`` too); ``masked`` has its shape, None where no pixel is masked.
     """
 
     source: str

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from math import isfinite
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -17,6 +17,7 @@ import numpy.typing as npt
 from streamfilter import detector_images, fits_headers
 from streamfilter.compressed_tiles import wrong_with
 from streamfilter.exposure_records import Frame, FrameReason, FrameRefused, Mask
+from streamfilter.records import Image
 
 if TYPE_CHECKING:
     from astropy.io import fits
@@ -48,6 +49,8 @@ _FLAT_TOP = (0.02, 10)
 """So many pixels in the highest 2 % above the sky are a plateau: saturation no header tells."""
 _LOWEST_SATURATION = 0.5
 """Of the sky's level, below which what a header says is no level of saturation."""
+_HIGHEST_SKY = 2.0**20
+"""Up to which float32 has steps of an eighth or finer."""
 _EVERY = 7
 """Pixels along each axis from which the sky's level is guessed."""
 
@@ -289,7 +292,8 @@ def _frame(
         with _quiet():
             pixels = _pixels(hdu, rules)
             masked = _masked(hdus, masks, pixels.shape, rules)
-            saturation = _saturation(hdu.header, pixels, rules)
+            sky = _sky(pixels)
+            saturation = _saturation(hdu.header, pixels, sky, rules)
             rows, columns, bias = _sections(hdu.header, pixels.shape, rules)
     except _Refusal as refusal:
         return FrameRefused(source, index, refusal.reason, refusal.detail, detector)
@@ -299,13 +303,40 @@ def _frame(
     if bias is not None:
         masked = np.zeros(pixels.shape, np.bool_) if masked is None else masked
         masked[bias] = True
-    with np.errstate(over="ignore", invalid="ignore"):
-        image = np.ascontiguousarray(pixels[rows, columns], dtype=np.float32)
+    offset = _offset(pixels.dtype, sky)
+    if saturation is not None:
+        saturation -= offset
+    image = _single(pixels[rows, columns], offset)
     if masked is not None:
         masked = np.ascontiguousarray(masked[rows, columns])
     return Frame(
         source, index, detector, image, masked, saturation, (rows.start or 0, columns.start or 0)
     )
+
+
+def _sky(pixels: npt.NDArray[np.number]) -> float | None:
+    """About the level of the sky; None where there are no data."""
+    sample = pixels[::_EVERY, ::_EVERY]
+    sample = sample[np.isfinite(sample)]
+    return float(np.median(sample)) if sample.size else None
+
+
+def _offset(dtype: np.dtype[Any], sky: float | None) -> float:
+    """What is taken off pixels of more digits than float32 has: their sky where it is high."""
+    wide = dtype.itemsize > np.dtype(np.float32).itemsize or (
+        dtype.kind != "f" and dtype.itemsize == 4
+    )
+    return sky if wide and sky is not None and abs(sky) > _HIGHEST_SKY else 0.0
+
+
+def _single(pixels: npt.NDArray[np.number], offset: float) -> Image:
+    """Pixels less an offset, as float32."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        if not offset:
+            return np.ascontiguousarray(pixels, dtype=np.float32)
+        image = np.empty(pixels.shape, np.float32)
+        np.subtract(pixels, offset, out=image, dtype=np.float64, casting="unsafe")
+        return image
 
 
 def _pixels(hdu: "ImageHdu", rules: FrameRules) -> npt.NDArray[np.number]:
@@ -377,14 +408,11 @@ def _bad_pixels(hdu: "ImageHdu", kind: str, rules: FrameRules) -> Mask | None:
 
 
 def _saturation(
-    header: "fits.Header", pixels: npt.NDArray[np.number], rules: FrameRules
+    header: "fits.Header", pixels: npt.NDArray[np.number], sky: float | None, rules: FrameRules
 ) -> float | None:
     """Level from the rules or the header, or a plateau at the highest value."""
     if rules.saturation is not None:
         return rules.saturation
-    sample = pixels[::_EVERY, ::_EVERY]
-    sample = sample[np.isfinite(sample)]
-    sky = float(np.median(sample)) if sample.size else None
     for keyword in rules.saturation_keywords:
         level = fits_headers.value_of(header, keyword)
         if isinstance(level, bool) or not isinstance(level, int | float):

@@ -44,7 +44,9 @@ ROOMS: dict[str, tuple[int, set[str]]] = {
     "tiles": (2, {"exposure_records", "records"}),
     "shapes": (2, {"exposure_records", "records"}),
     "detector_images": (1, {"fits_headers"}),  # which images of a file are detectors'
-    "frames": (2, {"detector_images", "fits_headers", "compressed_tiles", "exposure_records"}),
+    "frames": (
+        2, {"detector_images", "fits_headers", "compressed_tiles", "exposure_records", "records"}
+    ),
     "tracking": (2, {"exposure_records", "posterior"}),
     "frame_paths": (3, {"frames"}),
     "readout": (3, {"exposure_records", "frames"}),  # headers of files to announcements

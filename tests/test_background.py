@@ -72,6 +72,25 @@ def test_half_a_cell_of_stars_does_not_move_the_sky() -> None:
     assert 15.0 > sigma
 
 
+@pytest.mark.parametrize("sigma", [0.2, 0.25, 0.3, 0.35])
+@pytest.mark.parametrize("step", [1.0, 0.25])
+def test_a_coarsely_digitised_sky_has_noise(sigma: float, step: float) -> None:
+    """Where clipping leaves one value of it, that of an even spread over a step."""
+    image = np.rint(noise(400, 400, 1000.0, sigma)) * np.float32(step)
+    sky = measure(image, None, Mesh())
+    assert isinstance(sky, Sky)
+    assert 0.28 * step < sky.median_sigma < 0.5 * step
+    assert 1000.0 * step == pytest.approx(sky.median_level, abs=0.1 * step)
+
+
+@pytest.mark.parametrize("hot", [0, 100])
+def test_a_frame_of_one_value_does_not_vary(hot: int) -> None:
+    """Hot pixels are no noise."""
+    image = np.full((400, 400), 7, np.float32)
+    image.ravel()[: hot * 99 : 99] = 900.0
+    assert FrameReason.NO_VARIATION == measure(image, None, Mesh())
+
+
 def test_one_absurd_pixel_changes_nothing() -> None:
     """A value of 1e30 is clipped without spoiling the sums of the others."""
     values = noise(200, 200).ravel()

@@ -48,6 +48,16 @@ def test_every_type_of_pixel_is_read(dtype: str) -> None:
     np.testing.assert_array_equal(expected, found)
 
 
+@pytest.mark.parametrize("dtype", ["uint32", "int64", "float64"])
+def test_a_high_sky_of_many_digits_keeps_its_stars(dtype: str) -> None:
+    """Float32 has steps of 256 at 3e9: pixels and saturation are told from the sky there."""
+    hdu = fits.PrimaryHDU(pixels(dtype) + np.dtype(dtype).type(3_000_000_000))
+    hdu.header["SATURATE"] = 3_000_000_180
+    found = only(file_of(hdu))
+    assert found.saturation is not None
+    np.testing.assert_array_equal(pixels() - 180, found.image - found.saturation)
+
+
 def test_gzip_and_rice_are_read() -> None:
     """.fits.gz and .fits.fz hold the same frame."""
     expected = pixels("int16")
