@@ -194,7 +194,7 @@ class StampEvidence:
     """Pixels without data that were filled for the network."""
     classes: tuple[ClassEvidence, ...] = ()
     detail: str | None = None
-    """What was found in a stamp that cannot be read."""
+    """What was found in a stamp that is there and cannot be used."""
 
 
 @dataclass(frozen=True, slots=True)
