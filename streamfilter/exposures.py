@@ -98,6 +98,7 @@ class Watcher:
             shapes.measure(stars),
             self._rules.tracking,
             doubled=shapes.doubled(stars),
+            unmeasured=stars.unmeasured,
         )
         evidence = DetectorEvidence(
             frame.source, frame.hdu, frame.detector, judgement, tiles=witnesses

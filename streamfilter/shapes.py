@@ -48,6 +48,13 @@ _FARTHEST_PX = 60
 """Of companions that a jump of the guider leaves."""
 _FEWEST_PAIRS, _PAIRED = 6, 0.2
 """Pairs at one offset that no sky has, and as a share of the stars."""
+_BIN_PX = 2
+"""Of offsets; windows of three by three are counted, as positions are good to a pixel."""
+_OTHER_DIRECTION = 0.5
+"""Pairs at a second offset, relative to the first: under 0.2 after a jump, over 0.8 of pieces."""
+_HARDLY_ANY = 0.3
+"""Share of the bright sources whose shape could be measured: up to 0.2 of large or broken rings,
+over 0.4 of stars, also in crowds, trailed or doubled."""
 _THINNEST_PX = 0.4
 """Minor rms of a star of FWHM 1 px; below it a fit has gone astray."""
 _SATURATED = 0.9
@@ -59,6 +66,8 @@ _ROUNDS = 12
 """Adaptive moments settle in fewer for a star that stands alone."""
 _RADII_PX = (8, 40)
 """Half the side of a star's cut-out, at least and at most."""
+_REACH = 3.5
+"""Half the side of a cut-out, in units of its star's rms."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -73,6 +82,13 @@ class Stars:
     """(n, 3): variances along x, along y, and covariance, px^2, of the n that were measured."""
     lines: Array = field(default_factory=lambda: np.zeros((0, 4)))
     """(n, 4): x and y of both ends of lines that are no stars: satellites, bleeding columns."""
+    bright: int = 0
+    """Number of sources whose shape should have been measured."""
+
+    @property
+    def unmeasured(self) -> bool:
+        """Whether hardly any shape could be measured: stars are large rings or pieces of such."""
+        return len(self.moments) < _HARDLY_ANY * self.bright
 
     def crossed(self, y: int, x: int, side: int) -> bool:
         """Whether a line that is no star goes through a square."""
@@ -103,17 +119,21 @@ def find(image: Image, masked: Mask | None = None, saturation: float | None = No
     found = every = _extracted(image, masked)
     sharp = found["peak"] > _SHARPEST * found["cpeak"]
     found = found[~sharp & (found["flag"] & (sep.OBJ_TRUNC | sep.OBJ_SINGU) == 0)]
-    good = found["flag"] & sep.OBJ_MERGED == 0
+    linear = np.full(len(found), True)
     if saturation is not None:
-        good &= found["peak"] < _SATURATED * saturation
-    good &= found["peak"] > _PEAK
-    chosen = np.flatnonzero(good)
+        linear = found["peak"] < _SATURATED * saturation
+    single = found["flag"] & sep.OBJ_MERGED == 0
+    chosen = np.flatnonzero(linear & single & (found["peak"] > _PEAK))
     chosen = chosen[np.argsort(-found["flux"][chosen])][:_MOST_STARS]
     moments = _of_one_kind(_moments(image, found[chosen]))
+    compact = found["a"] < _LINE * found["b"]
+    wide = _REACH * found["b"] > _RADII_PX[1]  # a large ring is bright, its peak is not
+    worth = int(np.count_nonzero(linear & compact & (wide | (found["peak"] > _PEAK))))
+    bright = min(worth, _MOST_STARS)
     if _all_trail(moments, found):
-        return Stars(found["x"], found["y"], found["flux"], moments)
-    found = found[found["a"] < _LINE * found["b"]]
-    return Stars(found["x"], found["y"], found["flux"], moments, _lines(every))
+        return Stars(found["x"], found["y"], found["flux"], moments, bright=bright)
+    found = found[compact]
+    return Stars(found["x"], found["y"], found["flux"], moments, _lines(every), bright)
 
 
 def _all_trail(moments: Array, found: Sources) -> bool:
@@ -157,18 +177,23 @@ def measure(stars: Stars) -> Shapes:
 def doubled(stars: Stars) -> bool:
     """Whether stars have companions that all stand in one direction at one distance.
 
-    A guider that jumps leaves each star twice, round both times.
+    A guider that jumps leaves each star twice, round both times. Companions in several directions
+    are a second jump's where stars can be measured, else pieces: a spider's vanes cut each star
+    that is far out of focus.
     """
     brightest = np.argsort(-stars.flux)[:_MOST_PAIRED]
     x, y = stars.x[brightest], stars.y[brightest]
-    offset = np.stack([x[:, None] - x, y[:, None] - y])[:, ~np.tri(len(x), dtype=bool)]
-    offset *= np.where(offset[0] < 0, -1, 1)  # a pair is the same pair from its other end
-    edges = np.arange(-_FARTHEST_PX, _FARTHEST_PX + 1, 2)
-    counts = np.histogram2d(offset[0], offset[1], bins=[edges[edges >= 0], edges])[0]
-    # Three by three: an offset may fall between bins, and positions are good to a pixel.
+    pairs = np.stack([x[:, None] - x, y[:, None] - y])[:, ~np.eye(len(x), dtype=bool)]
+    edges = np.arange(-_FARTHEST_PX - _BIN_PX / 2, _FARTHEST_PX + _BIN_PX, _BIN_PX)
+    counts = np.histogram2d(pairs[0], pairs[1], bins=edges)[0]
     windows = np.lib.stride_tricks.sliding_window_view(np.pad(counts, 1), (3, 3)).sum(axis=(2, 3))
-    by_chance = 9 * counts.mean()
-    return bool(windows.max() > max(_FEWEST_PAIRS, _PAIRED * len(x)) + 6 * by_chance)
+    first, by_chance = windows.max(), 9 * counts.mean()
+    if first <= max(_FEWEST_PAIRS, _PAIRED * len(x)) + 6 * by_chance:
+        return False
+    row, column = np.unravel_index(windows.argmax(), windows.shape)
+    for each in (windows, windows[::-1, ::-1]):  # a pair is the same pair from its other end
+        each[max(row - 3, 0) : row + 4, max(column - 3, 0) : column + 4] = 0
+    return bool(windows.max() < _OTHER_DIRECTION * first) or not stars.unmeasured
 
 
 def axes(moments: Array) -> tuple[Array, Array]:
@@ -242,7 +267,7 @@ def _moments(image: Image, found: Sources) -> Array:
     """Adaptive moments of sources, (n, 3); those that do not settle are left out."""
     if not len(found):
         return np.zeros((0, 3))
-    wanted = 3.5 * float(np.percentile(found["a"], 75))
+    wanted = _REACH * float(np.percentile(found["a"], 75))
     radius = int(np.clip(np.ceil(wanted), *_RADII_PX))
     column, row = np.rint(found["x"]).astype(int), np.rint(found["y"]).astype(int)
     height, width = image.shape

@@ -98,7 +98,12 @@ def tile_weight(stars: int, unmasked: float, share: float, rules: TrackingRules)
 
 
 def judge_detector(
-    tiles: Sequence[TileEvidence], shapes: Shapes, rules: TrackingRules, *, doubled: bool = False
+    tiles: Sequence[TileEvidence],
+    shapes: Shapes,
+    rules: TrackingRules,
+    *,
+    doubled: bool = False,
+    unmeasured: bool = False,
 ) -> Judgement:
     """What the tiles and the stars of one detector say.
 
@@ -106,6 +111,8 @@ def judge_detector(
     ----------
     doubled
         Whether the stars have companions all at one offset.
+    unmeasured
+        Whether hardly any star could be measured: what the network sees may be no star's trail.
     """
     speaking = [tile for tile in tiles if not tile.abstains and tile.probability is not None]
     weight = sum(tile.weight for tile in speaking)
@@ -115,6 +122,8 @@ def judge_detector(
     raw = [tile.probability for tile in tiles if tile.probability is not None]
     reference = float(posterior.update_tracking(raw, rules.prior).mean()) if raw else None
     say = Stars(shape_vote(shapes, rules), shape_veto(shapes, rules))
+    if unmeasured and shapes.stars < rules.shape_stars:
+        say = Stars(veto=Decision.TRACKING_ERROR)
     if doubled:
         say = Stars(Decision.TRACKING_ERROR)
     return _judged(
@@ -143,7 +152,7 @@ def judge_exposure(
     votes = [_vote_of(judgement, rules) for judgement in found]
     vote = _majority(votes) or shape_vote(shapes, rules)
     # By detector: in a field that turned a little, each is coherent and all together are not.
-    vetoes = Counter(shape_veto(j.shapes, rules) for j in found)
+    vetoes = Counter(_veto_of(judgement, rules) for judgement in found)
     veto = next(
         (v for v, count in vetoes.items() if v is not None and 2 * count > len(found)), None
     )
@@ -205,6 +214,14 @@ def _vote_of(judgement: Judgement, rules: TrackingRules) -> Decision | None:
     if failed and judgement.voice in (Voice.SHAPES, Voice.BOTH):
         return Decision.TRACKING_ERROR
     return shape_vote(judgement.shapes, rules)
+
+
+def _veto_of(judgement: Judgement, rules: TrackingRules) -> Decision | None:
+    """What the network may not say of a detector; a conviction that came to nothing tells too."""
+    undecided = judgement.decision is Decision.CANNOT_TELL
+    if undecided and (judgement.probability or 0.0) >= rules.decided_at:
+        return Decision.TRACKING_ERROR
+    return shape_veto(judgement.shapes, rules)
 
 
 def _majority(votes: Iterable[Decision | None]) -> Decision | None:

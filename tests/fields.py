@@ -63,3 +63,24 @@ class Field:
         image[row - half : row + half + 1, column - half : column + half + 1] += (
             min(flux, 3e5) * star / star.sum()
         )
+
+
+def out_of_focus(
+    radius_px: float, vane_px: float, *, stars: int = 50, side: int = 820, seed: int = 1
+) -> Image:
+    """Stars that are images of the pupil: rings, cut into four by the vanes of the spider."""
+    rng = np.random.default_rng(seed)
+    half, fine = int(radius_px) + 16, 4
+    y, x = (np.mgrid[: fine * (2 * half + 1), : fine * (2 * half + 1)] + 0.5) / fine - half - 0.5
+    y, x = y * np.cos(0.4) - x * np.sin(0.4), x * np.cos(0.4) + y * np.sin(0.4)
+    ring = (np.hypot(y, x) < radius_px) & (np.hypot(y, x) > 0.4 * radius_px)
+    ring &= (abs(y) > vane_px / 2) & (abs(x) > vane_px / 2)
+    waves = np.fft.fftfreq(len(ring), 1 / fine)[:, None], np.fft.rfftfreq(len(ring), 1 / fine)
+    seeing = np.exp(-2 * (np.pi * 3 / 2.3548) ** 2 * (waves[0] ** 2 + waves[1] ** 2))
+    star = np.fft.irfft2(np.fft.rfft2(ring) * seeing, ring.shape)
+    star = star.reshape(2 * half + 1, fine, 2 * half + 1, fine).mean(axis=(1, 3))
+    image = rng.normal(1000.0, 10.0, (side + 2 * half, side + 2 * half))
+    for peak in 80 / (1 - 0.995 * rng.random(stars)):
+        row, column = rng.integers(0, side, 2)
+        image[row : row + 2 * half + 1, column : column + 2 * half + 1] += peak * star
+    return image[half:-half, half:-half].astype(np.float32)

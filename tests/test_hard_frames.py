@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 from astropy.io import fits
+from fields import out_of_focus
 
 from streamfilter import frames
 from streamfilter.exposure_records import Decision, Frame, Judgement
@@ -141,14 +142,23 @@ def test_long_trails_are_tracking_errors(
     assert Decision.TRACKING_ERROR == found.decision
 
 
+@pytest.mark.parametrize("jump", [(9, 14), (14, 0), (0, -20)])
 @pytest.mark.parametrize("name", GOOD)
 def test_stars_doubled_by_a_jump_are_a_tracking_error(
-    watcher: Watcher, samples: Path, name: str
+    watcher: Watcher, samples: Path, name: str, jump: tuple[int, int]
 ) -> None:
     """Each stands there twice, round both times; MaxiTrack does not see it."""
     image = pixels(samples, name)
-    jumped = image + np.roll(image - np.median(image), (9, 14), (0, 1))
+    jumped = image + np.roll(image - np.median(image), jump, (0, 1))
     assert Decision.TRACKING_ERROR == judged(watcher, jumped).decision
+
+
+@pytest.mark.parametrize(
+    ("radius", "vane"), [(8, 0), (20, 1.2), (30, 1.2), (35, 1.0), (45, 0), (45, 4), (60, 0)]
+)
+def test_a_field_out_of_focus_does_not_trail(watcher: Watcher, radius: float, vane: float) -> None:
+    """The network is sure of an error; the rings, whole or in pieces, are the pupil's."""
+    assert Decision.CANNOT_TELL == judged(watcher, out_of_focus(radius, vane)).decision
 
 
 @pytest.mark.parametrize("name", GOOD)

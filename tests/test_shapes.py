@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from fields import Field
+from fields import Field, out_of_focus
 
 from streamfilter import shapes
 from streamfilter.background import normalise
@@ -119,11 +119,27 @@ def test_stars_that_all_trail_are_no_lines() -> None:
     assert (0, True) == (len(stars.lines), len(stars.x) > 10)
 
 
-def test_stars_with_companions_at_one_offset_are_doubled() -> None:
-    """As a guider that jumps leaves them; neighbours by chance stand anywhere."""
+@pytest.mark.parametrize(
+    "jumps", [[(9, -14)], [(14, 0)], [(0, -14)], [(9, 14), (-7, 20)], [(9, 14), (18, 28)]]
+)
+def test_stars_with_companions_at_one_offset_are_doubled(jumps: list[tuple[int, int]]) -> None:
+    """As a guider leaves them that jumps, once or twice; neighbours by chance stand anywhere."""
     image = Field(height=600, width=600, stars=60).image()
-    jumped = image + 0.7 * (np.roll(image, (9, -14), (0, 1)) - 1000)
+    jumped = image + 0.7 * sum(np.roll(image, jump, (0, 1)) - 1000 for jump in jumps)
     assert (False, True) == tuple(shapes.doubled(find_in(each)) for each in (image, jumped))
+
+
+@pytest.mark.parametrize(("radius", "vane"), [(12, 1.2), (20, 1.2), (30, 1.2), (35, 1.0)])
+def test_a_ring_in_pieces_is_not_doubled(radius: float, vane: float) -> None:
+    """A spider cuts each star that is out of focus at the same offsets, in two directions."""
+    stars = find_in(out_of_focus(radius, vane))
+    assert (False, True) == (shapes.doubled(stars), stars.unmeasured)
+
+
+@pytest.mark.parametrize("field", [Field(), Field(stars=40, trail_px=30), Field(stars=1200)])
+def test_stars_can_be_measured(field: Field) -> None:
+    """Short and long ones, and in a crowd; rings as large as a cut-out cannot."""
+    assert (False, True) == (find(field).unmeasured, find_in(out_of_focus(45, 0)).unmeasured)
 
 
 def test_a_cluster_is_not_doubled() -> None:

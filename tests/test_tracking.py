@@ -132,6 +132,24 @@ def test_doubled_stars_are_a_tracking_error(probability: float, voice: Voice) ->
     ]
 
 
+@pytest.mark.parametrize(
+    ("probability", "shapes", "decision"),
+    [
+        (0.999, Shapes(0), Decision.CANNOT_TELL),
+        (0.999, Shapes(2, 1.3, 0.0, 0.9, 30.0, 0.7), Decision.CANNOT_TELL),
+        (0.001, Shapes(0), Decision.OK),
+        (0.999, TRAILED, Decision.TRACKING_ERROR),
+    ],
+)
+def test_the_network_does_not_convict_alone_where_stars_cannot_be_measured(
+    probability: float, shapes: Shapes, decision: Decision
+) -> None:
+    """They are far out of focus; of one detector and of an exposure of such."""
+    alone = tracking.judge_detector([tile(probability)] * 6, shapes, RULES, unmeasured=True)
+    several = tracking.judge_exposure([detector(alone)] * 3, shapes, RULES)
+    assert (decision, decision) == (alone.decision, several.decision)
+
+
 def test_a_field_that_turned_a_little_is_what_the_network_says() -> None:
     """Each detector's stars are elongated alike, those of all together are not."""
     shapes = Shapes(40, 1.4, 10.0, 0.9, 3.0, 1.5)
