@@ -29,7 +29,7 @@ class Gaps:
     gaps: tuple[Gap, ...]
 
     def __str__(self) -> str:
-        """In words, with the way to mend it."""
+        """In plain words."""
         return (
             f"the field map of {self.survey} does not fit {printable(self.schema[:_LONGEST_NAME])}"
             f" in {'; '.join(printable(gap.detail) for gap in self.gaps)}"

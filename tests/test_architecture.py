@@ -93,8 +93,8 @@ ROOMS: dict[str, tuple[int, set[str]]] = {
         },
     ),
     "doctor": (6, {  # is all here that a worker needs?
-        "config", "decode", "decode_exposure", "errors", "field_plan", "inference", "kafka",
-        "limits", "normalise", "records", "schemas", "service", "surveys",
+        "config", "decode", "decode_exposure", "drift", "errors", "field_plan", "inference",
+        "kafka", "limits", "normalise", "records", "schemas", "service", "surveys",
     }),
     "packets": (2, {"errors", "schemas", "limits"}),  # alerts in files: replay, inspect
     "figures": (5, {

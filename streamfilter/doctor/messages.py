@@ -1,6 +1,6 @@
 """One message of what is read: can it be had, and can it be understood?"""
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -9,6 +9,7 @@ from streamfilter.config import Settings
 from streamfilter.decode import Decoder
 from streamfilter.decode_exposure import ExposureDecoder
 from streamfilter.doctor.findings import Finding, State, failed, ok
+from streamfilter.drift import Drift
 from streamfilter.errors import MessageRejected, SchemaUnavailable
 from streamfilter.field_plan import Gaps
 from streamfilter.limits import Limits
@@ -56,26 +57,34 @@ def _looked_at(
     largest = settings.exposures.max_message_bytes
     limits = Limits(max_message_bytes=largest) if exposure else settings.limits
     finder = SchemaFinder(schema_sources(settings, home), limits)
-    planes = settings.alerts.planes
-    news: list[object] = []
     if exposure:
         found: object = ExposureDecoder(finder).decode(message)
+        finding = None
     else:
+        planes = settings.alerts.planes
         decoder = Decoder(finder, Surveys.load(settings.alerts.survey_folders), limits)
         found = decoder.decode(message, planes)
-        news += decoder.news()
+        finding = _in_part(subject, found, decoder.news(), planes)
     if isinstance(found, Rejected):
         return _rejected(subject, f"{found.reason}, {found.detail}")
-    for gaps in news:
-        if isinstance(gaps, Gaps):
-            return _not_given(subject, gaps, planes)
+    read = f"{len(message.value or b''):,} bytes, read and understood"
+    return finding or ok("message", subject, read)
+
+
+def _in_part(
+    subject: str, found: Alert | Rejected, news: Sequence[Drift | Gaps], planes: Collection[Plane]
+) -> Finding | None:
+    """What an alert lacks, if it lacks something."""
+    for each in news:
+        if isinstance(each, Gaps):
+            return _not_given(subject, each, planes)
     if isinstance(found, Alert) and (absent := _absent(found, planes)):
         return Finding(
             "message", subject, State.WARNING, f"it has no stamp for {absent}",
             "one for each of alerts.planes",
             f"name its field in the field map of {found.survey}, if its alerts have one",
         )  # fmt: skip
-    return ok("message", subject, f"{len(message.value or b''):,} bytes, read and understood")
+    return None
 
 
 def _rejected(subject: str, why: str) -> Finding:
