@@ -217,7 +217,7 @@ def _alert_id_keys() -> KeyOf:
 
     def key_of(value: bytes) -> bytes | None:
         try:
-            found = decoder.decode(Message(Origin("", 0, 0), value))
+            found = decoder.decode(Message(Origin("", 0, 0), value), planes=())
         except SchemaUnavailable:
             return None
         return None if isinstance(found, Rejected) else found.alert_id.encode()
