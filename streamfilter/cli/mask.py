@@ -1,5 +1,6 @@
 """``streamfilter mask``: write MaxiMask's masks of frames in files."""
 
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -68,7 +69,8 @@ def mask(
     become masks, everything else is copied, and the header names the classes, priors, thresholds
     and bits as the MaxiMask program does (that one's --single_mask is the default here).
 
-    The exit code is 1 when a file could not be masked; the others are.
+    What is damaged and no detector is left out. The exit code is 1 when a file could not be
+    masked; the others are.
     """
     paths = frame_files.paths(files)
     engine = frame_files.engine("maximask")
@@ -95,17 +97,40 @@ def _mask_file(path: str, output: Path, job: _Job) -> bool:
         masks[frame.hdu] = _masked(frame, job)
     if not masks:
         return False
-    file, only = frames.split_hdu(path)
     target = output / (frame_paths.mask_name(path) + (".fz" if job.rice else ""))
-    if only is not None:
-        hdus = list(masks.values())
-    else:
-        with fits.open(file, memmap=False) as original:
-            hdus = [masks.get(i) or _copied(hdu) for i, hdu in enumerate(original)]
-    if job.rice and job.form == "bits":
-        hdus = [_compressed(hdu) if i in masks or only else hdu for i, hdu in enumerate(hdus)]
-    fits.HDUList([*_primary(hdus[0]), *hdus[1:]]).writeto(target, overwrite=True)
+    # astropy warns of what it mends or raises: cards of the frame's that are copied.
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            hdus = _among_copies(path, masks)
+            whole = fits.HDUList([*_primary(hdus[0]), *hdus[1:]])
+            whole.writeto(target, overwrite=True, output_verify="silentfix+ignore")
+        except Exception as error:  # of many kinds, for whatever stands in a copied HDU
+            frame_files.say(f"{path}: the mask cannot be written: {_told(error)}")
+            return False
     return True
+
+
+def _among_copies(path: str, masks: "Mapping[int, fits.ImageHDU]") -> "list[fits.ImageHDU]":
+    """The masks at their places in the file; alone where one HDU was asked for."""
+    from astropy.io import fits
+
+    file, only = frames.split_hdu(path)
+    if only is not None:
+        return list(masks.values())
+    hdus = []
+    with fits.open(file, memmap=False) as original:
+        for index, hdu in enumerate(original):
+            try:
+                hdus.append(masks.get(index) or _copied(hdu))
+            except Exception as error:  # it is cut, or damaged in another way
+                frame_files.say(f"{path}[{index}]: left out: {_told(error)}")
+    return hdus
+
+
+def _told(error: Exception) -> str:
+    """Its kind and words, on one line."""
+    return f"{type(error).__name__}: {' '.join(str(error).split())}"
 
 
 def _masked(frame: Frame, job: _Job) -> "fits.ImageHDU":
@@ -131,7 +156,7 @@ def _masked(frame: Frame, job: _Job) -> "fits.ImageHDU":
     mask_files.fill(
         hdu.header, job.rules, priors=job.priors, thresholded=thresholded, single=single
     )
-    return hdu
+    return _compressed(hdu) if job.rice and single else hdu
 
 
 def _shares(areas: Mapping[str, float]) -> str:

@@ -29,6 +29,15 @@ def run(*arguments: str) -> int:
     return int(CliRunner().invoke(mask, list(arguments)).exit_code)
 
 
+def with_card(path: Path, card: str) -> None:
+    """Another card in the place of END, which is moved."""
+    content = path.read_bytes()
+    end = content.index(b"END" + b" " * 77)
+    path.write_bytes(
+        content[:end] + card.ljust(80).encode() + b"END".ljust(80) + content[end + 160 :]
+    )
+
+
 def test_the_mask_has_the_hdus_of_the_frame(engine_home: Path, visit: Path) -> None:
     """Bit codes for the detector, copies of the rest, the reference's keywords."""
     assert 0 == run(str(visit), "-o", str(visit.parent / "masks"))
@@ -68,3 +77,42 @@ def test_a_file_that_cannot_be_read_does_not_stop_the_others(
     """Exit code 1, and the mask of the good one."""
     assert 1 == run("missing.fits", str(visit), "-o", str(visit.parent))
     assert (visit.parent / "visit.mask.fits").exists()
+
+
+@pytest.mark.parametrize(
+    "card",
+    ["AIRMASS =                  NaN", "airmass =                  1.0", "RA      = 12:34:56.7"],
+)
+def test_cards_that_are_not_standard_are_no_obstacle(
+    engine_home: Path, visit: Path, card: str
+) -> None:
+    """Cameras write them; the mask has all HDUs."""
+    with_card(visit, card)
+    assert 0 == run(str(visit), "-o", str(visit.parent))
+    with fits.open(visit.parent / "visit.mask.fits") as hdus:
+        assert (4, "CAT") == (len(hdus), hdus[-1].name)
+
+
+@pytest.mark.parametrize("rice", [[], ["--rice"]])
+def test_an_hdu_that_is_cut_is_left_out(engine_home: Path, visit: Path, rice: list[str]) -> None:
+    """It is named, and the mask has the rest."""
+    visit.write_bytes(visit.read_bytes()[:-2880])
+    result = CliRunner().invoke(mask, [str(visit), "-o", str(visit.parent), *rice])
+    assert (0, True) == (result.exit_code, f"{visit}[3]: left out: " in result.stderr)
+    (written,) = visit.parent.glob("visit.mask.fits*")
+    with fits.open(written) as hdus:
+        assert (3, "BPM") == (len(hdus), hdus[-1].name)
+        assert 0 < np.count_nonzero(hdus[1].data & 1)
+
+
+def test_a_mask_that_cannot_be_written_does_not_stop_the_others(
+    engine_home: Path, visit: Path
+) -> None:
+    """One line says so, and the exit code is 1."""
+    other = visit.with_name("other.fits.fz")
+    other.write_bytes(visit.read_bytes())
+    (visit.parent / "masks" / "other.mask.fits").mkdir(parents=True)
+    result = CliRunner().invoke(mask, [str(other), str(visit), "-o", str(visit.parent / "masks")])
+    assert 1 == result.exit_code
+    assert f"{other}: the mask cannot be written: " in result.stderr
+    assert (visit.parent / "masks" / "visit.mask.fits").is_file()
