@@ -186,7 +186,7 @@ class _Reader:
                     self.skipped(source, f"block at byte {start}: {self._too_large(end - start)}")
                 else:
                     block = data[start:body], data[body : end - SYNC_BYTES]
-                    for value in self._split(header, head, count, *block):
+                    for value in self._split(source, header, head, count, *block):
                         yield Packet(source, index, value)
                         index += 1
                 start = end
@@ -198,7 +198,13 @@ class _Reader:
                 yield Packet(source, 0, data[:])
 
     def _split(
-        self, header: ContainerHeader, head: bytes, count: int, counted: bytes, block: bytes
+        self,
+        source: str,
+        header: ContainerHeader,
+        head: bytes,
+        count: int,
+        counted: bytes,
+        block: bytes,
     ) -> list[bytes]:
         """A container for each record of a block; the block as it is where that cannot be."""
         whole = [head + counted + block + header.sync]
@@ -207,7 +213,12 @@ class _Reader:
         try:
             body = decompress(block, header.codec, Limits(max_message_bytes=self.max_bytes))
             records = _records(body, count, json.loads(header.metadata["avro.schema"]))
-        except Exception:  # fastavro raises nearly anything on damaged records
+        except Exception as error:  # fastavro raises nearly anything on damaged records
+            # The filter will say of it that it is no single record, which is not what is wrong.
+            log.warning(
+                "block of records not split", file=source, records=count,
+                reason=f"{type(error).__name__}: {str(error)[:200]}",
+            )  # fmt: skip
             return whole
         compress = codec_of(header.codec).compress
         blocks = [compress(record) for record in records]

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import fastavro
 import pytest
+import structlog
 
 from streamfilter.packets import Packet, read
 
@@ -104,10 +105,12 @@ def test_of_a_container_that_is_cut_the_intact_records_come_and_then_the_rest(
 
 
 def test_a_block_with_a_damaged_record_comes_as_it_is_and_the_next_follow(tmp_path: Path) -> None:
-    """What cannot be split is left to the filter."""
+    """What cannot be split is left to the filter; why it cannot is logged."""
     data = bytearray(container(in_a_block=5))
     data[data.index(bytes([2]) * 300) - 2] = 0xFF  # the length of the third stamp
-    found, _ = read_one(tmp_path / "bad.avro", bytes(data))
+    with structlog.testing.capture_logs() as log:
+        found, _ = read_one(tmp_path / "bad.avro", bytes(data))
+    assert [("block of records not split", 5)] == [(e["event"], e["records"]) for e in log]
     assert bytes([4]) * 300 in found[0].value
     assert ALERTS[5:] == alerts_in(found[1:])
 
