@@ -1,7 +1,7 @@
 """``streamfilter mask``: write MaxiMask's masks of frames in files."""
 
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -69,22 +69,42 @@ def mask(
     become masks, everything else is copied, and the header names the classes, priors, thresholds
     and bits as the MaxiMask program does (that one's --single_mask is the default here).
 
-    What is damaged and no detector is left out. The exit code is 1 when a file could not be
-    masked; the others are.
+    An HDU that cannot be copied is left out. The exit code is 1 when a file could not be masked;
+    the others are. Files whose masks would have one name are refused before any is written.
     """
-    paths = frame_files.paths(files)
+    targets = _targets(frame_files.paths(files), output, ".fz" if rice else "")
     engine = frame_files.engine("maximask")
     rules = MaskRules() if priors else MaskRules(priors={r.code: r.training_prior for r in TABLE})
     mesh = Mesh(as_reference=background == "reference")
     job = _Job(Masker(engine, rules), rules, mesh, form, priors, rice)
     output.mkdir(parents=True, exist_ok=True)
-    failed = [path for path in paths if not _mask_file(path, output, job)]
+    failed = [path for path, target in targets.items() if not _mask_file(path, target, job)]
     engine.close()
     if failed:
-        raise click.ClickException(f"{len(failed)} of {len(paths)} files could not be masked")
+        raise click.ClickException(f"{len(failed)} of {len(targets)} files could not be masked")
 
 
-def _mask_file(path: str, output: Path, job: _Job) -> bool:
+def _targets(paths: Iterable[str], output: Path, ending: str) -> dict[str, Path]:
+    """The file of each frame's mask.
+
+    Raises
+    ------
+    ClickException
+        Two frames have one.
+    """
+    frame_of: dict[Path, str] = {}
+    for path in paths:
+        target = output / (frame_paths.mask_name(path) + ending)
+        other = frame_of.setdefault(target, path)
+        if other != path:
+            raise click.ClickException(
+                f"{other} and {path} would both be masked in {target}; "
+                "give each a folder of its own (-o)"
+            )
+    return {path: target for target, path in frame_of.items()}
+
+
+def _mask_file(path: str, target: Path, job: _Job) -> bool:
     """Write one file's mask; False where there is none."""
     from astropy.io import fits
 
@@ -97,7 +117,6 @@ def _mask_file(path: str, output: Path, job: _Job) -> bool:
         masks[frame.hdu] = _masked(frame, job)
     if not masks:
         return False
-    target = output / (frame_paths.mask_name(path) + (".fz" if job.rice else ""))
     # astropy warns of what it mends or raises: cards of the frame's that are copied.
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")

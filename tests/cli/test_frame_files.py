@@ -25,3 +25,26 @@ def test_files_of_which_none_is_there_are_an_error(command: click.Command, tmp_p
     result = CliRunner().invoke(command, arguments)
     assert 1 == result.exit_code
     assert "Error: no such file: nofile.fits, night*.fits[1]\n" == result.stderr
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "mask_name"),
+    [
+        ("a/0001.fits", "b/0001.fits", "0001.mask.fits"),
+        ("x.fits", "x.fits.fz", "x.mask.fits"),
+        ("a/x.fits[1]", "b/x.fit[1]", "x.mask1.fits"),
+    ],
+)
+def test_files_whose_masks_have_one_name_are_refused(
+    tmp_path: Path, first: str, second: str, mask_name: str
+) -> None:
+    """Before anything is written: one mask would overwrite the other."""
+    paths = [str(tmp_path / each) for each in (first, second)]
+    for path in paths:
+        file = Path(path.removesuffix("[1]"))
+        file.parent.mkdir(exist_ok=True)
+        file.touch()
+    result = CliRunner().invoke(mask, [*paths, "-o", str(tmp_path / "masks")])
+    assert (1, False) == (result.exit_code, (tmp_path / "masks").exists())
+    target = tmp_path / "masks" / mask_name
+    assert f"{paths[0]} and {paths[1]} would both be masked in {target}" in result.stderr
