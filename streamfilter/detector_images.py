@@ -49,7 +49,9 @@ def detectors(hdus: "fits.HDUList", most_pixels: int, further: Collection[str] =
     found = [i for i in found if not _is_auxiliary(hdus[i].name.strip().upper(), none)]
     pixels = {i: prod(hdus[i].shape) for i in found}
     largest = max((size for size in pixels.values() if size <= most_pixels), default=0)
-    return [i for i in found if pixels[i] >= _SMALLEST_SHARE * largest]
+    least = _SMALLEST_SHARE * largest
+    # A cube is no strip; it is a detector's, or its file is not what it should be.
+    return [i for i in found if pixels[i] >= least or len(hdus[i].shape) > 2]
 
 
 def _is_auxiliary(name: str, further: Collection[str]) -> bool:

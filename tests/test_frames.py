@@ -58,6 +58,14 @@ def test_a_high_sky_of_many_digits_keeps_its_stars(dtype: str) -> None:
     np.testing.assert_array_equal(pixels() - 180, found.image - found.saturation)
 
 
+def test_a_small_cube_beside_a_detector_is_told() -> None:
+    """Strips and thumbnails are passed over in silence; what nobody expects is refused."""
+    cube = fits.ImageHDU(pixels(shape=(3, 4, 5)), name="N2")
+    _, found = frames.read(file_of(fits.ImageHDU(pixels(), name="N1"), cube), "visit")
+    assert isinstance(found, FrameRefused)
+    assert (FrameReason.CUBE, "N2") == (found.reason, found.detector)
+
+
 def test_gzip_and_rice_are_read() -> None:
     """.fits.gz and .fits.fz hold the same frame."""
     expected = pixels("int16")
