@@ -118,6 +118,8 @@ class Frame:
     """Level in the image's unit from which on pixels are saturated, where it is known."""
     corner: tuple[int, int] = (0, 0)
     """(y, x) of the image's first pixel in the HDU as stored, 0-based."""
+    binning: tuple[int, int] = (1, 1)
+    """Rows and columns of the sensor in a pixel, where the header says so."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,6 +129,7 @@ class Shapes:
     ``elongation`` is the median of major over minor axis; ``position_angle_deg`` runs from the
     first axis (x) towards y, in [-90, 90); ``coherence`` is the length of the mean vector of
     twice the angle, 0 for random and 1 for parallel stars; ``fwhm_px`` is that of the minor axis.
+    Where rows and columns are binned differently, all are of square pixels of the finer side.
     """
 
     stars: int

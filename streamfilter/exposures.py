@@ -90,7 +90,7 @@ class Watcher:
         saturation = None
         if frame.saturation is not None:
             saturation = (frame.saturation - sky.median_level) / sky.median_sigma
-        stars = shapes.find(image, masked, saturation)
+        stars = shapes.find(image, masked, saturation, frame.binning)
         found = tiles.cut((image.shape[0], image.shape[1]), masked, self._side)
         witnesses = self._witnesses(found, stars, self.probabilities(image, found))
         judgement = tracking.judge_detector(
@@ -98,7 +98,7 @@ class Watcher:
             shapes.measure(stars),
             self._rules.tracking,
             doubled=shapes.doubled(stars),
-            unmeasured=stars.unmeasured,
+            doubtful=stars.unmeasured or frame.binning[0] != frame.binning[1],
         )
         evidence = DetectorEvidence(
             frame.source, frame.hdu, frame.detector, judgement, tiles=witnesses

@@ -17,6 +17,7 @@ _END = b"END".ljust(_CARD_BYTES)
 _LIKE_END = re.compile(rb"END(?![A-Z0-9_-])")
 # The standard's own bounds; and of all HDUs together: LSST's focal plane needs 6,000.
 _MOST, _MOST_TOGETHER = 999, 20_000
+_BINNINGS = range(1, 65)
 _COUNTS = ("NAXIS", "ZNAXIS", "TFIELDS")
 
 
@@ -53,6 +54,24 @@ def readable(header: "fits.Header") -> dict[str, object]:
             except fits.VerifyError:
                 continue
     return found
+
+
+def binning(*headers: "fits.Header") -> tuple[int, int]:
+    """Rows and columns of the sensor in a pixel; of the first header that says so, else (1, 1).
+
+    CCDSUM is ``columns rows`` (NOAO, LCO); XBINNING and YBINNING are SBIG's convention.
+    """
+    for header in headers:
+        together = str(value_of(header, "CCDSUM", "")).replace(",", " ").split()
+        apart = [value_of(header, keyword) for keyword in ("XBINNING", "YBINNING")]
+        for columns, rows in (pair for pair in (together, apart) if len(pair) == 2):
+            try:
+                found = float(str(rows)), float(str(columns))
+            except ValueError:
+                continue
+            if all(number in _BINNINGS for number in found):
+                return int(found[0]), int(found[1])
+    return 1, 1
 
 
 def walked(content: bytes, *, most_hdus: int, longest_header_bytes: int) -> bytes:

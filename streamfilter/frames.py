@@ -309,9 +309,9 @@ def _frame(
     image = _single(pixels[rows, columns], offset)
     if masked is not None:
         masked = np.ascontiguousarray(masked[rows, columns])
-    return Frame(
-        source, index, detector, image, masked, saturation, (rows.start or 0, columns.start or 0)
-    )
+    corner = rows.start or 0, columns.start or 0
+    binning = fits_headers.binning(hdu.header, hdus[0].header)
+    return Frame(source, index, detector, image, masked, saturation, corner, binning)
 
 
 def _sky(pixels: npt.NDArray[np.number]) -> float | None:

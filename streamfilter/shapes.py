@@ -57,6 +57,8 @@ _HARDLY_ANY = 0.3
 over 0.4 of stars, also in crowds, trailed or doubled."""
 _THINNEST_PX = 0.4
 """Minor rms of a star of FWHM 1 px; below it a fit has gone astray."""
+_SAMPLED = 1.2
+"""FWHM in pixels; below it round stars on pixels of unequal sides have elongations up to 2."""
 _SATURATED = 0.9
 """Of the saturation level, where detectors are no longer linear."""
 _FWHM_OVER_RMS = 2.3548
@@ -79,7 +81,10 @@ class Stars:
     flux: Array
     """In sigma times pixels."""
     moments: Array
-    """(n, 3): variances along x, along y, and covariance, px^2, of the n that were measured."""
+    """(n, 3): variances along x, along y, and covariance, px^2, of the n that were measured.
+
+    Of square pixels, of the finer side where rows and columns are binned differently.
+    """
     lines: Array = field(default_factory=lambda: np.zeros((0, 4)))
     """(n, 4): x and y of both ends of lines that are no stars: satellites, bleeding columns."""
     bright: int = 0
@@ -104,7 +109,12 @@ class Stars:
         return int(np.count_nonzero(rows & (self.x >= x) & (self.x < x + side)))
 
 
-def find(image: Image, masked: Mask | None = None, saturation: float | None = None) -> Stars:
+def find(
+    image: Image,
+    masked: Mask | None = None,
+    saturation: float | None = None,
+    binning: tuple[int, int] = (1, 1),
+) -> Stars:
     """Stars of a frame.
 
     Parameters
@@ -115,6 +125,8 @@ def find(image: Image, masked: Mask | None = None, saturation: float | None = No
         Pixels without data.
     saturation
         Level from which on pixels are saturated, in units of sigma above the sky.
+    binning
+        Rows and columns of the sensor in a pixel.
     """
     found = every = _extracted(image, masked)
     sharp = found["peak"] > _SHARPEST * found["cpeak"]
@@ -125,7 +137,9 @@ def find(image: Image, masked: Mask | None = None, saturation: float | None = No
     single = found["flag"] & sep.OBJ_MERGED == 0
     chosen = np.flatnonzero(linear & single & (found["peak"] > _PEAK))
     chosen = chosen[np.argsort(-found["flux"][chosen])][:_MOST_STARS]
-    moments = _of_one_kind(_moments(image, found[chosen]))
+    moments = _of_one_kind(_square(_moments(image, found[chosen]), binning))
+    if _undersampled(moments, max(binning) / min(binning)):
+        moments = moments[:0]
     compact = found["a"] < _LINE * found["b"]
     wide = _REACH * found["b"] > _RADII_PX[1]  # a large ring is bright, its peak is not
     worth = int(np.count_nonzero(linear & compact & (wide | (found["peak"] > _PEAK))))
@@ -307,6 +321,20 @@ def _one_round(cut: Image, along: Image, centre: Array, shape: Array) -> tuple[A
     second = np.stack([(by_column * x**2).sum(axis=1), (by_row * y**2).sum(axis=1), cross])
     # Under its own weight a Gaussian's variance is halved, and so is a step of its centre.
     return centre + 2 * first, 2 * second / total
+
+
+def _square(moments: Array, binning: tuple[int, int]) -> Array:
+    """Moments in square pixels of the finer side, less what the coarser ones add (Sheppard)."""
+    y, x = (side / min(binning) for side in binning)
+    return moments * [x**2, y**2, x * y] - np.array([x**2 - 1, y**2 - 1, 0.0]) / 12
+
+
+def _undersampled(moments: Array, coarse: float) -> bool:
+    """Whether stars are narrower than the longer side of pixels, which would make them long."""
+    if coarse == 1 or not len(moments):
+        return False
+    fwhm = float(np.median(axes(moments)[1])) * _FWHM_OVER_RMS
+    return fwhm < _SAMPLED * coarse
 
 
 def _of_one_kind(moments: Array) -> Array:

@@ -103,7 +103,7 @@ def judge_detector(
     rules: TrackingRules,
     *,
     doubled: bool = False,
-    unmeasured: bool = False,
+    doubtful: bool = False,
 ) -> Judgement:
     """What the tiles and the stars of one detector say.
 
@@ -111,8 +111,8 @@ def judge_detector(
     ----------
     doubled
         Whether the stars have companions all at one offset.
-    unmeasured
-        Whether hardly any star could be measured: what the network sees may be no star's trail.
+    doubtful
+        Whether the network may not convict alone: what it sees may be no star's trail.
     """
     speaking = [tile for tile in tiles if not tile.abstains and tile.probability is not None]
     weight = sum(tile.weight for tile in speaking)
@@ -122,8 +122,8 @@ def judge_detector(
     raw = [tile.probability for tile in tiles if tile.probability is not None]
     reference = float(posterior.update_tracking(raw, rules.prior).mean()) if raw else None
     say = Stars(shape_vote(shapes, rules), shape_veto(shapes, rules))
-    if unmeasured and shapes.stars < rules.shape_stars:
-        say = Stars(veto=Decision.TRACKING_ERROR)
+    if doubtful and say.vote is not Decision.TRACKING_ERROR and say.veto is None:
+        say = Stars(say.vote, Decision.TRACKING_ERROR)
     if doubled:
         say = Stars(Decision.TRACKING_ERROR)
     return _judged(

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from astropy.io import fits
 
-from streamfilter.fits_headers import Nonsense, TooMuch, walked
+from streamfilter.fits_headers import Nonsense, TooMuch, binning, walked
 
 
 def file_of(*hdus: Any) -> bytes:
@@ -92,3 +92,26 @@ def test_what_is_no_header_is_left_out() -> None:
     content = file_of(fits.PrimaryHDU(IMAGE))
     hidden = header("BITPIX  = 8", "NAXIS   = 2147483647")
     assert content == walk(content + b"\xa5" * 2880 + hidden)
+
+
+@pytest.mark.parametrize(
+    ("cards", "expected"),
+    [
+        ({}, (1, 1)),
+        ({"CCDSUM": "1 2"}, (2, 1)),
+        ({"CCDSUM": "2,2"}, (2, 2)),
+        ({"XBINNING": 2, "YBINNING": 1}, (1, 2)),
+        ({"XBINNING": "4", "YBINNING": 2.0}, (2, 4)),
+        ({"XBINNING": 4}, (1, 1)),
+        ({"CCDSUM": "1 x"}, (1, 1)),
+        ({"CCDSUM": "0 1"}, (1, 1)),
+        ({"CCDSUM": "1 99999"}, (1, 1)),
+        ({"CCDSUM": "N/A", "XBINNING": 1, "YBINNING": 2}, (2, 1)),
+    ],
+)
+def test_binning_is_what_either_keyword_says(
+    cards: dict[str, object], expected: tuple[int, int]
+) -> None:
+    """Rows, columns; none where it cannot be. A file's first header speaks for the others."""
+    empty = fits.Header()
+    assert expected == binning(fits.Header(cards), empty) == binning(empty, fits.Header(cards))

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 from astropy.io import fits
-from fields import out_of_focus
+from fields import Field, out_of_focus
 
 from streamfilter import frames
 from streamfilter.exposure_records import Decision, Frame, Judgement
@@ -35,10 +35,10 @@ def pixels(samples: Path, name: str) -> Pixels:
     return frame.image.astype(np.float64)
 
 
-def judged(watcher: Watcher, image: npt.NDArray[np.number]) -> Judgement:
+def judged(watcher: Watcher, image: npt.NDArray[np.number], **cards: str) -> Judgement:
     """The way of a file: what a detector writes is read back."""
     out = io.BytesIO()
-    fits.PrimaryHDU(image).writeto(out)
+    fits.PrimaryHDU(image, fits.Header(cards)).writeto(out)
     (frame,) = frames.read(out.getvalue(), "made")
     return watcher.look(frame).evidence.judgement
 
@@ -194,3 +194,16 @@ def test_a_binned_frame_below_a_tile_is_not_evaluated(
     rows, columns = image.shape[0] // 2, image.shape[1] // 2
     binned = image[: 2 * rows, : 2 * columns].reshape(rows, 2, columns, 2).sum(axis=(1, 3))
     assert Decision.CANNOT_TELL == judged(watcher, binned).decision
+
+
+@pytest.mark.parametrize(
+    ("trail", "decisions"),
+    [(0.0, (Decision.OK, Decision.CANNOT_TELL)), (10.0, (Decision.TRACKING_ERROR,))],
+)
+def test_unequal_binning_is_no_tracking_error(
+    watcher: Watcher, trail: float, decisions: tuple[Decision, ...]
+) -> None:
+    """Pairs of rows were read out together: in the frame each round star is half as high."""
+    image = Field(height=1000, trail_px=trail, angle_deg=90).image()
+    rows = image.reshape(500, 2, image.shape[1]).sum(axis=1)
+    assert judged(watcher, rows, CCDSUM="1 2").decision in decisions

@@ -11,6 +11,12 @@ from streamfilter.records import Image
 from streamfilter.shapes import Stars
 
 
+def binned(image: Image, rows: int, columns: int) -> Image:
+    height, width = image.shape[0] // rows * rows, image.shape[1] // columns * columns
+    blocks = image[:height, :width].reshape(height // rows, rows, width // columns, columns)
+    return np.asarray(blocks.sum(axis=(1, 3)), np.float32)
+
+
 def find(field: Field, saturation: float | None = None) -> Stars:
     return find_in(field.image(), saturation)
 
@@ -146,3 +152,25 @@ def test_a_cluster_is_not_doubled() -> None:
     """Many pairs at every offset; nor is a frame without stars."""
     crowd = find(Field(height=300, width=300, stars=400, faintest=5e3))
     assert (False, False) == (shapes.doubled(crowd), shapes.doubled(find(Field(stars=0))))
+
+
+@pytest.mark.parametrize(("rows", "columns"), [(2, 1), (1, 2), (3, 1), (2, 3)])
+@pytest.mark.parametrize("trail", [0.0, 10.0])
+def test_shapes_are_those_on_the_sensor(rows: int, columns: int, trail: float) -> None:
+    """Unequal binning makes no trail of round stars, nor hides one; the unit is the finer side."""
+    field = Field(height=1500, width=1500, fwhm_px=5.0, trail_px=trail, angle_deg=90)
+    sky = normalise(binned(field.image(), rows, columns))
+    assert isinstance(sky, tuple)
+    found = shapes.measure(shapes.find(sky[0], binning=(rows, columns)))
+    plain = shapes.measure(find(field))
+    assert number(plain.elongation) == pytest.approx(number(found.elongation), rel=0.1)
+    finer = number(plain.fwhm_px) / min(rows, columns)
+    assert finer == pytest.approx(number(found.fwhm_px), rel=0.1)
+
+
+def test_stars_smaller_than_the_longer_side_of_pixels_have_no_shape() -> None:
+    """Round ones would be as long as the pixels are: an elongation of 2 all in one direction."""
+    sky = normalise(binned(Field(height=1600).image(), 4, 1))
+    assert isinstance(sky, tuple)
+    stars = shapes.find(sky[0], binning=(4, 1))
+    assert (0, True) == (shapes.measure(stars).stars, stars.unmeasured)

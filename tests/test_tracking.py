@@ -138,14 +138,16 @@ def test_doubled_stars_are_a_tracking_error(probability: float, voice: Voice) ->
         (0.999, Shapes(0), Decision.CANNOT_TELL),
         (0.999, Shapes(2, 1.3, 0.0, 0.9, 30.0, 0.7), Decision.CANNOT_TELL),
         (0.001, Shapes(0), Decision.OK),
+        (0.001, ROUND, Decision.OK),
+        (0.999, Shapes(40, 1.3, 0.0, 0.9, 3.0, 1.0), Decision.CANNOT_TELL),
         (0.999, TRAILED, Decision.TRACKING_ERROR),
     ],
 )
-def test_the_network_does_not_convict_alone_where_stars_cannot_be_measured(
+def test_the_network_does_not_convict_alone_where_it_is_doubtful(
     probability: float, shapes: Shapes, decision: Decision
 ) -> None:
-    """They are far out of focus; of one detector and of an exposure of such."""
-    alone = tracking.judge_detector([tile(probability)] * 6, shapes, RULES, unmeasured=True)
+    """Stars cannot be measured, or pixels are no squares; of one detector and of several."""
+    alone = tracking.judge_detector([tile(probability)] * 6, shapes, RULES, doubtful=True)
     several = tracking.judge_exposure([detector(alone)] * 3, shapes, RULES)
     assert (decision, decision) == (alone.decision, several.decision)
 
