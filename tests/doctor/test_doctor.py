@@ -205,7 +205,8 @@ def test_exposures_are_looked_at_where_they_are_watched(
         f.subject.split()[0] for f in findings if f.check == "engine"
     }
     assert State.WARNING is one(findings, "traces").state
-    assert "contaminants" not in str(findings)
+    said = [each for each in findings if each.state is not State.NOT_APPLICABLE]
+    assert "contaminants" not in str(said)
 
 
 def test_a_runtime_that_is_not_here_is_told(site: dict[str, str]) -> None:
