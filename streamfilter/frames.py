@@ -323,9 +323,7 @@ def _sky(pixels: npt.NDArray[np.number]) -> float | None:
 
 def _offset(dtype: np.dtype[Any], sky: float | None) -> float:
     """What is taken off pixels of more digits than float32 has: their sky where it is high."""
-    wide = dtype.itemsize > np.dtype(np.float32).itemsize or (
-        dtype.kind != "f" and dtype.itemsize == 4
-    )
+    wide = not np.can_cast(dtype, np.float32)
     return sky if wide and sky is not None and abs(sky) > _HIGHEST_SKY else 0.0
 
 

@@ -113,8 +113,8 @@ def read(path: str, content: bytes, given: Given) -> Readout:
 def expecting(readouts: Sequence[Readout], given: Given) -> list[Announced]:
     """Announcements that say how many detectors their exposure has, each under its own name.
 
-    Where two files of an exposure would have a detector of one name, and no keyword told it, the
-    files' names tell them apart.
+    Where two files of an exposure would have a detector of one name, or more files are to come, and
+    no keyword tells the detector, the files' names do.
 
     Raises
     ------
@@ -126,17 +126,19 @@ def expecting(readouts: Sequence[Readout], given: Given) -> list[Announced]:
         exposures[each.announced.instrument, each.announced.exposure_id].append(index)
     found = [each.announced for each in readouts]
     for indices in exposures.values():
-        files = _told_apart([readouts[index] for index in indices])
-        expected = given.detectors_expected or sum(each.detectors for each in files)
+        files = [readouts[index] for index in indices]
+        here = sum(each.detectors for each in files)
+        expected = given.detectors_expected or here
+        # What files that are announced later call their detectors nobody knows.
+        if expected > here or _shared(files) is not None:
+            files = _told_apart(files)
         for index, each in zip(indices, files, strict=True):
             found[index] = replace(each.announced, detectors_expected=expected)
     return found
 
 
 def _told_apart(files: list[Readout]) -> list[Readout]:
-    """The files of an exposure, no two with a detector of one name."""
-    if _shared(files) is None:
-        return files
+    """The files of an exposure, by their own names where no keyword says the detector."""
     named = [
         each
         if each.announced.detector

@@ -157,6 +157,7 @@ def test_files_tell_detectors_apart_where_no_keyword_does() -> None:
     assert [("ccd1", 2), ("ccd2", 2)] == detectors(files, Given(exposure_id="v1"))
     keywords = with_keywords(INSTRUMENTS["default"], {"detector": "CHIP"})
     assert [("1", 2), ("2", 2)] == detectors(files, Given(keywords=keywords))
+    assert [("ccd1", 4)] == detectors(files[:1], Given(detectors_expected=4))
     apart = [("a.fits", made(EXPNUM=1)), ("b.fits", made(EXPNUM=2))]
     assert [(None, 1), (None, 1)] == detectors(apart)
 
