@@ -26,7 +26,7 @@ class FocalPlaneRules:
     """How long exposures wait and how many are remembered."""
 
     wait_s: float = 60.0
-    """From the first detector's arrival; a readout and its transfer take a few seconds."""
+    """From the last detector that came: however many there are, a slow worker closes once."""
     most_open: int = 64
     most_closed: int = 64
     """Exposures that are remembered for detectors that come late."""
@@ -67,7 +67,7 @@ class Step:
 class _Exposure:
     exposure_id: str
     instrument: str
-    first_s: float
+    latest_s: float
     expected: int | None = None
     revision: int = 0
     detectors: dict[str, DetectorEvidence] = field(default_factory=dict)
@@ -119,6 +119,7 @@ class FocalPlanes:
         if not self._taken(exposure, arrived):
             again = arrived.origin is None or arrived.origin in exposure.origins.values()
             return Step(ignored=() if again or arrived.origin is None else (arrived.origin,))
+        exposure.latest_s = now_s
         if late:
             return Step((self._verdict(exposure, Closing.LATE_DETECTOR),))
         if exposure.expected is not None and len(exposure.detectors) >= exposure.expected:
@@ -130,7 +131,7 @@ class FocalPlanes:
 
     def tick(self, now_s: float) -> Step:
         """Close what has waited long enough."""
-        over = [k for k, e in self._open.items() if now_s - e.first_s >= self._rules.wait_s]
+        over = [k for k, e in self._open.items() if now_s - e.latest_s >= self._rules.wait_s]
         return Step(tuple(self._close(key, Closing.TIMED_OUT) for key in over))
 
     def forget(self, partitions: Collection[tuple[str, int]]) -> None:

@@ -68,6 +68,17 @@ def test_an_exposure_closes_when_its_time_is_over() -> None:
     assert (Irregularity.DETECTORS_MISSING,) == closed.verdict.irregularities
 
 
+def test_an_exposure_waits_from_its_last_detector_on() -> None:
+    """A worker that is slower than the wait for all of them together still closes it once."""
+    plane = planes(wait_s=30)
+    for number in range(5):
+        assert Step() == plane.add(arrived(f"{number}", number, expected=6), 29.0 * number)
+        assert Step() == plane.tick(29.0 * number + 28.9)
+    plane.add(arrived("0", 9, expected=6), 145.0)  # delivered twice: nothing to wait for
+    (closed,) = plane.tick(146.0).closed
+    assert (Closing.TIMED_OUT, 5) == (closed.verdict.closing, len(closed.verdict.detectors))
+
+
 def test_a_late_detector_gives_a_new_revision() -> None:
     """With all detectors in it; only the late one's offset is left to settle."""
     plane = planes(wait_s=30)

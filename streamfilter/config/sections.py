@@ -143,7 +143,7 @@ class FrameContaminants(Section):
     tile_px: Annotated[int, Field(ge=352, multiple_of=32)] = 768
     """The network's activations take 1.1 kB a pixel; smaller tiles compute more pixels twice."""
     wait_s: Positive = 3600.0
-    """Longest wait for the detectors of an exposure, from the first."""
+    """For further detectors of an exposure, from the last that was looked at."""
     priors: dict[str, Probability] = {}
     thresholds: dict[str, Probability] = {}
     folder: Path | None = None
@@ -169,7 +169,7 @@ class Exposures(Section):
     round: Annotated[float, Field(ge=1)] = 1.35
     """Median elongation below which they do not; in between the network alone may not say so."""
     wait_s: Positive = 60.0
-    """Longest wait for the detectors of an exposure, from the first."""
+    """For further detectors of an exposure, from the last that was looked at."""
     threads: Annotated[int, Field(ge=0)] = 0
     """Of the network, which looks at one frame at a time; 0: as many as cores."""
     background: Literal["own", "reference"] = "own"

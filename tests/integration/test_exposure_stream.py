@@ -245,7 +245,7 @@ def test_a_stop_in_the_middle_of_a_focal_plane_loses_no_detector(site: Site, sam
 
 def test_an_exposure_closes_on_time_and_late_detectors_revise_it(site: Site, samples: Path) -> None:
     """Three announced, one damaged: judged after the wait, then again with a duplicate noted."""
-    worker = site.start(exposures__wait_s="2")
+    worker = site.start(exposures__wait_s="5")
     site.announce("e1", noise(), expected=3, detector="1")
     site.announce("e1", b"not FITS", expected=3, detector="2")
     verdict = site.verdicts(1)["e1"]
