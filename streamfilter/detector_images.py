@@ -6,22 +6,14 @@ from collections.abc import Collection, Iterable, Sequence
 from math import prod
 from typing import TYPE_CHECKING, TypeAlias
 
-from streamfilter.fits_headers import value_of
+from streamfilter.fits_headers import is_auxiliary, value_of
 
 if TYPE_CHECKING:
     from astropy.io import fits
 
     ImageHdu: TypeAlias = fits.PrimaryHDU | fits.ImageHDU | fits.CompImageHDU
 
-_AUXILIARY = re.compile(
-    r"([A-Z]*MASK|BPM|MSK|DQ|FLAGS?|QUALITY|ERR|ERROR|VAR|VARIANCE|POISSON|RNOISE|UNC|UNCERT"
-    r"|UNCERTAINTY|STDDEV|SIGMA|RMS|NOISE|READNOISE|WEIGHT|WGT|WHT|WT|IVAR|INVVAR|CONF|CONFIDENCE"
-    r"|PSF|PSFIMAGE|BKG|BACKGROUND|SKY|BIAS|DARK|FLAT|OVERSCAN|EXP|EXPMAP|EXPOSURE|COVERAGE|AREA"
-    r"|CON|CTX|D2IMARR|WCSDVARR|THUMBNAIL|GUIDE[RD]?)\d*"
-)
-"""Last words of names of extensions that are images but no detector's."""
 _NUMBER = re.compile(r"[_ -]?\d*")
-_NO_WORD = re.compile(r"[^A-Z0-9]+")
 _SMALLEST_SHARE = 1 / 20
 """Of the largest image's pixels, below which an image beside it is an overscan or a thumbnail."""
 
@@ -44,22 +36,13 @@ def detectors(hdus: "fits.HDUList", most_pixels: int, further: Collection[str] =
     further
         Extensions that are no detector's, by their names or these names' last words.
     """
-    none = {each.upper() for each in further}
     found = [i for i in range(len(hdus)) if is_image(hdus[i]) and len(hdus[i].shape) > 1]
-    found = [i for i in found if not _is_auxiliary(hdus[i].name.strip().upper(), none)]
+    found = [i for i in found if not is_auxiliary(hdus[i].name, further)]
     pixels = {i: prod(hdus[i].shape) for i in found}
     largest = max((size for size in pixels.values() if size <= most_pixels), default=0)
     least = _SMALLEST_SHARE * largest
     # A cube is no strip; it is a detector's, or its file is not what it should be.
     return [i for i in found if pixels[i] >= least or len(hdus[i].shape) > 2]
-
-
-def _is_auxiliary(name: str, further: Collection[str]) -> bool:
-    """Whether ``CAMERA.CCD 1.1 UNCERT``, ``VAR_POISSON`` or ``DQ_1`` is no detector's."""
-    words = [word for word in _NO_WORD.split(name) if word and not word.isdecimal()]
-    last = words[-1] if words else ""
-    called = {name, last, last.rstrip("0123456789")}
-    return _AUXILIARY.fullmatch(last) is not None or not called.isdisjoint(further)
 
 
 def names(hdus: "fits.HDUList", of: Collection[int]) -> list[str]:

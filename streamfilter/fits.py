@@ -10,7 +10,7 @@ import warnings
 import zlib
 from collections.abc import Mapping
 from functools import lru_cache
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -19,6 +19,9 @@ from streamfilter import fits_headers
 from streamfilter.compressed_tiles import wrong_with
 from streamfilter.errors import MessageRejected, Reason
 from streamfilter.limits import Limits
+
+if TYPE_CHECKING:
+    from astropy.io import fits
 
 Image = npt.NDArray[np.float32]
 
@@ -34,8 +37,8 @@ _BITPIX = (8, 16, 32, 64, -32, -64)
 _END = b"END".ljust(_CARD_BYTES)
 # What may follow a file: its own fill, and what tools append to any file.
 _FILL = b"\0 \t\r\n"
-# Names of extensions (Rubin, astropy, HST, SExtractor) whose pixels mean something else than light.
-_NO_IMAGE = frozenset(("VARIANCE", "VAR", "ERR", "WEIGHT", "WHT", "MASK", "DQ", "BPM", "PSF"))
+# Of a PSF: Rubin's are 41 px. A larger one would only take memory while its alert waits.
+_LARGEST_PSF_PX = 128
 # The first cards in the order that the standard demands; ZTF's SIMPLE is not at column 30.
 _HEAD = re.compile(
     rb"(?=(SIMPLE)  = +T[ /]|XTENSION= 'IMAGE   ')[^\0]{80}"
@@ -57,7 +60,8 @@ class Planes(NamedTuple):
     """What one stamp's FITS holds.
 
     All are native, C-contiguous float32 (height, width); NaN where there is no data. ``variance``
-    has the image's shape and its unit squared; ``psf`` is the kernel as sent.
+    has the image's shape and its unit squared; ``psf`` is the kernel as sent, None where it is over
+    128 px a side.
     """
 
     image: Image
@@ -112,7 +116,7 @@ def read_stamp(data: bytes, limits: Limits) -> Planes:
     planes = _read_plain(data, limits)
     if planes is None:
         _require_sound(data, limits)
-        planes = _read_with_astropy(_walked(data))
+        planes = _read_with_astropy(_walked(data), limits)
     return _arranged(planes, limits)
 
 
@@ -121,7 +125,7 @@ def read_stamp_with_astropy(data: bytes, limits: Limits) -> Planes:
     if data.startswith(_GZIP_MAGIC):
         data = _decompress(data, limits.max_decompressed_bytes)
     _require_sound(data, limits)
-    return _arranged(_read_with_astropy(_walked(data)), limits)
+    return _arranged(_read_with_astropy(_walked(data), limits), limits)
 
 
 def _malformed(detail: str) -> MessageRejected:
@@ -226,7 +230,7 @@ def _f4(pixels: npt.NDArray[np.generic]) -> Image:
 
 
 def _require_side(width: int, height: int, limits: Limits) -> None:
-    if not width or not height:
+    if min(width, height) < 1:
         raise _malformed(f"an image of {width} x {height} px")
     if max(width, height) > limits.max_stamp_side_px:
         raise _too_large(
@@ -244,8 +248,8 @@ def _arranged(planes: list[_Plane], limits: Limits) -> Planes:
         elif name == "UNCERT":
             variance = plane
         elif name == "PSFIMAGE":
-            psf = plane
-        elif image is None and name not in _NO_IMAGE:
+            psf = plane if max(shape) <= _LARGEST_PSF_PX else None
+        elif image is None and not fits_headers.is_auxiliary(name):
             image = plane
     if image is None:
         found = f"; there are arrays of {', '.join(others[:3])} px" if others else ""
@@ -291,8 +295,6 @@ def _require_sound(data: bytes, limits: Limits) -> None:
         size = abs(_number(cards, "BITPIX", 8)) // 8 * groups * (heap + pixels)
         if min(groups, heap, *axes) < 0 or size > len(data) - start:
             raise _malformed(f"{size} bytes of data announced, {len(data) - start} are there")
-        if cards.get("ZIMAGE") == "T" and _name(cards) not in _NO_IMAGE:
-            _require_sound_tiles(cards, limits)
         position = start + size + -size % _BLOCK_BYTES
 
 
@@ -308,14 +310,13 @@ def _walked(data: bytes) -> bytes:
         raise _malformed(str(error)) from error
 
 
-def _require_sound_tiles(cards: Mapping[str, str], limits: Limits) -> None:
-    """Refuse a compressed image that says that it is too large."""
-    if _number(cards, "ZNAXIS", 0) != 2:
-        raise _malformed(f"a compressed image of {cards.get('ZNAXIS')} axes; expected 2")
-    width, height = _number(cards, "ZNAXIS1"), _number(cards, "ZNAXIS2")
-    if min(width, height) < 0:
-        raise _malformed(f"an image of {width} x {height} px")
-    _require_side(width, height, limits)
+def _require_sound_tiles(hdu: "fits.CompImageHDU", limits: Limits) -> None:
+    """Refuse a compressed image that is too large or malformed, before it is unpacked."""
+    if len(hdu.shape) != 2:
+        raise _malformed(f"a compressed image of {len(hdu.shape)} axes; expected 2")
+    _require_side(hdu.shape[1], hdu.shape[0], limits)
+    if wrong := wrong_with(hdu):
+        raise _malformed(wrong)
 
 
 def _cards(data: bytes, position: int) -> tuple[dict[str, str], int]:
@@ -329,10 +330,6 @@ def _cards(data: bytes, position: int) -> tuple[dict[str, str], int]:
         if card[8:9] == "=":
             cards.setdefault(card[:8].rstrip(), card[9:].partition("/")[0].strip())
     raise _malformed(f"the header at byte {position} has no END")
-
-
-def _name(cards: Mapping[str, str]) -> str:
-    return cards.get("EXTNAME", "").strip("' ").upper()
 
 
 def _axes(cards: Mapping[str, str]) -> int:
@@ -352,7 +349,7 @@ def _number(cards: Mapping[str, str], keyword: str, default: int | None = None) 
     return int(text)
 
 
-def _read_with_astropy(data: bytes) -> list[_Plane]:
+def _read_with_astropy(data: bytes, limits: Limits) -> list[_Plane]:
     from astropy.io import fits
 
     planes = []
@@ -362,10 +359,10 @@ def _read_with_astropy(data: bytes) -> list[_Plane]:
             warnings.simplefilter("ignore")
             with fits.open(io.BytesIO(data), memmap=False) as hdus:
                 for hdu in hdus:
-                    if str(hdu.header.get("EXTNAME", "")).upper() in _NO_IMAGE:
-                        continue
-                    if isinstance(hdu, fits.CompImageHDU) and (wrong := wrong_with(hdu)):
-                        raise _malformed(wrong)
+                    if isinstance(hdu, fits.CompImageHDU):
+                        if fits_headers.is_auxiliary(hdu.name):
+                            continue
+                        _require_sound_tiles(hdu, limits)
                     if isinstance(hdu, fits.PrimaryHDU | fits.ImageHDU | fits.CompImageHDU):
                         plane = _plane_of(hdu)
                         planes += [plane] if plane else []

@@ -6,6 +6,7 @@ however far that is. Source: FITS standard 4.0, sections 4.4.1 and 7.3.1.
 
 import re
 import warnings
+from collections.abc import Collection
 from math import prod
 from typing import TYPE_CHECKING
 
@@ -19,6 +20,14 @@ _LIKE_END = re.compile(rb"END(?![A-Z0-9_-])")
 _MOST, _MOST_TOGETHER = 999, 20_000
 _BINNINGS = range(1, 65)
 _COUNTS = ("NAXIS", "ZNAXIS", "TFIELDS")
+_AUXILIARY = re.compile(
+    r"([A-Z]*MASK|BPM|MSK|DQ|FLAGS?|QUALITY|ERR|ERROR|VAR|VARIANCE|POISSON|RNOISE|UNC|UNCERT"
+    r"|UNCERTAINTY|STDDEV|SIGMA|RMS|NOISE|READNOISE|WEIGHT|WGT|WHT|WT|IVAR|INVVAR|CONF|CONFIDENCE"
+    r"|PSF|PSFIMAGE|BKG|BACKGROUND|SKY|BIAS|DARK|FLAT|OVERSCAN|EXP|EXPMAP|EXPOSURE|COVERAGE|AREA"
+    r"|CON|CTX|D2IMARR|WCSDVARR|THUMBNAIL|GUIDE[RD]?)\d*"
+)
+"""Last words of names of extensions that are images of something else than light."""
+_NO_WORD = re.compile(r"[^A-Z0-9]+")
 
 
 class TooMuch(Exception):
@@ -27,6 +36,23 @@ class TooMuch(Exception):
 
 class Nonsense(Exception):
     """A header announces what would keep astropy busy."""
+
+
+def is_auxiliary(name: str, further: Collection[str] = ()) -> bool:
+    """Whether an extension, such as ``VAR_POISSON`` or ``DQ_1``, is no camera's or alert's image.
+
+    Parameters
+    ----------
+    further
+        Names of such extensions, or these names' last words.
+    """
+    name = name.strip().upper()
+    words = [word for word in _NO_WORD.split(name) if word and not word.isdecimal()]
+    last = words[-1] if words else ""
+    if _AUXILIARY.fullmatch(last) is not None:
+        return True
+    called = {name, last, last.rstrip("0123456789")}
+    return not called.isdisjoint(each.upper() for each in further)
 
 
 def value_of(header: "fits.Header", keyword: str, default: object = None) -> object:

@@ -125,6 +125,8 @@ class _Reader:
                 for member in archive:
                     found = True
                     yield from self._member(path, archive, member)
+            if not found:
+                self.skipped(str(path), "an archive of no files, or nothing but zeros")
             return
         except _BROKEN_ARCHIVE as error:
             why = str(error)

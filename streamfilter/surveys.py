@@ -263,16 +263,16 @@ class AlertMaker:
             A required value is null, a required stamp cannot be read, or none can though some are
             there.
         """
-        alert_id = self._first("alert_id", values)
-        if alert_id is None:
+        found = self._first("alert_id", values)
+        if found is None:
             raise MessageRejected(
                 Reason.FIELD_MISSING, f"{' or '.join(self.survey.alert_id)} is null"
             )
         # Rubin writes 0 where an object is not associated.
         objects = [values[slot] for slot in self._slots.get("object_id", ())]
-        object_id = next((value for value in objects if value), None)
+        alert_id, object_id = _name(found), next((_name(each) for each in objects if each), None)
         for role, name in (("alert_id", alert_id), ("object_id", object_id)):
-            if isinstance(name, str) and len(name) > _LONGEST_NAME:
+            if name is not None and len(name) > _LONGEST_NAME:
                 raise MessageRejected(
                     Reason.FIELD_TYPE, f"{role} has {len(name)} characters; at most {_LONGEST_NAME}"
                 )
@@ -285,8 +285,8 @@ class AlertMaker:
         return Alert(
             message=message,
             survey=self.survey.survey,
-            alert_id=_name(alert_id),
-            object_id=None if object_id is None else _name(object_id),
+            alert_id=alert_id,
+            object_id=object_id,
             stamps=stamps,
             unreadable=unreadable,
             light_end_unix_s=light_end,

@@ -77,7 +77,7 @@ class Stars:
     """What the stars' shapes say, and what the network may not say against them."""
 
     vote: Decision | None = None
-    veto: Decision | None = None
+    vetoes: frozenset[Decision] = frozenset()
 
 
 def tile_weight(stars: int, unmasked: float, share: float, rules: TrackingRules) -> float:
@@ -121,9 +121,11 @@ def judge_detector(
         mean = sum(t.weight * log_odds(t.probability or 0.0, rules) for t in speaking) / weight
     raw = [tile.probability for tile in tiles if tile.probability is not None]
     reference = float(posterior.update_tracking(raw, rules.prior).mean()) if raw else None
-    say = Stars(shape_vote(shapes, rules), shape_veto(shapes, rules))
-    if doubtful and say.vote is not Decision.TRACKING_ERROR and say.veto is None:
-        say = Stars(say.vote, Decision.TRACKING_ERROR)
+    vote, veto = shape_vote(shapes, rules), shape_veto(shapes, rules)
+    vetoes = set() if veto is None else {veto}
+    if doubtful and vote is not Decision.TRACKING_ERROR:
+        vetoes.add(Decision.TRACKING_ERROR)
+    say = Stars(vote, frozenset(vetoes))
     if doubled:
         say = Stars(Decision.TRACKING_ERROR)
     return _judged(
@@ -153,10 +155,8 @@ def judge_exposure(
     vote = _majority(votes) or shape_vote(shapes, rules)
     # By detector: in a field that turned a little, each is coherent and all together are not.
     vetoes = Counter(_veto_of(judgement, rules) for judgement in found)
-    veto = next(
-        (v for v, count in vetoes.items() if v is not None and 2 * count > len(found)), None
-    )
-    stars = Stars(vote) if vote is Decision.TRACKING_ERROR else Stars(vote, veto)
+    most = frozenset(v for v, count in vetoes.items() if v is not None and 2 * count > len(found))
+    stars = Stars(vote) if vote is Decision.TRACKING_ERROR else Stars(vote, most)
     return _judged(mean, weight, reference, counts, shapes, stars, rules)
 
 
@@ -250,12 +250,12 @@ def _judged(
             network = Decision.TRACKING_ERROR
         elif weight >= rules.smallest_weight:
             network = Decision.OK
-    if network is not None and network is stars.veto:
-        network = None
+    vote = stars.vote
+    if network in stars.vetoes:
         # Doubled stars that were not noticed are round: then the network is right.
-        vote = None if stars.veto is Decision.TRACKING_ERROR else stars.vote
-        stars = Stars(vote, stars.veto)
-    decision, voice = _combined(network, stars.vote)
+        vote = None if network is Decision.TRACKING_ERROR else vote
+        network = None
+    decision, voice = _combined(network, vote)
     return Judgement(
         decision, voice, probability, pooled, weight, mean, reference, rules.prior, *counts, shapes
     )

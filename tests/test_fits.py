@@ -1,7 +1,9 @@
 """Stamp bytes to planes."""
 
+import contextlib
 import gzip
 import io
+import tracemalloc
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
@@ -188,7 +190,9 @@ def test_what_is_not_the_image_has_any_shape(shape: tuple[int, ...], dtype: str)
 
 
 @pytest.mark.parametrize("dtype", [">f4", "int32"])
-@pytest.mark.parametrize("name", ["MASK", "DQ", "VARIANCE", "ERR", "WEIGHT", "mask", "PSF"])
+@pytest.mark.parametrize(
+    "name", ["MASK", "DQ_1", "VARIANCE", "IVAR", "RMS", "WEIGHT", "mask", "PSF"]
+)
 def test_a_plane_of_another_meaning_is_not_the_image(name: str, dtype: str) -> None:
     """Whichever comes first."""
     other = fits.ImageHDU(image(dtype=dtype) * 0, name=name)
@@ -203,6 +207,30 @@ def test_a_compressed_mask_is_not_opened() -> None:
     data = fits_bytes(fits.PrimaryHDU(image()), mask)
     planes = read_stamp(data, Limits(max_stamp_side_px=20))
     np.testing.assert_array_equal(image(), planes.image)
+
+
+@pytest.mark.parametrize("name", ["VAR/X", " VAR", "SCI"])
+def test_what_is_unpacked_is_bounded_whatever_its_name(name: str) -> None:
+    """A kilobyte in gzip may say that it is a compressed image of 15,000 px a side."""
+    vast = fits.CompImageHDU(
+        np.zeros((4000, 4000), np.uint8), compression_type="GZIP_1", tile_shape=(4000, 4000)
+    )
+    vast.header["EXTNAME"] = name
+    data = fits_bytes(fits.PrimaryHDU(image()), vast)
+    tracemalloc.start()
+    with contextlib.suppress(MessageRejected):
+        read_stamp(gzip.compress(data), LIMITS)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 4_000_000
+
+
+def test_a_psf_larger_than_any_is_left_out() -> None:
+    """It would stay in memory for as long as its alert waits."""
+    kernel = fits.ImageHDU(np.zeros((900, 900), ">f4"), name="PSFIMAGE")
+    planes = read_stamp(gzip.compress(fits_bytes(fits.PrimaryHDU(image()), kernel)), LIMITS)
+    np.testing.assert_array_equal(image(), planes.image)
+    assert planes.psf is None
 
 
 @pytest.mark.parametrize("fill", [b"\n", b"\r\n", b"\0", b" " * 80, bytes(2880)])

@@ -225,6 +225,12 @@ def test_a_cut_archive_gives_what_is_whole_and_says_so(tmp_path: Path) -> None:
     assert ["cut.tar.gz"] == [name for name, _ in left]
 
 
+def test_a_file_of_nothing_is_named(tmp_path: Path) -> None:
+    """Zeros look like an archive of no files."""
+    found, left = read_one(tmp_path / "zeros.avro.gz", gzip.compress(bytes(2000)))
+    assert ([], ["zeros.avro.gz"]) == (found, [name for name, _ in left])
+
+
 def test_every_sample_packet_is_one_packet_with_its_own_bytes(samples: Path) -> None:
     """Real packets of all surveys, also the damaged ones, pass unchanged."""
     for folder in ("ztf", "lsst", "winter", "decam", "pgir", "broken"):

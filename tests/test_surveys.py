@@ -294,9 +294,10 @@ def test_a_stamp_that_was_not_asked_for_is_not_opened(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["id", "object"])
-def test_a_name_without_end_is_refused(tmp_path: Path, name: str) -> None:
+@pytest.mark.parametrize(("long", "said"), [("x" * 201, "201"), (b"x" * 101, "202")])
+def test_a_name_without_end_is_refused(tmp_path: Path, name: str, long: object, said: str) -> None:
     """It would stand in the key, the headers and the log of every output."""
-    values: dict[str, object] = {"id": "7", "sci": stamp(), name: "x" * 201}
-    with pytest.raises(MessageRejected, match="201 characters") as caught:
+    values: dict[str, object] = {"id": "7", "sci": stamp(), name: long}
+    with pytest.raises(MessageRejected, match=f"{said} characters") as caught:
         alert_of(field_map(tmp_path), **values)
     assert Reason.FIELD_TYPE == caught.value.reason

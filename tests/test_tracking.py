@@ -140,6 +140,8 @@ def test_doubled_stars_are_a_tracking_error(probability: float, voice: Voice) ->
         (0.001, Shapes(0), Decision.OK),
         (0.001, ROUND, Decision.OK),
         (0.999, Shapes(40, 1.3, 0.0, 0.9, 3.0, 1.0), Decision.CANNOT_TELL),
+        (0.999, Shapes(40, 1.4, 0.0, 0.9, 3.0, 1.0), Decision.CANNOT_TELL),
+        (0.001, Shapes(40, 1.4, 0.0, 0.9, 3.0, 1.0), Decision.CANNOT_TELL),
         (0.999, TRAILED, Decision.TRACKING_ERROR),
     ],
 )
