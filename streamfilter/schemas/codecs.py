@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 import cramjam
-import numpy as np
 
 from streamfilter.errors import MessageRejected, Reason
 from streamfilter.limits import Limits
@@ -76,6 +75,8 @@ def _to_snappy(body: bytes) -> bytes:
 
 
 def _from_zstandard(block: bytes, most: int) -> bytes:
+    import numpy as np  # a third of a second, which readers of annotations need not wait
+
     # Frames may keep their size to themselves. Memory that is not written to costs nothing.
     room: Any = np.empty(most, np.uint8)
     try:
