@@ -295,6 +295,8 @@ class TransactionalSink:
         """What an error means: this transaction cannot be, or this producer cannot go on."""
         if self._closing.is_set():
             return TransactionAborted(f"{doing}: {error.str()}")
+        if error.code() == KafkaError._FATAL:  # a poll raises what it is
+            error = _error_in(lambda: self._producer.poll(ROOM_WAIT_S)) or error
         self._trouble.check()  # an output that failed knows why, what is committed only that it did
         if error.txn_requires_abort() and not _lasting(error):
             return TransactionAborted(f"{doing}: {error.str()}")
@@ -319,7 +321,7 @@ def _lasting(error: KafkaError) -> bool:
     return error.code() in MENDS and error.code() not in _MENDED_BY_A_NEW_ONE
 
 
-def _error_in(call: Callable[[], None]) -> KafkaError | None:
+def _error_in(call: Callable[[], object]) -> KafkaError | None:
     """Why a call failed; None where it did not."""
     try:
         call()

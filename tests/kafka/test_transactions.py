@@ -158,6 +158,24 @@ def test_the_next_of_a_name_fences_the_one_before(broker: Broker) -> None:
     assert [b"next"] == shown(broker, out)
 
 
+def test_a_fenced_producer_that_only_sends_says_why(broker: Broker) -> None:
+    """librdkafka then calls it a fatal error, and names it when it is polled."""
+    out = broker.topic()
+    first = sink(broker, f"id-{out}")
+    first.begin()
+    sink(broker, f"id-{out}").begin()
+
+    def go_on() -> None:
+        end = time.monotonic() + 20
+        while time.monotonic() < end:
+            first.send(output(out, b"of before"))
+            time.sleep(0.01)
+
+    with pytest.raises(TransportFailed, match=r"delivery\.transactional_id"):
+        go_on()
+    assert [] == shown(broker, out)
+
+
 def test_an_output_that_is_too_large_is_named_and_the_rest_goes_in_the_next(broker: Broker) -> None:
     """Its batch is refused as a whole; alone, it is the only one."""
     out = broker.topic(max_message_bytes="1000")
