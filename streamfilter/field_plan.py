@@ -1,6 +1,6 @@
 """Which of the fields that a survey's map names a writer schema gives, and what is not given."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 from streamfilter.drift import Used, Writer
@@ -27,6 +27,10 @@ class Gaps:
     schema: str
     """Its name with its version, where it says one: any text that a message made."""
     gaps: tuple[Gap, ...]
+
+    def concern(self, planes: Collection[str]) -> bool:
+        """Whether one of these planes has no field: its stamps would never be judged."""
+        return any(gap.role in planes for gap in self.gaps)
 
     def __str__(self) -> str:
         """In plain words."""

@@ -95,9 +95,8 @@ def _rejected(subject: str, why: str) -> Finding:
 
 
 def _not_given(subject: str, gaps: Gaps, planes: Collection[Plane]) -> Finding:
-    unjudged = any(gap.role in planes for gap in gaps.gaps)
     return Finding(
-        "message", subject, State.FAILED if unjudged else State.WARNING, str(gaps),
+        "message", subject, State.FAILED if gaps.concern(planes) else State.WARNING, str(gaps),
         "that the schema has a field for each value of the map",
         f"correct the map of {gaps.survey} in a folder of alerts.survey_folders",
     )  # fmt: skip

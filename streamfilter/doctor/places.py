@@ -108,10 +108,7 @@ def check_references(settings: Settings, _: list[Seen]) -> Iterator[Finding]:
             # Rights may be to single objects, and only messages name them.
             yield ok("references", subject, "s3fs is installed; the store is not asked")
         else:
-            yield Finding(
-                "references", subject, State.FAILED, "s3fs is not installed", "installed",
-                "pip install 'streamfilter[s3]'",
-            )  # fmt: skip
+            yield _missing("references", subject, "s3fs", "s3")
 
 
 def check_masks(settings: Settings, _: list[Seen]) -> Iterator[Finding]:
@@ -139,10 +136,7 @@ def check_traces(settings: Settings, _: list[Seen]) -> Iterator[Finding]:
         yield not_applicable("traces", "traces.endpoint", "none is configured")
         return
     if not _installed("opentelemetry.exporter.otlp.proto.http"):
-        yield Finding(
-            "traces", "traces.endpoint", State.FAILED, "OpenTelemetry is not installed",
-            "installed", "pip install 'streamfilter[traces]'",
-        )  # fmt: skip
+        yield _missing("traces", "traces.endpoint", "OpenTelemetry", "traces")
         return
     parts = urlsplit(endpoint)
     subject = f"traces.endpoint {parts.hostname}"
@@ -162,6 +156,13 @@ def _installed(module: str) -> bool:
         return find_spec(module) is not None
     except ModuleNotFoundError:  # not even its parents
         return False
+
+
+def _missing(check: str, subject: str, library: str, extra: str) -> Finding:
+    return Finding(
+        check, subject, State.FAILED, f"{library} is not installed", "installed",
+        f"pip install 'streamfilter[{extra}]'",
+    )  # fmt: skip
 
 
 def _reachable(settings: Settings, check: str, subject: str, url: str, host: str = "") -> Finding:

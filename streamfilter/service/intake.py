@@ -195,5 +195,5 @@ class Intake:
 
 def _warn(gaps: Gaps, planes: Sequence[Plane]) -> None:
     """Fields that a survey's map names and a writer schema does not give: log them once."""
-    say = log.error if any(gap.role in planes for gap in gaps.gaps) else log.warning
+    say = log.error if gaps.concern(planes) else log.warning
     say("fields not given", survey=gaps.survey, detail=str(gaps))
