@@ -66,7 +66,7 @@ def facts(gpu: gpus.Gpu) -> list[str]:
     driver = cuda.get_driver_version()
     found = {
         "date": time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime()),
-        "command": "`make gpu`",
+        "command": f"`{Path(sys.executable).name} {' '.join(sys.argv)}`",
         "commit": said("git", "rev-parse", "HEAD"),
         "GPU": f"{gpu.name}, compute capability {gpu.capability}",
         "driver": said("nvidia-smi", "--query-gpu=driver_version", "--format=csv,noheader"),

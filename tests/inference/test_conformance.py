@@ -20,7 +20,7 @@ import tiny_networks
 from tiny_networks import TINY, Tiny
 
 from streamfilter.errors import EngineUnavailable
-from streamfilter.inference import golden, runtimes
+from streamfilter.inference import golden, gpus, runtimes
 from streamfilter.inference.engine import Batch, Engine, Running
 from streamfilter.inference.manifest import Manifest, Precision, load
 
@@ -53,10 +53,20 @@ def case(
     except EngineUnavailable as why:
         if found[0] != "tensorrt":
             pytest.skip(str(why))
+        if gpu_here():
+            raise  # nothing of a GPU is proved by the fake driver
         with fake_gpu_here.installed(monkeypatch):
             yield found
     else:
         yield found
+
+
+def gpu_here() -> bool:
+    try:
+        gpus.here()
+    except EngineUnavailable:
+        return False
+    return True
 
 
 @pytest.fixture(params=TINY, ids=lambda network: network.name)
