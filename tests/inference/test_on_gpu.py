@@ -29,7 +29,11 @@ from streamfilter.records import Stamp
 pytestmark = [pytest.mark.gpu, pytest.mark.engine]
 
 PRECISIONS = ("float32", "fp16")
-FLOAT32_BOUND = 1e-3  # of any probability; fp16's bounds are the manifest's
+FLOAT32_BOUND = 1e-3  # of a probability; fp16's bounds are the manifest's
+# Where two values of a pooling block are equal but for rounding, another is the maximum and single
+# pixels take other values: 7e-6 of them between OpenVINO and ONNX Runtime on the same tiles.
+FLOAT32_BEYOND = 1e-4
+LEFT_BYTES = 400 * 2**20  # enough for a few stamps at a time, too little for 256
 BATCHES = int(os.environ.get("STREAMFILTER_GPU_BATCHES", "100000"))  # of the leak check
 STAMPS = 320
 
@@ -102,10 +106,16 @@ def hold(name: str, precision: str, home: Path, batches: list[Batch], record: Re
     record("images", sum(map(len, batches)))
     record("largest difference", f"{found.largest:.1e}")
     record("mean difference of a class", f"{found.mean:.1e}")
+    beyond = sum(int(np.sum(each > FLOAT32_BOUND)) for each in apart) / sum(
+        each.size for each in apart
+    )
+    record(f"share beyond {FLOAT32_BOUND:g}", f"{beyond:.1e}")
     allowed = engine.manifest.tolerance(Precision(precision))
     if precision == "float32":
-        assert FLOAT32_BOUND >= found.largest
-    assert found.within(allowed)
+        assert FLOAT32_BEYOND >= beyond
+        assert allowed.mean >= found.mean
+    else:
+        assert found.within(allowed)
 
 
 @pytest.mark.parametrize("precision", PRECISIONS)
@@ -252,9 +262,9 @@ def test_a_batch_beyond_the_memory_names_what_fits(home: Path) -> None:
     cuda = gpus.driver()
     context = cuda.Device(0).retain_primary_context()
     context.push()
-    taken = cuda.mem_alloc(int(0.98 * cuda.mem_get_info()[0]))
+    taken = cuda.mem_alloc(cuda.mem_get_info()[0] - LEFT_BYTES)
     try:
-        with pytest.raises(EngineUnavailable, match=r"batch of \d+ fits|not even|memory"):
+        with pytest.raises(EngineUnavailable, match=r"a batch of \d+ fits \(batch\.size = \d+\)"):
             open_and_warm()
     finally:
         taken.free()
