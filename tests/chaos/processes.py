@@ -1,10 +1,11 @@
-"""Workers and brokers that die, leave and come."""
+"""Workers and brokers that die, leave, freeze and come."""
 
+import signal
 import time
 from collections.abc import Callable
 
 from filter_process import FilterProcess
-from stage import IN_FLIGHT, CannotBe, Stage
+from stage import IN_FLIGHT, CannotBe, Guarantee, Stage
 
 _STORM_S = 60.0  # a round of the storm
 # So long the group waits for a member that was killed; where none is, a busy machine loses none.
@@ -32,6 +33,28 @@ def _relay(stage: Stage, leave: Callable[[FilterProcess], None]) -> None:
         with stage.fault():
             leave(worker)
     stage.start()
+
+
+def freeze(stage: Stage) -> None:
+    """A worker is frozen until another has taken its place, its name too, and then goes on."""
+    stage.settings |= _SESSION
+    with stage.flowing(per_s=25):
+        worker = stage.start()
+        for turn in range(stage.rounds):
+            stage.wait_answered(60 * (turn + 1))
+            stage.wait_in_network(worker)
+            with stage.fault():
+                worker.process.send_signal(signal.SIGSTOP)
+            follower = stage.start(follows=worker)
+            stage.wait_answered(len(stage.watch.keys) + 60)
+            worker.process.send_signal(signal.SIGCONT)
+            if stage.guarantee is Guarantee.EXACTLY_ONCE:
+                # It finds out when it next has something to publish, and leaves the other alone.
+                if (code := stage.wait_ended(worker)) != 1:
+                    stage.wrong.append(f"{worker.log.name}: exit code {code}, not fenced")
+            else:
+                stage.stop(worker)
+            worker = follower
 
 
 def kill_broker(stage: Stage) -> None:

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from inputs import frames_beside, poison, remake_topic
-from processes import kill_broker, kill_workers, storm, terminate
+from processes import freeze, kill_broker, kill_workers, storm, terminate
 from stage import Guarantee, Stage
 from surroundings import far_ahead, full_disk, jump, registry_trouble, slow_outputs
 
@@ -40,6 +40,12 @@ SCENARIOS = (
         name="worker killed",
         faults="kill -9 of the worker with alerts in the network, then another worker",
         act=kill_workers, rounds=10, rounds_bounded=2, repeats=True,
+    ),
+    Scenario(
+        name="worker frozen",
+        faults="SIGSTOP of the worker with alerts in the network until another of its name has "
+        "gone on, then SIGCONT",
+        act=freeze, rounds=3, repeats=True,
     ),
     Scenario(
         name="broker killed",

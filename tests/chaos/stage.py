@@ -106,10 +106,16 @@ class Stage:
         *,
         ready: bool = True,
         environment: Mapping[str, str] | None = None,
+        follows: FilterProcess | None = None,
     ) -> FilterProcess:
-        """Start one more worker, and wait until it is warm and has partitions (``ready``)."""
+        """Start one more worker, and wait until it is warm and has partitions (``ready``).
+
+        It has a name of its own, or that of the worker that it ``follows``.
+        """
         taken = {n for each, n in self.workers.items() if each.process.poll() is None}
         number = next(n for n in itertools.count() if n not in taken)
+        if follows is not None:
+            number = self.workers[follows]
         settings = {**self.settings, **self._delivery(number), **overrides}
         log = self.folder / f"worker-{len(self.workers)}.log"
         worker = FilterProcess(log, settings, self.home, environment=environment)
@@ -127,6 +133,11 @@ class Stage:
         """End a worker in order; any other end is wrong."""
         if (code := worker.stop()) != 0:
             self.wrong.append(f"{worker.log.name}: exit code {code} after SIGTERM")
+
+    def wait_ended(self, worker: FilterProcess) -> int | None:
+        """Return once a worker has ended by itself; its exit code."""
+        self._wait(lambda: worker.process.poll() is not None, f"the end of {worker.log.name}")
+        return worker.process.returncode
 
     def wait_in_network(self, worker: FilterProcess) -> None:
         """Return while the worker has alerts in hand."""
