@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from typing import cast
 
-from confluent_kafka import Consumer, KafkaError, KafkaException
+from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException
 from confluent_kafka import Message as RawMessage
 from confluent_kafka import TopicPartition as Position
 
@@ -55,6 +55,8 @@ DEFAULTS: Settings = {
 GUARANTEES = {"enable.auto.commit": ("false",)}
 # librdkafka itself waits a minute for a broker that hangs; a drain has 30 s in all.
 COMMIT_WAIT_S, CLOSE_WAIT_S = 10.0, 5.0
+# A topic that is deleted and made again is silent for longer; then the broker is asked, so long.
+QUIET_S, ANSWER_S = 0.2, 1.0
 # For the end of a transaction whose worker is gone: its time-out and the broker's next look.
 UNSTABLE_S = 120.0
 
@@ -137,6 +139,8 @@ class KafkaSource:
         self._in_callback = False
         self._uncommitted: dict[Partition, int] = {}
         self._issued: dict[Partition, int] = {}
+        self._known: dict[Partition, int] = {}  # commits that the broker has
+        self._heard_s: dict[Partition, float] = {}
         ready = merged(DEFAULTS, settings, ("bootstrap.servers", "group.id"))
         ready["enable.auto.commit"] = "false"
         # The broker assigns in the newer protocol, which does not know the classic options.
@@ -183,11 +187,10 @@ class KafkaSource:
         messages = [message_of(each) for each in raw if self._good(each)]
         if messages:
             self._trouble.recovered()
+            messages = self._of_this_topic(messages)
         # A partition that went while the others were taken is read by its next owner.
         if self._gone:
-            messages = [
-                m for m in messages if (m.origin.topic, m.origin.partition) in self._assigned
-            ]
+            messages = [each for each in messages if _partition(each) in self._assigned]
         return messages
 
     def membership(self) -> object | None:
@@ -229,6 +232,10 @@ class KafkaSource:
                 if each.offset >= 0
             }
         return {}
+
+    def note_committed(self, offsets: Mapping[Partition, int]) -> None:
+        """A transaction committed these; its thread may call."""
+        self._known |= offsets
 
     def pause(self) -> None:
         """Fetch nothing, from partitions that come later neither; go on polling meanwhile.
@@ -330,6 +337,48 @@ class KafkaSource:
             return self._committed(answer, positions)
         return self._committed(None, answer)
 
+    def _of_this_topic(self, messages: list[Message]) -> list[Message]:
+        """All but those of partitions whose topic was made again, which are read anew.
+
+        librdkafka goes on where it stood, also in another topic of that name, whose beginning it
+        would skip. A group's offsets go with a topic that is deleted, which tells.
+        """
+        now, quiet = time.monotonic(), dict[Partition, None]()
+        for each in messages:
+            partition = _partition(each)
+            if each.origin.offset < self._known.get(partition, 0):
+                del self._known[partition]  # librdkafka found out by itself
+            elif partition in self._known and now - self._heard_s.get(partition, now) > QUIET_S:
+                quiet[partition] = None
+            self._heard_s[partition] = now
+        if not quiet:
+            return messages
+        try:
+            found = self._consumer.committed([Position(*each) for each in quiet], ANSWER_S)
+        except KafkaException as error:  # the next silence is another chance
+            log.warning("offsets not known", detail=error_of(error).str())
+            return messages
+        gone = (each for each in found if each.offset < 0 and each.error is None)
+        anew = [(each.topic, each.partition) for each in gone]
+        self._read_anew(anew)
+        return [each for each in messages if _partition(each) not in anew]
+
+    def _read_anew(self, partitions: Sequence[Partition]) -> None:
+        """Read partitions from their beginning; ``on_lost`` forgets what was read there."""
+        if not partitions:
+            return
+        log.warning("topic made again", partitions=[f"{topic}[{n}]" for topic, n in partitions])
+        self._on_lost(tuple(partitions))
+        for partition in partitions:
+            try:
+                self._consumer.seek(Position(*partition, OFFSET_BEGINNING))
+            except KafkaException as error:
+                raise transport_failed(error_of(error), "reading anew") from error
+            self.release(partition)
+            for books in (self._uncommitted, self._issued, self._known):
+                books.pop(partition, None)
+        self._on_assigned(tuple(partitions))
+
     def _steer(
         self, what: Callable[[list[Position]], None], partitions: Iterable[Partition]
     ) -> None:
@@ -399,6 +448,8 @@ class KafkaSource:
             self._held.discard(partition)
             self._uncommitted.pop(partition, None)
             self._issued.pop(partition, None)
+            self._known.pop(partition, None)
+            self._heard_s.pop(partition, None)
         try:
             if self._incremental:
                 consumer.incremental_unassign(positions)
@@ -412,6 +463,9 @@ class KafkaSource:
         if refused:
             detail = (error or refused[0].error or KafkaError(KafkaError.UNKNOWN)).str()
             log.warning("commit refused", partitions=len(refused), detail=detail, retried=True)
+        if error is None:
+            good = (each for each in positions if each.error is None)
+            self._known |= {(each.topic, each.partition): each.offset for each in good}
         for each in refused:
             partition = (each.topic, each.partition)
             # A refusal may come after a later offset was committed; going back to it would repeat.

@@ -69,6 +69,7 @@ class ExactlyOnce:
         self._places: dict[Partition, Place] = {}
         self._changed = threading.Condition()
         self._membership: object | None = None
+        self._source: KafkaSource | None = None
         self._suspects: set[Output] = set()
         self._failing_since_s: float | None = None
         self._closing = False
@@ -91,6 +92,7 @@ class ExactlyOnce:
 
     def attend(self, source: KafkaSource) -> None:
         """Keep who we are in the group, as the reader's thread sees it."""
+        self._source = source
         self._membership = source.membership()
 
     def assigned(self, source: KafkaSource, partitions: Sequence[Partition]) -> None:
@@ -223,6 +225,10 @@ class ExactlyOnce:
         """All of the transaction is visible and committed."""
         parcels, self._failing_since_s = self._current, None
         self._suspects.clear()
+        if self._source is not None:
+            self._source.note_committed(
+                {each: place.offset for each, place in self._places.items()}
+            )
         if self._remarks is not None:
             self._remarks.committed(self._places, parcels)
         for parcel in parcels:

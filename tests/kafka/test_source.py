@@ -361,3 +361,29 @@ def test_a_source_needs_an_address_and_a_group(given: dict[str, str]) -> None:
     missing = ({"bootstrap.servers", "group.id"} - set(given)).pop()
     with pytest.raises(ConfigurationInvalid, match=f"'{missing}' is missing"):
         KafkaSource(given, ["t"])
+
+
+def made_again_under(broker: Broker, reader: KafkaSource, topic: str) -> None:
+    """Delete a topic and fill it beyond its old end before the reader fetches from it again."""
+    reader.pause()
+    reader.poll(1, 0.5)  # what was asked for before is answered
+    broker.delete(topic)
+    time.sleep(2)  # the broker forgets the group's offsets a little later
+    broker.topic(name=topic)
+    broker.produce(topic, [b"new %d" % n for n in range(25)])
+    reader.resume()
+
+
+def test_the_start_of_a_topic_that_is_made_again_is_not_skipped(broker: Broker) -> None:
+    """Its offsets go on where reading stood; that the group's commit is gone tells."""
+    topic, lost = broker.topic(), list[Partitions]()
+    broker.produce(topic, [b"old"] * 10)
+    settings = {"bootstrap.servers": broker.bootstrap, "group.id": group()}
+    reader = KafkaSource(settings, [topic], on_lost=lost.append)
+    assert reader.commit(offsets_after(read(reader, 10)), wait=True)
+    made_again_under(broker, reader, topic)
+    found = read(reader, 25)
+    assert [b"new %d" % n for n in range(25)] == [each.value for each in found]
+    assert [((topic, 0),)] == lost
+    assert reader.commit(offsets_after(found), wait=True)
+    reader.close()

@@ -82,9 +82,13 @@ class Member:
 
     def __init__(self) -> None:
         self.member: str | None = "member"
+        self.offsets: dict[Partition, int] = {}
 
     def membership(self) -> str | None:
         return self.member
+
+    def note_committed(self, offsets: dict[Partition, int]) -> None:
+        self.offsets |= offsets
 
 
 class Desk:
