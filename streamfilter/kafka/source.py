@@ -375,8 +375,7 @@ class KafkaSource:
             except KafkaException as error:
                 raise transport_failed(error_of(error), "reading anew") from error
             self.release(partition)
-            for books in (self._uncommitted, self._issued, self._known):
-                books.pop(partition, None)
+            self._forget(partition)
         self._on_assigned(tuple(partitions))
 
     def _steer(
@@ -446,10 +445,7 @@ class KafkaSource:
         for partition in _named(positions):
             self._assigned.pop(partition, None)
             self._held.discard(partition)
-            self._uncommitted.pop(partition, None)
-            self._issued.pop(partition, None)
-            self._known.pop(partition, None)
-            self._heard_s.pop(partition, None)
+            self._forget(partition)
         try:
             if self._incremental:
                 consumer.incremental_unassign(positions)
@@ -457,6 +453,11 @@ class KafkaSource:
                 consumer.unassign()
         except KafkaException as error:
             self._trouble.fail(transport_failed(error_of(error), "giving partitions up"))
+
+    def _forget(self, partition: Partition) -> None:
+        """What was read and committed there is no concern of ours any more."""
+        for books in (self._uncommitted, self._issued, self._known, self._heard_s):
+            books.pop(partition, None)
 
     def _committed(self, error: KafkaError | None, positions: Sequence[Position]) -> bool:
         refused = [each for each in positions if error is not None or each.error is not None]

@@ -112,9 +112,10 @@ class Stage:
 
         It has a name of its own, or that of the worker that it ``follows``.
         """
-        taken = {n for each, n in self.workers.items() if each.process.poll() is None}
-        number = next(n for n in itertools.count() if n not in taken)
-        if follows is not None:
+        if follows is None:
+            taken = {n for each, n in self.workers.items() if each.process.poll() is None}
+            number = next(n for n in itertools.count() if n not in taken)
+        else:
             number = self.workers[follows]
         settings = {**self.settings, **self._delivery(number), **overrides}
         log = self.folder / f"worker-{len(self.workers)}.log"

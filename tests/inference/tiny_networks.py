@@ -26,7 +26,7 @@ Batch = npt.NDArray[np.float32]
 Logits = npt.NDArray[np.float64]
 
 # float32: asinh below zero loses bits where it is the logarithm of a small difference, as on GPUs,
-# whose own logarithm may lose more: one of three plans built on an H200 was beyond 5e-6.
+# whose own logarithm may lose more: one of three plans built on an H200 failed at 5e-6.
 # bf16 has 8 bits of significand: 2^-9 of a value that a sigmoid's slope of 1/4 brings down.
 TOLERANCES = (
     Tolerance(precision=Precision.FLOAT32, largest=5e-5, mean=5e-6),
