@@ -4,7 +4,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from streamfilter.encode import HEADERS
+from streamfilter.alerts.encode import HEADERS
 from streamfilter.errors import Reason
 from streamfilter.records import Headers, Message, Origin, Output
 

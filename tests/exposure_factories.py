@@ -2,12 +2,14 @@
 
 from typing import Any
 
-from streamfilter.encode_exposure import encode_exposure
-from streamfilter.encode_tracking import Heard
-from streamfilter.exposure_records import (
+from streamfilter.exposures.announce import encode_exposure
+from streamfilter.exposures.encode import Heard
+from streamfilter.exposures.records import (
     Announced,
+    Closing,
     Decision,
     DetectorEvidence,
+    ExposureVerdict,
     FrameReference,
     Judgement,
     Shapes,
@@ -65,3 +67,19 @@ def make_evidence(**changes: Any) -> DetectorEvidence:
         "tiles": tiles,
     }
     return DetectorEvidence(**{**fields, **changes})
+
+
+def make_verdict(**changes: Any) -> ExposureVerdict:
+    """A verdict on an exposure of that detector and one more that did not come."""
+    evidence = make_evidence()
+    judgement = evidence.judgement
+    fields: dict[str, Any] = {
+        "exposure_id": "e1",
+        "instrument": "camera",
+        "revision": 1,
+        "closing": Closing.COMPLETE,
+        "judgement": judgement,
+        "detectors": (evidence,),
+        "detectors_expected": 2,
+    }
+    return ExposureVerdict(**{**fields, **changes})

@@ -5,8 +5,8 @@ import hashlib
 import pytest
 
 from streamfilter.errors import MessageRejected, Reason
-from streamfilter.exposure_records import FrameReference
-from streamfilter.frame_references import Place, References
+from streamfilter.exposures.records import FrameReference
+from streamfilter.exposures.references import Place, References
 
 CONTENT = b"SIMPLE  = " * 288
 MOST = 10_000

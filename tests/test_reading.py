@@ -9,7 +9,7 @@ import pytest
 from factories import make_annotation
 
 import streamfilter
-from streamfilter.encode import Encoder
+from streamfilter.alerts.encode import Encoder
 from streamfilter.errors import MessageRejected, Reason, SchemaUnavailable
 from streamfilter.limits import Limits
 from streamfilter.reading import read

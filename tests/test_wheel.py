@@ -36,7 +36,8 @@ def test_an_installed_wheel_needs_no_checkout(wheel: Path, tmp_path: Path) -> No
     with zipfile.ZipFile(wheel) as archive:
         archive.extractall(tmp_path)
     code = (
-        "import streamfilter, streamfilter.surveys as s, streamfilter.inference.manifest as m;"
+        "import streamfilter, streamfilter.alerts.surveys as s;"
+        "import streamfilter.inference.manifest as m;"
         "print(streamfilter.__file__, *s.Surveys.load().names, *m.names())"
     )
     done = subprocess.run(

@@ -8,13 +8,13 @@ import click
 import tomli_w
 
 from streamfilter import config as settings_room
+from streamfilter.alerts.surveys import Surveys
 from streamfilter.cli import options
 from streamfilter.config import Settings
 from streamfilter.errors import ConfigurationInvalid
-from streamfilter.service.build import policy_of
-from streamfilter.service.checking import checked_all
-from streamfilter.service.clients import outputs, readers
-from streamfilter.surveys import Surveys
+from streamfilter.service.build.alerts import policy_of
+from streamfilter.service.build.checking import checked_all
+from streamfilter.service.build.clients import outputs, readers
 
 
 @click.group()

@@ -7,8 +7,9 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from streamfilter import demo_exposures, logs
-from streamfilter.demo import ANNOTATIONS, DAMAGED, FIGURE, METRICS, REAL, Tally, run
+from streamfilter import logs
+from streamfilter.demo import exposures
+from streamfilter.demo.alerts import ANNOTATIONS, DAMAGED, FIGURE, METRICS, REAL, Tally, run
 
 _VERDICTS = ("clean", "suspect", "contaminated", "not_evaluated", "rejected", "lost")
 
@@ -69,7 +70,7 @@ def demo(count: int, rate: float, seed: int, out: Path) -> None:
             count=count, rate_per_s=rate, seed=seed, out=out, home=None, say=say, progress=progress
         )
     _report(console, tally, out)
-    watched = demo_exposures.run(seed=seed, out=out, home=None, say=say)
+    watched = exposures.run(seed=seed, out=out, home=None, say=say)
     _report_exposures(console, watched, out)
     if wrong := [each for each in watched if not each.right]:
         names = ", ".join(f"{each.exposure.exposure_id} {each.decision}" for each in wrong)
@@ -104,7 +105,7 @@ def _report(console: Console, tally: Tally, out: Path) -> None:
     )
 
 
-def _report_exposures(console: Console, watched: list[demo_exposures.Watched], out: Path) -> None:
+def _report_exposures(console: Console, watched: list[exposures.Watched], out: Path) -> None:
     table = Table(title="Exposures of four detectors, and what was said of them")
     for name in ("exposure", "telescope", "verdict"):
         table.add_column(name, no_wrap=True)
@@ -120,4 +121,4 @@ def _report_exposures(console: Console, watched: list[demo_exposures.Watched], o
             row.append(f"{each.seconds:.1f}")
         table.add_row(*row)
     console.print(table)
-    console.print(f"figure {out / demo_exposures.FIGURE}", highlight=False)
+    console.print(f"figure {out / exposures.FIGURE}", highlight=False)

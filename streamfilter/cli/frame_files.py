@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from streamfilter import frame_paths, frames
+from streamfilter.exposures import frame_paths, frames
 from streamfilter.inference import cache, runtimes
 from streamfilter.inference.engine import Engine
 

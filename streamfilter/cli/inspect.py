@@ -13,15 +13,16 @@ from rich.markup import escape
 from rich.table import Table
 
 from streamfilter import config as settings_room
-from streamfilter import figures, logs, packets
+from streamfilter import logs
+from streamfilter.alerts import figures, packets
+from streamfilter.alerts.field_plan import Gaps
+from streamfilter.alerts.pipeline import Prepared
 from streamfilter.cli import options
 from streamfilter.contaminants import CODES
 from streamfilter.errors import printable
-from streamfilter.field_plan import Gaps
-from streamfilter.pipeline import Prepared
 from streamfilter.reading import plain, read
 from streamfilter.records import Annotation, Label, Message, Origin, Plane, Rejected
-from streamfilter.service.build import Parts, open_parts
+from streamfilter.service.build.alerts import Parts, open_parts
 
 Outcome = tuple[Prepared, Annotation] | Rejected
 

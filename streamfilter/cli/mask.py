@@ -10,12 +10,12 @@ import click
 import numpy as np
 import numpy.typing as npt
 
-from streamfilter import frame_paths, frames, mask_files
-from streamfilter.background import Mesh, normalise
 from streamfilter.cli import frame_files
 from streamfilter.contaminants import TABLE
-from streamfilter.exposure_records import Frame, FrameReason, FrameRefused
-from streamfilter.masking import Masker, MaskRules
+from streamfilter.exposures import frame_paths, frames, mask_files
+from streamfilter.exposures.masking import Masker, MaskRules
+from streamfilter.exposures.records import Frame, FrameReason, FrameRefused
+from streamfilter.exposures.sky import Mesh, normalise
 
 if TYPE_CHECKING:
     from astropy.io import fits

@@ -11,8 +11,8 @@ import click
 from rich.console import Console
 from rich.table import Table
 
-from streamfilter import capacity
-from streamfilter.capacity import Fleet, Operation, Plan, Survey, Watch
+from streamfilter.cli import capacity
+from streamfilter.cli.capacity import Fleet, Operation, Plan, Survey, Watch
 from streamfilter.inference import bench as speeds
 from streamfilter.inference import cache, runtimes
 

@@ -11,18 +11,18 @@ import click
 from rich.console import Console
 from rich.progress import Progress, SpinnerColumn, TextColumn
 
-from streamfilter import packets
+from streamfilter.alerts import packets
+from streamfilter.alerts.decode import Decoder
+from streamfilter.alerts.packets import Packet
+from streamfilter.alerts.surveys import Surveys
 from streamfilter.cli import connection
-from streamfilter.decode import Decoder
 from streamfilter.errors import SchemaUnavailable, TransportFailed
 from streamfilter.kafka.sink import KafkaSink, Undeliverable
 from streamfilter.kafka.topics import missing
 from streamfilter.limits import Limits
-from streamfilter.packets import Packet
 from streamfilter.records import PRODUCER_TIMESTAMP, Message, Origin, Output, Rejected
 from streamfilter.schemas.finder import SchemaFinder
 from streamfilter.schemas.sources import PackageSource
-from streamfilter.surveys import Surveys
 
 # A person waits: a broker that is away is told sooner than a service would give up.
 ANSWER_S = 10.0

@@ -6,12 +6,12 @@ from pathlib import Path
 
 import click
 
-from streamfilter import frame_paths, readout
 from streamfilter.cli import connection
-from streamfilter.encode_exposure import encode_exposure
-from streamfilter.encode_tracking import key_of
 from streamfilter.errors import TransportFailed
-from streamfilter.exposure_records import Announced
+from streamfilter.exposures import frame_paths, readout
+from streamfilter.exposures.announce import encode_exposure
+from streamfilter.exposures.encode import key_of
+from streamfilter.exposures.records import Announced
 from streamfilter.kafka.sink import KafkaSink, Undeliverable
 from streamfilter.kafka.topics import missing
 from streamfilter.records import PRODUCER_TIMESTAMP, Origin, Output

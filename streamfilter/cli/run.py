@@ -17,13 +17,13 @@ from streamfilter.config import Settings
 from streamfilter.errors import ConfigurationInvalid
 from streamfilter.metrics import describe_process
 from streamfilter.process_metrics import ConfigMetrics, TraceMetrics
-from streamfilter.service.build import open_parts, open_worker
-from streamfilter.service.build_contaminants import contaminants_reading, open_contaminants
-from streamfilter.service.build_exposures import exposures_reading, open_exposures
-from streamfilter.service.build_traces import open_traces
-from streamfilter.service.checking import checked_all
+from streamfilter.service.build.alerts import open_parts, open_worker
+from streamfilter.service.build.checking import checked_all
+from streamfilter.service.build.contaminants import contaminants_reading, open_contaminants
+from streamfilter.service.build.exposures import exposures_reading, open_exposures
+from streamfilter.service.build.reload import Prepare, Reloader, of_alerts, of_exposures
+from streamfilter.service.build.traces import open_traces
 from streamfilter.service.http import Endpoint
-from streamfilter.service.reload import Prepare, Reloader, of_alerts, of_exposures
 from streamfilter.traces.spans import Tracer
 
 log = structlog.get_logger("streamfilter")

@@ -9,8 +9,8 @@ from datetime import UTC, datetime
 
 import click
 
-from streamfilter import demo_exposures
 from streamfilter.cli import connection
+from streamfilter.demo import exposures
 from streamfilter.errors import TransportFailed
 from streamfilter.kafka.sink import KafkaSink, Undeliverable
 from streamfilter.kafka.topics import missing
@@ -187,5 +187,5 @@ def _exposures(topic: str, drift_every: int, seed: int) -> Iterator[list[Output]
         number += 1
         drifts = drift_every > 0 and number % drift_every == 0
         name = f"simulated-{datetime.now(UTC):%Y%m%dT%H%M%S}"
-        exposure = demo_exposures.visit(name, drifts=drifts)
-        yield list(demo_exposures.messages(exposure, seed, topic))
+        exposure = exposures.visit(name, drifts=drifts)
+        yield list(exposures.messages(exposure, seed, topic))

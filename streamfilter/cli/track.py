@@ -10,12 +10,12 @@ import click
 from rich.console import Console
 from rich.table import Table
 
-from streamfilter import exposure_figures, frames
-from streamfilter.background import Mesh
 from streamfilter.cli import frame_files
-from streamfilter.exposure_records import Decision, DetectorEvidence, Judgement
-from streamfilter.exposures import ExposureRules, Watcher
-from streamfilter.tracking import TrackingRules
+from streamfilter.exposures import figures, frames
+from streamfilter.exposures.records import Decision, DetectorEvidence, Judgement
+from streamfilter.exposures.sky import Mesh
+from streamfilter.exposures.tracking import TrackingRules
+from streamfilter.exposures.watcher import ExposureRules, Watcher
 
 _STYLES = {Decision.OK: "green", Decision.TRACKING_ERROR: "red", Decision.CANNOT_TELL: "yellow"}
 _HEAD = (
@@ -30,7 +30,7 @@ class _Exposure:
 
     name: str
     detectors: list[DetectorEvidence] = field(default_factory=list)
-    seen: list[exposure_figures.Seen] = field(default_factory=list)
+    seen: list[figures.Seen] = field(default_factory=list)
 
 
 def _section(_context: click.Context, option: click.Parameter, given: str | None) -> str | None:
@@ -92,14 +92,14 @@ def track(
             _add(table, exposure, judgement)
         if figure is not None:
             seen = tuple(exposure.seen)
-            rows.append(exposure_figures.Row(Path(exposure.name).name, judgement, seen))
+            rows.append(figures.Row(Path(exposure.name).name, judgement, seen))
     engine.close()
     if not as_json:
         out = Console()
         (out if out.is_terminal else Console(width=170)).print(table)
     if figure is not None:
         worst = sorted(rows, key=lambda row: -_badness(row.judgement))
-        exposure_figures.draw(worst, figure)
+        figures.draw(worst, figure)
         frame_files.say(f"figure: {figure}")
 
 
@@ -118,7 +118,7 @@ def _looked_at(
                 evidence = replace(evidence, detector=f"{Path(path).name}:{evidence.detector}")
             exposure.detectors.append(evidence)
             if draw:
-                exposure.seen.append(exposure_figures.keep(replace(look, evidence=evidence)))
+                exposure.seen.append(figures.keep(replace(look, evidence=evidence)))
         if not together:
             yield exposure
     if together:

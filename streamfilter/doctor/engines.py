@@ -11,6 +11,7 @@ from time import perf_counter
 
 import numpy as np
 
+from streamfilter.alerts.normalise import SIDES_PX
 from streamfilter.config import Settings
 from streamfilter.doctor.findings import Finding, State, failed, not_applicable, ok
 from streamfilter.doctor.messages import Seen
@@ -18,7 +19,6 @@ from streamfilter.errors import EngineUnavailable
 from streamfilter.inference import cache, runtimes
 from streamfilter.inference.engine import Plans
 from streamfilter.inference.manifest import Manifest, load
-from streamfilter.normalise import SIDES_PX
 
 # Runtimes that need a GPU, and the modules that they need.
 _GPU_RUNTIMES = {"tensorrt": ("tensorrt", "pycuda")}

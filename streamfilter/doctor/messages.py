@@ -5,19 +5,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+from streamfilter.alerts.decode import Decoder
+from streamfilter.alerts.drift import Drift
+from streamfilter.alerts.field_plan import Gaps
+from streamfilter.alerts.surveys import Surveys
 from streamfilter.config import Settings
-from streamfilter.decode import Decoder
-from streamfilter.decode_exposure import ExposureDecoder
 from streamfilter.doctor.findings import Finding, State, failed, ok
-from streamfilter.drift import Drift
 from streamfilter.errors import MessageRejected, SchemaUnavailable
-from streamfilter.field_plan import Gaps
+from streamfilter.exposures.decode import ExposureDecoder
 from streamfilter.limits import Limits
 from streamfilter.records import Alert, Message, Plane, Rejected
 from streamfilter.schemas.finder import SchemaFinder
 from streamfilter.schemas.wire import schema_id_of
-from streamfilter.service.build import schema_sources
-from streamfilter.surveys import Surveys
+from streamfilter.service.build.alerts import schema_sources
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,7 @@ from streamfilter.config import Settings
 from streamfilter.doctor.findings import Finding, State, failed, not_applicable, ok
 from streamfilter.doctor.messages import Seen
 from streamfilter.errors import AddressRefused, CallFailed, ConfigurationInvalid
-from streamfilter.service.build_exposures import caller
+from streamfilter.service.build.exposures import caller
 from streamfilter.service.http import certificate
 
 _WORKER_S = 2.0

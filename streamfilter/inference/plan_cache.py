@@ -16,7 +16,7 @@ from types import ModuleType
 
 from streamfilter.errors import EngineUnavailable
 from streamfilter.files import remove_unfinished, write_whole
-from streamfilter.inference import cache, halving, plans
+from streamfilter.inference import cache, float16, plans
 from streamfilter.inference.engine import Plans, Running
 from streamfilter.inference.gpus import Gpu
 from streamfilter.inference.manifest import Manifest, Precision
@@ -92,7 +92,7 @@ def plan_for(
 
     def make(timings: bytes) -> plans.Built:
         try:
-            onnx = halving.halved(network) if running.precision is Precision.FP16 else network
+            onnx = float16.halved(network) if running.precision is Precision.FP16 else network
             return plans.build(
                 trt,
                 manifest,
@@ -171,7 +171,7 @@ def _key(trt: ModuleType, manifest: Manifest, network: bytes, gpu: Gpu, precisio
     return Key(
         network=hashlib.sha256(network).hexdigest(),
         precision=precision,
-        converter=halving.CONVERTER if precision == Precision.FP16 else "",
+        converter=float16.CONVERTER if precision == Precision.FP16 else "",
         builder=f"{trt.__name__} {trt.__version__}",
         gpu=gpu.name,
         capability=gpu.capability,

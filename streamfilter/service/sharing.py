@@ -8,7 +8,7 @@ from functools import partial
 import structlog
 from prometheus_client import Counter, Gauge
 
-from streamfilter.encode import HEADERS
+from streamfilter.alerts.encode import HEADERS
 from streamfilter.inference.engine import Engine, OnDevice
 from streamfilter.metrics import DEVICE_MEMORY
 from streamfilter.records import EngineIdentity, Output, Rejected

@@ -27,13 +27,13 @@ import numpy as np
 from astropy.io import fits
 from machine import facts
 
-from streamfilter.decode import Decoder
-from streamfilter.fits import Planes, read_stamp
+from streamfilter.alerts.decode import Decoder
+from streamfilter.alerts.surveys import Surveys
+from streamfilter.fits.stamps import Planes, read_stamp
 from streamfilter.limits import Limits
 from streamfilter.records import Alert, Message, Origin
 from streamfilter.schemas.finder import SchemaFinder
 from streamfilter.schemas.sources import PackageSource
-from streamfilter.surveys import Surveys
 
 ROOT = Path(__file__).parent.parent.parent
 LIMITS = Limits()

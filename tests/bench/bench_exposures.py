@@ -23,14 +23,14 @@ import numpy as np
 import numpy.typing as npt
 from machine import facts
 
-from streamfilter import frames, tiles
-from streamfilter.background import Mesh, normalise
 from streamfilter.config import FrameContaminants
-from streamfilter.exposure_records import Frame
-from streamfilter.exposures import ExposureRules, Watcher
+from streamfilter.exposures import frames, tiles
+from streamfilter.exposures.masking import Masker, MaskRules
+from streamfilter.exposures.records import Frame
+from streamfilter.exposures.sky import Mesh, normalise
+from streamfilter.exposures.watcher import ExposureRules, Watcher
 from streamfilter.inference.cache import default_home
 from streamfilter.inference.runtimes import open_engine
-from streamfilter.masking import Masker, MaskRules
 
 Image = npt.NDArray[np.float32]
 

@@ -25,11 +25,12 @@ from coarser import float16, int8
 from machine import facts
 from painting import Reals, hits
 
-from streamfilter.inference import golden, halving, runtimes
+from streamfilter.alerts.normalise import normalise, reflect
+from streamfilter.inference import golden, runtimes
 from streamfilter.inference.cache import default_home, onnx_path
 from streamfilter.inference.engine import Batch, Engine, Running
+from streamfilter.inference.float16 import halved
 from streamfilter.inference.manifest import load
-from streamfilter.normalise import normalise, reflect
 from streamfilter.records import NotEvaluated, Stamp
 
 ROOT = Path(__file__).parent.parent.parent
@@ -200,7 +201,7 @@ def coarser(home: Path, cosmic_rays: list[Reals], folder: Path) -> dict[str, Eng
     calibration = [*np.split(stamps, 4), next(golden.batches(manifest))[:1]]
     files = {"float32": whole}
     for name, content in (
-        ("fp16, as converted", halving.halved(whole.read_bytes())),
+        ("fp16, as converted", halved(whole.read_bytes())),
         ("fp16, all rounded", float16(whole.read_bytes())),
     ):
         files[name] = folder / f"{name}.onnx"

@@ -19,11 +19,13 @@ import numpy.typing as npt
 from machine import facts
 from painting import defects, filtered, hits, sigma_of, sky, source
 
+from streamfilter.alerts.normalise import Normalised, normalise, reflect
+from streamfilter.alerts.placement import Placement
+from streamfilter.alerts.rules import policy
+from streamfilter.alerts.verdict import Policy, decide, speaks, summarise
 from streamfilter.config import Settings
 from streamfilter.contaminants import CODES
 from streamfilter.inference.engine import Engine
-from streamfilter.normalise import Normalised, normalise, reflect
-from streamfilter.placement import Placement
 from streamfilter.records import (
     Action,
     Label,
@@ -36,9 +38,7 @@ from streamfilter.records import (
     Stamp,
     StampEvidence,
 )
-from streamfilter.rules import policy
-from streamfilter.service.build import Parts, open_parts
-from streamfilter.verdict import Policy, decide, speaks, summarise
+from streamfilter.service.build.alerts import Parts, open_parts
 
 Image = npt.NDArray[np.float32]
 Reals = npt.NDArray[np.float64]

@@ -18,9 +18,9 @@ import numpy.typing as npt
 from bench_exposures import SAMPLES
 from machine import facts
 
-from streamfilter import frames
-from streamfilter.exposure_records import DetectorEvidence
-from streamfilter.exposures import Watcher
+from streamfilter.exposures import frames
+from streamfilter.exposures.records import DetectorEvidence
+from streamfilter.exposures.watcher import Watcher
 from streamfilter.inference.cache import default_home
 from streamfilter.inference.runtimes import open_engine
 

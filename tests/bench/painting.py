@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 from astropy.io import fits
 
-from streamfilter.normalise import background, normalise
+from streamfilter.alerts.normalise import background, normalise
 from streamfilter.records import Image, NotEvaluated, Stamp
 
 Reals = npt.NDArray[np.float64]

@@ -10,8 +10,8 @@ from astropy.io import fits
 from stage import MIB_40, PARTITIONS, Stage
 from watch import Feed
 
-from streamfilter.encode_exposure import encode_exposure
-from streamfilter.exposure_records import Announced
+from streamfilter.exposures.announce import encode_exposure
+from streamfilter.exposures.records import Announced
 
 _FRAME_SIDE_PX = 2740  # 30 MB of float32
 _FRAME_DUE = (frozenset({"detector"}), frozenset({"exposure"}))

@@ -6,14 +6,14 @@ import pytest
 from click.testing import CliRunner, Result
 from kafka_desk import Broker
 
+from streamfilter.alerts.decode import Decoder
+from streamfilter.alerts.encode import Encoder
+from streamfilter.alerts.surveys import Surveys
 from streamfilter.cli.rejected import rejected
-from streamfilter.decode import Decoder
-from streamfilter.encode import Encoder
 from streamfilter.limits import Limits
 from streamfilter.records import Message, Origin, Rejected
 from streamfilter.schemas.finder import SchemaFinder
 from streamfilter.schemas.sources import PackageSource
-from streamfilter.surveys import Surveys
 
 
 class Desk:

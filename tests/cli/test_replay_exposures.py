@@ -7,9 +7,9 @@ from click.testing import CliRunner, Result
 from kafka_desk import Broker
 
 from streamfilter.cli.replay_exposures import replay_exposures
-from streamfilter.decode_exposure import ExposureDecoder
 from streamfilter.errors import TransportFailed
-from streamfilter.exposure_records import ExposureMessage, FrameReference
+from streamfilter.exposures.decode import ExposureDecoder
+from streamfilter.exposures.records import ExposureMessage, FrameReference
 from streamfilter.limits import Limits
 from streamfilter.schemas.finder import SchemaFinder
 from streamfilter.schemas.published import PublishedSource

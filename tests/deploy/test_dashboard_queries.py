@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from kafka_desk import Broker
 from kafka_node import free_ports
+from notices import SECRET
 from prometheus_node import (
     DEPLOY,
     Prometheus,
@@ -24,7 +25,6 @@ from simulated_night import send_alerts, send_exposures
 from test_alerting import receiver
 from test_dashboards import FILES, Json, named, panels
 from test_exposure_stream import MIB_40, Site
-from test_webhook import SECRET
 
 SCRAPED_S = 120.0  # on two busy cores; a tenth of it on idle ones
 # What Grafana puts in, here so that all of the run lies within.

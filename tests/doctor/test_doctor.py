@@ -18,7 +18,7 @@ from streamfilter import config
 from streamfilter.cli import root
 from streamfilter.doctor import Finding, State, clock, examine
 from streamfilter.doctor.messages import Seen
-from streamfilter.encode_exposure import encode_exposure
+from streamfilter.exposures.announce import encode_exposure
 from streamfilter.service.http import Endpoint
 from streamfilter.simulate.visits import alerts
 

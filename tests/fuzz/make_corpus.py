@@ -14,8 +14,8 @@ import numpy as np
 import targets
 from astropy.io import fits
 
-from streamfilter.encode_exposure import encode_exposure
-from streamfilter.exposure_records import Announced, FrameReference
+from streamfilter.exposures.announce import encode_exposure
+from streamfilter.exposures.records import Announced, FrameReference
 from streamfilter.schemas import binary
 
 RAMP = np.arange(81, dtype=np.int16).reshape(9, 9)

@@ -14,16 +14,17 @@ from typing import Any
 import numpy as np
 
 import streamfilter
-from streamfilter import frames
-from streamfilter.decode import Decoder
-from streamfilter.decode_exposure import ExposureDecoder
-from streamfilter.drift import Watch, writer_of
-from streamfilter.encode import Encoder
+from streamfilter.alerts.decode import Decoder
+from streamfilter.alerts.drift import Watch, writer_of
+from streamfilter.alerts.encode import Encoder
+from streamfilter.alerts.normalise import normalise, reflect, side_of
+from streamfilter.alerts.surveys import Surveys
 from streamfilter.errors import MessageRejected
-from streamfilter.exposure_records import Frame, FrameRefused
-from streamfilter.fits import read_stamp
+from streamfilter.exposures import frames
+from streamfilter.exposures.decode import ExposureDecoder
+from streamfilter.exposures.records import Frame, FrameRefused
+from streamfilter.fits.stamps import read_stamp
 from streamfilter.limits import Limits
-from streamfilter.normalise import normalise, reflect, side_of
 from streamfilter.records import Alert, Message, NotEvaluated, Origin, Rejected
 from streamfilter.schemas import binary
 from streamfilter.schemas.codecs import CODECS, decompress
@@ -33,7 +34,6 @@ from streamfilter.schemas.published import PublishedSource, exposure_schema, sin
 from streamfilter.schemas.splice import Splicer, extend
 from streamfilter.schemas.walk import RecordWalk, leaf_types
 from streamfilter.schemas.wire import Form, WriterSchema
-from streamfilter.surveys import Surveys
 
 HERE = Path(__file__).parent
 sys.path.append(str(HERE.parent))  # for those who run without pytest

@@ -9,7 +9,7 @@ import pytest
 import targets
 
 from streamfilter.errors import MessageRejected
-from streamfilter.exposure_records import FrameRefused
+from streamfilter.exposures.records import FrameRefused
 from streamfilter.records import Rejected
 
 

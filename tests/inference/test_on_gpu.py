@@ -18,9 +18,10 @@ import numpy as np
 import pytest
 import tiny_networks
 
-from streamfilter import background, frames, normalise, tiles
+from streamfilter.alerts import normalise
 from streamfilter.errors import EngineUnavailable
-from streamfilter.exposure_records import Frame
+from streamfilter.exposures import frames, sky, tiles
+from streamfilter.exposures.records import Frame
 from streamfilter.inference import bench, golden, gpus, manifest, runtimes
 from streamfilter.inference.engine import Batch, Engine, OnDevice
 from streamfilter.inference.manifest import Precision
@@ -88,7 +89,7 @@ def real_tiles(samples: Path) -> Iterator[Batch]:
         for frame in frames.read_path(str(path)):
             if not isinstance(frame, Frame) or min(frame.image.shape) < tiles.SIDE_PX:
                 continue
-            made = background.normalise(frame.image, frame.masked)
+            made = sky.normalise(frame.image, frame.masked)
             if isinstance(made, tuple):
                 yield tiles.stacked(made[0], tiles.cut(made[0].shape)[:4])
 

@@ -13,7 +13,7 @@ from types import ModuleType
 import pytest
 
 from streamfilter.errors import EngineUnavailable
-from streamfilter.inference import cache, halving, plan_cache, plans
+from streamfilter.inference import cache, float16, plan_cache, plans
 from streamfilter.inference.manifest import Precision, load
 
 
@@ -30,7 +30,7 @@ def rtx() -> ModuleType:
 def network(name: str, precision: str, home: Path) -> bytes:
     """An engine's ONNX file at a precision."""
     whole = cache.onnx_path(load(name), home).read_bytes()
-    return halving.halved(whole) if precision == Precision.FP16 else whole
+    return float16.halved(whole) if precision == Precision.FP16 else whole
 
 
 @pytest.mark.engine

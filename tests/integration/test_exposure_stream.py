@@ -16,8 +16,8 @@ from filter_process import FilterProcess
 from kafka_desk import Broker
 
 import streamfilter
-from streamfilter.encode_exposure import encode_exposure
-from streamfilter.exposure_records import Announced, FrameReference
+from streamfilter.exposures.announce import encode_exposure
+from streamfilter.exposures.records import Announced, FrameReference
 
 SETTLE_S = 60.0
 MIB_40 = str(41 * 2**20)

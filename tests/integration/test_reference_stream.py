@@ -10,7 +10,7 @@ from filter_process import FilterProcess
 from receiver import Receiver, receiving
 from test_exposure_stream import Site, noise, site, trailed
 
-from streamfilter.exposure_records import FrameReference
+from streamfilter.exposures.records import FrameReference
 
 __all__ = ["site"]
 

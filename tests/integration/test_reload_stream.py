@@ -17,8 +17,8 @@ from filter_process import FilterProcess
 from kafka_desk import Broker
 
 import streamfilter
-from streamfilter.encode_exposure import encode_exposure
-from streamfilter.exposure_records import Announced
+from streamfilter.exposures.announce import encode_exposure
+from streamfilter.exposures.records import Announced
 from streamfilter.simulate.visits import alerts
 
 PATIENCE_S = 60.0

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 from filter_process import FilterProcess
+from notices import SECRET, genuine
 from receiver import Receiver, receiving
 from test_exposure_stream import Site, noise, site, trailed
-from test_webhook import SECRET, genuine
 
 __all__ = ["site"]
 ANSWER_S = 30.0

@@ -14,11 +14,11 @@ import fastavro
 import pytest
 from exposure_factories import make_evidence, make_heard
 
+from streamfilter.alerts.encode import Agreement
 from streamfilter.contaminants import TABLE
-from streamfilter.encode import Agreement
-from streamfilter.encode_tracking import TrackingEncoder
 from streamfilter.errors import SchemaUnavailable
-from streamfilter.exposure_records import (
+from streamfilter.exposures.encode import TrackingEncoder
+from streamfilter.exposures.records import (
     Closing,
     Decision,
     FrameReason,

@@ -11,7 +11,7 @@ from factories import make_annotation
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from streamfilter.encode import encode_annotation
+from streamfilter.alerts.encode import encode_annotation
 from streamfilter.errors import ConfigurationInvalid, MessageRejected, Reason
 from streamfilter.limits import Limits
 from streamfilter.schemas.finder import SchemaFinder

@@ -3,17 +3,17 @@ from pathlib import Path
 
 import pytest
 
+from streamfilter.alerts.decode import Decoder
+from streamfilter.alerts.pipeline import Pipeline
+from streamfilter.alerts.rules import policy
+from streamfilter.alerts.surveys import Surveys
 from streamfilter.bundled import folder
-from streamfilter.decode import Decoder
 from streamfilter.inference.runtimes import open_engine
 from streamfilter.limits import Limits
-from streamfilter.pipeline import Pipeline
 from streamfilter.records import EngineIdentity, Label, Message, Origin, Plane, Rejected
-from streamfilter.rules import policy
 from streamfilter.schemas.finder import SchemaFinder
 from streamfilter.schemas.sources import FolderSource
 from streamfilter.simulate.visits import alerts
-from streamfilter.surveys import Surveys
 
 pytestmark = pytest.mark.engine
 

@@ -5,8 +5,8 @@ import math
 import numpy as np
 import pytest
 
-from streamfilter import background, frames, shapes
-from streamfilter.exposure_records import Frame, FrameReason, Shapes
+from streamfilter.exposures import frames, shapes, sky
+from streamfilter.exposures.records import Frame, FrameReason, Shapes
 from streamfilter.simulate.frames import Exposure, readout
 
 
@@ -18,7 +18,7 @@ def frame(drift_px: float, number: int = 0) -> Frame:
 
 
 def measured(found: Frame) -> Shapes:
-    normalised = background.normalise(found.image, None, background.Mesh())
+    normalised = sky.normalise(found.image, None, sky.Mesh())
     assert not isinstance(normalised, FrameReason)
     return shapes.measure(shapes.find(normalised[0], None, None))
 

@@ -1,0 +1,163 @@
+"""Message bytes to an Alert, or to a Rejected with its reason."""
+
+from collections import deque
+from collections.abc import Collection
+from dataclasses import dataclass
+from functools import lru_cache
+
+from streamfilter.alerts.drift import Drift, Watch, Writer, writer_of
+from streamfilter.alerts.field_plan import Gap, Gaps, field_plan
+from streamfilter.alerts.surveys import AlertMaker, SurveyMap, Surveys
+from streamfilter.errors import MessageRejected, Reason
+from streamfilter.limits import Limits
+from streamfilter.records import Alert, Message, Plane, Rejected
+from streamfilter.schemas.finder import SchemaFinder, SchemaKey
+from streamfilter.schemas.walk import RecordWalk, Values
+from streamfilter.schemas.wire import Envelope, WriterSchema, schema_id_of
+
+# What LSST's plain FITS stamps begin with: with it their chain is found behind any history.
+_STAMP_ANCHOR = b"SIMPLE  ="
+# Writer schemas in use at once, over all surveys.
+_PLANS = 64
+_MOST_NEWS = 100  # that nobody asked for
+
+
+@dataclass(frozen=True, slots=True)
+class _Plan:
+    """How alerts of one writer schema are read."""
+
+    writer: Writer
+
+    walk: RecordWalk
+    maker: AlertMaker
+    slots: tuple[int | None, ...]
+    """For each wanted field the index of its value in what the walk gives."""
+    gaps: tuple[Gap, ...]
+
+    def alert(self, message: Message, body: bytes, planes: Collection[Plane]) -> Alert:
+        found: Values = self.walk.read(body)
+        values = [None if slot is None else found[slot] for slot in self.slots]
+        return self.maker.alert(message, values, planes)
+
+
+@dataclass(frozen=True, slots=True)
+class _NoPlan:
+    """Why alerts of one writer schema cannot be read."""
+
+    writer: Writer | None
+    """None where no survey is known for it."""
+    reason: Reason
+    detail: str
+
+
+class Decoder:
+    """Decodes messages; what it learns of a writer schema is kept.
+
+    Parameters
+    ----------
+    finder
+        Opens messages and finds their writer schemas.
+    surveys
+        The field maps.
+    limits
+        Bounds on the stamps.
+    """
+
+    def __init__(self, finder: SchemaFinder, surveys: Surveys, limits: Limits) -> None:
+        self._finder = finder
+        self._surveys = surveys
+        self._limits = limits
+        self._plan = lru_cache(maxsize=_PLANS)(self._make_plan)
+        self._watch = Watch()
+        self._news: deque[Drift | Gaps] = deque(maxlen=_MOST_NEWS)
+
+    def decode(
+        self, message: Message, planes: Collection[Plane] = tuple(Plane)
+    ) -> Alert | Rejected:
+        """The Alert of a message, or why there is none.
+
+        Only what the field map names is read. Histories between the head of a record and its
+        stamps are passed unchecked where the stamps' lengths fill the record exactly.
+
+        Parameters
+        ----------
+        planes
+            The stamps to read; the others are not opened.
+
+        Raises
+        ------
+        SchemaUnavailable
+            The writer schema could not be had now; the message may be decoded later.
+        """
+        value = message.value
+        if not value:
+            return Rejected(message, Reason.EMPTY, "the message has no value")
+        envelope = None
+        try:
+            envelope = self._finder.open(value)
+            plan = self._plan(envelope.schema)
+            self._compare(message, envelope, plan.writer)
+            if isinstance(plan, _NoPlan):
+                raise MessageRejected(plan.reason, plan.detail)
+            return plan.alert(message, envelope.body, planes)
+        except MessageRejected as rejected:
+            detail = _detail(rejected, value, envelope.body if envelope else value)
+            return Rejected(message, rejected.reason, detail, schema_id_of(value))
+
+    def fetch(self, key: SchemaKey) -> None:
+        """Learn a writer schema now, so that its messages need not wait for it.
+
+        Raises
+        ------
+        MessageRejected
+            No source knows it, or it is malformed.
+        SchemaUnavailable
+            It could not be had now.
+        """
+        self._plan(self._finder.find(key))
+
+    def news(self) -> list[Drift | Gaps]:
+        """What is new in the topics, and what new schemas do not give, since last asked."""
+        found = []
+        while self._news:
+            found.append(self._news.popleft())
+        return found
+
+    def _compare(self, message: Message, envelope: Envelope, writer: Writer | None) -> None:
+        if writer is not None:
+            topic, form = message.origin.topic, envelope.form
+            drift = self._watch.see(topic, form, envelope.schema_id, writer)
+            if drift is not None:
+                self._news.append(drift)
+
+    def _make_plan(self, schema: WriterSchema) -> _Plan | _NoPlan:
+        try:
+            maps = self._surveys.of_record(schema.name)
+        except MessageRejected as error:
+            return _NoPlan(None, error.reason, error.detail)
+        # Programs name their records alike (all of Spark's are topLevelRecord): fields tell.
+        plans = [self._plan_by(survey, schema) for survey in maps]
+        plan = next((plan for plan in plans if isinstance(plan, _Plan)), plans[0])
+        if isinstance(plan, _Plan) and plan.gaps:
+            self._news.append(Gaps(plan.writer.survey, plan.writer.name, plan.gaps))
+        return plan
+
+    def _plan_by(self, survey: SurveyMap, schema: WriterSchema) -> _Plan | _NoPlan:
+        writer = writer_of(schema, survey)
+        try:
+            plan = field_plan(writer, survey, schema.name)
+            walk = RecordWalk(schema, plan.paths, _STAMP_ANCHOR, self._limits)
+            maker = AlertMaker(survey, self._limits, plan.types)
+            return _Plan(writer, walk, maker, plan.slots, plan.gaps)
+        except MessageRejected as error:
+            return _NoPlan(writer, error.reason, error.detail)
+
+
+def _detail(rejected: MessageRejected, value: bytes, data: bytes) -> str:
+    """What was found, at which byte of the whole message: a record is read without its header."""
+    if rejected.byte is None:
+        return rejected.detail
+    start = value.find(data)
+    if start < 0:
+        return f"{rejected.detail} of the record, which was compressed"
+    return MessageRejected(rejected.reason, rejected.found, start + rejected.byte).detail

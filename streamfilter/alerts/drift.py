@@ -1,0 +1,186 @@
+"""What changed between writer schemas among the fields that a survey's map names."""
+
+import hashlib
+import json
+import threading
+from collections import OrderedDict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+
+from streamfilter.alerts.surveys import SurveyMap
+from streamfilter.errors import printable
+from streamfilter.schemas.walk import leaf_types
+from streamfilter.schemas.wire import Form, WriterSchema
+
+# Schemas and topics that are remembered; a stream has a few, and anyone may write more.
+_MOST_SEEN, _MOST_TOPICS = 1024, 256
+_DIGITS = 12
+_LONGEST = 100  # characters of a name or of types
+
+
+class Change(StrEnum):
+    """What can be another: a closed set, so that it can label a metric."""
+
+    SCHEMA = "schema"
+    """A schema that was not seen in the topic before, whatever it changes."""
+    WIRE_FORM = "wire_form"
+    FIELD_ADDED = "field_added"
+    FIELD_REMOVED = "field_removed"
+    FIELD_MOVED = "field_moved"
+    """Of the paths that the map names for a value, another one is the first now."""
+    FIELD_TYPE = "field_type"
+    NULLABILITY = "nullability"
+
+
+@dataclass(frozen=True, slots=True)
+class Used:
+    """A field that the map names and the schema has."""
+
+    role: str
+    path: str
+    types: frozenset[str]
+    """Of Avro, with ``null`` where it, or a record on the way, can be null."""
+
+
+@dataclass(frozen=True, slots=True)
+class FieldChange:
+    """One field that is not what it was."""
+
+    change: Change
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
+class Writer:
+    """A writer schema, as far as a survey's map uses it."""
+
+    survey: str
+    name: str
+    """Full name of the record with its version, where the schema says one."""
+    identity: str
+    """The same for the same definition."""
+    used: tuple[Used, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Drift:
+    """A schema, or a wire form, that a topic did not have before."""
+
+    topic: str
+    survey: str
+    before: str
+    """In words, the schema of the survey's last message before, in the topic if there was one."""
+    now: str
+    changes: tuple[Change, ...]
+    fields: tuple[FieldChange, ...]
+
+
+def writer_of(schema: WriterSchema, survey: SurveyMap) -> Writer:
+    """A writer schema as far as a survey's map uses it."""
+    used = tuple(
+        Used(field.role, field.path, types)
+        for field in survey.wanted()
+        if (types := leaf_types(schema, field.path)) is not None
+    )
+    version = schema.definition.get("version")
+    name = f"{schema.name} {version}" if isinstance(version, str) else schema.name
+    text = json.dumps(schema.definition, sort_keys=True)
+    identity = hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:_DIGITS]
+    return Writer(survey.survey, name, identity, used)
+
+
+def compared(before: Sequence[Used], now: Sequence[Used]) -> tuple[FieldChange, ...]:
+    """What changed, each field once; empty where the used fields are the same."""
+    old, new = _by_place(before), _by_place(now)
+    found = []
+    moved: set[tuple[str, str]] = set()
+    for role in dict.fromkeys(each.role for each in before):
+        was, became = _first(before, role), _first(now, role)
+        # Flags are fields of their own, not several places of one value.
+        if role != "flags" and became is not None and was != became:
+            found.append(FieldChange(Change.FIELD_MOVED, f"{role}: {was} -> {became}"))
+            moved |= {(role, str(was)), (role, became)}
+    for key in [*old, *(key for key in new if key not in old)]:
+        types, types_now = old.get(key), new.get(key)
+        if types is not None and types_now is not None:
+            found += _retyped(key[1], types, types_now)
+        elif key not in moved:
+            change = Change.FIELD_REMOVED if types_now is None else Change.FIELD_ADDED
+            found.append(FieldChange(change, key[1]))
+    return tuple(found)
+
+
+def _by_place(used: Sequence[Used]) -> Mapping[tuple[str, str], frozenset[str]]:
+    return {(each.role, each.path): each.types for each in used}
+
+
+def _first(used: Sequence[Used], role: str) -> str | None:
+    return next((each.path for each in used if each.role == role), None)
+
+
+def _retyped(path: str, before: frozenset[str], now: frozenset[str]) -> list[FieldChange]:
+    if before == now:
+        return []
+    kind = Change.NULLABILITY if before ^ now == {"null"} else Change.FIELD_TYPE
+    words = _plain(" -> ".join(" or ".join(sorted(types)) for types in (before, now)))
+    return [FieldChange(kind, f"{path}: {words}")]
+
+
+_Seen = tuple[Form, int | None, Writer]
+
+
+class Watch:
+    """Notices schemas and wire forms that are new in a topic; any thread may call."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._seen: OrderedDict[tuple[str, Form, int | None, str], None] = OrderedDict()
+        self._forms: OrderedDict[tuple[str, str, Form], None] = OrderedDict()
+        self._last: OrderedDict[tuple[str, str], _Seen] = OrderedDict()
+        self._of_survey: dict[str, _Seen] = {}
+
+    def see(self, topic: str, form: Form, schema_id: int | None, writer: Writer) -> Drift | None:
+        """A message came; what is new with it, said once for each topic."""
+        key = (topic, form, schema_id, writer.identity)
+        with self._lock:
+            # A topic may hold several surveys, and a survey may have a topic for each night.
+            place, now = (topic, writer.survey), (form, schema_id, writer)
+            before = self._last.get(place) or self._of_survey.get(writer.survey)
+            self._last[place] = self._of_survey[writer.survey] = now
+            if key in self._seen:
+                return None
+            in_form = (topic, writer.survey, form)
+            known_form = in_form in self._forms
+            self._seen[key] = self._forms[in_form] = None
+            for kept, most in (
+                (self._seen, _MOST_SEEN), (self._forms, _MOST_SEEN), (self._last, _MOST_TOPICS)
+            ):  # fmt: skip
+                if len(kept) > most:
+                    kept.popitem(last=False)
+        return _drift(topic, before, now, known_form) if before else None
+
+
+def _drift(topic: str, before: _Seen, now: _Seen, known_form: bool) -> Drift | None:
+    changes = []
+    fields: tuple[FieldChange, ...] = ()
+    if before[1:] != now[1:]:
+        changes.append(Change.SCHEMA)
+        fields = compared(before[2].used, now[2].used)
+    if before[0] != now[0] and not known_form:
+        changes.append(Change.WIRE_FORM)
+    if not changes:
+        return None
+    changes += [each.change for each in fields]
+    return Drift(topic, now[2].survey, _words(before), _words(now), tuple(changes), fields)
+
+
+def _words(seen: _Seen) -> str:
+    form, schema_id, writer = seen
+    known_by = f"id {schema_id}" if schema_id is not None else writer.identity
+    return f"{_plain(writer.name)} ({known_by}, {form})"
+
+
+def _plain(text: str) -> str:
+    """A text of a schema's making, for a line of the log."""
+    return printable(text[:_LONGEST])

@@ -1,0 +1,324 @@
+"""A page of inspected alerts: stamps, masks in colour, and the verdict in words.
+
+matplotlib comes with the extra ``figures`` and is imported only when a figure is drawn.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+
+from streamfilter import pages
+from streamfilter.alerts.normalise import has_data
+from streamfilter.alerts.pipeline import Pipeline, Prepared, infer
+from streamfilter.contaminants import BY_CODE, CODES, TABLE
+from streamfilter.errors import ConfigurationInvalid, printable
+from streamfilter.inference.engine import Engine
+from streamfilter.posterior import update
+from streamfilter.records import Annotation, ClassEvidence, Image, Label, Plane, StampEvidence
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+Mask = npt.NDArray[np.bool_]
+Posteriors = npt.NDArray[np.floating]
+
+COLOURS: dict[str, str] = {
+    "CR": "#D55E00",
+    "HCL": "#E69F00",
+    "DCL": "#0072B2",
+    "HP": "#F0E442",
+    "DP": "#56B4E9",
+    "P": "#CC79A7",
+    "TRL": "#009E73",
+    "FR": "#AA4499",
+    "NEB": "#88CCEE",
+    "SAT": "#EE3377",
+    "SP": "#BBCC33",
+    "OV": "#7788DD",
+}
+"""One per contaminant, told apart by the colour-blind (Okabe & Ito; Tol); text names them too."""
+
+_LABEL_COLOURS = {
+    Label.CLEAN: "#00734F",
+    Label.CONTAMINATED: "#B34700",
+    Label.SUSPECT: "#8A6A00",
+    Label.NOT_EVALUATED: "#666666",
+}
+_INK, _FAINT, _NO_DATA = "#222222", "#777777", "#9FB0C8"
+# Core posteriors below this are not worth a word.
+_SPOKEN = 0.01
+_ROW_IN, _TEXT_IN, _HEAD_IN = 2.05, 4.5, 1.0
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Inspected:
+    """One alert for the page.
+
+    ``posteriors`` are those of the science stamp, one image per class in the table's order
+    (14, height, width); None where it was not evaluated.
+    """
+
+    annotation: Annotation
+    posteriors: Posteriors | None
+
+
+def look(
+    pipeline: Pipeline, engine: Engine, prepared: Prepared, annotation: Annotation
+) -> Inspected:
+    """Ask the network again for the whole maps of a science stamp, which no annotation keeps.
+
+    The stamps that were not judged are read too, to be drawn.
+    """
+    annotation = replace(annotation, alert=pipeline.with_all_stamps(annotation.alert))
+    items = [item for item in prepared.items if item.plane is Plane.SCIENCE]
+    if not items:
+        return Inspected(annotation, None)
+    raw, (place,) = infer(engine, items)
+    rows = slice(place.top, place.top + place.height)
+    columns = slice(place.left, place.left + place.width)
+    training = np.array([row.training_prior for row in TABLE])[:, None, None]
+    deployment = np.array([prior.prior for prior in annotation.priors])[:, None, None]
+    return Inspected(annotation, update(raw[0, :, rows, columns], training, deployment))
+
+
+def draw(
+    inspected: Sequence[Inspected], path: Path, *, most_rows: int = 12, others: int = 0
+) -> None:
+    """Write a page, one alert a row, in the order given; it says how many it leaves out.
+
+    Parameters
+    ----------
+    path
+        Its ending chooses the format (.png, .pdf, .svg).
+    others
+        Alerts that there are besides; they are counted as left out.
+
+    Raises
+    ------
+    ConfigurationInvalid
+        matplotlib is not installed, there is nothing to draw, or the file cannot be written.
+    """
+    if not inspected:
+        raise ConfigurationInvalid(f"no alert to draw in {path}: every packet was rejected")
+    rows = inspected[:most_rows]
+    height = _HEAD_IN + _ROW_IN * len(rows)
+    width = 4 * _ROW_IN + _TEXT_IN
+    figure = pages.blank(width, height)
+    for number, row in enumerate(rows):
+        top = 1 - (_HEAD_IN + number * _ROW_IN) / height
+        panels = [
+            figure.add_axes(
+                (
+                    (0.06 + column * _ROW_IN) / width,
+                    top - (_ROW_IN - 0.06) / height,
+                    (_ROW_IN - 0.09) / width,
+                    (_ROW_IN - 0.09) / height,
+                )
+            )
+            for column in range(4)
+        ]
+        _draw_stamps(panels, row)
+        _write_verdict(figure, row, (4 * _ROW_IN + 0.12) / width, top - 0.06 / height, height)
+    _write_head(figure, rows, len(inspected) - len(rows) + others, height)
+    pages.save(figure, path)
+
+
+def _draw_stamps(panels: "Sequence[Axes]", row: Inspected) -> None:
+    """Science, science with masks, template, difference."""
+    alert = row.annotation.alert
+    stamps = alert.stamps
+    planes = (Plane.SCIENCE, Plane.SCIENCE, Plane.TEMPLATE, Plane.DIFFERENCE)
+    for panel, plane in zip(panels, planes, strict=True):
+        panel.set_xticks([])
+        panel.set_yticks([])
+        for spine in panel.spines.values():
+            spine.set_visible(False)
+        if plane in stamps:
+            _draw_image(panel, stamps[plane].image)
+        else:
+            panel.set_facecolor("#EEEEEE")
+            missing = "not readable" if plane in alert.unreadable else "not sent"
+            panel.text(0.5, 0.5, missing, ha="center", va="center", color=_FAINT)
+    if row.posteriors is not None:
+        for code, mask in _masks(row):
+            _draw_mask(panels[1], mask, COLOURS[code])
+    elif Plane.SCIENCE in stamps:
+        panels[1].set_title("not evaluated", y=0.02, fontsize=9, color=pages.PAPER)
+
+
+def _draw_image(panel: "Axes", image: Image) -> None:
+    """An image in units of its noise, asinh-stretched from -2 sigma to its bright pixels."""
+    valid = has_data(image)
+    finite = image[valid].astype(np.float64)
+    if finite.size == 0:
+        panel.set_facecolor(_NO_DATA)
+        panel.text(0.5, 0.5, "no data", ha="center", va="center", transform=panel.transAxes)
+        return
+    level, sigma = _sky(finite)
+    with np.errstate(invalid="ignore"):  # infinities are masked just below
+        stretched = np.arcsinh((image.astype(np.float64) - level) / sigma)
+    highest = np.arcsinh(max(8.0, (np.percentile(finite, 99.7) - level) / sigma))
+    panel.set_facecolor(_NO_DATA)
+    panel.imshow(
+        np.ma.masked_where(~valid, stretched),
+        cmap="gray",
+        origin="lower",
+        interpolation="nearest",
+        vmin=-1.5,
+        vmax=float(highest),
+    )
+
+
+def _sky(values: npt.NDArray[np.float64]) -> tuple[float, float]:
+    """Level and noise by median and median deviation; a fill value in most pixels is passed by."""
+    level = np.median(values)
+    deviation = np.median(np.abs(values - level))
+    if deviation == 0 and (others := values[values != level]).size:
+        level = np.median(others)
+        deviation = np.median(np.abs(others - level))
+    return float(level), float(1.4826 * deviation) or 1.0
+
+
+def _masks(row: Inspected) -> list[tuple[str, Mask]]:
+    """Contaminants with a pixel above their threshold, and those pixels where there are data."""
+    if row.posteriors is None:
+        return []
+    valid = has_data(row.annotation.alert.stamps[Plane.SCIENCE].image)
+    thresholds = {prior.code: prior.threshold for prior in row.annotation.priors}
+    masks = (
+        (code, valid & (posterior > thresholds.get(code, BY_CODE[code].threshold)))
+        for code, posterior in zip(CODES, row.posteriors, strict=True)
+        if not BY_CODE[code].normal
+    )
+    return [(code, mask) for code, mask in masks if mask.any()]
+
+
+def _draw_mask(panel: "Axes", mask: Mask, colour: str) -> None:
+    """Tint the pixels of a mask and outline them along their edges."""
+    from matplotlib.collections import LineCollection
+    from matplotlib.colors import to_rgba
+
+    tint = np.zeros((*mask.shape, 4))
+    tint[mask] = to_rgba(colour, 0.4)
+    panel.imshow(tint, origin="lower", interpolation="nearest")
+    padded = np.pad(mask, 1)
+    rows, columns = np.nonzero(padded[1:, 1:-1] != padded[:-1, 1:-1])
+    lines = [((x - 0.5, y - 0.5), (x + 0.5, y - 0.5)) for y, x in zip(rows, columns, strict=True)]
+    rows, columns = np.nonzero(padded[1:-1, 1:] != padded[1:-1, :-1])
+    lines += [((x - 0.5, y - 0.5), (x - 0.5, y + 0.5)) for y, x in zip(rows, columns, strict=True)]
+    panel.add_collection(LineCollection(lines, colors=colour, linewidths=1.3))
+
+
+def _write_verdict(figure: "Figure", row: Inspected, x: float, y: float, height_in: float) -> None:
+    """The verdict as a headline and what it rests on below."""
+    verdict = row.annotation.verdict
+    headline = verdict.label.replace("_", " ").upper()
+    if verdict.contaminant is not None:
+        headline += f": {BY_CODE[verdict.contaminant].meaning}"
+    figure.text(
+        x, y, headline, va="top", size=12, weight="bold", color=_LABEL_COLOURS[verdict.label]
+    )
+    text = "\n".join(_words(row.annotation))
+    y -= 0.29 / height_in
+    # A name of dollars is no formula.
+    figure.text(x, y, text, va="top", size=9, color=_INK, linespacing=1.45, parse_math=False)
+
+
+def _words(annotation: Annotation) -> list[str]:
+    """Lines of plain text under the headline."""
+    alert, verdict = annotation.alert, annotation.verdict
+    named = f"{alert.survey}  {printable(alert.alert_id)}"
+    lines = [f"{named}  ({printable(alert.object_id)})" if alert.object_id else named]
+    rule = f"rule {verdict.rule}" if verdict.rule else "no rule spoke"
+    lines.append(f"{rule}, action {verdict.action}")
+    science = next((e for e in annotation.stamps if e.plane is Plane.SCIENCE), None)
+    lines += _evidence_words(science)
+    if alert.flagged:
+        lines.append(f"the survey flags {_listed(alert.flagged)}")
+    elif alert.flaggable:
+        lines.append(f"the survey flags none of {_listed(alert.flaggable)}")
+    else:
+        lines.append("the survey has no flag for any class")
+    return lines
+
+
+def _evidence_words(science: StampEvidence | None) -> list[str]:
+    """What the network says of the science stamp."""
+    if science is None:
+        return ["science stamp: not asked for"]
+    if science.not_evaluated is not None:
+        return [f"science stamp not evaluated: {science.not_evaluated.replace('_', ' ')}"]
+    found = [
+        (row.code, evidence)
+        for row, evidence in zip(TABLE, science.classes, strict=True)
+        if not row.normal
+    ]
+    loudest = sorted(found, key=lambda item: -item[1].core)[:4]
+    cores = [f"{code} {evidence.core:.2f}" for code, evidence in loudest if evidence.core > _SPOKEN]
+    lines = ["core posterior: " + (", ".join(cores) or f"no class above {_SPOKEN}")]
+    lines += [_extent(code, evidence) for code, evidence in found if evidence.pixels][:3]
+    if science.filled_px:
+        lines.append(f"{science.filled_px} px without data")
+    return lines
+
+
+def _extent(code: str, evidence: ClassEvidence) -> str:
+    away = "" if evidence.distance_px is None else f", nearest {evidence.distance_px:.1f} px away"
+    return f"{code} mask: {evidence.pixels} px{away}, peak {evidence.peak:.2f}"
+
+
+def _listed(codes: frozenset[str]) -> str:
+    """In the table's order."""
+    return ", ".join(code for code in CODES if code in codes)
+
+
+def _write_head(
+    figure: "Figure", rows: Sequence[Inspected], left_out: int, height_in: float
+) -> None:
+    """Title, the legend of the classes on this page, and the columns' names."""
+    from matplotlib.patches import Patch
+
+    width_in = float(figure.get_figwidth())
+    engine = rows[0].annotation.engine
+    title = f"streamfilter inspect, {engine.name} {engine.sha256[:8]} on {engine.runtime}"
+    if left_out:
+        title += f"    {len(rows)} alerts shown, {left_out} left out"
+    figure.text(0.06 / width_in, 1 - 0.12 / height_in, title, va="top", size=10, color=_FAINT)
+    names = ("science", "contaminated pixels", "template", "difference")
+    for column, name in enumerate(names):
+        x = (0.06 + column * _ROW_IN) / width_in
+        y = 1 - (_HEAD_IN - 0.05) / height_in
+        figure.text(x, y, name, va="bottom", size=9.5, color=_INK)
+    present = {code for row in rows for code, _ in _masks(row)}
+    handles = [
+        Patch(
+            facecolor=(*_rgb(COLOURS[code]), 0.45),
+            edgecolor=COLOURS[code],
+            linewidth=1.3,
+            label=f"{code}  {BY_CODE[code].meaning}",
+        )
+        for code in CODES
+        if code in present
+    ]
+    if handles:
+        figure.legend(
+            handles=handles,
+            loc="upper left",
+            bbox_to_anchor=(0.0, 1 - 0.3 / height_in),
+            ncols=6,
+            frameon=False,
+            fontsize=9.5,
+            columnspacing=1.6,
+            handlelength=1.4,
+        )
+
+
+def _rgb(colour: str) -> tuple[float, float, float]:
+    """Red, green and blue in [0, 1] of ``#RRGGBB``."""
+    red, green, blue = (int(colour[at : at + 2], 16) / 255 for at in (1, 3, 5))
+    return red, green, blue

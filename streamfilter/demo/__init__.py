@@ -1,0 +1,1 @@
+"""The demonstration: a simulated survey through real workers, audited."""

@@ -1,0 +1,291 @@
+"""The demo: a simulated survey, a real worker and an audit, over an embedded broker.
+
+The embedded broker keeps 5 MB a partition and silently drops the oldest, so the survey holds
+back: it never runs far ahead of what is annotated.
+"""
+
+import json
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from itertools import chain, islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from prometheus_client import CollectorRegistry, generate_latest
+
+from streamfilter.alerts.figures import draw, look
+from streamfilter.bundled import folder as bundled_folder
+from streamfilter.config import Settings
+from streamfilter.errors import StreamfilterError, TransportFailed
+from streamfilter.kafka.embedded import EmbeddedBroker
+from streamfilter.kafka.sink import KafkaSink, Undeliverable
+from streamfilter.kafka.source import KafkaSource
+from streamfilter.reading import plain, read
+from streamfilter.records import PRODUCER_TIMESTAMP, Label, Message, Origin, Output, Rejected
+from streamfilter.service.alerts.worker import Worker
+from streamfilter.service.build.alerts import Parts, open_parts, open_worker
+from streamfilter.simulate.visits import Simulated, alerts
+
+IN = "demo.alerts"
+OUTPUTS = {
+    "annotations": "demo.annotations",
+    "clean": "demo.clean",
+    "contaminated": "demo.contaminated",
+    "rejected": "demo.rejected",
+}
+PARTITIONS = 16
+# The embedded broker rebalances fastest in the newer protocol, and answers a fetch that found
+# nothing only when its wait is over, though something came meanwhile.
+CONSUMER: dict[str, str | int] = {"group.protocol": "consumer", "fetch.wait.max.ms": 10}
+ANNOTATIONS, METRICS, FIGURE = "annotations.jsonl", "metrics.txt", "alerts.png"
+DAMAGED = "damaged"
+REAL = "real event"
+
+_DRAWN = 8  # alerts in the figure
+_AHEAD = 32  # alerts; 16 partitions of 5 MB hold twenty times that
+_RENDERED_FIRST = 200  # distinct skies of the simulation, 10 to 30 ms each
+_DAMAGED_EVERY = 100
+_SILENCE_S = 30.0  # without an output for so long, something is broken
+
+
+@dataclass(slots=True)
+class Tally:
+    """What went in and what came out, alert by alert."""
+
+    truth: dict[str, str] = field(default_factory=dict)
+    """Injected class code, REAL or DAMAGED, by alert."""
+    annotations: dict[str, dict[str, Any]] = field(default_factory=dict)
+    copies: Counter[tuple[str, str]] = field(default_factory=Counter)
+    """Messages by output and alert."""
+    latencies_s: list[float] = field(default_factory=list)
+    started_s: float = field(default_factory=time.monotonic)
+    ended_s: float = 0.0
+
+    @property
+    def done(self) -> int:
+        """Alerts that are annotated or rejected."""
+        return sum(1 for output, _ in self.copies if output in ("annotations", "rejected"))
+
+    def verdict(self, alert_id: str) -> str:
+        """What came out of an alert."""
+        if alert_id in self.annotations:
+            return _label(self.annotations[alert_id])
+        return "rejected" if self.copies["rejected", alert_id] else "lost"
+
+    def table(self) -> dict[str, Counter[str]]:
+        """Counts of verdicts by injected truth."""
+        rows: dict[str, Counter[str]] = {}
+        for alert_id, truth in self.truth.items():
+            rows.setdefault(truth, Counter())[self.verdict(alert_id)] += 1
+        return dict(sorted(rows.items(), key=lambda row: (row[0] != REAL, row[0])))
+
+    def errors(self) -> list[str]:
+        """What does not add up; empty when every alert is accounted for exactly once."""
+        found = []
+        for alert_id, truth in self.truth.items():
+            copies = {name: self.copies[name, alert_id] for name in OUTPUTS}
+            if truth == DAMAGED:
+                expected = {"annotations": 0, "clean": 0, "contaminated": 0, "rejected": 1}
+            else:
+                action = self.annotations.get(alert_id, {}).get("verdict", {}).get("action")
+                dropped = action == "drop"
+                expected = {
+                    "annotations": 1,
+                    "clean": int(not dropped),
+                    "contaminated": int(dropped),
+                    "rejected": 0,
+                }
+            if copies != expected:
+                found.append(f"alert {alert_id} ({truth}): expected {expected}, found {copies}")
+        return found
+
+    def quantile_s(self, q: float) -> float:
+        """Latency from the survey's producer to the consumer of the annotation."""
+        return float(np.quantile(self.latencies_s, q)) if self.latencies_s else float("nan")
+
+    def per_s(self) -> float:
+        """Alerts annotated or rejected a second, over the whole run."""
+        return self.done / max(self.ended_s - self.started_s, 1e-9)
+
+
+def settings(bootstrap: str, home: Path | None) -> Settings:
+    """The demo's settings: everything published, groups of the newer protocol."""
+    return Settings.model_validate(
+        {
+            "kafka": {
+                "bootstrap": bootstrap,
+                "group": "demo-filter",
+                "consumer": CONSUMER,
+            },
+            "alerts": {"topics": [IN]},
+            "outputs": OUTPUTS,
+            "schemas": {"folders": [str(bundled_folder("schemas") / "simulated")]},
+            "engine": {"home": str(home) if home else None},
+            "metrics": {"port": 0},
+        }
+    )
+
+
+def run(
+    *,
+    count: int,
+    rate_per_s: float,
+    seed: int,
+    out: Path,
+    home: Path | None,
+    say: Callable[[str], None],
+    progress: Callable[[Tally], None],
+) -> Tally:
+    """Run the demo and write what came out into a folder.
+
+    Raises
+    ------
+    StreamfilterError
+        The broker or the worker failed, or nothing came out for half a minute.
+    """
+    out.mkdir(parents=True, exist_ok=True)
+    with EmbeddedBroker(dict.fromkeys((IN, *OUTPUTS.values()), PARTITIONS)) as broker:
+        say(f"embedded broker at {broker.bootstrap}")
+        registry = CollectorRegistry()
+        chosen = settings(broker.bootstrap, home)
+        parts = open_parts(chosen, threads=1, say=say)
+        worker = open_worker(chosen, parts, registry=registry)
+        say(f"{parts.engine.manifest.name} is warm on {parts.engine.runtime}")
+        failures: list[StreamfilterError] = []
+        thread = threading.Thread(target=_guarded(worker, failures), name="worker")
+        thread.start()
+        try:
+            tally = _survey(broker.bootstrap, count, rate_per_s, seed, progress, failures)
+        finally:
+            worker.stop()
+            thread.join()
+    _write(out, tally, registry)
+    _draw(out, tally, parts, seed)
+    return tally
+
+
+def _guarded(worker: Worker, failures: list[StreamfilterError]) -> Callable[[], None]:
+    def work() -> None:
+        try:
+            worker.run()
+        except StreamfilterError as error:
+            failures.append(error)
+
+    return work
+
+
+def _survey(
+    bootstrap: str,
+    count: int,
+    rate_per_s: float,
+    seed: int,
+    progress: Callable[[Tally], None],
+    failures: list[StreamfilterError],
+) -> Tally:
+    """Produce the alerts, read the outputs beside, and tally both."""
+    connection: dict[str, str | int] = {"bootstrap.servers": bootstrap}
+    sink = KafkaSink(connection)
+    group = {"group.id": "demo-audit", **CONSUMER}
+    source = KafkaSource(connection | group, list(OUTPUTS.values()))
+    stream = _damage(alerts(seed, count, scenes=_RENDERED_FIRST))
+    stream = chain(list(islice(stream, _RENDERED_FIRST)), stream)
+    tally = Tally()
+    sent, heard_s = 0, time.monotonic()
+    try:
+        while tally.done < count or not _settled(tally):
+            due = int((time.monotonic() - tally.started_s) * rate_per_s)
+            while sent < min(due, count, tally.done + _AHEAD):
+                _send(sink, tally, *next(stream))
+                sent += 1
+            sink.poll(0)
+            messages = source.poll(256, 0.02)
+            # Nothing is missed while nothing is under way, at a slow rate.
+            if messages or tally.done == sent:
+                heard_s = time.monotonic()
+            for message in messages:
+                _note(tally, message)
+            tally.ended_s = time.monotonic()
+            progress(tally)
+            if failures:
+                raise failures[0]
+            if time.monotonic() - heard_s > _SILENCE_S:
+                break  # the table says what is lost
+    finally:
+        source.close()
+        sink.close()
+    return tally
+
+
+def _settled(tally: Tally) -> bool:
+    """Whether every annotated alert has also come out by its route."""
+    routed = sum(1 for output, _ in tally.copies if output in ("clean", "contaminated"))
+    return routed >= len(tally.annotations)
+
+
+def _damage(stream: Iterator[Simulated]) -> Iterator[tuple[Simulated, bytes, str]]:
+    """Cut some packets short, as a broken connection would."""
+    for number, alert in enumerate(stream):
+        if number % _DAMAGED_EVERY == _DAMAGED_EVERY - 1:
+            yield alert, alert.value[: len(alert.value) * 2 // 3], DAMAGED
+        else:
+            yield alert, alert.value, alert.truth.code if alert.truth else REAL
+
+
+def _send(sink: KafkaSink, tally: Tally, alert: Simulated, value: bytes, truth: str) -> None:
+    def done(output: Output, trouble: Undeliverable | None) -> None:
+        if trouble:
+            raise TransportFailed(f"the embedded broker refused an alert: {trouble.detail}")
+
+    tally.truth[alert.alert_id] = truth
+    sent_ms = str(round(time.time() * 1000)).encode()
+    headers = ((PRODUCER_TIMESTAMP, sent_ms), ("demo-alert", alert.alert_id.encode()))
+    # Without a key librdkafka fills one partition for a while: spread them.
+    key = alert.alert_id.encode()
+    sink.send(Output(Origin(IN, -1, -1), IN, value, key, headers), done)
+
+
+def _note(tally: Tally, message: Message) -> None:
+    """Count one output message."""
+    output = next(name for name, topic in OUTPUTS.items() if topic == message.origin.topic)
+    headers = dict(message.headers)
+    alert_id = (headers["demo-alert"] or b"").decode()
+    tally.copies[output, alert_id] += 1
+    if output == "annotations":
+        assert message.value is not None, "an annotation has a value"
+        tally.annotations[alert_id] = read(message.value)
+    if output in ("annotations", "rejected"):
+        sent_s = int(headers[PRODUCER_TIMESTAMP] or b"0") / 1000
+        tally.latencies_s.append(time.time() - sent_s)
+
+
+def _write(out: Path, tally: Tally, registry: CollectorRegistry) -> None:
+    """Annotations as JSON lines beside their truth, and the worker's metrics."""
+    with (out / ANNOTATIONS).open("w", encoding="utf-8") as file:
+        for alert_id, record in tally.annotations.items():
+            line = {"truth": tally.truth[alert_id], **record}
+            file.write(json.dumps(line, default=plain) + "\n")
+    (out / METRICS).write_bytes(generate_latest(registry))
+
+
+def _draw(out: Path, tally: Tally, parts: Parts, seed: int) -> None:
+    """A figure of the first alerts that were not clean."""
+    wanted = {key for key, record in tally.annotations.items() if _label(record) != Label.CLEAN}
+    stream = alerts(seed, len(tally.truth), scenes=_RENDERED_FIRST)
+    chosen = islice((alert for alert in stream if alert.alert_id in wanted), _DRAWN)
+    messages = (Message(Origin(IN, 0, 0), alert.value) for alert in chosen)
+    judged = parts.pipeline.judge(parts.engine, messages)
+    rows = [
+        look(parts.pipeline, parts.engine, *each)
+        for each in judged
+        if not isinstance(each, Rejected)
+    ]
+    if rows:
+        draw(rows, out / FIGURE, others=len(tally.annotations) - len(rows))
+
+
+def _label(record: dict[str, Any]) -> str:
+    return str(record["verdict"]["label"])

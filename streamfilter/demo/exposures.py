@@ -1,0 +1,187 @@
+"""The demo's second half: a telescope that drifts once, and the worker that notices.
+
+Like the first it runs over the embedded broker, which keeps 5 MB a partition: an exposure is sent
+when the verdict on the one before is there.
+"""
+
+import os
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from prometheus_client import CollectorRegistry
+
+from streamfilter.config import Settings
+from streamfilter.demo.alerts import CONSUMER
+from streamfilter.errors import StreamfilterError, TransportFailed
+from streamfilter.exposures import figures, frames
+from streamfilter.exposures.announce import encode_exposure
+from streamfilter.exposures.encode import key_of
+from streamfilter.exposures.figures import Row, Seen
+from streamfilter.exposures.readout import INSTRUMENTS, Given, expecting, read
+from streamfilter.exposures.watcher import Watcher
+from streamfilter.inference.cache import default_home
+from streamfilter.inference.runtimes import open_engine
+from streamfilter.kafka.embedded import EmbeddedBroker
+from streamfilter.kafka.sink import KafkaSink, Undeliverable
+from streamfilter.kafka.source import KafkaSource
+from streamfilter.reading import read as decode
+from streamfilter.records import PRODUCER_TIMESTAMP, Origin, Output
+from streamfilter.service.build.exposures import open_exposures
+from streamfilter.service.exposures.worker import ExposureWorker
+from streamfilter.simulate.frames import Exposure, readout
+
+IN, TRACKING, REJECTED = "demo.exposures", "demo.tracking", "demo.exposures.rejected"
+FIGURE = "exposures.png"
+
+_DETECTORS, _SIDE_PX = 4, 600  # four files of 0.7 MB
+_DRIFT_PX, _DRIFT_ANGLE_RAD = 12.0, 0.6  # four times the seeing
+_SILENCE_S = 60.0
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Watched:
+    """An exposure: what was done to it, and what came out."""
+
+    exposure: Exposure
+    verdict: dict[str, Any] | None
+    """None where nothing came out."""
+    seconds: float
+    """From its first message to its verdict."""
+
+    @property
+    def decision(self) -> str:
+        """The published decision."""
+        return "lost" if self.verdict is None else str(self.verdict["judgement"]["decision"])
+
+    @property
+    def right(self) -> bool:
+        """Whether the decision is what was simulated."""
+        return self.decision == ("tracking_error" if self.exposure.drift_px else "ok")
+
+
+def visit(exposure_id: str, *, drifts: bool) -> Exposure:
+    """An exposure of the demo's camera, while the telescope tracks or drifts."""
+    drift_px = _DRIFT_PX if drifts else 0.0
+    return Exposure(exposure_id, _DETECTORS, _SIDE_PX, drift_px, _DRIFT_ANGLE_RAD)
+
+
+def visits() -> Iterator[Exposure]:
+    """Three exposures, the telescope drifts during the second."""
+    for number in (1, 2, 3):
+        yield visit(f"visit-{number}", drifts=number == 2)
+
+
+def messages(exposure: Exposure, seed: int, topic: str) -> Iterator[Output]:
+    """A message for each detector of a simulated exposure, as a readout announces them."""
+    files = readout(exposure, seed)
+    given = Given(keywords=INSTRUMENTS["ztf"])
+    read_out = [read(f"{n}.fits", content, given) for n, content in enumerate(files)]
+    for announced, content in zip(expecting(read_out, given), files, strict=True):
+        value = encode_exposure(announced, content)
+        headers = ((PRODUCER_TIMESTAMP, b"%d" % (time.time_ns() // 1_000_000)),)
+        yield Output(Origin(topic, -1, -1), topic, value, key_of(announced), headers)
+
+
+def run(*, seed: int, out: Path, home: Path | None, say: Callable[[str], None]) -> list[Watched]:
+    """Watch the visits and draw the first two.
+
+    Raises
+    ------
+    StreamfilterError
+        The broker or the worker failed.
+    """
+    out.mkdir(parents=True, exist_ok=True)
+    failures: list[StreamfilterError] = []
+    with EmbeddedBroker(dict.fromkeys((IN, TRACKING, REJECTED), 1)) as broker:
+        settings = _settings(broker.bootstrap, home)
+        worker = open_exposures(settings, registry=CollectorRegistry(), say=say)
+        thread = threading.Thread(target=_guarded(worker, failures), name="exposures")
+        thread.start()
+        try:
+            found = _watch(broker.bootstrap, seed, failures)
+        finally:
+            worker.stop()
+            thread.join()
+    _draw(out, found[:2], seed, home or default_home(os.environ))
+    return found
+
+
+def _settings(bootstrap: str, home: Path | None) -> Settings:
+    return Settings.model_validate(
+        {
+            "kafka": {"bootstrap": bootstrap, "consumer": CONSUMER},
+            "exposures": {"topics": [IN], "group": "demo-watch"},
+            "outputs": {"tracking": TRACKING, "rejected": REJECTED},
+            "engine": {"home": str(home) if home else None},
+        }
+    )
+
+
+def _guarded(worker: ExposureWorker, failures: list[StreamfilterError]) -> Callable[[], None]:
+    def work() -> None:
+        try:
+            worker.run()
+        except StreamfilterError as error:
+            failures.append(error)
+
+    return work
+
+
+def _watch(bootstrap: str, seed: int, failures: list[StreamfilterError]) -> list[Watched]:
+    """Send the visits one by one, each with its verdict."""
+    connection: dict[str, str | int] = {"bootstrap.servers": bootstrap}
+    sink = KafkaSink(connection)
+    source = KafkaSource(connection | {"group.id": "demo-observer", **CONSUMER}, [TRACKING])
+    try:
+        return [_visit(each, seed, sink, source, failures) for each in visits()]
+    finally:
+        source.close()
+        sink.close()
+
+
+def _visit(
+    exposure: Exposure,
+    seed: int,
+    sink: KafkaSink,
+    source: KafkaSource,
+    failures: list[StreamfilterError],
+) -> Watched:
+    outputs = list(messages(exposure, seed, IN))
+    started_s = time.monotonic()
+    for output in outputs:
+        sink.send(output, _sent)
+    while time.monotonic() - started_s < _SILENCE_S:
+        if failures:
+            raise failures[0]
+        sink.poll(0)
+        for message in source.poll(16, 0.05):
+            record: dict[str, Any] = decode(message.value or b"")
+            if record["kind"] == "exposure" and record["exposure_id"] == exposure.exposure_id:
+                return Watched(exposure, record, time.monotonic() - started_s)
+    return Watched(exposure, None, time.monotonic() - started_s)
+
+
+def _sent(_output: Output, trouble: Undeliverable | None) -> None:
+    if trouble:
+        raise TransportFailed(f"the embedded broker refused an exposure: {trouble.detail}")
+
+
+def _draw(out: Path, found: list[Watched], seed: int, home: Path) -> None:
+    """The focal planes as the worker saw them."""
+    engine = open_engine("maxitrack", "onnxruntime", home, 1, progress=lambda line: None)
+    watcher = Watcher(engine)
+    rows = []
+    for watched in found:
+        seen: list[Seen] = []
+        for number, content in enumerate(readout(watched.exposure, seed), start=1):
+            for frame in frames.read(content, IN, frames.FrameRules(), None):
+                look = watcher.look(frame)
+                named = replace(look.evidence, detector=f"CCD {number}")
+                seen.append(figures.keep(replace(look, evidence=named)))
+        judgement = watcher.judge([each.evidence for each in seen])
+        rows.append(Row(watched.exposure.exposure_id, judgement, tuple(seen)))
+    figures.draw(rows, out / FIGURE)

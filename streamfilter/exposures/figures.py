@@ -1,0 +1,302 @@
+"""A page of exposures: the tile map of each detector, its worst cut-outs, the verdict in words.
+
+matplotlib comes with the extra ``figures`` and is imported only when a figure is drawn.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from streamfilter import pages
+from streamfilter.errors import ConfigurationInvalid
+from streamfilter.exposures.records import Decision, DetectorEvidence, Judgement, TileEvidence
+from streamfilter.exposures.watcher import Look
+from streamfilter.records import Image
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure, SubFigure
+
+_INK, _FAINT = "#222222", "#777777"
+_COLOURS = {
+    Decision.TRACKING_ERROR: "#B34700",
+    Decision.OK: "#00734F",
+    Decision.CANNOT_TELL: "#8A6A00",
+}
+_ERROR_TINT, _ABSTAIN = "#D55E00", "#CCCCCC"
+_THUMBNAIL_PX = 320
+_CUT_PX = 100
+"""Shows a trail of 30 FWHM and still a star of two pixels."""
+_CUTS = 3
+_ROW_IN, _WIDTH_IN = 4.0, 15.0
+_SMALL_DPI = (80, 60, 40)
+"""Of a page in a message: text of 9 points is read down to 60."""
+MOST_EXPOSURES = 8
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class CutOut:
+    """A star of a tile."""
+
+    image: Image
+    tile: TileEvidence
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Seen:
+    """One detector, small enough to keep until the page is drawn."""
+
+    evidence: DetectorEvidence
+    thumbnail: Image | None
+    shape: tuple[int, int]
+    cuts: tuple[CutOut, ...]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Row:
+    """One exposure of the page."""
+
+    title: str
+    judgement: Judgement
+    seen: tuple[Seen, ...]
+
+
+def keep(look: Look) -> Seen:
+    """What the page needs of a detector: a thumbnail and the cut-outs of its worst tiles."""
+    if look.image is None:
+        return Seen(look.evidence, None, (0, 0), ())
+    height, width = look.image.shape
+    step = max(math.ceil(max(height, width) / _THUMBNAIL_PX), 1)
+    rows, columns = height // step * step, width // step * step
+    blocks = look.image[:rows, :columns].reshape(rows // step, step, columns // step, step)
+    # The highest pixel of each block: a mean would wash the stars out.
+    return Seen(look.evidence, blocks.max(axis=(1, 3)), (height, width), _worst(look))
+
+
+def draw(exposures: Sequence[Row], path: Path) -> None:
+    """Write a page, one exposure a row, at most ``MOST_EXPOSURES``; it says how many are left out.
+
+    Raises
+    ------
+    ConfigurationInvalid
+        matplotlib is not installed, there is nothing to draw, or the file cannot be written.
+    """
+    if not exposures:
+        raise ConfigurationInvalid(f"no exposure to draw in {path}")
+    pages.save(_page(exposures), path)
+
+
+def png(row: Row, *, max_bytes: int) -> bytes | None:
+    """A page of one exposure as PNG, as sharp as it can be; None where it is larger at its worst.
+
+    Raises
+    ------
+    ConfigurationInvalid
+        matplotlib is not installed.
+    """
+    page = _page([row])
+    drawn = (pages.png(page, dpi) for dpi in _SMALL_DPI)
+    return next((content for content in drawn if len(content) <= max_bytes), None)
+
+
+def _page(exposures: Sequence[Row]) -> "Figure":
+    rows = exposures[:MOST_EXPOSURES]
+    head_in = 0.7
+    height = head_in + _ROW_IN * len(rows)
+    figure = pages.blank(_WIDTH_IN, height)
+    parts = figure.subfigures(
+        len(rows) + 1, 1, height_ratios=[head_in] + [_ROW_IN] * len(rows), squeeze=False
+    )[:, 0]
+    _write_head(parts[0], len(exposures) - len(rows))
+    for part, row in zip(parts[1:], rows, strict=True):
+        _draw_row(part, row)
+    return figure
+
+
+def _worst(look: Look) -> tuple[CutOut, ...]:
+    """The brightest star of each of the tiles that speak loudest for a tracking error."""
+    if look.image is None or look.stars is None:
+        return ()
+    loudest = sorted(look.evidence.tiles, key=lambda t: (t.abstains, -(t.probability or 0)))
+    stars = look.stars
+    cuts: list[CutOut] = []
+    side = _side(loudest, look.image.shape) if loudest else 0
+    left = np.ones(len(stars.x), bool)
+    for tile in loudest:
+        inside = left & (stars.y >= tile.y) & (stars.y < tile.y + side)
+        inside &= (stars.x >= tile.x) & (stars.x < tile.x + side)
+        if inside.any() and len(cuts) < _CUTS:
+            best = int(np.flatnonzero(inside)[np.argmax(stars.flux[inside])])
+            y, x = float(stars.y[best]), float(stars.x[best])
+            cuts.append(CutOut(_window(look.image, y, x), tile))
+            # Tiles overlap: what is on one cut-out need not be on the next.
+            left &= np.maximum(np.abs(stars.y - y), np.abs(stars.x - x)) > _CUT_PX / 2
+    return tuple(cuts)
+
+
+def _window(image: Image, y: float, x: float) -> Image:
+    """A square around a point, shifted to stay inside the image; a copy."""
+    top = int(np.clip(round(y) - _CUT_PX // 2, 0, max(image.shape[0] - _CUT_PX, 0)))
+    left = int(np.clip(round(x) - _CUT_PX // 2, 0, max(image.shape[1] - _CUT_PX, 0)))
+    return image[top : top + _CUT_PX, left : left + _CUT_PX].copy()
+
+
+def _draw_row(part: "SubFigure", row: Row) -> None:
+    left, middle, right = np.ravel(part.subfigures(1, 3, width_ratios=[5, 6, 4], squeeze=False))
+    _draw_focal_plane(left, row.seen)
+    cuts = [(seen.evidence.detector, cut) for seen in row.seen for cut in seen.cuts]
+    cuts.sort(key=lambda pair: (pair[1].tile.abstains, -(pair[1].tile.probability or 0)))
+    for number, (detector, cut) in enumerate(cuts[:_CUTS]):
+        panel = middle.add_axes((0.01 + number / _CUTS, 0.12, 0.94 / _CUTS, 0.76))
+        _draw_image(panel, cut.image)
+        words = "too few stars" if cut.tile.abstains else f"P {cut.tile.probability:.2f}"
+        where = f"{_short(detector, 16)}  y {cut.tile.y}, x {cut.tile.x}"
+        panel.set_title(f"{words}\n{where}", fontsize=9, color=_INK, loc="left", parse_math=False)
+    _write_verdict(right, row)
+
+
+def _draw_focal_plane(part: "SubFigure", seen: Sequence[Seen]) -> None:
+    """Detectors side by side, each with its tiles tinted by the network's output."""
+    columns = math.ceil(math.sqrt(len(seen)))
+    rows = math.ceil(len(seen) / columns)
+    panels = part.subplots(rows, columns, squeeze=False)
+    part.subplots_adjust(0.02, 0.03, 0.98, 0.93, wspace=0.04, hspace=0.16)
+    for panel in panels.flat[len(seen) :]:
+        panel.set_axis_off()
+    for panel, one in zip(panels.flat, seen, strict=False):
+        _draw_detector(panel, one, len(seen))
+
+
+def _draw_detector(panel: "Axes", one: Seen, detectors: int) -> None:
+    """One panel; what cannot be read at its size is left out."""
+    from matplotlib.colors import to_rgb
+    from matplotlib.patches import Rectangle
+
+    evidence = one.evidence
+    panel.set_xticks([])
+    panel.set_yticks([])
+    colour = _COLOURS[evidence.judgement.decision]
+    for spine in panel.spines.values():
+        spine.set(color=colour, linewidth=1 if detectors > 9 else 2)
+    if detectors <= 16:
+        panel.set_title(
+            _short(evidence.detector, 22),
+            fontsize=8,
+            color=colour,
+            loc="left",
+            pad=2,
+            parse_math=False,
+        )
+    if one.thumbnail is None:
+        panel.set_facecolor("#EEEEEE")
+        reason = (evidence.not_evaluated or "").replace("_", " ")
+        panel.text(0.5, 0.5, reason, ha="center", va="center", transform=panel.transAxes, size=8)
+        return
+    _draw_image(panel, one.thumbnail, (one.shape[1], one.shape[0]))
+    side = _side(evidence.tiles, one.shape)
+    tint = np.zeros((*one.thumbnail.shape, 4))
+    tint[..., :3] = to_rgb(_ERROR_TINT)
+    tint[..., 3] = 0.6 * _mean_map(evidence.tiles, side, one.shape, one.thumbnail.shape)
+    extent = (0, one.shape[1], 0, one.shape[0])
+    panel.imshow(tint, origin="lower", interpolation="nearest", extent=extent)
+    for tile in evidence.tiles:
+        place = (tile.x, tile.y), side, side
+        if tile.abstains:
+            panel.add_patch(Rectangle(*place, fill=False, hatch="/", ec=_ABSTAIN, lw=0.8))
+        else:
+            panel.add_patch(Rectangle(*place, fill=False, ec=pages.PAPER, alpha=0.5, lw=0.6))
+        if len(evidence.tiles) * detectors <= 60 and detectors <= 4:
+            middle = tile.x + side / 2, tile.y + side / 2
+            text = "few stars" if tile.abstains else f"{tile.probability:.2f}"
+            panel.annotate(text, middle, color=pages.PAPER, size=8, ha="center", va="center")
+
+
+def _mean_map(
+    tiles: Sequence[TileEvidence], side: int, shape: tuple[int, int], size: tuple[int, ...]
+) -> Image:
+    """Mean output of the tiles that cover each place of a thumbnail and do not abstain."""
+    total, count = np.zeros(size, np.float32), np.zeros(size, np.float32)
+    down, across = size[0] / shape[0], size[1] / shape[1]
+    for tile in tiles:
+        if not tile.abstains and tile.probability is not None:
+            rows = slice(round(tile.y * down), round((tile.y + side) * down))
+            columns = slice(round(tile.x * across), round((tile.x + side) * across))
+            total[rows, columns] += tile.probability
+            count[rows, columns] += 1
+    return np.asarray(total / np.maximum(count, 1), np.float32)
+
+
+def _side(tiles: Sequence[TileEvidence], shape: tuple[int, ...]) -> int:
+    """Side of the tiles: what is left of the frame from the last one on."""
+    return shape[0] - max(tile.y for tile in tiles)
+
+
+def _draw_image(panel: "Axes", image: Image, extent: tuple[int, int] | None = None) -> None:
+    """An image in units of its noise, asinh-stretched to its bright pixels."""
+    panel.set_xticks([])
+    panel.set_yticks([])
+    stretched = np.arcsinh(image)
+    highest = max(float(np.percentile(stretched, 99.8)), 2.5)
+    panel.imshow(
+        stretched,
+        cmap="gray",
+        origin="lower",
+        interpolation="nearest",
+        vmin=-1.0,
+        vmax=highest,
+        extent=None if extent is None else (0, extent[0], 0, extent[1]),
+    )
+
+
+def _write_verdict(part: "SubFigure", row: Row) -> None:
+    judgement = row.judgement
+    headline = judgement.decision.replace("_", " ").upper()
+    colour = _COLOURS[judgement.decision]
+    part.text(0.03, 0.88, headline, va="top", size=15, weight="bold", color=colour)
+    text = "\n".join(words(row))
+    part.text(0.03, 0.78, text, va="top", size=9.5, color=_INK, linespacing=1.5, parse_math=False)
+
+
+def words(row: Row) -> list[str]:
+    """Lines of plain text under the headline."""
+    judgement, shapes = row.judgement, row.judgement.shapes
+    lines = [_short(row.title, 44), f"said by: {judgement.voice}"]
+    if all(one.evidence.not_evaluated is not None for one in row.seen):
+        return [lines[0], *_unread(row)]
+    if judgement.probability is None:
+        lines.append("network: every tile abstained")
+    else:
+        lines.append(f"network: {judgement.probability:.3f} at prior {judgement.prior:g}")
+    if judgement.reference_mean is not None:
+        lines.append(f"mean as MaxiTrack has it: {judgement.reference_mean:.3f}")
+    lines.append(f"tiles: {judgement.tiles_used} used, {judgement.tiles_abstained} abstained")
+    lines.append(f"stars measured: {shapes.stars}")
+    if shapes.elongation is not None:
+        lines.append(f"elongation {shapes.elongation:.2f}, FWHM {shapes.fwhm_px:.1f} px")
+        angle = f"position angle {shapes.position_angle_deg:.0f} deg"
+        lines.append(f"{angle}, coherence {shapes.coherence:.2f}")
+    return lines + _unread(row)
+
+
+def _short(name: str, most: int) -> str:
+    """A name, its beginning left out where it is long."""
+    return name if len(name) <= most else "..." + name[3 - most :]
+
+
+def _unread(row: Row) -> list[str]:
+    """Why detectors were not evaluated, of the first few."""
+    found = [one.evidence for one in row.seen if one.evidence.not_evaluated is not None]
+    words = [f"{one.detector or 'file'}: {one.not_evaluated}".replace("_", " ") for one in found]
+    return words[:3] + ([f"and {len(words) - 3} more"] if len(words) > 3 else [])
+
+
+def _write_head(part: "SubFigure", left_out: int) -> None:
+    text = "raw network output per tile, hatched where there are too few stars"
+    text += "; beside it stars of the worst tiles"
+    if left_out:
+        text += f"    ({left_out} exposures left out)"
+    part.text(0.01, 0.5, text, va="center", size=10, color=_FAINT)

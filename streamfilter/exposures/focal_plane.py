@@ -1,0 +1,195 @@
+"""Detectors to exposures as they come: a state machine, the clock passed in.
+
+An exposure closes when all its detectors came or its time is over. What its messages were read
+from stays open until then, so a restart in the middle reads them again and loses none.
+"""
+
+from collections.abc import Callable, Collection
+from dataclasses import dataclass, field, replace
+
+from streamfilter.exposures.records import (
+    Closing,
+    DetectorArrived,
+    DetectorEvidence,
+    ExposureVerdict,
+    Irregularity,
+    Judgement,
+)
+from streamfilter.records import Origin
+
+Judge = Callable[[tuple[DetectorEvidence, ...]], Judgement]
+"""What an exposure's detectors say together."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class FocalPlaneRules:
+    """How long exposures wait and how many are remembered."""
+
+    wait_s: float = 60.0
+    """From the last detector that came: however many there are, a slow worker closes once."""
+    most_open: int = 64
+    most_closed: int = 64
+    """Exposures that are remembered for detectors that come late."""
+    most_detectors: int = 1000
+    """Of one exposure; LSST has 205."""
+
+    def __post_init__(self) -> None:
+        """Refuse bounds under which no exposure closes.
+
+        Raises
+        ------
+        ValueError
+            A bound is not positive.
+        """
+        for name in self.__slots__:
+            if getattr(self, name) <= 0:
+                raise ValueError(f"{name} is {getattr(self, name)}; it must be above 0")
+
+
+@dataclass(frozen=True, slots=True)
+class Closed:
+    """A verdict, and what may be settled once it is delivered."""
+
+    verdict: ExposureVerdict
+    origins: tuple[Origin, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """What an event led to."""
+
+    closed: tuple[Closed, ...] = ()
+    ignored: tuple[Origin, ...] = ()
+    """May be settled at once: nothing is published for them."""
+
+
+@dataclass(slots=True)
+class _Exposure:
+    exposure_id: str
+    instrument: str
+    latest_s: float
+    expected: int | None = None
+    revision: int = 0
+    detectors: dict[str, DetectorEvidence] = field(default_factory=dict)
+    origins: dict[str, Origin] = field(default_factory=dict)
+    """By detector, of those not yet in a verdict."""
+    irregular: set[Irregularity] = field(default_factory=set)
+
+
+class FocalPlanes:
+    """Exposures that are open, and those lately closed; not for several threads."""
+
+    def __init__(self, judge: Judge, rules: FocalPlaneRules | None = None) -> None:
+        """Nothing is open.
+
+        Parameters
+        ----------
+        judge
+            Called with an exposure's detectors, without their tiles, in order of arrival.
+        """
+        self._judge = judge
+        self._rules = rules or FocalPlaneRules()
+        # Both in order of age: the first is the oldest.
+        self._open: dict[tuple[str, str], _Exposure] = {}
+        self._closed: dict[tuple[str, str], _Exposure] = {}
+
+    @property
+    def open_exposures(self) -> int:
+        """How many wait for detectors."""
+        return len(self._open)
+
+    def wait(self, wait_s: float) -> None:
+        """Wait so long for an exposure's detectors, also of those that are open."""
+        self._rules = replace(self._rules, wait_s=wait_s)
+
+    def add(self, arrived: DetectorArrived, now_s: float) -> Step:
+        """Take in a detector.
+
+        Parameters
+        ----------
+        now_s
+            Of a clock that does not go backwards.
+        """
+        key = (arrived.instrument, arrived.exposure_id)
+        late = key in self._closed
+        exposure = self._closed.get(key) or self._open.get(key)
+        if exposure is None:
+            exposure = _Exposure(arrived.exposure_id, arrived.instrument, now_s)
+            self._open[key] = exposure
+        if not self._taken(exposure, arrived):
+            again = arrived.origin is None or arrived.origin in exposure.origins.values()
+            return Step(ignored=() if again or arrived.origin is None else (arrived.origin,))
+        exposure.latest_s = now_s
+        if late:
+            return Step((self._verdict(exposure, Closing.LATE_DETECTOR),))
+        if exposure.expected is not None and len(exposure.detectors) >= exposure.expected:
+            return Step((self._close(key, Closing.COMPLETE),))
+        closed = []
+        while len(self._open) > self._rules.most_open:
+            closed.append(self._close(next(iter(self._open)), Closing.CROWDED_OUT))
+        return Step(tuple(closed))
+
+    def tick(self, now_s: float) -> Step:
+        """Close what has waited long enough."""
+        over = [k for k, e in self._open.items() if now_s - e.latest_s >= self._rules.wait_s]
+        return Step(tuple(self._close(key, Closing.TIMED_OUT) for key in over))
+
+    def forget(self, partitions: Collection[tuple[str, int]]) -> None:
+        """Leave out detectors read from these partitions: who reads them now judges them."""
+        for key, exposure in list(self._open.items()):
+            gone = [d for d, o in exposure.origins.items() if (o.topic, o.partition) in partitions]
+            for detector in gone:
+                del exposure.detectors[detector], exposure.origins[detector]
+            if gone and not exposure.detectors:
+                del self._open[key]
+
+    def _taken(self, exposure: _Exposure, arrived: DetectorArrived) -> bool:
+        """Add a detector; False where it adds nothing."""
+        announced = arrived.detectors_expected
+        if announced is not None and announced > 0:
+            if exposure.expected not in (None, announced):
+                exposure.irregular.add(Irregularity.EXPECTED_NUMBER_DIFFERS)
+            exposure.expected = max(announced, exposure.expected or 0)
+        evidence = arrived.evidence
+        if evidence.detector in exposure.detectors:
+            if arrived.origin is None or arrived.origin not in exposure.origins.values():
+                exposure.irregular.add(Irregularity.DUPLICATE_DETECTOR)
+            return False
+        if exposure.expected is not None and len(exposure.detectors) >= exposure.expected:
+            exposure.irregular.add(Irregularity.MORE_DETECTORS_THAN_EXPECTED)
+        if len(exposure.detectors) >= self._rules.most_detectors:
+            exposure.irregular.add(Irregularity.MORE_DETECTORS_THAN_EXPECTED)
+            return False
+        # Tiles are published with their detector; kept for thousands of detectors they add up.
+        exposure.detectors[evidence.detector] = replace(evidence, tiles=())
+        if arrived.origin is not None:
+            exposure.origins[evidence.detector] = arrived.origin
+        return True
+
+    def _close(self, key: tuple[str, str], closing: Closing) -> Closed:
+        exposure = self._open.pop(key)
+        closed = self._verdict(exposure, closing)
+        self._closed[key] = exposure
+        while len(self._closed) > self._rules.most_closed:
+            del self._closed[next(iter(self._closed))]
+        return closed
+
+    def _verdict(self, exposure: _Exposure, closing: Closing) -> Closed:
+        exposure.revision += 1
+        detectors = tuple(exposure.detectors.values())
+        irregular = set(exposure.irregular)
+        if exposure.expected is not None and len(detectors) < exposure.expected:
+            irregular.add(Irregularity.DETECTORS_MISSING)
+        verdict = ExposureVerdict(
+            exposure_id=exposure.exposure_id,
+            instrument=exposure.instrument,
+            revision=exposure.revision,
+            closing=closing,
+            judgement=self._judge(detectors),
+            detectors=detectors,
+            detectors_expected=exposure.expected,
+            irregularities=tuple(sorted(irregular)),
+        )
+        origins = tuple(exposure.origins.values())
+        exposure.origins = {}
+        return Closed(verdict, origins)

@@ -1,0 +1,40 @@
+"""Arguments of a command to paths of frames: files, folders, lists, ``file.fits[2]``."""
+
+import re
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from streamfilter.exposures.frames import split_hdu
+
+_FRAME = re.compile(r".+\.(fits?|fts)(\.(fz|gz))?", re.IGNORECASE)
+_OWN_MASK = re.compile(r".+\.mask\d*\.fits(\.fz)?", re.IGNORECASE)
+"""What ``streamfilter mask`` and the reference program write beside a frame."""
+
+
+def expand(arguments: Iterable[str]) -> Iterator[str]:
+    """Paths in the order given; a folder's in the order of their names.
+
+    A folder gives its frames, not those of folders in it, and no masks; a ``.list`` or ``.txt``
+    file gives its lines, relative to where the program runs, blank ones and ``#`` left out.
+    Whatever else is named is a path, there or not.
+    """
+    for argument in arguments:
+        path = Path(argument)
+        if path.is_dir():
+            names = sorted(each.name for each in path.iterdir() if each.is_file())
+            for name in names:
+                if _FRAME.fullmatch(name) and not _OWN_MASK.fullmatch(name):
+                    yield str(path / name)
+        elif path.suffix in (".list", ".txt") and path.is_file():
+            lines = (line.strip() for line in path.read_text(errors="replace").splitlines())
+            yield from (line for line in lines if line and not line.startswith("#"))
+        else:
+            yield argument
+
+
+def mask_name(path: str) -> str:
+    """File name of a frame's mask, as the reference program has it: ``x.mask.fits``."""
+    file, hdu = split_hdu(path)
+    name = re.sub(r"(\.fz|\.gz)$", "", Path(file).name, flags=re.IGNORECASE)
+    stem = re.sub(r"\.(fits?|fts)$", "", name, flags=re.IGNORECASE)
+    return f"{stem}.mask{hdu or ''}.fits"

@@ -1,0 +1,160 @@
+"""The composition of the exposure half: frame, tiles, network and shapes, evidence; no I/O."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+
+from streamfilter.exposures import shapes, sky, tiles, tracking
+from streamfilter.exposures.records import (
+    DetectorEvidence,
+    Frame,
+    FrameReason,
+    FrameRefused,
+    Judgement,
+    TileEvidence,
+)
+from streamfilter.exposures.sky import Mesh
+from streamfilter.exposures.tracking import TrackingRules
+from streamfilter.inference.engine import Engine
+from streamfilter.records import Image
+
+TRACKING_ERROR = "TRACKING_ERROR"
+"""Code of the network's output that is read."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ExposureRules:
+    """How a frame is looked at."""
+
+    mesh: Mesh = field(default_factory=Mesh)
+    tracking: TrackingRules = field(default_factory=TrackingRules)
+    batch: int = 8
+    """Tiles per call of the network: 8 of 400 px take about 0.4 GB."""
+    largest_saturated: float = 0.5
+    """Share of saturated pixels above which a frame says nothing."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Look:
+    """A detector's evidence and the frame that it was found in, in units of sigma."""
+
+    evidence: DetectorEvidence
+    image: Image | None = None
+    """None where the frame was not evaluated."""
+    stars: shapes.Stars | None = None
+
+
+class Watcher:
+    """Judges detectors and exposures with one network."""
+
+    def __init__(self, engine: Engine, rules: ExposureRules | None = None) -> None:
+        """The engine is used, not owned: who opened it closes it.
+
+        Raises
+        ------
+        ValueError
+            The engine's outputs hold no tracking error.
+        """
+        if TRACKING_ERROR not in engine.manifest.codes:
+            raise ValueError(
+                f"engine {engine.manifest.name} gives {engine.manifest.codes}, no {TRACKING_ERROR}"
+            )
+        self._engine = engine
+        self._rules = rules or ExposureRules()
+        self._output = engine.manifest.codes.index(TRACKING_ERROR)
+        self._side = engine.manifest.shape.side_px or tiles.SIDE_PX
+
+    @property
+    def engine(self) -> Engine:
+        """The network that speaks."""
+        return self._engine
+
+    def assume(self, prior: float) -> None:
+        """Judge under another prior of a tracking error; from any thread."""
+        tracking_rules = replace(self._rules.tracking, prior=prior)
+        self._rules = replace(self._rules, tracking=tracking_rules)
+
+    def look(self, frame: Frame | FrameRefused) -> Look:
+        """A detector's evidence; never raises for what is in the frame."""
+        if isinstance(frame, FrameRefused):
+            return Look(self._without(frame, frame.reason, frame.detail))
+        reason, detail = self._unfit(frame)
+        if reason is not None:
+            return Look(self._without(frame, reason, detail))
+        masked = sky.unusable(frame.image, frame.masked)
+        normalised = sky.normalise(frame.image, masked, self._rules.mesh)
+        if isinstance(normalised, FrameReason):
+            return Look(self._without(frame, normalised, "no sky could be measured"))
+        image, background = normalised
+        saturation = None
+        if frame.saturation is not None:
+            saturation = (frame.saturation - background.median_level) / background.median_sigma
+        stars = shapes.find(image, masked, saturation, frame.binning)
+        found = tiles.cut((image.shape[0], image.shape[1]), masked, self._side)
+        witnesses = self._witnesses(found, stars, self.probabilities(image, found))
+        judgement = tracking.judge_detector(
+            witnesses,
+            shapes.measure(stars),
+            self._rules.tracking,
+            doubled=shapes.doubled(stars),
+            doubtful=stars.unmeasured or frame.binning[0] != frame.binning[1],
+        )
+        evidence = DetectorEvidence(
+            frame.source, frame.hdu, frame.detector, judgement, tiles=witnesses
+        )
+        return Look(evidence, image, stars)
+
+    def judge(self, detectors: Sequence[DetectorEvidence]) -> Judgement:
+        """What an exposure's detectors say together."""
+        known = [d.judgement.shapes for d in detectors if d.not_evaluated is None]
+        return tracking.judge_exposure(detectors, shapes.pool(known), self._rules.tracking)
+
+    def probabilities(self, image: Image, where: Sequence[tiles.Tile]) -> list[float]:
+        """Raw network output for a tracking error, tile by tile."""
+        found: list[float] = []
+        for start in range(0, len(where), self._rules.batch):
+            batch = tiles.stacked(image, where[start : start + self._rules.batch])
+            found.extend(float(p) for p in self._engine.infer(batch)[:, self._output])
+        return found
+
+    def _witnesses(
+        self, found: Sequence[tiles.Tile], stars: shapes.Stars, raw: Sequence[float]
+    ) -> tuple[TileEvidence, ...]:
+        return tuple(
+            self._witness(tile, stars, probability)
+            for tile, probability in zip(found, raw, strict=True)
+        )
+
+    def _witness(self, tile: tiles.Tile, stars: shapes.Stars, probability: float) -> TileEvidence:
+        count = stars.inside(tile.y, tile.x, tile.side)
+        weight = tracking.tile_weight(count, tile.unmasked, tile.share, self._rules.tracking)
+        if stars.crossed(tile.y, tile.x, tile.side):
+            weight = 0.0  # the network takes a satellite's trail for the stars'
+        return TileEvidence(tile.y, tile.x, probability, count, tile.unmasked, tile.share, weight)
+
+    def _unfit(self, frame: Frame) -> tuple[FrameReason | None, str]:
+        """Why a frame says nothing, before its sky is measured."""
+        height, width = frame.image.shape
+        if min(height, width) < self._side:
+            detail = f"{width} x {height} px; a tile has {self._side} x {self._side}"
+            return FrameReason.TOO_SMALL, detail
+        if frame.saturation is None:
+            return None, ""
+        share = float(np.count_nonzero(frame.image >= frame.saturation)) / frame.image.size
+        constant = share == 1.0 and bool((frame.image == frame.image[0, 0]).all())
+        if share > self._rules.largest_saturated and not constant:
+            return FrameReason.SATURATED, f"{share:.0%} of the pixels"
+        return None, ""
+
+    def _without(
+        self, frame: Frame | FrameRefused, reason: FrameReason, detail: str
+    ) -> DetectorEvidence:
+        return DetectorEvidence(
+            source=frame.source,
+            hdu=frame.hdu,
+            detector=frame.detector,
+            judgement=tracking.nothing(self._rules.tracking),
+            not_evaluated=reason,
+            detail=detail,
+        )

@@ -1,0 +1,1 @@
+"""FITS: stamps, headers, and what compressed tiles may unpack to."""

@@ -1,0 +1,1 @@
+"""The worker for alerts, in the order of the data."""

@@ -1,0 +1,199 @@
+"""From a message that was read to stamps for the network; it all runs in the reader's thread.
+
+A message whose schema is not here yet waits, and with it what comes behind it in its partition;
+the other partitions go on. What waits is not in the ledger: when its partition moves or the worker
+stops it is dropped, and read again from the last commit.
+"""
+
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+
+import structlog
+
+from streamfilter.alerts.drift import Drift
+from streamfilter.alerts.field_plan import Gaps
+from streamfilter.alerts.pipeline import Item
+from streamfilter.config import Flow
+from streamfilter.errors import MessageRejected, SchemaUnavailable
+from streamfilter.kafka.ledger import Ledger, Partition
+from streamfilter.kafka.source import KafkaSource
+from streamfilter.metrics import Metrics
+from streamfilter.records import Message, Plane, Rejected, Times
+from streamfilter.schemas.finder import schema_key
+from streamfilter.service.alerts.in_flight import InFlight
+from streamfilter.service.alerts.publisher import Publisher
+from streamfilter.service.alerts.ticket import InForce, Ticket
+from streamfilter.service.rejecting import answered
+from streamfilter.service.schemas_awaited import Awaited
+
+log = structlog.get_logger(__name__)
+
+# Holding a partition throws away what was fetched ahead, and it takes up to 1 s to fetch again;
+# a registry that is well answers sooner than this.
+_HOLD_AFTER_S = 0.25
+# Of one partition, and bytes of all as a share of those that may be in flight; then no more of a
+# waiting partition are fetched. What waits takes no room from the other partitions.
+_MOST_WAITING, _MOST_WAITING_SHARE = 64, 0.25
+
+
+@dataclass(slots=True)
+class _Lane:
+    """A partition that waits for a schema: its messages in their order, the first wants it."""
+
+    since_s: float
+    tickets: deque[Ticket] = field(default_factory=deque)
+    held: bool = False
+
+
+class Intake:
+    """Takes messages in.
+
+    Parameters
+    ----------
+    in_force
+        What the next message is judged by and where it goes.
+    queue
+        Takes a ticket with its stamps for the network.
+    """
+
+    def __init__(
+        self,
+        *,
+        in_force: Callable[[], InForce],
+        publisher: Publisher,
+        awaited: Awaited,
+        ledger: Ledger,
+        in_flight: InFlight,
+        flow: Flow,
+        metrics: Metrics,
+        queue: Callable[[Ticket, Sequence[Item]], None],
+    ) -> None:
+        self._in_force = in_force
+        self._publisher = publisher
+        self._awaited = awaited
+        self._ledger = ledger
+        self._in_flight = in_flight
+        self._flow = flow
+        self._metrics = metrics
+        self._queue = queue
+        self._lanes: dict[Partition, _Lane] = {}
+        self._waiting_bytes = 0
+        metrics.flow.held.set_function(lambda: len(self._lanes))
+
+    @property
+    def expects(self) -> bool:
+        """Whether an answer may come at any moment: then read little at a time."""
+        return any(not lane.held for lane in self._lanes.values())
+
+    def accept(self, message: Message) -> None:
+        """Decode one message and queue its stamps, or let it wait for its schema."""
+        ticket = Ticket(message, time.time(), self._in_force())
+        self._metrics.messages.inc()
+        self._metrics.message_bytes.inc(ticket.size_bytes)
+        partition = message.origin.topic, message.origin.partition
+        lane = self._lanes.get(partition)
+        if lane is None:
+            if self._admit(ticket):
+                return
+            lane = self._lanes[partition] = _Lane(time.monotonic())
+        lane.tickets.append(ticket)
+        self._waiting_bytes += ticket.size_bytes
+
+    def go_on(self, source: KafkaSource) -> None:
+        """Take in what need not wait any more, and hold the partitions of what must."""
+        for partition, lane in list(self._lanes.items()):
+            while lane.tickets and self._in_flight.room(0.0) and self._admit(lane.tickets[0]):
+                self._waiting_bytes -= lane.tickets.popleft().size_bytes
+                lane.since_s = time.monotonic()
+            if not lane.tickets:
+                del self._lanes[partition]
+                if lane.held:
+                    source.release(partition)
+            elif not lane.held and self._must_be_held(lane):
+                lane.held = True
+                source.hold(partition)
+
+    def forget(self, partitions: Iterable[Partition]) -> None:
+        """Partitions were given up: their next owner reads again what waits."""
+        for partition in partitions:
+            if lane := self._lanes.pop(partition, None):
+                self._waiting_bytes -= sum(ticket.size_bytes for ticket in lane.tickets)
+
+    def _must_be_held(self, lane: _Lane) -> bool:
+        return (
+            time.monotonic() - lane.since_s > _HOLD_AFTER_S
+            or len(lane.tickets) > _MOST_WAITING
+            or self._waiting_bytes > _MOST_WAITING_SHARE * self._flow.max_in_flight_bytes
+        )
+
+    def _admit(self, ticket: Ticket) -> bool:
+        """Answer a message or send it on its way; False where it must wait for its schema."""
+        refusal: MessageRejected | SchemaUnavailable | None = None
+        try:
+            if not self._awaited.ready(schema_key(ticket.message.value)):
+                return False
+        except (MessageRejected, SchemaUnavailable) as error:
+            refusal = error
+        self._in_flight.enter(ticket.size_bytes)
+        ticket.generation = self._ledger.track(ticket.message.origin)
+        self._publisher.expect(ticket)
+        with answered(self._publisher, ticket):
+            if refusal is not None:
+                raise refusal
+            self._prepare(ticket)
+        return True
+
+    def _prepare(self, ticket: Ticket) -> None:
+        started, pipeline = time.monotonic(), ticket.in_force.pipeline
+        alert = pipeline.decode(ticket.message)
+        for news in pipeline.news():
+            if isinstance(news, Drift):
+                self._note(news)
+            else:
+                _warn(news, pipeline.planes)
+        ticket.decode_s = time.monotonic() - started
+        self._metrics.times.stage.labels("decode").observe(ticket.decode_s)
+        if ticket.trace is not None:
+            ticket.trace.add("decode", started, started + ticket.decode_s)
+        if isinstance(alert, Rejected):
+            self._publisher.reject(ticket, alert)
+            return
+        if self._late(ticket):
+            self._metrics.shed.labels(alert.survey).inc()
+            times = Times(ticket.received_unix_s, ticket.decode_s, 0.0, 0.0)
+            self._publisher.publish(ticket, pipeline.shed(alert, times))
+            return
+        items = ticket.prepare(pipeline.prepare(alert))
+        normalised_s = time.monotonic() - started - ticket.decode_s
+        self._metrics.times.stage.labels("normalise").observe(normalised_s)
+        self._queue(ticket, items)
+
+    def _note(self, drift: Drift) -> None:
+        """A schema or wire form that is new in its topic: log it once, count what it changes."""
+        for change in drift.changes:
+            self._metrics.schema_changes.labels(drift.survey, change).inc()
+        fields = [f"{each.change}: {each.detail}" for each in drift.fields]
+        say = log.warning if fields else log.info
+        say(
+            "schema changed",
+            topic=drift.topic,
+            survey=drift.survey,
+            before=drift.before,
+            now=drift.now,
+            fields=fields,
+        )
+
+    def _late(self, ticket: Ticket) -> bool:
+        """Whether a message is too old to wait for the network, where that is not waited for."""
+        if ticket.age_s is None:
+            return False
+        self._metrics.times.age.observe(max(ticket.age_s, 0.0))
+        return self._flow.overload == "shed" and ticket.age_s > self._flow.shed_after_s
+
+
+def _warn(gaps: Gaps, planes: Sequence[Plane]) -> None:
+    """Fields that a survey's map names and a writer schema does not give: log them once."""
+    say = log.error if gaps.concern(planes) else log.warning
+    say("fields not given", survey=gaps.survey, detail=str(gaps))

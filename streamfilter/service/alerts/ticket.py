@@ -1,0 +1,102 @@
+"""What the service keeps of one message from reading it to settling it."""
+
+import threading
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from streamfilter.alerts.pipeline import Item, Pipeline, Prepared
+from streamfilter.config import Outputs
+from streamfilter.records import Alert, Headers, Message, StampEvidence, Times
+from streamfilter.traces.spans import Trace, Tracer
+
+
+class InForce:
+    """What a message is judged by and where it goes; an alert has one, from reading to settling.
+
+    A reload replaces it as a whole, between two messages.
+    """
+
+    def __init__(self, pipeline: Pipeline, topics: Outputs, tracer: Tracer | None = None) -> None:
+        self.pipeline = pipeline
+        self.tracer = tracer
+        self.topics = topics
+        self.names: Mapping[str, str] = {
+            topic: name for name, topic in topics.model_dump().items() if topic
+        }
+        """By topic, the output's name in the settings."""
+
+
+@dataclass(slots=True, eq=False)
+class Ticket:
+    """One message under way; its counters are changed under its lock.
+
+    Times are Unix seconds (``received``) and durations in seconds.
+    """
+
+    message: Message
+    received_unix_s: float
+    in_force: InForce
+    generation: int = 0
+    """Of its partition: another one after the partition was given up."""
+    decode_s: float = 0.0
+    queue_s: float = 0.0
+    infer_s: float = 0.0
+    prepared: Prepared | None = None
+    evidence: list[StampEvidence | None] = field(default_factory=list)
+    sent_s: float = 0.0
+    """Monotonic time at which the outputs were handed over for delivery."""
+    given_up: bool = False
+    lock: threading.Lock = field(default_factory=threading.Lock)
+    trace: Trace | None = None
+    """Of the alerts that are sampled, where traces are on."""
+
+    def __post_init__(self) -> None:
+        """Decide whether the alert is traced."""
+        if self.in_force.tracer is not None:
+            self.trace = self.in_force.tracer.begin(self.message, self.received_unix_s)
+
+    @property
+    def ids(self) -> dict[str, str]:
+        """Of the alert's trace, for log lines; empty where it has none."""
+        return {} if self.trace is None else self.trace.ids
+
+    def passed_on(self, headers: Headers) -> Headers:
+        """Headers of an output: they continue the trace, where there is one."""
+        return headers if self.trace is None else self.trace.passed_on(headers)
+
+    @property
+    def size_bytes(self) -> int:
+        """Bytes of the message."""
+        return len(self.message.value or b"")
+
+    @property
+    def age_s(self) -> float | None:
+        """Age by the message's Kafka timestamp when it was read; None where it has none."""
+        sent_ms = self.message.timestamp_ms
+        return None if sent_ms is None else self.received_unix_s - sent_ms / 1000
+
+    def prepare(self, prepared: Prepared) -> tuple[Item, ...]:
+        """Keep the prepared alert; its stamps for the network."""
+        self.prepared = prepared
+        self.evidence = list(prepared.evidence)
+        return prepared.items
+
+    def concluded(self) -> tuple[Alert, list[StampEvidence], Times]:
+        """What the annotation is made of, once every stamp has its evidence."""
+        assert self.prepared is not None, "prepared before it is concluded"
+        times = Times(self.received_unix_s, self.decode_s, self.queue_s, self.infer_s)
+        return self.prepared.alert, [each for each in self.evidence if each is not None], times
+
+    def add(self, slot: int, evidence: StampEvidence, queue_s: float, infer_s: float) -> bool:
+        """Keep the evidence of one stamp; True once every stamp has its own."""
+        with self.lock:
+            self.evidence[slot] = evidence
+            self.queue_s = max(self.queue_s, queue_s)
+            self.infer_s = max(self.infer_s, infer_s)
+            return None not in self.evidence
+
+    def give_up(self) -> bool:
+        """Reject the message; True for the first of its stamps that asks."""
+        with self.lock:
+            first, self.given_up = not self.given_up, True
+            return first

@@ -1,0 +1,61 @@
+"""What can be known of the settings to be wrong before anything is opened or connected to."""
+
+from streamfilter.alerts.surveys import Surveys
+from streamfilter.config import Scalar, Settings
+from streamfilter.errors import ConfigurationInvalid
+from streamfilter.kafka.source import KafkaSource
+from streamfilter.schemas.sources import FolderSource
+from streamfilter.service.build.alerts import checked
+from streamfilter.service.build.clients import readers, reading
+from streamfilter.service.build.delivery import open_sink
+from streamfilter.service.build.exposures import checked_exposures
+
+_BROKERS = {"bootstrap.servers", "metadata.broker.list"}
+
+
+def checked_all(settings: Settings) -> Surveys:
+    """The field maps, once nothing speaks against a worker with these settings.
+
+    Raises
+    ------
+    ConfigurationInvalid
+        Names the key, what was found and how to mend it.
+    """
+    surveys = checked(settings)
+    checked_exposures(settings)
+    for folder in settings.schemas.folders:
+        FolderSource(folder)
+    _checked_clients(_offline(settings))
+    return surveys
+
+
+def _checked_clients(settings: Settings) -> None:
+    """Make every client: librdkafka alone knows its properties and which patterns it reads."""
+    for reader in readers(settings):
+        try:
+            KafkaSource({**reading(settings), "group.id": reader.group}, reader.topics).close()
+            open_sink(settings, group=reader.group).close()
+        except ConfigurationInvalid as error:
+            raise ConfigurationInvalid(f"{reader.section}: {error}") from error
+
+
+def _offline(settings: Settings) -> Settings:
+    """The same with clients that know no broker, do not log in, and say nothing of that."""
+    kafka, quiet = settings.kafka, {"log_level": 0}
+    changed = {
+        "bootstrap": "",
+        "output_bootstrap": "",
+        "settings": _without_login(kafka.settings) | quiet,
+        "consumer": _without_login(kafka.consumer),
+        "producer": _without_login(kafka.producer),
+    }
+    return settings.model_copy(update={"kafka": kafka.model_copy(update=changed)})
+
+
+def _without_login(properties: dict[str, Scalar]) -> dict[str, Scalar]:
+    """Without brokers; certificates are still read, a login could ask other services."""
+    kept = {key: value for key, value in properties.items() if key not in _BROKERS}
+    if "security.protocol" in kept:
+        protocol = str(kept["security.protocol"]).lower()
+        kept["security.protocol"] = protocol.removeprefix("sasl_")
+    return kept

@@ -1,0 +1,86 @@
+"""From settings to a worker that searches exposures' frames for contaminants.
+
+It is the worker for exposures once more, in a consumer group of its own: it reads the same
+messages, says of tracking the same, and adds what MaxiMask finds, which takes some eight times
+longer. So the verdict on tracking never waits for masks: they wait in Kafka, and none is lost.
+"""
+
+import os
+from dataclasses import asdict
+
+from prometheus_client import CollectorRegistry
+
+from streamfilter.config import Settings
+from streamfilter.contaminants import TABLE
+from streamfilter.exposures.masking import Masker, MaskRules
+from streamfilter.inference.engine import Engine
+from streamfilter.metrics import ExposureMetrics, describe_masking
+from streamfilter.service.build.alerts import Say
+from streamfilter.service.build.exposures import (
+    Reading,
+    assembled,
+    checked_exposures,
+    mesh_of,
+    open_watcher,
+    opened,
+)
+from streamfilter.service.exposures.frame_masks import FrameMasks, made_yielding
+from streamfilter.service.exposures.worker import ExposureWorker
+from streamfilter.service.sharing import identity_of, watch_device
+
+
+def open_contaminants(
+    settings: Settings, *, registry: CollectorRegistry, say: Say
+) -> ExposureWorker:
+    """A worker with open engines, which joins its group when it is run.
+
+    Raises
+    ------
+    ConfigurationInvalid, EngineUnavailable
+        What is missing, and how to mend it.
+    SchemaUnavailable
+        A registry is configured for what is published, and it does not take the record.
+    """
+    checked_exposures(settings)
+    chosen, outputs = settings.exposures.contaminants, settings.outputs
+    threads = chosen.threads or os.cpu_count() or 1
+    watcher = made_yielding(lambda: open_watcher(settings, say, threads=threads))
+    engine = made_yielding(lambda: _warm(settings, say, threads))
+    rules = MaskRules(
+        tile_px=chosen.tile_px,
+        priors={row.code: chosen.priors.get(row.code, row.prior) for row in TABLE},
+        thresholds={row.code: chosen.thresholds.get(row.code, row.threshold) for row in TABLE},
+    )
+    masks = FrameMasks(
+        Masker(engine, rules),
+        rules,
+        mesh=mesh_of(settings),
+        folder=chosen.folder,
+        sent=bool(outputs.masks),
+    )
+    reading = contaminants_reading(settings)
+    metrics = ExposureMetrics(registry, of="contaminants")
+    for each in (watcher.engine, engine):
+        watch_device(each, metrics.device_memory)
+    describe_masking(registry, asdict(identity_of(engine)))
+    return assembled(settings, reading, watcher, metrics, masks=masks, masking=identity_of(engine))
+
+
+def _warm(settings: Settings, say: Say, threads: int) -> Engine:
+    """The engine, run once on a tile: what cannot be stops the start."""
+    chosen = settings.exposures.contaminants
+    engine = opened(settings, chosen.engine, say, threads=threads)
+    engine.warm_up(((1, 1, chosen.tile_px, chosen.tile_px),))
+    return engine
+
+
+def contaminants_reading(settings: Settings) -> Reading:
+    """How contaminants of frames are come by."""
+    chosen, outputs = settings.exposures.contaminants, settings.outputs
+    return Reading(
+        topics=chosen.topics,
+        group=chosen.group,
+        wait_s=chosen.wait_s,
+        output=outputs.contaminants,
+        masks=outputs.masks,
+    )

@@ -1,0 +1,339 @@
+"""From settings to a worker for exposures."""
+
+import os
+from dataclasses import asdict, dataclass, replace
+from urllib.parse import urlsplit
+
+from prometheus_client import CollectorRegistry
+
+from streamfilter.alerts.encode import Encoder
+from streamfilter.config import Exposures, FrameContaminants, Settings, TrackingEngine
+from streamfilter.errors import AddressRefused, ConfigurationInvalid, Reason
+from streamfilter.exposures.decode import ExposureDecoder
+from streamfilter.exposures.encode import TrackingEncoder
+from streamfilter.exposures.focal_plane import FocalPlaneRules, FocalPlanes
+from streamfilter.exposures.frames import FrameRules
+from streamfilter.exposures.references import Place, References
+from streamfilter.exposures.references.files import Files
+from streamfilter.exposures.references.https import Https
+from streamfilter.exposures.references.s3 import S3
+from streamfilter.exposures.sky import Mesh
+from streamfilter.exposures.tiles import SIDE_PX
+from streamfilter.exposures.tracking import TrackingRules
+from streamfilter.exposures.watcher import ExposureRules, Watcher
+from streamfilter.inference.cache import default_home
+from streamfilter.inference.engine import Engine
+from streamfilter.inference.manifest import Per
+from streamfilter.inference.runtimes import open_engine
+from streamfilter.kafka.source import KafkaSource
+from streamfilter.limits import Limits
+from streamfilter.metrics import ExposureMetrics, WebhookMetrics
+from streamfilter.outgoing import Allowed, Caller
+from streamfilter.records import EngineIdentity
+from streamfilter.schemas.finder import SchemaFinder
+from streamfilter.schemas.published import ConfluentRegistrar
+from streamfilter.service.build.alerts import (
+    Say,
+    checked_engine,
+    reads,
+    registry_settings,
+    schema_sources,
+    watch_brokers,
+    watch_consumer,
+)
+from streamfilter.service.build.delivery import checked_delivery, open_delivery
+from streamfilter.service.delivery.published_before import Published
+from streamfilter.service.exposures.alarm import Alarm
+from streamfilter.service.exposures.frame_masks import FrameMasks
+from streamfilter.service.exposures.looker import Looker
+from streamfilter.service.exposures.publisher import ExposurePublisher
+from streamfilter.service.exposures.worker import ExposureWorker
+from streamfilter.service.schemas_awaited import Awaited
+from streamfilter.service.sharing import identity_of, watch_device
+
+_RESPONSE_BYTES = 512 * 2**20
+_HEADROOM_BYTES = 2**20
+"""Of keys, headers and framing, over the largest message."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Reading:
+    """Who reads exposures, and where what is said of them goes."""
+
+    topics: tuple[str, ...]
+    group: str
+    wait_s: float
+    output: str
+    masks: str = ""
+
+
+def checked_exposures(settings: Settings) -> None:
+    """Refuse settings under which what is published would be read again.
+
+    Raises
+    ------
+    ConfigurationInvalid
+        Names the key and what was found.
+    """
+    chosen, groups = settings.exposures, {settings.kafka.group: "kafka.group"}
+    readers: dict[str, Exposures | FrameContaminants] = {
+        "exposures": chosen,
+        "exposures.contaminants": chosen.contaminants,
+    }
+    for section, reader in readers.items():
+        for key, topic in settings.outputs.model_dump().items():
+            if topic and any(reads(each, topic) for each in reader.topics):
+                raise ConfigurationInvalid(
+                    f"outputs.{key}: {topic!r} is also read ({section}.topics), so what is "
+                    "published would come round for ever; choose another topic or a narrower "
+                    "pattern"
+                )
+        if reader.group in groups:
+            raise ConfigurationInvalid(
+                f"{section}.group: {reader.group!r} is {groups[reader.group]} too; the two "
+                "groups read on their own, choose another name"
+            )
+        groups[reader.group] = f"{section}.group"
+    checked_engine("exposures.engine", chosen.engine, Per.TILE)
+    checked_engine("exposures.contaminants.engine", chosen.contaminants.engine, Per.PIXEL)
+    checked_delivery(settings)
+
+
+def open_exposures(settings: Settings, *, registry: CollectorRegistry, say: Say) -> ExposureWorker:
+    """A worker for exposures with an open engine, which joins its group when it is run.
+
+    Raises
+    ------
+    ConfigurationInvalid, EngineUnavailable
+        What is missing, and how to mend it.
+    SchemaUnavailable
+        A registry is configured for what is published, and it does not take the record.
+    """
+    checked_exposures(settings)
+    chosen = settings.exposures
+    metrics = ExposureMetrics(registry)
+    reading = exposures_reading(settings)
+    watcher = open_watcher(settings, say, threads=chosen.threads or os.cpu_count() or 1)
+    watch_device(watcher.engine, metrics.device_memory)
+    pictures = bool(settings.webhook.url) and settings.webhook.picture
+    alarm = _alarm(settings, registry)
+    return assembled(settings, reading, watcher, metrics, alarm=alarm, pictures=pictures)
+
+
+def exposures_reading(settings: Settings) -> Reading:
+    """How the verdicts on tracking are come by."""
+    chosen = settings.exposures
+    return Reading(
+        topics=chosen.topics,
+        group=chosen.group,
+        wait_s=chosen.wait_s,
+        output=settings.outputs.tracking,
+    )
+
+
+def open_watcher(settings: Settings, say: Say, *, threads: int) -> Watcher:
+    """What judges frames, its engine open and warm."""
+    chosen = settings.exposures
+    engine = opened(settings, chosen.engine, say, threads=threads)
+    side = engine.manifest.shape.side_px or SIDE_PX
+    engine.warm_up(((1, 1, side, side),))
+    tracking = TrackingRules(
+        prior=chosen.prior,
+        perfect=min(TrackingRules().perfect, chosen.round),
+        round=chosen.round,
+        elongated=chosen.elongated,
+    )
+    return Watcher(engine, ExposureRules(mesh=mesh_of(settings), tracking=tracking))
+
+
+def opened(settings: Settings, chosen: TrackingEngine, say: Say, *, threads: int) -> Engine:
+    """An engine as its section of the settings wants it."""
+    home = settings.engine.home or default_home(os.environ)
+    return open_engine(
+        chosen.name,
+        chosen.runtime,
+        home,
+        threads,
+        precision=chosen.precision,
+        plans=chosen.plans,
+        progress=say,
+    )
+
+
+def mesh_of(settings: Settings) -> Mesh:
+    """How the sky of frames is measured."""
+    return Mesh(as_reference=settings.exposures.background == "reference")
+
+
+def assembled(
+    settings: Settings,
+    reading: Reading,
+    watcher: Watcher,
+    metrics: ExposureMetrics,
+    *,
+    alarm: Alarm | None = None,
+    pictures: bool = False,
+    masks: FrameMasks | None = None,
+    masking: EngineIdentity | None = None,
+) -> ExposureWorker:
+    """A worker of these parts."""
+    chosen = settings.exposures
+    home = settings.engine.home or default_home(os.environ)
+    finder = SchemaFinder(
+        schema_sources(settings, home), Limits(max_message_bytes=chosen.max_message_bytes)
+    )
+    looker = _looker(settings, finder, watcher, metrics, pictures=pictures, masks=masks)
+    publish = settings.schemas.publish
+    tracking = TrackingEncoder(
+        identity_of(watcher.engine),
+        masking=masking,
+        registrar=ConfluentRegistrar(registry_settings(publish)) if publish.url else None,
+    )
+    metrics.begin(reasons=list(Reason))
+    metrics.engine.info(asdict(identity_of(watcher.engine)))
+    if reading.output:
+        tracking.register(reading.output)
+    published = Published()
+    return ExposureWorker(
+        source=lambda worker: _source(settings, reading, worker, metrics),
+        delivery=open_delivery(
+            settings,
+            group=reading.group,
+            metrics=metrics.transactions,
+            # A rejected message goes back whole.
+            defaults={"message.max.bytes": chosen.max_message_bytes + _HEADROOM_BYTES},
+            on_statistics=lambda found: watch_brokers(metrics.clients, "producer", found),
+            remarks=published,
+        ),
+        publisher=lambda delivery, settled: ExposurePublisher(
+            delivery=delivery,
+            tracking=tracking,
+            encoder=Encoder(finder),
+            topic=reading.output,
+            rejected_topic=settings.outputs.rejected,
+            masks_topic=reading.masks,
+            metrics=metrics,
+            alarm=alarm,
+            settled=settled,
+        ),
+        published=published,
+        looker=looker,
+        planes=FocalPlanes(watcher.judge, FocalPlaneRules(wait_s=reading.wait_s)),
+        metrics=metrics,
+        alarm=alarm,
+    )
+
+
+def _looker(
+    settings: Settings,
+    finder: SchemaFinder,
+    watcher: Watcher,
+    metrics: ExposureMetrics,
+    *,
+    pictures: bool,
+    masks: FrameMasks | None,
+) -> Looker:
+    """What takes a message to its frames' evidence."""
+    chosen = settings.exposures
+    decoder = ExposureDecoder(finder)
+    awaited = Awaited(decoder.fetch, settings.schemas.wait_s, metrics.schemas)
+    return Looker(
+        decoder=decoder,
+        ready=awaited.ready,
+        watcher=watcher,
+        rules=_limits(chosen),
+        instruments=frame_rules(chosen),
+        references=References(_places(settings), chosen.max_frame_bytes),
+        attempts=chosen.reference_attempts,
+        pictures=pictures,
+        masks=masks,
+    )
+
+
+def frame_rules(chosen: Exposures) -> dict[str, FrameRules]:
+    """By instrument, what is left out of its frames; for those that the settings name."""
+    return {
+        name: replace(
+            _limits(chosen),
+            auxiliary_extensions=each.auxiliary_extensions,
+            use_sections=each.use_sections,
+            section=each.section or None,
+            mask_extensions=each.mask_extensions,
+            mask_planes=each.mask_planes,
+            saturation=each.saturation or None,
+        )
+        for name, each in chosen.instruments.items()
+    }
+
+
+def _limits(chosen: Exposures) -> FrameRules:
+    return FrameRules(max_bytes=chosen.max_frame_bytes, max_pixels=chosen.max_frame_pixels)
+
+
+def _places(settings: Settings) -> dict[str, Place]:
+    """By scheme, from where frames may be read; nothing where nothing is allowed."""
+    chosen, total_s = settings.exposures, settings.exposures.reference_timeout_s
+    places: dict[str, Place] = {}
+    if chosen.reference_folders:
+        places["file"] = Files(chosen.reference_folders)
+    if chosen.reference_hosts:
+        # Who may be called in clear is the caller's affair.
+        https = Https(caller(settings, chosen.reference_hosts), total_s)
+        places |= {"https": https, "http": https}
+    if chosen.reference_buckets:
+        places["s3"] = S3(chosen.reference_buckets, chosen.s3, total_s)
+    return places
+
+
+def _alarm(settings: Settings, registry: CollectorRegistry) -> Alarm | None:
+    """The webhook; None without a url."""
+    rules, metrics = settings.webhook, WebhookMetrics(registry)
+    if not rules.url:
+        return None
+    try:
+        # The operator's own setting: its host is the one that may be called.
+        calls = caller(settings, (urlsplit(rules.url).netloc,))
+        calls.check(rules.url)
+    except (AddressRefused, ValueError) as error:
+        raise ConfigurationInvalid(f"webhook.url: {error}") from error
+    return Alarm(rules, calls, metrics)
+
+
+def caller(settings: Settings, hosts: tuple[str, ...]) -> Caller:
+    """Who calls these hosts, under what holds for all calls out.
+
+    Raises
+    ------
+    ConfigurationInvalid
+        ``outgoing.ca_file`` cannot be used.
+    """
+    outgoing = settings.outgoing
+    try:
+        return Caller(Allowed(hosts, outgoing.internal_networks, outgoing.ca_file))
+    except OSError as error:
+        raise ConfigurationInvalid(f"outgoing.ca_file: {outgoing.ca_file}: {error}") from error
+
+
+def _source(
+    settings: Settings, reading: Reading, worker: ExposureWorker, metrics: ExposureMetrics
+) -> KafkaSource:
+    kafka = settings.kafka
+    largest = settings.exposures.max_message_bytes + _HEADROOM_BYTES
+    made = KafkaSource(
+        {
+            "bootstrap.servers": kafka.bootstrap,
+            # One message fetched ahead is enough; smaller bounds would still take the largest.
+            "fetch.max.bytes": largest,
+            # A response beyond this is asked for again for ever; brokers bound messages.
+            "receive.message.max.bytes": max(2 * largest, _RESPONSE_BYTES),
+            **kafka.settings,
+            **kafka.consumer,
+            "group.id": reading.group,
+        },
+        reading.topics,
+        on_assigned=worker.assigned,
+        on_revoked=worker.revoked,
+        on_lost=worker.lost,
+        on_statistics=lambda statistics: watch_consumer(metrics.clients, made, statistics),
+    )
+    return made

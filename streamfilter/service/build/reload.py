@@ -1,0 +1,184 @@
+"""A changed configuration, put in force while alerts flow: all of it between two alerts, or none.
+
+What is under way keeps the configuration it was read under, to its last output. What was refused
+is logged and counted, and what was in force stays so.
+"""
+
+import queue
+import threading
+import time
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
+
+import structlog
+
+from streamfilter.config import Settings, fingerprint, taken
+from streamfilter.errors import ConfigurationInvalid, StreamfilterError, TransportFailed
+from streamfilter.kafka.inspection import WRITE, Inspector
+from streamfilter.process_metrics import ConfigMetrics
+from streamfilter.service.alerts.ticket import InForce
+from streamfilter.service.alerts.worker import Worker
+from streamfilter.service.build.alerts import Parts, checked, policy_of
+from streamfilter.service.build.clients import writing
+from streamfilter.service.build.exposures import Reading, checked_exposures
+from streamfilter.service.exposures.worker import ExposureWorker
+from streamfilter.traces.spans import Tracer
+
+log = structlog.get_logger(__name__)
+
+# Each of a few questions to the brokers about topics that are new.
+_ANSWER_S = 10.0
+
+_OF_EXPOSURES = {"tracking", "contaminants", "masks"}
+
+Adopt = Callable[[], None]
+"""Puts a configuration in force; does not fail."""
+Prepare = Callable[[Settings], Adopt]
+"""Checks a configuration and builds what it changes; raises where it cannot be."""
+
+
+class Reloader:
+    """Reloads when asked, on a thread of its own.
+
+    Parameters
+    ----------
+    settings
+        In force now.
+    load
+        Reads them anew.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        load: Callable[[], Settings],
+        metrics: ConfigMetrics,
+    ) -> None:
+        self._settings = settings
+        self._load = load
+        self._prepare: tuple[Prepare, ...] = ()
+        self._metrics = metrics
+        # Its put may interrupt itself, as a signal handler does.
+        self._asked: queue.SimpleQueue[None] = queue.SimpleQueue()
+        self._closing = False
+        self._thread = threading.Thread(target=self._serve, name="reload", daemon=True)
+        metrics.in_force(fingerprint(settings), time.time())
+
+    def start(self, prepare: Sequence[Prepare]) -> None:
+        """Serve what is asked from now on, and what was asked before.
+
+        Parameters
+        ----------
+        prepare
+            Of each worker; none adopts anything before all are prepared.
+        """
+        self._prepare = tuple(prepare)
+        self._thread.start()
+
+    def ask(self) -> None:
+        """Reload soon; safe in a signal handler."""
+        self._asked.put(None)
+
+    def close(self, timeout_s: float = 0.0) -> None:
+        """Serve no more, and wait so long; what is being prepared is not adopted."""
+        self._closing = True
+        self._asked.put(None)
+        self._thread.join(timeout_s)
+
+    def _serve(self) -> None:
+        while True:
+            self._asked.get()
+            while not self._asked.empty():
+                self._asked.get()
+            if self._closing:
+                return
+            self.reload()
+
+    def reload(self) -> bool:
+        """Read the settings, and put in force what may be; whether they were taken."""
+        try:
+            settings, left = taken(self._settings, self._load())
+            adopt = [prepare(settings) for prepare in self._prepare]
+        except StreamfilterError as error:
+            self._refuse(str(error))
+            return False
+        except Exception as error:  # a bug in what is prepared; the worker goes on as it was
+            log.error("internal error", exc_info=True)
+            self._refuse(f"{type(error).__name__}: {error}")
+            return False
+        if self._closing:
+            return False
+        for each in adopt:
+            each()
+        old, self._settings = self._settings, settings
+        self._metrics.taken(fingerprint(settings), time.time())
+        log.info(
+            "configuration reloaded",
+            sha256=fingerprint(settings),
+            changed=fingerprint(settings) != fingerprint(old),
+        )
+        if left:
+            log.warning("changed, but needs a restart", keys=list(left))
+        return True
+
+    def _refuse(self, why: str) -> None:
+        self._metrics.refused()
+        log.error("configuration refused", error=why, in_force=fingerprint(self._settings))
+
+
+def of_alerts(
+    settings: Settings, worker: Worker, parts: Parts, tracer: Tracer | None = None
+) -> Prepare:
+    """How the worker of alerts takes other rules, planes and topics."""
+    known = set(settings.outputs.model_dump().values())
+
+    def prepare(changed: Settings) -> Adopt:
+        checked(changed)
+        outputs = changed.outputs
+        _writable(changed, set(outputs.model_dump(exclude=_OF_EXPOSURES).values()) - known)
+        if outputs.annotations:
+            parts.encoder.register(outputs.annotations)
+        # Of the surveys that are decoded; further field maps need a restart.
+        policies = {name: policy_of(changed, name) for name in parts.pipeline.surveys}
+        pipeline = parts.pipeline.judging(planes=changed.alerts.planes, policies=policies)
+        return partial(worker.reload, InForce(pipeline, outputs, tracer))
+
+    return prepare
+
+
+def of_exposures(
+    settings: Settings, worker: ExposureWorker, reading: Callable[[Settings], Reading]
+) -> Prepare:
+    """How a worker of exposures takes another prior, patience and topics."""
+    known = {reading(settings).output, settings.outputs.rejected}
+
+    def prepare(changed: Settings) -> Adopt:
+        checked_exposures(changed)
+        new, rejected = reading(changed), changed.outputs.rejected
+        _writable(changed, {new.output, rejected} - known)
+        worker.announce(new.output)
+        return partial(
+            worker.reload,
+            prior=changed.exposures.prior,
+            wait_s=new.wait_s,
+            topic=new.output,
+            rejected_topic=rejected,
+        )
+
+    return prepare
+
+
+def _writable(settings: Settings, topics: Iterable[str]) -> None:
+    """Refuse topics that are not there or may not be written: a worker would stop at the first."""
+    wanted = sorted(topic for topic in topics if topic)
+    if not wanted:
+        return
+    found = Inspector(writing(settings), timeout_s=_ANSWER_S).topics(wanted)
+    for topic, facts in found.items():
+        if isinstance(facts, TransportFailed):
+            raise ConfigurationInvalid(f"outputs: {topic!r}: {facts}") from facts
+        if facts.rights and WRITE not in facts.rights:
+            raise ConfigurationInvalid(
+                f"outputs: {topic!r} may not be written; ask the broker's operators for the right"
+            )

@@ -1,0 +1,1 @@
+"""How outputs reach the brokers, and offsets with them."""

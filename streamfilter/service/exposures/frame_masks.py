@@ -1,0 +1,119 @@
+"""Contaminants of the stream's frames: shares of their areas, and masks to keep or send."""
+
+import hashlib
+import os
+import re
+import sys
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TypeVar
+
+import structlog
+
+from streamfilter.exposures.mask_files import packed
+from streamfilter.exposures.masking import Masker, MaskRules
+from streamfilter.exposures.records import Announced, ContaminantAreas, Frame, FrameReason
+from streamfilter.exposures.sky import Mesh, normalise
+from streamfilter.files import write_whole
+from streamfilter.records import Image
+
+log = structlog.get_logger(__name__)
+Made = TypeVar("Made")
+
+_NICENESS = 10  # a tenth of what others get: masks go on where others keep the machine busy
+_UNSAFE = re.compile(r"[^A-Za-z0-9._+-]")
+_LONGEST_NAME = 80
+
+
+@dataclass(frozen=True, slots=True)
+class Searched:
+    """What was found in a frame."""
+
+    areas: ContaminantAreas
+    mask: bytes | None
+    """A FITS file, where it is wanted."""
+
+
+class FrameMasks:
+    """Searches frames for contaminants, on threads that yield to all others.
+
+    Parameters
+    ----------
+    folder
+        Where masks are written; None writes none.
+    sent
+        Whether masks are handed back.
+    """
+
+    def __init__(
+        self,
+        masker: Masker,
+        rules: MaskRules,
+        *,
+        mesh: Mesh | None = None,
+        folder: Path | None = None,
+        sent: bool = False,
+    ) -> None:
+        self._masker, self._rules = masker, rules
+        self._mesh, self._folder, self._sent = mesh, folder, sent
+
+    def search(self, frame: Frame, image: Image | None, announced: Announced) -> Searched | None:
+        """Contaminants of a frame; None where no sky can be measured in it.
+
+        Parameters
+        ----------
+        image
+            The frame in units of its noise, where it was normalised already.
+        """
+        yield_to_others()
+        if image is None:
+            normalised = normalise(frame.image, frame.masked, self._mesh)
+            if isinstance(normalised, FrameReason):
+                return None
+            image = normalised[0]
+        found = self._masker.mask(image)
+        areas = ContaminantAreas(image.size, found.areas)
+        if self._folder is None and not self._sent:
+            return Searched(areas, None)
+        detector = announced.detector or frame.detector
+        words = {"EXPID": announced.exposure_id, "INSTRUME": announced.instrument}
+        content = packed(found.bits, self._rules, frame.corner, words | {"DETECTOR": detector})
+        areas = replace(areas, mask=self._written(content, announced, frame))
+        return Searched(areas, content if self._sent else None)
+
+    def _written(self, content: bytes, announced: Announced, frame: Frame) -> str | None:
+        """Path of the mask's file; a full disk does not take the areas with it."""
+        if self._folder is None:
+            return None
+        # A message may name its detector, and its file has several.
+        parts = [_safe(part) for part in (announced.detector or "", frame.detector) if part]
+        name = "_".join(parts)
+        folder = self._folder / _safe(announced.instrument) / _safe(announced.exposure_id)
+        path = folder / f"{name}.mask.fits.fz"
+        try:
+            write_whole(path, content)
+        except OSError as error:
+            log.error("mask not written", path=str(path), detail=error.strerror or str(error))
+            return None
+        return str(path)
+
+
+def _safe(text: str) -> str:
+    """A name of a file or folder, another for every text: anyone may write exposures' names."""
+    name = _UNSAFE.sub("_", text).lstrip(".")[:_LONGEST_NAME]
+    return name if name == text else f"{name}-{hashlib.sha256(text.encode()).hexdigest()[:8]}"
+
+
+def yield_to_others() -> None:
+    """Lower this thread's priority, and with it that of threads which it makes (Linux)."""
+    if sys.platform == "linux":
+        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _NICENESS)
+
+
+def made_yielding(make: Callable[[], Made]) -> Made:
+    """What a call makes, its threads with lowered priority and this one as it was."""
+    with ThreadPoolExecutor(1, initializer=yield_to_others) as pool:
+        return pool.submit(make).result()

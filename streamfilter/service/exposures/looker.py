@@ -1,0 +1,218 @@
+"""One message of the exposure stream to its detectors' evidence, or to why there is none."""
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import structlog
+
+from streamfilter.errors import (
+    CallFailed,
+    MessageRejected,
+    Reason,
+    SchemaUnavailable,
+    StreamfilterError,
+)
+from streamfilter.exposures import figures, frames
+from streamfilter.exposures.decode import ExposureDecoder
+from streamfilter.exposures.figures import Seen
+from streamfilter.exposures.records import (
+    Announced,
+    DetectorEvidence,
+    ExposureMessage,
+    Frame,
+    FrameReason,
+    FrameRefused,
+    detector_names,
+)
+from streamfilter.exposures.references import References
+from streamfilter.exposures.watcher import Watcher
+from streamfilter.records import Message, Rejected
+from streamfilter.schemas.finder import SchemaKey, schema_key
+from streamfilter.schemas.wire import schema_id_of
+from streamfilter.service.exposures.frame_masks import FrameMasks
+
+log = structlog.get_logger(__name__)
+
+_SCHEMA_AGAIN_S = 0.2
+"""Until a message looks again whether its schema came; it is asked for elsewhere."""
+_FIRST_DELAY_S, _LONGEST_DELAY_S = 1.0, 30.0
+"""Until an unreachable frame is asked for again."""
+_REFERENCES = {
+    Reason.REFERENCE_MISSING: FrameReason.REFERENCE_MISSING,
+    Reason.REFERENCE_DIFFERS: FrameReason.REFERENCE_DIFFERS,
+    Reason.REFERENCE_TOO_LARGE: FrameReason.TOO_LARGE,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """One detector of a message."""
+
+    seen: Seen
+    mask: bytes | None = None
+    """Of its contaminants, as FITS, where that is wanted."""
+
+
+@dataclass(frozen=True, slots=True)
+class Looked:
+    """What became of a message."""
+
+    announced: Announced | None
+    """None where the message could not be decoded."""
+    found: tuple[Found, ...]
+    """Also of a rejected message, where it names its detector: the exposure knows of it."""
+    rejected: Rejected | None
+    look_s: float
+    again_s: float | None = None
+    """After which time to look again: what the message refers to could not be reached."""
+    schema_awaited: bool = False
+    """What could not be reached yet is its schema."""
+
+    @property
+    def seen(self) -> tuple[Seen, ...]:
+        """What is kept of each detector for a picture."""
+        return tuple(each.seen for each in self.found)
+
+    @property
+    def detectors(self) -> tuple[DetectorEvidence, ...]:
+        """The evidence of each."""
+        return tuple(each.seen.evidence for each in self.found)
+
+    @property
+    def masks(self) -> tuple[tuple[str, bytes], ...]:
+        """Detector and mask, of those that have one."""
+        return tuple(
+            (each.seen.evidence.detector, each.mask) for each in self.found if each.mask is not None
+        )
+
+
+class Looker:
+    """Looks at the frames of messages; what is wrong with one stays with that one.
+
+    Parameters
+    ----------
+    ready
+        Whether the schema under a key is here; see ``Awaited.ready``.
+    rules, instruments
+        What is read of frames, and where that is another for an instrument of this name.
+    attempts
+        To reach what a message refers to, before it is rejected.
+    pictures
+        Whether thumbnails and cut-outs of the frames are kept beside the evidence.
+    masks
+        Searches the frames for contaminants too.
+    """
+
+    def __init__(
+        self,
+        *,
+        decoder: ExposureDecoder,
+        watcher: Watcher,
+        rules: frames.FrameRules,
+        references: References,
+        ready: Callable[[SchemaKey | None], bool],
+        instruments: Mapping[str, frames.FrameRules] | None = None,
+        attempts: int = 1,
+        pictures: bool = False,
+        masks: FrameMasks | None = None,
+    ) -> None:
+        self._decoder = decoder
+        self._watcher = watcher
+        self._rules = rules
+        self._instruments = instruments or {}
+        self._references = references
+        self._ready = ready
+        self._attempts = attempts
+        self._pictures = pictures
+        self._masks = masks
+
+    def assume(self, prior: float) -> None:
+        """Judge under another prior of a tracking error; from any thread."""
+        self._watcher.assume(prior)
+
+    def look(self, message: Message, attempt: int = 1) -> Looked:
+        """The evidence in a message; never raises for what is in it."""
+        started = time.monotonic()
+        announced: Announced | None = None
+        try:
+            if not self._ready(schema_key(message.value)):
+                waited_s = time.monotonic() - started
+                return Looked(None, (), None, waited_s, _SCHEMA_AGAIN_S, schema_awaited=True)
+            found = self._decoder.decode(message)
+            if isinstance(found, Rejected):
+                return Looked(None, (), found, time.monotonic() - started)
+            announced = found.announced
+            detectors, refusal = self._detectors(found)
+        except MessageRejected as error:
+            detectors, refusal = self._without(announced, error), (error.reason, error.detail)
+        except CallFailed as error:
+            log.warning("frame unreachable", origin=str(message.origin), detail=str(error))
+            if attempt < self._attempts:
+                again_s = min(_FIRST_DELAY_S * 2 ** (attempt - 1), _LONGEST_DELAY_S)
+                return Looked(announced, (), None, time.monotonic() - started, again_s)
+            reason = Reason.REFERENCE_UNREACHABLE
+            refused = MessageRejected(reason, f"{error}; attempts: {attempt}")
+            detectors, refusal = self._without(announced, refused), (reason, refused.detail)
+        except SchemaUnavailable as error:
+            detectors, refusal = (), (Reason.SCHEMA_UNAVAILABLE, str(error))
+        except StreamfilterError:
+            raise
+        except Exception as error:
+            log.error("internal error", origin=str(message.origin), exc_info=True)
+            detectors, refusal = (), (Reason.INTERNAL, f"{type(error).__name__}: {error}")
+        schema_id = schema_id_of(message.value or b"")
+        rejected = Rejected(message, *refusal, schema_id) if refusal else None
+        return Looked(announced, detectors, rejected, time.monotonic() - started)
+
+    def _detectors(
+        self, found: ExposureMessage
+    ) -> tuple[tuple[Found, ...], tuple[Reason, str] | None]:
+        """What is found of each detector; a reason to reject where none could be read."""
+        content, origin, announced = found.frame, found.message.origin, found.announced
+        source = f"{origin.topic}[{origin.partition}]@{origin.offset}"
+        if not isinstance(content, bytes):
+            source = content.uri
+            content = self._references.fetch(content)
+        looked, refused = [], []
+        rules = self._instruments.get(announced.instrument, self._rules)
+        for frame in frames.read(content, source, rules, announced.hdu):
+            if isinstance(frame, FrameRefused):
+                refused.append(frame)
+            looked.append(self._found(frame, announced))
+        detectors = _named(looked, announced.detector)
+        if len(refused) < len(looked):
+            return detectors, None
+        first = refused[0]
+        detail = f"{first.reason}: {first.detail}"
+        return detectors, (Reason.FRAME_UNREADABLE, detail)
+
+    def _found(self, frame: Frame | FrameRefused, announced: Announced) -> Found:
+        look = self._watcher.look(frame)
+        searched = None
+        if self._masks is not None and isinstance(frame, Frame):
+            searched = self._masks.search(frame, look.image, announced)
+        seen = figures.keep(look if self._pictures else replace(look, image=None))
+        if searched is None:
+            return Found(seen)
+        evidence = replace(seen.evidence, contaminants=searched.areas)
+        return Found(replace(seen, evidence=evidence), searched.mask)
+
+    def _without(self, announced: Announced | None, error: MessageRejected) -> tuple[Found, ...]:
+        """A named detector whose frame could not be had: the exposure need not wait for it."""
+        if announced is None or announced.detector is None:
+            return ()
+        why = _REFERENCES.get(error.reason, FrameReason.REFERENCE_UNREACHABLE)
+        refused = FrameRefused("", None, why, error.detail)
+        return _named([self._found(refused, announced)], announced.detector)
+
+
+def _named(looked: Sequence[Found], announced: str | None) -> tuple[Found, ...]:
+    """The detectors under their names; those of a file that could not be opened have none."""
+    names = detector_names(announced, [each.seen.evidence.detector for each in looked])
+    return tuple(_renamed(each, name) for each, name in zip(looked, names, strict=True) if name)
+
+
+def _renamed(found: Found, detector: str) -> Found:
+    evidence = replace(found.seen.evidence, detector=detector)
+    return replace(found, seen=replace(found.seen, evidence=evidence))

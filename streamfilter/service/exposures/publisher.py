@@ -1,0 +1,207 @@
+"""From what was seen of frames to delivered records: what is published, and what that finishes."""
+
+import time
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field, replace
+from functools import partial
+
+import structlog
+
+from streamfilter.alerts.encode import Encoder
+from streamfilter.errors import Reason
+from streamfilter.exposures.encode import Heard, TrackingEncoder, key_of, mask_headers
+from streamfilter.exposures.focal_plane import Closed
+from streamfilter.exposures.records import Announced, ExposureVerdict
+from streamfilter.kafka.sink import Undeliverable
+from streamfilter.metrics import ExposureMetrics
+from streamfilter.records import Output, Rejected
+from streamfilter.service.delivery.at_least_once import Delivery, Parcel
+from streamfilter.service.exposures.alarm import Alarm
+from streamfilter.service.exposures.gauges import count_decision, show_verdict
+from streamfilter.service.exposures.looker import Looked
+from streamfilter.service.exposures.ticket import Ticket
+from streamfilter.service.sharing import note_rejected, smaller
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(slots=True)
+class Draft:
+    """All that one event leads to; it is published together."""
+
+    outputs: list[Output] = field(default_factory=list)
+    tickets: dict[Ticket, None] = field(default_factory=dict)
+    """The messages that something is published for, in order."""
+    finished: dict[Ticket, None] = field(default_factory=dict)
+    """Those of them for which nothing more will be published."""
+    timed: list[Callable[[], None]] = field(default_factory=list)
+    """Called once it is delivered."""
+
+    def add(self, tickets: Sequence[Ticket], output: Output | None) -> None:
+        """Publish an output for messages."""
+        self.tickets |= dict.fromkeys(tickets)
+        if output is not None:
+            self.outputs.append(output)
+
+    def finish(self, ticket: Ticket) -> None:
+        """Nothing more will be published for a message."""
+        self.tickets[ticket] = self.finished[ticket] = None
+
+
+class ExposurePublisher:
+    """Publishes for messages of exposures.
+
+    Parameters
+    ----------
+    topic, rejected_topic, masks_topic
+        Where records, rejected messages and masks go; an empty name publishes nothing there.
+    settled
+        Called once all that a message led to is delivered.
+    """
+
+    def __init__(
+        self,
+        *,
+        delivery: Delivery,
+        tracking: TrackingEncoder,
+        encoder: Encoder,
+        topic: str,
+        rejected_topic: str,
+        masks_topic: str,
+        metrics: ExposureMetrics,
+        alarm: Alarm | None,
+        settled: Callable[[Ticket], None],
+    ) -> None:
+        self._delivery = delivery
+        self._tracking = tracking
+        self._encoder = encoder
+        self._topic, self._rejected_topic = topic, rejected_topic
+        self._masks_topic = masks_topic
+        self._metrics = metrics
+        self._alarm = alarm
+        self._settled = settled
+
+    def announce(self, topic: str) -> None:
+        """Register the schema of what would be published there; raises SchemaUnavailable."""
+        if topic:
+            self._tracking.register(topic)
+
+    def route(self, topic: str, rejected_topic: str) -> None:
+        """Publish elsewhere from now on."""
+        self._topic, self._rejected_topic = topic, rejected_topic
+
+    def records(
+        self, draft: Draft, ticket: Ticket, announced: Announced, looked: Looked, *, out: bool
+    ) -> None:
+        """What is said of a message's detectors; ``out``: a worker before us has published it."""
+        for evidence in looked.detectors:
+            if evidence.not_evaluated is not None:
+                self._metrics.not_evaluated.labels(evidence.not_evaluated).inc()
+            decision = evidence.judgement.decision
+            count_decision(self._metrics, "detector", announced.instrument, decision)
+            if out or looked.rejected is not None or not self._topic:
+                continue
+            value, headers = self._tracking.detector(
+                ticket.heard(), evidence, looked.look_s, self._topic
+            )
+            key = key_of(announced)
+            draft.add((ticket,), Output(ticket.origin, self._topic, value, key, headers))
+        if not out:
+            self._masks(draft, ticket, announced, looked.masks)
+
+    def _masks(
+        self,
+        draft: Draft,
+        ticket: Ticket,
+        announced: Announced,
+        masks: Iterable[tuple[str, bytes]],
+    ) -> None:
+        for detector, content in masks if self._masks_topic else ():
+            headers = mask_headers(announced, detector)
+            key = key_of(announced)
+            draft.add((ticket,), Output(ticket.origin, self._masks_topic, content, key, headers))
+
+    def verdict(self, draft: Draft, closed: Closed, tickets: tuple[Ticket, ...]) -> None:
+        """What is said of an exposure, on behalf of its messages."""
+        verdict = closed.verdict
+        show_verdict(self._metrics, verdict)
+        log.info(
+            "exposure judged",
+            exposure=verdict.exposure_id,
+            instrument=verdict.instrument,
+            decision=str(verdict.judgement.decision),
+            probability=verdict.judgement.probability,
+            voice=str(verdict.judgement.voice),
+            detectors=len(verdict.detectors),
+            closing=str(verdict.closing),
+            revision=verdict.revision,
+        )
+        heard = [ticket.heard() for ticket in tickets]
+        if self._alarm is not None and heard:
+            self._alarm.judged(verdict, heard[0].announced)
+        if not self._topic or not heard:
+            return
+        value, headers = self._tracking.exposure(heard, verdict, self._topic)
+        output = Output(tickets[0].origin, self._topic, value, key_of(heard[0].announced), headers)
+        draft.add(tickets, output)
+        draft.timed.append(partial(self._time, heard, verdict))
+
+    def reject(self, draft: Draft, ticket: Ticket, rejected: Rejected) -> None:
+        """A message that could not be used, as it came."""
+        note_rejected(rejected, self._metrics.rejected)
+        wanted = bool(self._rejected_topic)
+        draft.add((ticket,), self._rejection(ticket, rejected) if wanted else None)
+
+    def send(self, draft: Draft) -> None:
+        """Publish all of it, if there is anything, and settle what it finishes."""
+        if not (draft.outputs or draft.finished):
+            return
+        for ticket in draft.tickets:
+            ticket.more()
+        self._delivery.send(
+            Parcel(
+                draft.outputs,
+                {ticket.origin: ticket.generation for ticket in draft.tickets},
+                tuple(ticket.origin for ticket in draft.finished),
+                instead=partial(self._instead, next(iter(draft.tickets))),
+                delivered=lambda _: self._delivered(draft),
+                dropped=lambda _: None,
+            )
+        )
+
+    def _delivered(self, draft: Draft) -> None:
+        for timed in draft.timed:
+            timed()
+        for ticket in (*draft.tickets, *draft.finished):
+            if ticket.done():
+                self._settled(ticket)
+
+    def _rejection(self, ticket: Ticket, rejected: Rejected) -> Output:
+        value, headers = self._encoder.rejected(rejected)
+        return Output(ticket.origin, self._rejected_topic, value, ticket.message.key, headers)
+
+    def _instead(self, ticket: Ticket, output: Output, refusal: Undeliverable) -> Output | None:
+        """What is published instead of a refused output; None where nothing is left to try."""
+        self._metrics.output_failures.inc()
+        log.error("output refused", topic=output.topic, detail=refusal.detail)
+        if output.topic == self._rejected_topic:
+            return smaller(output)
+        if not self._rejected_topic:
+            return None
+        message = replace(ticket.message, value=None)
+        rejected = Rejected(message, Reason.OUTPUT_TOO_LARGE, f"tracking: {refusal.detail}")
+        return self._rejection(ticket, rejected)
+
+    def _time(self, heard: Sequence[Heard], verdict: ExposureVerdict) -> None:
+        """Latencies end where the verdict on an exposure is delivered, its first revision."""
+        if verdict.revision > 1:
+            return
+        now = time.time()
+        since = {"received": max(each.received_unix_s for each in heard)}
+        if stamps := [each.message.timestamp_ms for each in heard if each.message.timestamp_ms]:
+            since["message"] = max(stamps) / 1000
+        mids = [each.announced.mid_exposure_unix_s for each in heard]
+        if known := [mid for mid in mids if mid is not None]:
+            since["mid_exposure"] = known[0]
+        for name, start in since.items():
+            self._metrics.latency.labels(name).observe(max(now - start, 0.0))

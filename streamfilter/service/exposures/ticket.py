@@ -1,0 +1,51 @@
+"""What the service keeps of a message of the exposure stream until it is settled."""
+
+import threading
+from dataclasses import dataclass, field, replace
+
+from streamfilter.exposures.encode import Heard
+from streamfilter.exposures.records import Announced
+from streamfilter.kafka.ledger import Partition
+from streamfilter.records import Message, Origin
+
+
+@dataclass(slots=True, eq=False)
+class Ticket:
+    """A message under way; ``left`` counts what must still be acknowledged or closed."""
+
+    message: Message
+    received_unix_s: float
+    generation: int
+    left: int = 1
+    attempt: int = 1
+    schema_awaited: bool = False
+    out: bool = False
+    """Whether a worker before us has published its own records."""
+    announced: Announced | None = None
+    lock: threading.Lock = field(default_factory=threading.Lock)
+
+    @property
+    def origin(self) -> Origin:
+        """Where the message stands."""
+        return self.message.origin
+
+    @property
+    def partition(self) -> Partition:
+        """Topic and partition of the message."""
+        return self.origin.topic, self.origin.partition
+
+    def heard(self) -> Heard:
+        """The message as the encoder wants it."""
+        assert self.announced is not None, "only decoded messages reach an exposure"
+        return Heard(replace(self.message, value=None), self.announced, self.received_unix_s)
+
+    def more(self) -> None:
+        """Wait for one more."""
+        with self.lock:
+            self.left += 1
+
+    def done(self) -> bool:
+        """Count one off; True at the last."""
+        with self.lock:
+            self.left -= 1
+            return self.left == 0

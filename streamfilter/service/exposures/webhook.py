@@ -1,0 +1,126 @@
+"""What a webhook is told of an exposure, and the signature that proves who told it."""
+
+import base64
+import hashlib
+import hmac
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+
+from streamfilter import __version__
+from streamfilter.exposures.records import Announced, Decision, DetectorEvidence, ExposureVerdict
+
+TIMESTAMP = "Streamfilter-Timestamp"
+"""Header: Unix seconds of the attempt; a receiver refuses old ones, so none can be played back."""
+SIGNATURE = "Streamfilter-Signature"
+"""Header: ``v1=`` and the HMAC-SHA256 of timestamp, full stop and body, hexadecimal."""
+ID = "Streamfilter-Id"
+"""Header: the same for every attempt, and after a restart: a receiver acts on each once."""
+
+KIND = "exposure_decision"
+_WORST = 10
+"""Detectors in a notice: a focal plane has hundreds, and all stand in the tracking record."""
+
+
+@dataclass(frozen=True, slots=True)
+class Notice:
+    """A decision that is to be told."""
+
+    verdict: ExposureVerdict
+    announced: Announced
+    """Of the first message of the exposure."""
+    previous: Decision | None
+    """What was told of this exposure before."""
+
+    @property
+    def identity(self) -> str:
+        """Of exposure, revision and decision; 32 hexadecimal digits."""
+        verdict = self.verdict
+        parts = (verdict.instrument, verdict.exposure_id, str(verdict.revision))
+        text = "\0".join((*parts, verdict.judgement.decision))
+        return hashlib.sha256(text.encode()).hexdigest()[:32]
+
+
+def worth_telling(decision: Decision, previous: Decision | None) -> bool:
+    """Whether a decision is news: a tracking error, or the end of one that was told."""
+    return decision != previous and Decision.TRACKING_ERROR in (decision, previous)
+
+
+def body(notice: Notice, picture: bytes | None) -> bytes:
+    """The JSON of a notice, UTF-8.
+
+    Parameters
+    ----------
+    picture
+        PNG of the worst detectors; None where there is none.
+    """
+    verdict, announced = notice.verdict, notice.announced
+    judgement = verdict.judgement
+    mid_unix_s = announced.mid_exposure_unix_s
+    failed = [e for e in verdict.detectors if e.judgement.decision == Decision.TRACKING_ERROR]
+    record = {
+        "kind": KIND,
+        "id": notice.identity,
+        "instrument": verdict.instrument,
+        "exposure_id": verdict.exposure_id,
+        "filter": announced.filter,
+        "exposure_time_s": announced.exposure_time_s,
+        "mid_exposure": None
+        if mid_unix_s is None
+        else datetime.fromtimestamp(mid_unix_s, UTC).isoformat(),
+        "decision": judgement.decision,
+        "previous_decision": notice.previous,
+        "revision": verdict.revision,
+        "closing": verdict.closing,
+        "irregularities": list(verdict.irregularities),
+        "voice": judgement.voice,
+        "probability": judgement.probability,
+        "prior": judgement.prior,
+        "shapes": asdict(judgement.shapes),
+        "detectors": {
+            "expected": verdict.detectors_expected,
+            "arrived": len(verdict.detectors),
+            "tracking_error": len(failed),
+        },
+        "worst_detectors": [_told(each) for each in worst(verdict.detectors, _WORST)],
+        "picture": None
+        if picture is None
+        else {"media_type": "image/png", "base64": base64.b64encode(picture).decode()},
+        "streamfilter": __version__,
+    }
+    return json.dumps(record, allow_nan=False).encode()
+
+
+def headers(secret: str, notice: Notice, content: bytes, now_unix_s: float) -> Mapping[str, str]:
+    """Headers of one attempt, its signature among them."""
+    timestamp = str(int(now_unix_s))
+    signed = hmac.new(secret.encode(), timestamp.encode() + b"." + content, hashlib.sha256)
+    return {
+        "Content-Type": "application/json",
+        "User-Agent": f"streamfilter/{__version__}",
+        ID: notice.identity,
+        TIMESTAMP: timestamp,
+        SIGNATURE: f"v1={signed.hexdigest()}",
+    }
+
+
+def worst(detectors: tuple[DetectorEvidence, ...], most: int) -> list[DetectorEvidence]:
+    """Those that speak loudest for a tracking error, loudest first."""
+    return sorted(detectors, key=loudness, reverse=True)[:most]
+
+
+def loudness(evidence: DetectorEvidence) -> tuple[bool, float]:
+    """How loudly a detector speaks for a tracking error; what was not judged is silent."""
+    judgement = evidence.judgement
+    known = -1.0 if judgement.probability is None else judgement.probability
+    return judgement.decision == Decision.TRACKING_ERROR, known
+
+
+def _told(evidence: DetectorEvidence) -> dict[str, object]:
+    return {
+        "detector": evidence.detector,
+        "decision": evidence.judgement.decision,
+        "probability": evidence.judgement.probability,
+        "not_evaluated": evidence.not_evaluated,
+    }

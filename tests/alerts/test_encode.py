@@ -1,0 +1,338 @@
+"""Output bytes and headers."""
+
+import io
+import itertools
+from dataclasses import replace
+from datetime import UTC, datetime
+from threading import Thread
+from typing import Any
+
+import fastavro
+import pytest
+from factories import LIGHT_END_UNIX_S, make_alert, make_annotation, make_evidence, make_message
+from hypothesis import given
+from hypothesis import strategies as st
+
+from streamfilter import __version__
+from streamfilter.alerts.encode import HEADERS, Agreement, Encoder, agreement, encode_annotation
+from streamfilter.contaminants import CODES
+from streamfilter.errors import Reason
+from streamfilter.limits import Limits
+from streamfilter.records import (
+    Action,
+    Annotation,
+    ClassEvidence,
+    ClassPrior,
+    EngineIdentity,
+    Label,
+    NotEvaluated,
+    Plane,
+    Rejected,
+    StampEvidence,
+    Verdict,
+)
+from streamfilter.schemas.finder import SchemaFinder
+from streamfilter.schemas.published import PublishedSource, annotation_schema, single_object_header
+
+NOW = 1_765_000_031.0
+PARSED = annotation_schema().schema.parsed
+
+
+def make_encoder(**changes: Any) -> Encoder:
+    return Encoder(SchemaFinder([PublishedSource()], Limits()), clock=lambda: NOW, **changes)
+
+
+def decoded(annotation: Annotation) -> dict[str, Any]:
+    body = io.BytesIO(encode_annotation(annotation, annotated_unix_s=NOW))
+    record = fastavro.schemaless_reader(body, PARSED, None)
+    assert b"" == body.read()
+    assert isinstance(record, dict)
+    return record
+
+
+def test_an_annotation_is_what_fastavro_writes() -> None:
+    """The bytes written by hand are those of the general writer."""
+    body = encode_annotation(make_annotation(), annotated_unix_s=NOW)
+    general = io.BytesIO()
+    fastavro.schemaless_writer(general, PARSED, decoded(make_annotation()))
+    assert general.getvalue() == body
+
+
+def test_an_annotation_has_a_named_field_for_every_class() -> None:
+    """Evidence stands under the lower-case code of its class."""
+    record = decoded(make_annotation())
+    assert {code.lower(): 300 * i for i, code in enumerate(CODES)} == {
+        code.lower(): record["science"][code.lower()]["pixels"] for code in CODES
+    }
+    assert {"core_raw": 0.5, "core": 0.0, "peak": 0.25, "pixels": 0, "distance_px": 0.5} == (
+        record["science"]["cr"]
+    )
+    assert (None, None) == (record["template"], record["difference"])
+
+
+def test_an_annotation_dates_the_way_of_its_alert() -> None:
+    """Moments are in UTC, durations in seconds."""
+    times = decoded(make_annotation())["times"]
+    assert datetime.fromtimestamp(LIGHT_END_UNIX_S, UTC) == times["light_end"]
+    assert datetime.fromtimestamp(1_765_000_030, UTC) == times["message"]
+    assert datetime.fromtimestamp(1_765_000_030.5, UTC) == times["received"]
+    assert datetime.fromtimestamp(NOW, UTC) == times["annotated"]
+    assert (0.25, 0.5, 0.125) == (times["decode_s"], times["queue_s"], times["infer_s"])
+
+
+def test_an_annotation_names_its_engine_and_version() -> None:
+    """The numbers can be reproduced from the annotation alone."""
+    record = decoded(make_annotation())
+    engine = {"name": "maximask-1.4.1", "sha256": b"\x5e" * 32, "runtime": "onnxruntime 1.20.1"}
+    assert (engine, __version__) == (record["engine"], record["version"])
+
+
+def test_an_annotation_names_its_alert_and_verdict() -> None:
+    """Keys, place and verdict are those of the annotation."""
+    record = decoded(make_annotation())
+    assert ("lsst", "170587117053804617", "170587117053804544") == (
+        record["survey"],
+        record["alert_id"],
+        record["object_id"],
+    )
+    assert {"topic": "lsst-alerts-v10", "partition": 7, "offset": 123_456_789} == record["origin"]
+    assert {
+        "label": "contaminated",
+        "action": "drop",
+        "contaminant": "CR",
+        "rule": "cosmic-ray-core",
+    } == record["verdict"]
+    flags = {"flagged": ["CR"], "flaggable": ["CR", "SAT", "TRL"], "agreement": "agree"}
+    assert flags == record["survey_flags"]
+
+
+def test_a_stamp_that_was_not_evaluated_says_why() -> None:
+    """It has no classes; the reason stands in their place."""
+    stamps = (StampEvidence(Plane.TEMPLATE, NotEvaluated.NO_DATA, filled_px=3969),)
+    template = decoded(make_annotation(stamps=stamps))["template"]
+    assert ("no_data", 3969) == (template["not_evaluated"], template["filled_px"])
+    assert {None} == {template[code.lower()] for code in CODES}
+    assert template["detail"] is None
+
+
+def test_a_stamp_that_cannot_be_read_says_what_was_found() -> None:
+    """In words, which are bounded."""
+    stamps = (StampEvidence(Plane.TEMPLATE, NotEvaluated.NO_DATA, detail="no FITS" * 1000),)
+    template = decoded(make_annotation(stamps=stamps))["template"]
+    assert ("no_data", ("no FITS" * 1000)[:1000]) == (template["not_evaluated"], template["detail"])
+
+
+def test_a_class_that_the_engine_does_not_have_has_no_prior() -> None:
+    """Priors are nullable, so that networks with fewer classes fit the same schema."""
+    priors = decoded(make_annotation(priors=(ClassPrior("TRL", 0.5, 0.25),)))["priors"]
+    assert {"trl": {"prior": 0.5, "threshold": 0.25}} == {
+        name: row for name, row in priors.items() if row
+    }
+
+
+@pytest.mark.parametrize("light_end", [float("nan"), float("inf"), 1e300, -1e300, None])
+def test_a_moment_that_no_calendar_holds_is_null(light_end: float | None) -> None:
+    """A damaged date costs the date, not the annotation."""
+    annotation = make_annotation(alert=make_alert(light_end_unix_s=light_end))
+    assert decoded(annotation)["times"]["light_end"] is None
+
+
+def test_an_engine_hash_of_wrong_length_is_refused() -> None:
+    """A shorter hash would shift every byte after it."""
+    engine = EngineIdentity("maximask", "5e" * 20, "onnxruntime")
+    with pytest.raises(ValueError, match="20 bytes, not 32"):
+        encode_annotation(make_annotation(engine=engine), annotated_unix_s=NOW)
+
+
+probabilities = st.floats(0, 1, width=32)
+evidence = st.builds(
+    ClassEvidence,
+    core_raw=probabilities,
+    core=probabilities,
+    peak=probabilities,
+    pixels=st.integers(0, 128 * 128),
+    distance_px=st.none() | st.floats(0, 91, width=32),
+)
+stamps = st.builds(
+    StampEvidence,
+    plane=st.just(Plane.SCIENCE),
+    not_evaluated=st.none(),
+    filled_px=st.integers(0, 128 * 128),
+    classes=st.tuples(*[evidence] * len(CODES)),
+)
+verdicts = st.builds(
+    Verdict,
+    label=st.sampled_from(Label),
+    action=st.sampled_from(Action),
+    contaminant=st.none() | st.sampled_from(CODES),
+    rule=st.none() | st.text(st.characters(exclude_categories=["Cs"]), max_size=60),
+)
+
+
+@given(stamp=stamps, verdict=verdicts)
+def test_any_annotation_of_one_stamp_is_read_back_and_under_a_kilobyte(
+    stamp: StampEvidence, verdict: Verdict
+) -> None:
+    """What fastavro reads writes the same bytes, whatever the values."""
+    annotation = make_annotation(stamps=(stamp,), verdict=verdict)
+    body = encode_annotation(annotation, annotated_unix_s=NOW)
+    general = io.BytesIO()
+    fastavro.schemaless_writer(general, PARSED, decoded(annotation))
+    assert general.getvalue() == body
+    assert len(single_object_header(annotation_schema()) + body) < 1000
+
+
+def test_an_annotation_message_is_small() -> None:
+    """About 630 bytes with every class present, wire header included."""
+    value = make_encoder().annotation(make_annotation(), "annotations")
+    assert single_object_header(annotation_schema()) == value[:10]
+    assert 600 < len(value) < 700
+
+
+def test_without_a_registry_three_stamps_fit_one_and_a_half_kilobytes() -> None:
+    """Template and difference add about 310 bytes each."""
+    stamps = tuple(make_evidence(plane) for plane in Plane)
+    assert len(make_encoder().annotation(make_annotation(stamps=stamps), "annotations")) < 1500
+
+
+class CountingRegistrar:
+    """Gives ids in turn and remembers what they are of."""
+
+    def __init__(self) -> None:
+        self.given: list[tuple[str, str]] = []
+
+    def register(self, subject_name: str, schema: Any) -> int:
+        self.given.append((subject_name, schema.schema.name))
+        return len(self.given)
+
+
+def test_with_a_registry_an_annotation_is_in_the_confluent_form() -> None:
+    """Its schema is registered once a topic."""
+    registrar = CountingRegistrar()
+    encoder = make_encoder(registrar=registrar)
+    values = [encoder.annotation(make_annotation(), "annotations") for _ in range(2)]
+    assert [b"\x00\x00\x00\x00\x01"] * 2 == [value[:5] for value in values]
+    assert [("annotations-value", "streamfilter.v1.Annotation")] == registrar.given
+
+
+def test_headers_carry_the_verdict_after_the_originals() -> None:
+    """A consumer skips without decoding, and loses nothing that was sent along."""
+    headers = make_encoder().headers(make_annotation())
+    assert ("producer_timestamp", b"1765000029000") == headers[0]
+    assert {
+        "streamfilter-verdict": b"contaminated",
+        "streamfilter-action": b"drop",
+        "streamfilter-contaminant": b"CR",
+        "streamfilter-rule": b"cosmic-ray-core",
+        "streamfilter-survey": b"lsst",
+        "streamfilter-alert-id": b"170587117053804617",
+        "streamfilter-version": __version__.encode(),
+        "streamfilter-topic": b"lsst-alerts-v10",
+        "streamfilter-partition": b"7",
+        "streamfilter-offset": b"123456789",
+    } == dict(headers[1:])
+
+
+def test_a_producer_cannot_give_a_verdict() -> None:
+    """Consumers that skip by headers see ours alone, first or last."""
+    forged = (("streamfilter-verdict", b"clean"), ("streamfilter-reason", b"none"), ("x", b"kept"))
+    message = make_message(headers=forged)
+    encoder = make_encoder()
+    judged = encoder.headers(make_annotation(alert=make_alert(message=message)))
+    _, rejected = encoder.rejected(Rejected(message, Reason.EMPTY, ""))
+    assert ("x", b"kept") == judged[0] == rejected[0]
+    assert [b"contaminated"] == [value for name, value in judged if name == "streamfilter-verdict"]
+    assert "streamfilter-reason" not in dict(judged)
+    assert "streamfilter-verdict" not in dict(rejected)
+
+
+def test_headers_leave_out_what_no_rule_said() -> None:
+    """A clean alert has neither contaminant nor rule."""
+    annotation = make_annotation(verdict=Verdict(Label.CLEAN, Action.KEEP))
+    names = {name for name, _ in make_encoder().headers(annotation)}
+    assert set() == names & {"streamfilter-contaminant", "streamfilter-rule"}
+
+
+def test_a_rejection_keeps_the_value_and_says_why() -> None:
+    """The original bytes and headers, the reason, and the place of the original."""
+    rejected = Rejected(make_message(b"\x00\xff"), Reason.SCHEMA_UNKNOWN, "id 7 " * 400, 7)
+    value, headers = make_encoder().rejected(rejected)
+    assert b"\x00\xff" == value
+    assert {
+        "producer_timestamp": b"1765000029000",
+        "streamfilter-reason": b"schema_unknown",
+        "streamfilter-detail": b"id 7 " * 200,
+        "streamfilter-schema-id": b"7",
+        "streamfilter-timestamp": b"1765000030000",
+        "streamfilter-version": __version__.encode(),
+        "streamfilter-topic": b"lsst-alerts-v10",
+        "streamfilter-partition": b"7",
+        "streamfilter-offset": b"123456789",
+    } == dict(headers)
+
+
+def test_a_rejected_tombstone_stays_one() -> None:
+    """A message without a value is published without a value."""
+    value, _ = make_encoder().rejected(Rejected(make_message(None), Reason.EMPTY, "no value"))
+    assert value is None
+
+
+def test_every_header_that_is_written_is_documented() -> None:
+    """The table of headers is complete and has nothing else."""
+    encoder = make_encoder()
+    rejected = Rejected(make_message(headers=()), Reason.EMPTY, "", 1)
+    annotation = make_annotation(alert=make_alert(message=make_message(headers=())))
+    written = {name for name, _ in encoder.headers(annotation) + encoder.rejected(rejected)[1]}
+    assert set(HEADERS) == written
+
+
+@pytest.mark.parametrize(
+    ("found", "flagged", "flaggable", "expected"),
+    [
+        ("CR", "CR", "CR SAT", Agreement.AGREE),
+        (None, "", "CR SAT", Agreement.AGREE),
+        ("CR", "SAT", "CR SAT", Agreement.OTHER_CLASS),
+        ("TRL", "SAT", "CR SAT", Agreement.OTHER_CLASS),
+        (None, "CR", "CR SAT", Agreement.SURVEY_ONLY),
+        ("CR", "", "CR SAT", Agreement.STREAMFILTER_ONLY),
+        ("TRL", "", "CR SAT", Agreement.NOT_COMPARABLE),
+        ("CR", "", "", Agreement.NOT_COMPARABLE),
+        (None, "", "", Agreement.NOT_COMPARABLE),
+    ],
+)
+def test_agreement_compares_the_verdicts_class_with_the_flags(
+    found: str | None, flagged: str, flaggable: str, expected: Agreement
+) -> None:
+    """A survey that has no flag for a class cannot disagree about it."""
+    label = Label.CONTAMINATED if found else Label.CLEAN
+    verdict = Verdict(label, Action.FLAG, found, "rule" if found else None)
+    given_flags = frozenset(flagged.split()), frozenset(flaggable.split())
+    assert expected == agreement(verdict, *given_flags)
+
+
+def test_an_alert_that_was_not_evaluated_is_not_comparable() -> None:
+    """Silence of the network is not an opinion."""
+    verdict = Verdict(Label.NOT_EVALUATED, Action.KEEP)
+    flags = frozenset({"CR"})
+    assert Agreement.NOT_COMPARABLE == agreement(verdict, flags, flags)
+
+
+def test_the_annotation_is_the_same_in_both_outputs_though_time_passes() -> None:
+    """It is encoded once an alert; a new alert is dated anew."""
+    ticks = iter([NOW, NOW + 1])
+    encoder = Encoder(SchemaFinder([], Limits()), clock=lambda: next(ticks))
+    first = make_annotation()
+    bodies = [encoder.annotation(item, "a") for item in (first, first, replace(first))]
+    assert bodies[0] == bodies[1] != bodies[2]
+
+
+def test_an_annotation_stays_the_same_whatever_other_threads_encode() -> None:
+    """The enriched alert carries the bytes of the annotation, also with several judges."""
+    ticks = itertools.count(NOW)
+    encoder = Encoder(SchemaFinder([PublishedSource()], Limits()), clock=lambda: next(ticks))
+    mine, other = make_annotation(), make_annotation()
+    first = encoder.annotation(mine, "annotations")
+    thread = Thread(target=encoder.annotation, args=(other, "annotations"))
+    thread.start()
+    thread.join()
+    assert first == encoder.annotation(mine, "annotations")

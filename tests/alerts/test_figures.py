@@ -1,0 +1,153 @@
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+from matplotlib.image import imread
+
+from streamfilter.alerts.figures import COLOURS, Inspected, draw
+from streamfilter.contaminants import CODES, TABLE
+from streamfilter.errors import ConfigurationInvalid
+from streamfilter.records import (
+    Action,
+    Alert,
+    Annotation,
+    ClassEvidence,
+    ClassPrior,
+    EngineIdentity,
+    Label,
+    Message,
+    NotEvaluated,
+    Origin,
+    Plane,
+    Stamp,
+    StampEvidence,
+    Times,
+    Verdict,
+)
+
+SIDE = 30
+
+
+def inspected(code: str | None = None, *, flat: float | None = None) -> Inspected:
+    """An alert whose central 6x6 px are of a class, or of none; ``flat`` fills its stamps."""
+    noise = np.random.default_rng(1).normal(0, 1, (SIDE, SIDE)).astype(np.float32)
+    image = noise if flat is None else np.full_like(noise, flat)
+    posteriors = np.zeros((len(CODES), SIDE, SIDE))
+    classes = [ClassEvidence(0.0, 0.0, 0.0, 0, None)] * len(CODES)
+    verdict = Verdict(Label.CLEAN, Action.KEEP)
+    if code is not None:
+        posteriors[CODES.index(code), 12:18, 12:18] = 0.99
+        classes[CODES.index(code)] = ClassEvidence(0.99, 0.99, 0.99, 36, 0.7)
+        verdict = Verdict(Label.CONTAMINATED, Action.DROP, code, "a-rule")
+    stamps = {plane: Stamp(image) for plane in Plane}
+    alert = Alert(Message(Origin("t", 0, 0), b""), "lsst", "170", None, stamps)
+    return Inspected(annotation(alert, verdict, tuple(classes)), posteriors)
+
+
+def annotation(
+    alert: Alert, verdict: Verdict, classes: tuple[ClassEvidence, ...], why: str | None = None
+) -> Annotation:
+    """With the table's own priors."""
+    reason = None if why is None else NotEvaluated(why)
+    return Annotation(
+        alert,
+        verdict,
+        (StampEvidence(Plane.SCIENCE, reason, 0, classes),),
+        EngineIdentity("maximask", "0" * 64, "onnxruntime 1"),
+        tuple(ClassPrior(row.code, row.prior, row.threshold) for row in TABLE),
+        Times(0.0, 0.0, 0.0, 0.0),
+    )
+
+
+def page(tmp_path: Path, *rows: Inspected, most_rows: int = 12) -> npt.NDArray[np.float32]:
+    """The pixels of a page of these rows."""
+    path = tmp_path / "page.png"
+    draw(rows, path, most_rows=most_rows)
+    return np.asarray(imread(path))
+
+
+def near(pixels: npt.NDArray[np.float32], colour: str) -> int:
+    """How many pixels have exactly this colour."""
+    wanted = [int(colour[at : at + 2], 16) for at in (1, 3, 5)]
+    return int((np.abs(pixels[..., :3] * 255 - wanted) < 1.5).all(axis=2).sum())
+
+
+def test_every_contaminant_has_a_colour_of_its_own() -> None:
+    """What is normal has none: it is not drawn."""
+    assert {row.code for row in TABLE if not row.normal} == set(COLOURS)
+    assert len(COLOURS) == len(set(COLOURS.values()))
+
+
+@pytest.mark.parametrize("code", ["CR", "DCL", "TRL"])
+def test_contaminated_pixels_are_outlined_in_the_colour_of_their_class(
+    tmp_path: Path, code: str
+) -> None:
+    """A clean alert's page has none of it."""
+    assert near(page(tmp_path, inspected(code)), COLOURS[code]) > 50
+    assert 0 == near(page(tmp_path, inspected()), COLOURS[code])
+
+
+def test_a_source_is_not_drawn_as_contamination(tmp_path: Path) -> None:
+    """BBG over its threshold leaves the masks as they are without it."""
+    source = inspected()
+    posteriors = source.posteriors
+    assert posteriors is not None
+    bright = posteriors.copy()
+    bright[CODES.index("BBG")] = 1.0
+    same = page(tmp_path, Inspected(source.annotation, bright))
+    assert np.array_equal(page(tmp_path, source), same)
+
+
+def test_a_page_holds_so_many_rows_and_says_that_it_leaves_some_out(tmp_path: Path) -> None:
+    """Its height is that of the rows shown; its title differs where rows are left out."""
+    two = page(tmp_path, *[inspected()] * 2)
+    cut = page(tmp_path, *[inspected()] * 5, most_rows=2)
+    assert two.shape == cut.shape
+    assert not np.array_equal(two[:60], cut[:60])
+    assert np.array_equal(two[120:], cut[120:])
+
+
+@pytest.mark.parametrize("fill", [0.0, np.nan, -3.4028235e38, np.inf])
+def test_stamps_of_nothing_are_drawn_all_the_same(tmp_path: Path, fill: float) -> None:
+    """Zeros, NaN, infinity, and the lowest float32 that ZTF writes."""
+    assert page(tmp_path, inspected(flat=fill)).std() > 0.05
+
+
+def test_an_alert_without_stamps_or_evidence_has_its_row(tmp_path: Path) -> None:
+    """The panels say that nothing was sent."""
+    alert = Alert(Message(Origin("t", 0, 0), b""), "ztf", "1", "ZTF1", {})
+    verdict = Verdict(Label.NOT_EVALUATED, Action.KEEP)
+    row = Inspected(annotation(alert, verdict, (), "stamp_missing"), None)
+    assert page(tmp_path, row).std() > 0.05
+
+
+def test_without_matplotlib_the_error_names_the_extra(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And how to install it."""
+    monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
+    with pytest.raises(ConfigurationInvalid, match=r"pip install 'streamfilter\[figures\]'"):
+        draw([inspected()], tmp_path / "page.png")
+
+
+@pytest.mark.parametrize("name", ["none/page.png", "page.no_such_format"])
+def test_a_file_that_cannot_be_written_is_named(tmp_path: Path, name: str) -> None:
+    """A folder that is not there, an ending that is no format."""
+    with pytest.raises(ConfigurationInvalid, match="page"):
+        draw([inspected()], tmp_path / name)
+
+
+def test_a_page_of_nothing_is_refused(tmp_path: Path) -> None:
+    """There is no alert where every packet was rejected."""
+    with pytest.raises(ConfigurationInvalid, match="no alert"):
+        draw([], tmp_path / "page.png")
+
+
+def test_importing_figures_does_not_import_matplotlib() -> None:
+    """`streamfilter inspect` without a figure starts quickly, and needs no extra."""
+    code = "import sys, streamfilter.figures; print('matplotlib' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True, text=True)
+    assert "False" == done.stdout.strip()

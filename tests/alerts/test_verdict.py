@@ -1,0 +1,226 @@
+"""Probabilities per pixel become evidence per stamp, and evidence a verdict."""
+
+from dataclasses import replace
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+
+from streamfilter.alerts.placement import Placement
+from streamfilter.alerts.verdict import Policy, decide, summarise
+from streamfilter.contaminants import CODES, TABLE
+from streamfilter.posterior import raw_threshold, update
+from streamfilter.records import (
+    Action,
+    ClassEvidence,
+    ClassPrior,
+    Label,
+    NotEvaluated,
+    Place,
+    Plane,
+    Rule,
+    StampEvidence,
+    Statistic,
+    Verdict,
+)
+
+CR, TRL, BBG = (CODES.index(code) for code in ("CR", "TRL", "BBG"))
+POLICY = Policy(
+    priors=tuple(ClassPrior(row.code, row.prior, row.threshold) for row in TABLE), rules=()
+)
+SQUARE = Placement(17, 17, 30, 30)
+DROP_CR = Rule(name="cosmic-ray", contaminant="CR", statistic=Statistic.CORE, above=0.43)
+FLAG_TRL = Rule(
+    name="trail",
+    contaminant="TRL",
+    statistic=Statistic.PIXELS,
+    above=30,
+    label=Label.SUSPECT,
+    action=Action.FLAG,
+)
+
+
+def blank(n: int = 1, side: int = 64) -> npt.NDArray[np.float32]:
+    return np.full((n, len(CODES), side, side), 1e-6, np.float32)
+
+
+def evidence(raw: npt.NDArray[np.float32], place: Placement = SQUARE) -> list[ClassEvidence]:
+    return list(summarise(raw, [place], [POLICY])[0])
+
+
+def stamp(plane: Plane = Plane.SCIENCE, /, **values: float) -> StampEvidence:
+    """Evidence with a class's core (CR=), peak (CR_peak=) or pixels (CR_px=) as given."""
+    return StampEvidence(
+        plane,
+        None,
+        classes=tuple(
+            ClassEvidence(
+                core_raw=0.0,
+                core=values.get(code, 0.0),
+                peak=values.get(f"{code}_peak", 0.0),
+                pixels=int(values.get(f"{code}_px", 0)),
+                distance_px=None,
+            )
+            for code in CODES
+        ),
+    )
+
+
+def test_a_hit_at_the_alert_is_core_and_peak() -> None:
+    """One pixel of certainty at the centre: probability, extent and distance."""
+    raw = blank()
+    raw[0, CR, 32, 32] = 0.99
+    found = evidence(raw)[CR]
+    posterior = float(update(np.float32(0.99), 0.010, 5e-4))
+    assert (
+        ClassEvidence(float(np.float32(0.99)), posterior, posterior, 1, np.hypot(0.5, 0.5)) == found
+    )
+
+
+def test_a_hit_away_from_the_alert_is_peak_only() -> None:
+    """The core is within 2 px, this is at 2.12; the distance says how far the hit is."""
+    raw = blank()
+    raw[0, CR, 33, 33] = 0.999
+    found = evidence(raw)[CR]
+    assert found.core < 0.001 < 0.9 < found.peak
+    assert np.hypot(1.5, 1.5) == found.distance_px
+
+
+def test_the_core_is_at_the_alert_s_place() -> None:
+    """In a corner of the chip this is not the middle of the stamp."""
+    raw = blank()
+    raw[0, CR, 17 + 20, 17 + 21] = 0.999
+    place = replace(SQUARE, place=Place((20.0,), (20.0,)))
+    assert evidence(raw)[CR].core < 0.001 < 0.9 < evidence(raw, place)[CR].core
+    assert 1.0 == evidence(raw, place)[CR].distance_px
+
+
+def test_the_reflected_margin_does_not_count() -> None:
+    """What the network sees twice is judged once, where it is real."""
+    raw = blank()
+    raw[0, TRL, :17] = raw[0, TRL, 47:] = 1.0
+    found = evidence(raw)[TRL]
+    assert (0, None) == (found.pixels, found.distance_px)
+    assert found.peak < 1e-5
+
+
+def test_filled_pixels_do_not_count() -> None:
+    """The network's word on what was no data is not evidence."""
+    raw, filled = blank(), np.zeros((30, 30), np.bool_)
+    raw[0, CR, 17:20, 17:47] = 1.0
+    filled[:3] = True
+    assert 0 == evidence(raw, replace(SQUARE, filled=filled))[CR].pixels
+    assert 90 == evidence(raw)[CR].pixels
+
+
+def test_pixels_at_the_threshold_are_not_above_it() -> None:
+    """The mask is P' > T, strictly, in the precision of the network's output."""
+    raw = blank()
+    exact = float(raw_threshold(0.43, 0.010, 5e-4))
+    below = np.float32(exact)
+    if float(below) > exact:
+        below = np.nextafter(below, np.float32(0))
+    raw[0, CR, 30, 20] = below
+    raw[0, CR, 30, 21] = np.nextafter(below, np.float32(1))
+    assert 1 == evidence(raw)[CR].pixels
+
+
+def test_statistics_equal_those_of_updating_every_pixel() -> None:
+    """The fast path on raw outputs against the plain one, for random stamps and priors."""
+    random = np.random.default_rng(7)
+    raw = random.random((4, len(CODES), 64, 64), np.float32) ** 3
+    places = [Placement(1, 1, 62, 62), SQUARE, Placement(8, 0, 48, 63), Placement(0, 0, 64, 64)]
+    for output, place, found in zip(raw, places, summarise(raw, places, [POLICY] * 4), strict=True):
+        rows = slice(place.top, place.top + place.height)
+        columns = slice(place.left, place.left + place.width)
+        for k, row in enumerate(TABLE):
+            plain = update(output[k, rows, columns], row.training_prior, row.prior)
+            assert float(plain.max()) == found[k].peak
+            assert np.count_nonzero(plain > row.threshold) == found[k].pixels
+
+
+def test_a_stamp_is_judged_by_its_own_policy() -> None:
+    """A batch may hold stamps of several surveys."""
+    raw = blank(2)
+    raw[:, CR, 32, 32] = 0.5
+    priors = (replace(POLICY.priors[0], prior=0.5), *POLICY.priors[1:])
+    bold = Policy(priors=priors, rules=())
+    shy_core, bold_core = (e[CR].core for e in summarise(raw, [SQUARE] * 2, [POLICY, bold]))
+    assert shy_core < 0.05 < 0.98 < bold_core
+
+
+def test_a_rule_that_speaks_names_itself_and_its_class() -> None:
+    """The verdict can be traced to the rule in the configuration."""
+    expected = Verdict(Label.CONTAMINATED, Action.DROP, "CR", "cosmic-ray")
+    assert expected == decide([stamp(CR=0.5)], [DROP_CR])
+
+
+def test_no_rule_no_contamination() -> None:
+    """At its threshold a rule is still silent."""
+    assert Verdict(Label.CLEAN, Action.KEEP) == decide([stamp(CR=0.43)], [DROP_CR, FLAG_TRL])
+
+
+def test_dropping_comes_before_flagging() -> None:
+    """Whatever their order, a rule that drops decides first."""
+    found = decide([stamp(CR=0.5, TRL_px=31)], [FLAG_TRL, DROP_CR])
+    assert "cosmic-ray" == found.rule
+
+
+def test_the_first_of_equal_rules_decides() -> None:
+    """Within an action the configuration's order counts."""
+    second = replace(DROP_CR, name="second")
+    assert "second" == decide([stamp(CR=0.5)], [second, DROP_CR]).rule
+
+
+@pytest.mark.parametrize(
+    ("statistic", "key"),
+    [(Statistic.CORE, "CR"), (Statistic.PEAK, "CR_peak"), (Statistic.PIXELS, "CR_px")],
+)
+def test_a_rule_looks_at_its_statistic(statistic: Statistic, key: str) -> None:
+    """And at no other."""
+    rule = replace(DROP_CR, statistic=statistic, above=0.5)
+    assert Label.CONTAMINATED is decide([stamp(**{key: 1.0})], [rule]).label
+    others = {"CR", "CR_peak", "CR_px"} - {key}
+    assert Label.CLEAN is decide([stamp(**dict.fromkeys(others, 1.0))], [rule]).label
+
+
+def test_a_guarded_rule_is_silent_where_a_source_is() -> None:
+    """A sharp star is told from a cosmic ray by the network's own word for sources."""
+    rule = replace(DROP_CR, unless_source_above=0.1)
+    assert Label.CONTAMINATED is decide([stamp(CR=0.9, BBG=0.1)], [rule]).label
+    assert Label.CLEAN is decide([stamp(CR=0.9, BBG=0.11)], [rule]).label
+
+
+def test_a_rule_hears_only_its_own_plane() -> None:
+    """A hit in the template is no reason to drop by the science image."""
+    assert Label.CLEAN is decide([stamp(), stamp(Plane.TEMPLATE, CR=1.0)], [DROP_CR]).label
+
+
+def test_what_was_not_evaluated_is_kept_and_says_so() -> None:
+    """Also where a plane was evaluated that no rule looks at: silence is no word for it."""
+    missing = StampEvidence(Plane.SCIENCE, NotEvaluated.STAMP_MISSING)
+    hit = stamp(Plane.TEMPLATE, CR=1.0)
+    for evidence, rules in (([missing], [DROP_CR]), ([missing, hit], [DROP_CR]), ([stamp()], [])):
+        assert Verdict(Label.NOT_EVALUATED, Action.KEEP) == decide(evidence, rules)
+    both = [DROP_CR, replace(FLAG_TRL, plane=Plane.TEMPLATE)]
+    assert Label.CLEAN is decide([missing, hit], both).label
+
+
+@pytest.mark.parametrize("code", ["BBG", "BG", "XX"])
+def test_what_is_normal_cannot_contaminate(code: str) -> None:
+    """A rule on sources, on sky or on nothing is refused."""
+    with pytest.raises(ValueError, match="no contaminant"):
+        Policy(priors=POLICY.priors, rules=(replace(DROP_CR, contaminant=code),))
+
+
+def test_a_prior_of_every_class_is_needed() -> None:
+    """In the table's order, so that none is taken for another."""
+    with pytest.raises(ValueError, match="one per class"):
+        Policy(priors=POLICY.priors[::-1], rules=())
+
+
+@pytest.mark.parametrize("prior", [0.0, 1.0])
+def test_a_prior_of_certainty_is_refused(prior: float) -> None:
+    """No evidence could move it."""
+    with pytest.raises(ValueError, match="CR"):
+        Policy(priors=(ClassPrior("CR", prior, 0.5), *POLICY.priors[1:]), rules=())

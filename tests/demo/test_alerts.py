@@ -1,0 +1,65 @@
+"""The demo, over the embedded broker."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from streamfilter.demo.alerts import ANNOTATIONS, DAMAGED, FIGURE, METRICS, REAL, Tally, run
+
+
+def test_the_demo_accounts_for_every_alert(tmp_path: Path, engine_home: Path) -> None:
+    """Real events are kept, damaged packets rejected, most contaminants found."""
+    said: list[str] = []
+    tally = run(
+        count=120,
+        rate_per_s=200,
+        seed=3,
+        out=tmp_path,
+        home=engine_home,
+        say=said.append,
+        progress=lambda tally: None,
+    )
+    assert [] == tally.errors()
+    table = tally.table()
+    assert {"rejected": 1} == table[DAMAGED]
+    assert table[REAL]["clean"] > 0.9 * table[REAL].total()
+    found = sum(row["contaminated"] for truth, row in table.items() if truth not in (REAL, DAMAGED))
+    assert found > 0
+    assert len((tmp_path / ANNOTATIONS).read_text().splitlines()) == 119
+    assert "streamfilter_alerts_total" in (tmp_path / METRICS).read_text()
+    assert (tmp_path / FIGURE).exists()
+    assert json.loads((tmp_path / ANNOTATIONS).read_text().splitlines()[0])["truth"]
+
+
+def test_a_lost_alert_is_an_error() -> None:
+    """The audit can fail."""
+    tally = Tally(truth={"1": REAL, "2": DAMAGED})
+    tally.copies.update({("rejected", "2"): 1})
+    assert {"lost": 1} == tally.table()[REAL]
+    assert ["alert 1"] == [line.partition(" (")[0] for line in tally.errors()]
+
+
+def test_an_alert_that_came_out_twice_is_an_error() -> None:
+    """Duplicates are counted, not hidden."""
+    tally = Tally(truth={"1": REAL})
+    tally.annotations["1"] = {"verdict": {"label": "clean", "action": "keep"}}
+    tally.copies.update({("annotations", "1"): 2, ("clean", "1"): 1})
+    assert 1 == len(tally.errors())
+
+
+def test_a_slow_survey_is_no_silence(
+    tmp_path: Path, engine_home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What was not yet sent is not waited for, however long."""
+    monkeypatch.setattr("streamfilter.demo.alerts._SILENCE_S", 1.5)
+    tally = run(
+        count=2,
+        rate_per_s=0.5,
+        seed=3,
+        out=tmp_path,
+        home=engine_home,
+        say=lambda line: None,
+        progress=lambda tally: None,
+    )
+    assert 2 == tally.done

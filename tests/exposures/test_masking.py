@@ -1,0 +1,160 @@
+"""Masks of whole frames."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from fields import Field
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from streamfilter.contaminants import BY_CODE, CODES
+from streamfilter.exposures.masking import Masker, MaskRules, spans
+from streamfilter.exposures.sky import normalise
+from streamfilter.inference.engine import Batch, Engine
+from streamfilter.inference.manifest import Manifest, load
+from streamfilter.inference.runtimes import open_engine
+from streamfilter.records import Image
+
+SMALL = MaskRules(tile_px=96, margin_px=32)
+
+
+class Echo:
+    """An engine whose every class gives the pixel back; it takes what MaxiMask takes."""
+
+    @property
+    def manifest(self) -> Manifest:
+        return load("maximask")
+
+    @property
+    def runtime(self) -> str:
+        return "echo"
+
+    def warm_up(self, shapes: tuple[tuple[int, int, int, int], ...]) -> None:
+        return
+
+    def infer(self, batch: Batch) -> Batch:
+        assert self.manifest.shape.admits(*batch.shape[2:])
+        return np.repeat(batch, len(CODES), axis=1)
+
+    def close(self) -> None:
+        return
+
+
+@pytest.fixture(scope="module")
+def maximask(engine_home: Path) -> Iterator[Engine]:
+    engine = open_engine("maximask", "onnxruntime", engine_home, os.cpu_count() or 1)
+    yield engine
+    engine.close()
+
+
+def sky(field: Field) -> Image:
+    found = normalise(field.image())
+    assert isinstance(found, tuple)
+    return found[0]
+
+
+@settings(deadline=None, max_examples=40)
+@given(st.integers(1, 330), st.integers(1, 330))
+def test_every_pixel_comes_from_its_own_place_once(height: int, width: int) -> None:
+    """Whatever the size: tiles, margins and padding leave no seam."""
+    image = np.random.default_rng(1).random((height, width), np.float32)
+    found, count = np.zeros_like(image), np.zeros(image.shape, int)
+    for where, raw in Masker(Echo(), SMALL).raw(image):
+        found[where], count[where] = raw[3], count[where] + 1
+    np.testing.assert_array_equal(image, found)
+    assert (1, 1) == (count.min(), count.max())
+
+
+@given(st.integers(1, 60))
+def test_kept_pixels_are_a_margin_away_from_inner_edges(blocks: int) -> None:
+    """Tiles start on the network's grid."""
+    for span in spans(32 * blocks, SMALL):
+        assert 0 == span.start % 32
+        assert span.kept_from in (0, *range(span.start + 32, span.stop))
+        assert span.kept_to == 32 * blocks or span.kept_to <= span.stop - 32
+
+
+def test_bits_are_those_of_the_class_table() -> None:
+    """Above its threshold after the prior change a class has its bit; sky has none."""
+    priors = {code: BY_CODE[code].training_prior for code in CODES}
+    thresholds = dict.fromkeys(CODES, 0.9) | {"CR": 0.2, "OV": 0.5, "BG": 0.1}
+    image = np.full((64, 64), 0.1, np.float32)
+    image[0, 0], image[0, 1], image[0, 2] = 0.3, 0.6, 0.95
+    found = Masker(Echo(), MaskRules(priors=priors, thresholds=thresholds)).mask(image)
+    every = sum(BY_CODE[code].bit for code in CODES)
+    assert [1, 1 + 2048, every, 0] == found.bits[0, :4].tolist()
+    assert 3 / 64**2 == found.areas["CR"]
+
+
+def test_probabilities_have_the_prior_changed() -> None:
+    """A cosmic ray's output of 0.9 is 0.31 where they are twenty times rarer than in training."""
+    found = Masker(Echo()).probabilities(np.full((64, 64), 0.9, np.float32))
+    assert (14, 64, 64) == found.shape
+    assert 0.308 == pytest.approx(float(found[0, 0, 0]), abs=2e-3)
+
+
+@pytest.mark.engine
+def test_tiles_are_the_frame_in_one_piece(maximask: Engine) -> None:
+    """No logit is off by 0.03."""
+    image = sky(Field(height=320, width=640, stars=60, cosmic_rays=20))
+    whole = next(Masker(maximask).raw(image))[1]
+    pieces = np.empty_like(whole)
+    for where, raw in Masker(maximask, MaskRules(tile_px=480)).raw(image):
+        pieces[(slice(None), *where)] = raw
+    logits = [np.log(p / (1 - p)) for p in (np.clip(q, 1e-6, 1 - 1e-6) for q in (whole, pieces))]
+    assert 0.03 > np.abs(logits[0] - logits[1]).max()
+
+
+@pytest.mark.engine
+def test_cosmic_rays_are_masked_and_stars_are_not(maximask: Engine) -> None:
+    """A hit on three pixels has the cosmic ray's bit."""
+    image = Field(height=320, width=320, stars=20).image()
+    image[100, 200:203] += 3000
+    found = normalise(image)
+    assert isinstance(found, tuple)
+    bits = Masker(maximask).mask(found[0]).bits
+    assert BY_CODE["CR"].bit == int(bits[100, 201]) & BY_CODE["CR"].bit
+    assert 60 > np.count_nonzero(bits & BY_CODE["CR"].bit)
+
+
+@pytest.mark.engine
+def test_a_large_frame_is_searched_in_bounded_memory(engine_home: Path) -> None:
+    """4,096 x 4,096 px on the stream's tiles: each takes the same, so two of them tell."""
+    script = f"""
+from pathlib import Path
+import numpy as np
+from streamfilter.config import FrameContaminants
+from streamfilter.exposure_records import Frame
+from streamfilter.exposures import Watcher
+from streamfilter.inference.runtimes import open_engine
+from streamfilter.masking import Masker, MaskRules
+
+home, content = Path({str(engine_home)!r}), bytes(40 * 2**20)
+image = np.random.default_rng(5).normal(1000, 10, (4096, 4096)).astype(np.float32)
+watcher = Watcher(open_engine("maxitrack", "onnxruntime", home, 2))
+masker = Masker(
+    open_engine("maximask", "onnxruntime", home, 2), MaskRules(tile_px=FrameContaminants().tile_px)
+)
+frame = Frame("made", 0, "1", image)
+tiles = masker.raw(watcher.look(frame).image)
+bits = np.ones(image.shape, np.int16)
+next(tiles), next(tiles)
+(line,) = (x for x in open("/proc/self/status") if x.startswith("VmHWM"))
+print(int(line.split()[1]) / 1000)
+"""
+    told = subprocess.run(
+        [sys.executable, "-c", script], check=True, capture_output=True, text=True
+    )
+    assert 1500 > float(told.stdout)
+
+
+@pytest.mark.parametrize(("tile", "margin"), [(700, 96), (768, 90), (320, 160)])
+def test_rules_that_cut_no_frame_are_refused(tile: int, margin: int) -> None:
+    """Off the grid, or nothing but margin."""
+    with pytest.raises(ValueError, match="tile_px"):
+        MaskRules(tile_px=tile, margin_px=margin)

@@ -1,0 +1,60 @@
+"""Settings that cannot work are refused before anything is opened."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from prometheus_client import CollectorRegistry
+
+from streamfilter.config import Settings
+from streamfilter.errors import ConfigurationInvalid, SchemaUnavailable
+from streamfilter.service.build.alerts import checked, open_parts, open_worker
+
+ON_DIFFERENCE = {
+    "name": "hit", "contaminant": "CR", "statistic": "core", "above": 0.4, "plane": "difference",
+}  # fmt: skip
+
+
+def settings(**sections: dict[str, Any]) -> Settings:
+    return Settings.model_validate(sections)
+
+
+def test_the_defaults_can_be() -> None:
+    """What a user starts from passes, with every survey."""
+    assert {"ztf", "lsst"} <= set(checked(settings()).names)
+
+
+@pytest.mark.parametrize(
+    ("sections", "named"),
+    [
+        ({"surveys": {"ltsst": {}}}, "surveys.ltsst: .*lsst"),
+        ({"engine": {"name": "maxitrack"}}, "engine.name: .*maximask"),
+        ({"engine": {"name": "maxmask"}}, "engine.name: .*maximask"),
+        ({"engine": {"runtime": "gpu"}}, "engine.runtime: .*auto.*onnxruntime"),
+        ({"engine": {"precision": "int4"}}, "engine.precision: .*float32, bf16"),
+        ({"outputs": {"clean": "alerts"}}, "outputs.clean: 'alerts' is also read"),
+        ({"alerts": {"topics": ["^stream.*"]}}, "outputs.annotations: .*narrower pattern"),
+        ({"alerts": {"planes": ["difference"]}}, "alerts.planes: .*difference.*look at science"),
+        ({"surveys": {"ztf": {"rules": [ON_DIFFERENCE]}}}, "surveys.ztf.rules: .*look at diff"),
+    ],
+)
+def test_what_cannot_be_names_its_key(sections: dict[str, Any], named: str) -> None:
+    """A network for tiles, an unknown runtime, a stream that feeds itself."""
+    with pytest.raises(ConfigurationInvalid, match=named):
+        checked(settings(**sections))
+
+
+def test_a_plane_is_judged_where_a_rule_looks_at_it() -> None:
+    """Of the surveys that the settings name; others may have rules for another stream."""
+    rules = {"surveys": {"ztf": {"rules": [ON_DIFFERENCE]}, "lsst": {"rules": []}}}
+    checked(settings(alerts={"planes": ["difference"]}, **rules))
+    checked(settings(alerts={"planes": ["science", "difference"]}))
+
+
+def test_a_registry_that_does_not_answer_is_a_start_up_error(engine_home: Path) -> None:
+    """Without it every alert would be rejected, slowly, all night."""
+    publish = {"url": "http://127.0.0.1:9"}
+    chosen = settings(schemas={"publish": publish}, engine={"home": str(engine_home)})
+    parts = open_parts(chosen, threads=1, say=print)
+    with pytest.raises(SchemaUnavailable, match=r"127\.0\.0\.1:9"):
+        open_worker(chosen, parts, registry=CollectorRegistry())

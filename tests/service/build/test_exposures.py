@@ -1,0 +1,101 @@
+"""From settings to a worker for exposures: what cannot be stops it at the start."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from prometheus_client import CollectorRegistry
+
+from streamfilter.config import Settings
+from streamfilter.errors import ConfigurationInvalid
+from streamfilter.exposures.frames import FrameRules
+from streamfilter.service.build.exposures import (
+    checked_exposures,
+    frame_rules,
+    open_exposures,
+    open_watcher,
+)
+
+
+@pytest.mark.parametrize(
+    ("section", "words"),
+    [
+        ({"webhook": {"url": "http://h.org/x"}}, "webhook.url: scheme 'http'; expected https"),
+        ({"webhook": {"url": "https://me:pw@h.org/x"}}, "webhook.url: .*without user and password"),
+        ({"webhook": {"url": "https:///x"}}, "webhook.url"),
+        (
+            {"webhook": {"url": "https://h.org"}, "outgoing": {"ca_file": "/none.pem"}},
+            "outgoing.ca_file: /none.pem",
+        ),
+    ],
+)
+def test_a_webhook_that_cannot_be_called_stops_the_start(
+    section: dict[str, Any], words: str, engine_home: Path
+) -> None:
+    """Before an exposure fails, and without the secret in the words."""
+    secret = "0123456789abcdef"
+    webhook = {**section["webhook"], "secret": secret}
+    tree = {"exposures": {"topics": ["e"]}, "engine": {"home": engine_home}}
+    settings = Settings.model_validate({**tree, **section, "webhook": webhook})
+    with pytest.raises(ConfigurationInvalid, match=words) as raised:
+        open_exposures(settings, registry=CollectorRegistry(), say=lambda line, **_: None)
+    assert secret not in str(raised.value)
+
+
+def exposures(**section: Any) -> Settings:
+    return Settings.model_validate({"exposures": {"topics": ["e"], **section}})
+
+
+@pytest.mark.parametrize(
+    ("section", "words"),
+    [
+        ({"engine": {"name": "maximask"}}, "exposures.engine.name: .*there are maxitrack"),
+        ({"engine": {"runtime": "gpu"}}, "exposures.engine.runtime: .*auto.*onnxruntime"),
+        ({"engine": {"precision": "int4"}}, "exposures.engine.precision: .*float32"),
+        (
+            {"contaminants": {"engine": {"name": "maxitrack"}}},
+            "exposures.contaminants.engine.name: .*maximask",
+        ),
+        ({"contaminants": {"group": "streamfilter"}}, "contaminants.group: .*kafka.group too"),
+        (
+            {"contaminants": {"group": "streamfilter-exposures"}},
+            "contaminants.group: .*exposures.group too",
+        ),
+        (
+            {"contaminants": {"topics": ["^streamfilter.*"]}},
+            r"outputs\..*also read \(exposures.contaminants.topics\)",
+        ),
+    ],
+)
+def test_what_cannot_be_names_its_key(section: dict[str, Any], words: str) -> None:
+    """A network for something else, a group that others use, a stream that feeds itself."""
+    with pytest.raises(ConfigurationInvalid, match=words):
+        checked_exposures(exposures(**section))
+
+
+def test_the_network_runs_where_the_settings_say(engine_home: Path) -> None:
+    """On OpenVINO, from its own section: the alerts' engine stays as it is."""
+    chosen = exposures(engine={"runtime": "openvino"})
+    settings = chosen.model_copy(
+        update={"engine": chosen.engine.model_copy(update={"home": engine_home})}
+    )
+    watcher = open_watcher(settings, lambda line, **_: None, threads=1)
+    assert ("maxitrack", "openvino") == (
+        watcher.engine.manifest.name,
+        watcher.engine.runtime.split()[0],
+    )
+
+
+def test_an_instrument_s_section_becomes_rules_of_its_frames() -> None:
+    """What is not named stays as the headers say."""
+    chosen = exposures(instruments={"a": {"section": "[1:2,3:4]", "mask_extensions": []}, "b": {}})
+    found = frame_rules(chosen.exposures)
+    assert FrameRules(section="[1:2,3:4]", mask_extensions=()) == found["a"]
+    assert FrameRules() == found["b"]
+
+
+def test_the_largest_frame_is_a_setting() -> None:
+    """Also of an instrument with rules of its own; one of 10.5k x 10.5k is within the default."""
+    assert 10_560**2 <= exposures(instruments={"a": {}}).exposures.max_frame_pixels
+    found = frame_rules(exposures(max_frame_pixels=5, instruments={"a": {}}).exposures)
+    assert FrameRules(max_pixels=5) == found["a"]

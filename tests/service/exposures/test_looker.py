@@ -1,0 +1,171 @@
+"""One message of the exposure stream to its detectors, without a broker."""
+
+import io
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from astropy.io import fits
+from constant_engine import Constant
+from exposure_factories import make_message
+from looker_factories import make_looker, sky
+
+from streamfilter.contaminants import CODES
+from streamfilter.errors import Reason, SchemaUnavailable
+from streamfilter.exposures.frames import FrameRules
+from streamfilter.exposures.masking import Masker, MaskRules
+from streamfilter.exposures.records import FrameReason, FrameReference
+from streamfilter.inference.engine import Batch
+from streamfilter.schemas.finder import SchemaKey
+from streamfilter.service.exposures.frame_masks import FrameMasks
+from streamfilter.service.exposures.looker import Looked
+
+
+def frame_of(pixels: Any) -> bytes:
+    """A FITS file with one detector, SCI."""
+    out = io.BytesIO()
+    fits.HDUList([fits.PrimaryHDU(), fits.ImageHDU(pixels, name="SCI")]).writeto(out)
+    return out.getvalue()
+
+
+class Echo(Constant):
+    """An engine whose every class gives the pixel back."""
+
+    def __init__(self) -> None:
+        super().__init__(name="maximask")
+
+    def infer(self, batch: Batch) -> Batch:
+        return np.repeat(batch, len(CODES), axis=1)
+
+
+def detectors(looked: Looked) -> list[str]:
+    return [each.detector for each in looked.detectors]
+
+
+def test_a_detector_has_the_name_that_its_message_says() -> None:
+    """The file's own names stand in where the message has none, and behind it where it is one."""
+    looker = make_looker()
+    free: dict[str, Any] = {"hdu": None}
+    assert ["CCD7"] == detectors(looker.look(make_message(sky("A"), **free)))
+    assert ["CCD7:A", "CCD7:B"] == detectors(looker.look(make_message(sky("A", "B"), **free)))
+    unnamed = make_message(sky("A", "B"), detector=None, **free)
+    assert ["A", "B"] == detectors(looker.look(unnamed))
+
+
+def test_only_the_hdu_that_is_named_is_read() -> None:
+    """A message may point at one image of a file."""
+    looked = make_looker().look(make_message(sky("A", "SCI"), detector=None))
+    assert (["SCI"], None) == (detectors(looked), looked.rejected)
+
+
+@pytest.mark.parametrize(
+    ("frame", "reason", "why"),
+    [
+        (b"no FITS", Reason.FRAME_UNREADABLE, FrameReason.NOT_FITS),
+        (
+            FrameReference("s3://bucket/x", 1, "0" * 64),
+            Reason.REFERENCE_REFUSED,
+            FrameReason.REFERENCE_UNREACHABLE,
+        ),
+    ],
+)
+def test_a_rejected_frame_is_known_to_its_exposure(
+    frame: bytes | FrameReference, reason: Reason, why: FrameReason
+) -> None:
+    """Its detector came, with nothing to judge: the exposure need not wait for it."""
+    looked = make_looker().look(make_message(frame, detector="7"))
+    assert looked.rejected is not None
+    assert reason == looked.rejected.reason
+    assert [("7", why)] == [(each.detector, each.not_evaluated) for each in looked.detectors]
+    nameless = make_looker().look(make_message(frame, detector=None))
+    assert () == nameless.detectors
+
+
+def test_a_frame_that_is_too_small_is_no_reason_to_reject() -> None:
+    """It was read: the state says why it was not judged."""
+    looked = make_looker().look(make_message(sky("SCI", side=256)))
+    assert looked.rejected is None
+    assert [FrameReason.TOO_SMALL] == [each.not_evaluated for each in looked.detectors]
+
+
+def test_our_own_mistake_rejects_one_message() -> None:
+    """The stream goes on."""
+    engine = Constant()
+    engine.broken = True
+    looked = make_looker(engine).look(make_message(sky("SCI")))
+    assert looked.rejected is not None
+    assert (Reason.INTERNAL, "ZeroDivisionError: our own mistake") == (
+        looked.rejected.reason,
+        looked.rejected.detail,
+    )
+
+
+def test_a_message_whose_schema_is_not_here_is_looked_at_again() -> None:
+    """The looker does not wait for it, and it is no attempt to reach the frame."""
+    looker = make_looker(ready=lambda key: False)
+    looked = looker.look(make_message(sky("SCI")))
+    assert (None, True) == (looked.rejected, looked.schema_awaited)
+    assert looked.again_s is not None
+
+
+def test_a_registry_that_stays_away_rejects_the_message() -> None:
+    """After the limit, with the reason."""
+
+    def ready(key: SchemaKey | None) -> bool:
+        assert key is not None
+        raise SchemaUnavailable("away; waited 60 s")
+
+    looked = make_looker(ready=ready).look(make_message(sky("SCI")))
+    assert looked.rejected is not None
+    assert (Reason.SCHEMA_UNAVAILABLE, "away; waited 60 s") == (
+        looked.rejected.reason,
+        looked.rejected.detail,
+    )
+
+
+def test_an_instrument_s_frames_are_read_by_its_own_rules() -> None:
+    """A section that leaves less than a tile; another instrument's frame is whole."""
+    looker = make_looker(instruments={"camera": FrameRules(section="[1:300,1:400]")})
+    (trimmed,) = looker.look(make_message(sky("SCI"))).detectors
+    (whole,) = looker.look(make_message(sky("SCI"), instrument="other")).detectors
+    assert (FrameReason.TOO_SMALL, None) == (trimmed.not_evaluated, whole.not_evaluated)
+
+
+def test_contaminants_are_searched_in_frames_smaller_than_a_tile_too(tmp_path: Path) -> None:
+    """MaxiTrack needs 400 px, MaxiMask does not; of a frame without sky there is no mask."""
+    rules = MaskRules(tile_px=352)
+    masks = FrameMasks(Masker(Echo(), rules), rules, folder=tmp_path, sent=True)
+    looker = make_looker(masks=masks)
+    looked = looker.look(make_message(sky("SCI", side=200)))
+    (evidence,) = looked.detectors
+    assert (FrameReason.TOO_SMALL, 200 * 200) == (
+        evidence.not_evaluated,
+        evidence.contaminants.pixels if evidence.contaminants else 0,
+    )
+    (path,) = tmp_path.rglob("*.fz")
+    assert (("CCD7", path.read_bytes()),) == looked.masks
+    empty = looker.look(make_message(frame_of(np.zeros((200, 200), np.float32))))
+    assert ((), None) == (empty.masks, empty.detectors[0].contaminants)
+
+
+def test_a_full_disk_does_not_take_the_areas_with_it(tmp_path: Path) -> None:
+    """A folder that cannot be made: the shares are published, without a mask's place."""
+    (tmp_path / "file").write_text("")
+    rules = MaskRules(tile_px=352)
+    masks = FrameMasks(Masker(Echo(), rules), rules, folder=tmp_path / "file" / "masks")
+    (evidence,) = make_looker(masks=masks).look(make_message(sky("SCI"))).detectors
+    assert evidence.contaminants is not None
+    assert (400 * 400, None) == (evidence.contaminants.pixels, evidence.contaminants.mask)
+
+
+@pytest.mark.parametrize("name", ["..", "../../etc", "/etc/passwd", ".", "a" * 200, "e\0x"])
+def test_no_name_leaves_the_folder_of_masks(tmp_path: Path, name: str) -> None:
+    """Anyone may write exposures' names."""
+    rules = MaskRules(tile_px=352)
+    folder = tmp_path / "masks"
+    masks = FrameMasks(Masker(Echo(), rules), rules, folder=folder)
+    make_looker(masks=masks).look(
+        make_message(sky("SCI"), exposure_id=name, instrument=name, detector=name)
+    )
+    assert {folder} == {path.parents[2] for path in tmp_path.rglob("*.fz")}
