@@ -1,8 +1,24 @@
-"""Files that others see whole or not at all."""
+"""Files that others see whole or not at all, and the folders that travel with the package."""
 
 import os
 import tempfile
 from pathlib import Path
+
+_PACKAGE = Path(__file__).parent
+
+
+def bundled_folder(name: str) -> Path:
+    """The path of ``engines`` or ``schemas``, in an installed wheel or in a checkout.
+
+    Raises
+    ------
+    FileNotFoundError
+        The installation is incomplete.
+    """
+    for candidate in (_PACKAGE / "_bundled" / name, _PACKAGE.parent / name):
+        if candidate.is_dir():
+            return candidate
+    raise FileNotFoundError(f"no folder {name!r} beside {_PACKAGE}: reinstall streamfilter")
 
 
 def write_whole(path: Path, content: bytes) -> None:

@@ -4,8 +4,8 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from streamfilter.alerts.encode import HEADERS
 from streamfilter.errors import Reason
+from streamfilter.headers import HEADERS
 from streamfilter.records import Headers, Message, Origin, Output
 
 REPLAYED = "streamfilter-replayed"

@@ -14,13 +14,13 @@ from streamfilter.alerts.decode import Decoder
 from streamfilter.alerts.encode import Encoder
 from streamfilter.alerts.pipeline import Pipeline
 from streamfilter.alerts.surveys import Surveys
-from streamfilter.bundled import folder as bundled_folder
 from streamfilter.config import Flow, Outputs, Settings
+from streamfilter.files import bundled_folder
 from streamfilter.inference.engine import Batch
 from streamfilter.inference.manifest import load
 from streamfilter.kafka.sink import Done, KafkaSink, Undeliverable
 from streamfilter.kafka.source import KafkaSource
-from streamfilter.metrics import Metrics
+from streamfilter.metrics.alerts import AlertMetrics
 from streamfilter.records import (
     EngineIdentity,
     Headers,
@@ -192,7 +192,7 @@ def worker(
 ) -> Worker:
     """A worker on them; ``flow`` are its bounds."""
     source.registry = registry = registry or CollectorRegistry()
-    metrics = Metrics(registry)
+    metrics = AlertMetrics(registry)
 
     def opened(made: Worker) -> KafkaSource:
         source.worker = made

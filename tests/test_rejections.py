@@ -2,7 +2,7 @@
 
 import pytest
 
-from streamfilter.alerts.encode import HEADERS
+from streamfilter.headers import HEADERS
 from streamfilter.records import Headers, Message, Origin
 from streamfilter.rejections import MOST_REPLAYS, Rejection, rejection_of, replay_of
 

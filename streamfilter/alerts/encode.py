@@ -13,6 +13,7 @@ from typing import Protocol
 from streamfilter import __version__
 from streamfilter.contaminants import CODES
 from streamfilter.errors import MessageRejected
+from streamfilter.headers import DETAIL_CHARACTERS, place, with_ours
 from streamfilter.records import (
     Action,
     Annotation,
@@ -22,9 +23,7 @@ from streamfilter.records import (
     Headers,
     Label,
     NotEvaluated,
-    Origin,
     Plane,
-    Rejected,
     StampEvidence,
     Verdict,
 )
@@ -41,26 +40,6 @@ from streamfilter.schemas.splice import FIELD, Splicer
 from streamfilter.schemas.store import SchemaStore
 from streamfilter.schemas.wire import Envelope, WriterSchema
 
-HEADERS: dict[str, str] = {
-    "streamfilter-verdict": "clean, contaminated, suspect or not_evaluated",
-    "streamfilter-action": "keep, flag or drop",
-    "streamfilter-contaminant": "code of the class that decided; absent when no rule spoke",
-    "streamfilter-rule": "name of the rule that decided; absent when no rule spoke",
-    "streamfilter-survey": "name of the field map that read the alert",
-    "streamfilter-alert-id": "the survey's identifier of the alert",
-    "streamfilter-version": "of the streamfilter that wrote this",
-    "streamfilter-topic": "topic in which the original stands",
-    "streamfilter-partition": "partition in which the original stands",
-    "streamfilter-offset": "offset of the original",
-    "streamfilter-reason": "rejected only: why, from a closed set",
-    "streamfilter-detail": "rejected only: what was found and expected, 1,000 characters at most",
-    "streamfilter-schema-id": "rejected only: schema id of the Confluent form, where there is one",
-    "streamfilter-timestamp": "rejected only: Kafka timestamp of the original, Unix milliseconds",
-}
-"""Every header that is written, all UTF-8 text; the original's others stand before them."""
-
-# Brokers bound headers and value together; a detail beyond this says nothing more.
-_DETAIL_CHARACTERS = 1000
 # The years 1 to 9999: readers turn the moments into dates, which end there.
 _MOMENTS_UNIX_S = (-62_135_596_800, 253_402_300_799)
 
@@ -210,21 +189,9 @@ class Encoder:
             "streamfilter-rule": verdict.rule,
             "streamfilter-survey": alert.survey,
             "streamfilter-alert-id": alert.alert_id,
-            **_place(alert.message.origin),
+            **place(alert.message.origin),
         }
-        return _with_ours(alert.message.headers, texts)
-
-    def rejected(self, rejected: Rejected) -> tuple[bytes | None, Headers]:
-        """The original value untouched, and headers that say why it was rejected."""
-        message = rejected.message
-        texts = {
-            "streamfilter-reason": rejected.reason,
-            "streamfilter-detail": rejected.detail[:_DETAIL_CHARACTERS],
-            "streamfilter-schema-id": _text(rejected.schema_id),
-            "streamfilter-timestamp": _text(message.timestamp_ms),
-            **_place(message.origin),
-        }
-        return message.value, _with_ours(message.headers, texts)
+        return with_ours(alert.message.headers, texts)
 
     def _make_header(self, topic: str) -> bytes:
         schema = annotation_schema()
@@ -302,7 +269,7 @@ def _stamp(stamp: StampEvidence | None) -> bytes:
             _why_not(stamp.not_evaluated),
             binary.long(stamp.filled_px),
             *(_evidence(evidence) for _, evidence in zip(CODES, classes, strict=True)),
-            binary.nullable_string(stamp.detail and stamp.detail[:_DETAIL_CHARACTERS]),
+            binary.nullable_string(stamp.detail and stamp.detail[:DETAIL_CHARACTERS]),
         )
     )
 
@@ -366,24 +333,3 @@ def _moment(unix_s: float | None, per_second: int) -> int | None:
         return None
     earliest, latest = _MOMENTS_UNIX_S
     return round(unix_s * per_second) if earliest <= unix_s <= latest else None
-
-
-def _place(origin: Origin) -> dict[str, str | None]:
-    return {
-        "streamfilter-version": __version__,
-        "streamfilter-topic": origin.topic,
-        "streamfilter-partition": str(origin.partition),
-        "streamfilter-offset": str(origin.offset),
-    }
-
-
-def _with_ours(original: Headers, texts: dict[str, str | None]) -> Headers:
-    """The original's headers, then ours; a producer cannot pass its own off as ours."""
-    kept = tuple(each for each in original if each[0] not in HEADERS)
-    return kept + tuple(
-        (name, text.encode(errors="replace")) for name, text in texts.items() if text is not None
-    )
-
-
-def _text(number: int | None) -> str | None:
-    return None if number is None else str(number)

@@ -25,9 +25,9 @@ from pydantic import (
 )
 
 from streamfilter.alerts.placement import LARGEST_SIDE_PX, around_alert, place_of
-from streamfilter.bundled import folder
 from streamfilter.contaminants import BY_CODE
 from streamfilter.errors import ConfigurationInvalid, MessageRejected, Reason
+from streamfilter.files import bundled_folder
 from streamfilter.fits.stamps import Planes, read_stamp
 from streamfilter.limits import Limits
 from streamfilter.records import Alert, Message, NotEvaluated, Plane, Stamp, Unreadable
@@ -403,7 +403,7 @@ class Surveys:
             A folder or file cannot be read, or a key is wrong; the file and the key are named.
         """
         maps: list[SurveyMap] = []
-        for place in (folder("schemas") / "surveys", *extra):
+        for place in (bundled_folder("schemas") / "surveys", *extra):
             if not place.is_dir():
                 raise ConfigurationInvalid(f"{place}: no such folder of field maps")
             maps += [read_survey(path) for path in sorted(place.glob("*.toml"))]

@@ -15,8 +15,7 @@ from streamfilter import config as settings_room
 from streamfilter.cli import options
 from streamfilter.config import Settings
 from streamfilter.errors import ConfigurationInvalid
-from streamfilter.metrics import describe_process
-from streamfilter.process_metrics import ConfigMetrics, TraceMetrics
+from streamfilter.metrics.process import ConfigMetrics, TraceMetrics, describe_process
 from streamfilter.service.build.alerts import open_parts, open_worker
 from streamfilter.service.build.checking import checked_all
 from streamfilter.service.build.contaminants import contaminants_reading, open_contaminants

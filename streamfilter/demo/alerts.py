@@ -18,9 +18,9 @@ import numpy as np
 from prometheus_client import CollectorRegistry, generate_latest
 
 from streamfilter.alerts.figures import draw, look
-from streamfilter.bundled import folder as bundled_folder
 from streamfilter.config import Settings
 from streamfilter.errors import StreamfilterError, TransportFailed
+from streamfilter.files import bundled_folder
 from streamfilter.kafka.embedded import EmbeddedBroker
 from streamfilter.kafka.sink import KafkaSink, Undeliverable
 from streamfilter.kafka.source import KafkaSource

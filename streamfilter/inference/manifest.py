@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from streamfilter import bundled
 from streamfilter.errors import EngineUnavailable
+from streamfilter.files import bundled_folder
 
 
 class Per(StrEnum):
@@ -178,7 +178,7 @@ def folder() -> Path:
         The installation is incomplete.
     """
     try:
-        return bundled.folder("engines")
+        return bundled_folder("engines")
     except FileNotFoundError as error:
         raise EngineUnavailable(str(error)) from error
 

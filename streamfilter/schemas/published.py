@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any, Protocol
 
-from streamfilter import bundled
 from streamfilter.errors import SchemaUnavailable
+from streamfilter.files import bundled_folder
 from streamfilter.limits import Limits
 from streamfilter.schemas.definition import parse_definition
 from streamfilter.schemas.registry_client import Patience, open_client, without_credentials
@@ -59,7 +59,7 @@ def publish(definition: dict[str, Any]) -> PublishedSchema:
 @cache
 def published_schemas() -> tuple[PublishedSchema, ...]:
     """The schemas that travel with the package, in the order of their file names."""
-    folder = bundled.folder("schemas") / "streamfilter" / str(MAJOR)
+    folder = bundled_folder("schemas") / "streamfilter" / str(MAJOR)
     return tuple(publish(json.loads(path.read_text())) for path in sorted(folder.glob("*.avsc")))
 
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import structlog
 
 from streamfilter.errors import MessageRejected, Reason, SchemaUnavailable
-from streamfilter.metrics import SchemaMetrics
+from streamfilter.metrics.instruments import SchemaMetrics
 from streamfilter.schemas.finder import SchemaKey
 
 log = structlog.get_logger(__name__)

@@ -2,16 +2,14 @@
 
 import threading
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 from functools import partial
 
 import structlog
 from prometheus_client import Counter, Gauge
 
-from streamfilter.alerts.encode import HEADERS
 from streamfilter.inference.engine import Engine, OnDevice
-from streamfilter.metrics import DEVICE_MEMORY
-from streamfilter.records import EngineIdentity, Output, Rejected
+from streamfilter.metrics.instruments import DEVICE_MEMORY
+from streamfilter.records import EngineIdentity, Rejected
 
 log = structlog.get_logger(__name__)
 
@@ -46,18 +44,6 @@ def note_rejected(
         offset=origin.offset,
         **(ids or {}),
     )
-
-
-def smaller(output: Output) -> Output | None:
-    """A rejected message that the broker refused, without its largest parts; None: none is left.
-
-    Our headers stay: they say why, and where the original stands.
-    """
-    if output.value is not None:
-        return replace(output, value=None)
-    ours = tuple(each for each in output.headers if each[0] in HEADERS)
-    bare = replace(output, key=None, headers=ours)
-    return bare if bare != output else None
 
 
 def identity_of(engine: Engine) -> EngineIdentity:

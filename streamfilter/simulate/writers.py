@@ -12,7 +12,7 @@ from typing import Any
 
 import fastavro
 
-from streamfilter.bundled import folder
+from streamfilter.files import bundled_folder
 from streamfilter.schemas import binary
 
 SIMULATED_SCHEMA_ID = 900001
@@ -47,7 +47,7 @@ class Writer:
 @cache
 def writer(survey: str) -> Writer:
     """The writer of a simulated survey, ``ztf`` or ``lsst``."""
-    path = folder("schemas") / "simulated" / _FILES[survey]
+    path = bundled_folder("schemas") / "simulated" / _FILES[survey]
     definition: Record = json.loads(path.read_text(encoding="utf-8"))
     fields = definition["fields"]
     cut = 1 + next(i for i, field in enumerate(fields) if field["name"] == _DETECTION[survey])

@@ -14,9 +14,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from streamfilter import __version__
-from streamfilter.alerts.encode import HEADERS, Agreement, Encoder, agreement, encode_annotation
+from streamfilter.alerts.encode import Agreement, Encoder, agreement, encode_annotation
 from streamfilter.contaminants import CODES
 from streamfilter.errors import Reason
+from streamfilter.headers import HEADERS, rejected_message
 from streamfilter.limits import Limits
 from streamfilter.records import (
     Action,
@@ -239,7 +240,7 @@ def test_a_producer_cannot_give_a_verdict() -> None:
     message = make_message(headers=forged)
     encoder = make_encoder()
     judged = encoder.headers(make_annotation(alert=make_alert(message=message)))
-    _, rejected = encoder.rejected(Rejected(message, Reason.EMPTY, ""))
+    _, rejected = rejected_message(Rejected(message, Reason.EMPTY, ""))
     assert ("x", b"kept") == judged[0] == rejected[0]
     assert [b"contaminated"] == [value for name, value in judged if name == "streamfilter-verdict"]
     assert "streamfilter-reason" not in dict(judged)
@@ -253,36 +254,12 @@ def test_headers_leave_out_what_no_rule_said() -> None:
     assert set() == names & {"streamfilter-contaminant", "streamfilter-rule"}
 
 
-def test_a_rejection_keeps_the_value_and_says_why() -> None:
-    """The original bytes and headers, the reason, and the place of the original."""
-    rejected = Rejected(make_message(b"\x00\xff"), Reason.SCHEMA_UNKNOWN, "id 7 " * 400, 7)
-    value, headers = make_encoder().rejected(rejected)
-    assert b"\x00\xff" == value
-    assert {
-        "producer_timestamp": b"1765000029000",
-        "streamfilter-reason": b"schema_unknown",
-        "streamfilter-detail": b"id 7 " * 200,
-        "streamfilter-schema-id": b"7",
-        "streamfilter-timestamp": b"1765000030000",
-        "streamfilter-version": __version__.encode(),
-        "streamfilter-topic": b"lsst-alerts-v10",
-        "streamfilter-partition": b"7",
-        "streamfilter-offset": b"123456789",
-    } == dict(headers)
-
-
-def test_a_rejected_tombstone_stays_one() -> None:
-    """A message without a value is published without a value."""
-    value, _ = make_encoder().rejected(Rejected(make_message(None), Reason.EMPTY, "no value"))
-    assert value is None
-
-
 def test_every_header_that_is_written_is_documented() -> None:
     """The table of headers is complete and has nothing else."""
     encoder = make_encoder()
     rejected = Rejected(make_message(headers=()), Reason.EMPTY, "", 1)
     annotation = make_annotation(alert=make_alert(message=make_message(headers=())))
-    written = {name for name, _ in encoder.headers(annotation) + encoder.rejected(rejected)[1]}
+    written = {name for name, _ in encoder.headers(annotation) + rejected_message(rejected)[1]}
     assert set(HEADERS) == written
 
 

@@ -19,7 +19,7 @@ from filter_process import FilterProcess
 from kafka_desk import Broker
 from watch import Feed, Watch
 
-from streamfilter.bundled import folder as bundled_folder
+from streamfilter.files import bundled_folder
 from streamfilter.simulate.visits import alerts
 
 PARTITIONS = 4

@@ -10,8 +10,8 @@ import fastavro
 import pytest
 from click.testing import CliRunner, Result
 
-from streamfilter.bundled import folder as bundled_folder
 from streamfilter.cli import root
+from streamfilter.files import bundled_folder
 from streamfilter.limits import Limits
 from streamfilter.schemas.finder import SchemaFinder
 

@@ -7,9 +7,9 @@ from click.testing import CliRunner, Result
 from kafka_desk import Broker
 
 from streamfilter.alerts.decode import Decoder
-from streamfilter.alerts.encode import Encoder
 from streamfilter.alerts.surveys import Surveys
 from streamfilter.cli.rejected import rejected
+from streamfilter.headers import rejected_message
 from streamfilter.limits import Limits
 from streamfilter.records import Message, Origin, Rejected
 from streamfilter.schemas.finder import SchemaFinder
@@ -22,15 +22,13 @@ class Desk:
     def __init__(self, broker: Broker) -> None:
         self.broker = broker
         self.alerts, self.topic = broker.topic(), broker.topic()
-        finder = SchemaFinder([PackageSource()], Limits())
-        self._decoder = Decoder(finder, Surveys.load(), Limits())
-        self._encoder = Encoder(finder)
+        self._decoder = Decoder(SchemaFinder([PackageSource()], Limits()), Surveys.load(), Limits())
 
     def reject(self, message: Message) -> None:
         """Store a message as a worker would that cannot use it."""
         found = self._decoder.decode(message)
         assert isinstance(found, Rejected)
-        value, headers = self._encoder.rejected(found)
+        value, headers = rejected_message(found)
         self.broker.produce(self.topic, [value], keys=[message.key], headers=headers)
 
     def run(self, *arguments: str) -> Result:

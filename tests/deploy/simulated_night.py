@@ -7,7 +7,7 @@ import fastavro
 from kafka_desk import Broker
 from test_exposure_stream import Site, noise
 
-from streamfilter.bundled import folder
+from streamfilter.files import bundled_folder
 from streamfilter.simulate.frames import Exposure, readout
 from streamfilter.simulate.visits import alerts
 
@@ -18,7 +18,7 @@ HOUR_MS = 3_600_000
 
 def _without_stamp(value: bytes) -> bytes:
     """A packet in Confluent form whose science stamp is missing."""
-    path = folder("schemas") / "simulated" / f"{LSST_ID}.avsc"
+    path = bundled_folder("schemas") / "simulated" / f"{LSST_ID}.avsc"
     schema = fastavro.schema.load_schema(str(path))
     record = fastavro.schemaless_reader(io.BytesIO(value[5:]), schema, None)
     assert isinstance(record, dict)

@@ -7,14 +7,11 @@ from pathlib import Path
 import pytest
 from prometheus_client import CollectorRegistry, generate_latest
 
-from streamfilter.metrics import (
-    BrokerState,
-    ExposureMetrics,
-    Metrics,
-    WebhookMetrics,
-    describe_masking,
-)
-from streamfilter.process_metrics import ConfigMetrics
+from streamfilter.metrics.alerts import AlertMetrics
+from streamfilter.metrics.exposures import ExposureMetrics, describe_masking
+from streamfilter.metrics.kafka import BrokerState
+from streamfilter.metrics.process import ConfigMetrics
+from streamfilter.metrics.webhook import WebhookMetrics
 
 HERE = Path(__file__).parent
 DEPLOY = HERE.parent.parent / "deploy"
@@ -86,7 +83,7 @@ def test_the_runbook_says_how_urgent_an_alert_is() -> None:
 
 def page() -> str:
     registry = CollectorRegistry()
-    metrics, exposures = Metrics(registry), ExposureMetrics(registry)
+    metrics, exposures = AlertMetrics(registry), ExposureMetrics(registry)
     WebhookMetrics(registry)
     ExposureMetrics(registry, of="contaminants")
     describe_masking(registry, {})

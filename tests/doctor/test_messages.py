@@ -5,9 +5,9 @@ from pathlib import Path
 import pytest
 
 from streamfilter import config
-from streamfilter.bundled import folder
 from streamfilter.doctor import Finding, State
 from streamfilter.doctor.messages import understood
+from streamfilter.files import bundled_folder
 from streamfilter.records import Message, Origin
 
 
@@ -21,7 +21,7 @@ def said(
     message: Message, maps: Path, *changes: tuple[str, str], planes: str = "science"
 ) -> Finding:
     """The finding with a site's own map of DECam, in which some words are others."""
-    text = (folder("schemas") / "surveys" / "decam.toml").read_text()
+    text = (bundled_folder("schemas") / "surveys" / "decam.toml").read_text()
     for old, new in changes:
         assert old in text
         text = text.replace(old, new)

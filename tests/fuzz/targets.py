@@ -24,6 +24,7 @@ from streamfilter.exposures import frames
 from streamfilter.exposures.decode import ExposureDecoder
 from streamfilter.exposures.records import Frame, FrameRefused
 from streamfilter.fits.stamps import read_stamp
+from streamfilter.headers import rejected_message
 from streamfilter.limits import Limits
 from streamfilter.records import Alert, Message, NotEvaluated, Origin, Rejected
 from streamfilter.schemas import binary
@@ -154,7 +155,7 @@ def _message(value: bytes) -> Message:
 def _followed(found: Alert | Rejected) -> Alert | Rejected:
     """What was decoded, once all that follows has taken it: nothing there may fail on an alert."""
     if isinstance(found, Rejected):
-        _ENCODER.rejected(found)
+        rejected_message(found)
         return found
     for stamp in found.stamps.values():
         ready = normalise(stamp)

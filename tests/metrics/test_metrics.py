@@ -9,7 +9,9 @@ from prometheus_client.parser import text_string_to_metric_families as parsed
 from streamfilter.alerts.drift import Change
 from streamfilter.errors import Reason
 from streamfilter.kafka.statistics import BrokerHealth, Statistics
-from streamfilter.metrics import ExposureMetrics, Metrics, describe_process
+from streamfilter.metrics.alerts import AlertMetrics
+from streamfilter.metrics.exposures import ExposureMetrics
+from streamfilter.metrics.process import describe_process
 from streamfilter.service.build.alerts import watch_brokers
 
 Samples = dict[tuple[str, ...], float]
@@ -29,7 +31,7 @@ def samples(registry: CollectorRegistry, name: str) -> Samples:
 
 def test_what_may_be_counted_begins_at_zero(registry: CollectorRegistry) -> None:
     """Else the first refusal of an output is no increase to Prometheus, and no alert fires."""
-    Metrics(registry).begin(
+    AlertMetrics(registry).begin(
         surveys=["ztf"], outputs=["clean"], reasons=list(Reason), changes=list(Change)
     )
     assert {("clean",): 0} == samples(registry, "streamfilter_output_failures_total")
@@ -39,7 +41,7 @@ def test_what_may_be_counted_begins_at_zero(registry: CollectorRegistry) -> None
 
 def test_latencies_stand_at_zero_before_the_first(registry: CollectorRegistry) -> None:
     """For every start that is measured from, of alerts and of exposures."""
-    Metrics(registry), ExposureMetrics(registry)
+    AlertMetrics(registry), ExposureMetrics(registry)
     starts = {("received",), ("message",), ("producer",), ("light",)}
     assert starts == set(samples(registry, "streamfilter_latency_seconds_count"))
     starts = {("received",), ("message",), ("mid_exposure",)}
@@ -95,7 +97,7 @@ def test_both_clients_of_a_worker_are_shown_until_their_next_statistics(
     registry: CollectorRegistry,
 ) -> None:
     """What librdkafka holds, and which requests failed since the client began."""
-    shown = Metrics(registry).clients
+    shown = AlertMetrics(registry).clients
     for client, messages, errors in (("consumer", 7, 0), ("producer", 9, 3), ("producer", 2, 4)):
         (fetched, sent) = (messages, 0) if client == "consumer" else (0, messages)
         health = BrokerHealth("b1:9092", True, None, errors)

@@ -16,7 +16,7 @@ from prometheus_client import CollectorRegistry
 
 from streamfilter.config import Metrics as Listening
 from streamfilter.errors import ConfigurationInvalid
-from streamfilter.metrics import Metrics
+from streamfilter.metrics.alerts import AlertMetrics
 from streamfilter.service.http import Endpoint
 
 
@@ -34,7 +34,7 @@ def state() -> State:
 @pytest.fixture
 def endpoint(state: State) -> Iterator[Endpoint]:
     registry = CollectorRegistry()
-    Metrics(registry)
+    AlertMetrics(registry)
     listening = Listening(port=0)
     server = Endpoint(listening, registry, healthy=lambda: None, ready=lambda: state.wrong)
     yield server
@@ -91,7 +91,7 @@ def test_a_taken_port_is_a_start_up_error(endpoint: Endpoint) -> None:
 def listening(**settings: Any) -> Iterator[Endpoint]:
     """An endpoint with these settings, all well."""
     registry = CollectorRegistry()
-    Metrics(registry)
+    AlertMetrics(registry)
     section = Listening(port=0, **settings)
     server = Endpoint(section, registry, healthy=lambda: None, ready=lambda: None)
     yield server

@@ -9,7 +9,7 @@ import structlog
 from prometheus_client import CollectorRegistry
 
 from streamfilter.errors import MessageRejected, Reason, SchemaUnavailable
-from streamfilter.metrics import SchemaMetrics
+from streamfilter.metrics.instruments import SchemaMetrics
 from streamfilter.schemas.finder import SchemaKey
 from streamfilter.schemas.wire import Form
 from streamfilter.service.schemas_awaited import Awaited

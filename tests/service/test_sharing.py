@@ -6,7 +6,7 @@ from typing import cast
 from prometheus_client import CollectorRegistry
 
 from streamfilter.inference.engine import DeviceMemory, Engine
-from streamfilter.metrics import Metrics
+from streamfilter.metrics.alerts import AlertMetrics
 from streamfilter.service.sharing import watch_device
 
 
@@ -16,7 +16,7 @@ def test_memory_of_a_gpu_is_shown_as_it_changes() -> None:
         manifest=SimpleNamespace(name="maximask"), device_memory=DeviceMemory(10, 20, 30)
     )
     registry = CollectorRegistry()
-    watch_device(cast("Engine", engine), Metrics(registry).device_memory)
+    watch_device(cast("Engine", engine), AlertMetrics(registry).device_memory)
     engine.device_memory = DeviceMemory(15, 15, 30)
     shown = [
         registry.get_sample_value(
@@ -31,6 +31,6 @@ def test_an_engine_on_a_cpu_shows_no_memory_of_a_gpu() -> None:
     """Zero would say that a GPU is full."""
     registry = CollectorRegistry()
     engine = SimpleNamespace(manifest=SimpleNamespace(name="maximask"))
-    watch_device(cast("Engine", engine), Metrics(registry).device_memory)
+    watch_device(cast("Engine", engine), AlertMetrics(registry).device_memory)
     samples = [each for family in registry.collect() for each in family.samples]
     assert not [each for each in samples if "device_memory" in each.name]

@@ -7,7 +7,7 @@ from streamfilter.alerts.decode import Decoder
 from streamfilter.alerts.pipeline import Pipeline
 from streamfilter.alerts.rules import policy
 from streamfilter.alerts.surveys import Surveys
-from streamfilter.bundled import folder
+from streamfilter.files import bundled_folder
 from streamfilter.inference.runtimes import open_engine
 from streamfilter.limits import Limits
 from streamfilter.records import EngineIdentity, Label, Message, Origin, Plane, Rejected
@@ -22,7 +22,7 @@ pytestmark = pytest.mark.engine
 def verdicts(engine_home: Path) -> Counter[tuple[str | None, Label]]:
     """Verdicts of 160 simulated alerts by what was injected, from the whole path."""
     surveys, limits = Surveys.load(), Limits()
-    finder = SchemaFinder([FolderSource(folder("schemas") / "simulated")], limits)
+    finder = SchemaFinder([FolderSource(bundled_folder("schemas") / "simulated")], limits)
     engine = open_engine("maximask", "onnxruntime", engine_home, 2)
     pipeline = Pipeline(
         decoder=Decoder(finder, surveys, limits),

@@ -19,7 +19,7 @@ from streamfilter.config import Flow
 from streamfilter.errors import MessageRejected, SchemaUnavailable
 from streamfilter.kafka.ledger import Ledger, Partition
 from streamfilter.kafka.source import KafkaSource
-from streamfilter.metrics import Metrics
+from streamfilter.metrics.alerts import AlertMetrics
 from streamfilter.records import Message, Plane, Rejected, Times
 from streamfilter.schemas.finder import schema_key
 from streamfilter.service.alerts.in_flight import InFlight
@@ -67,7 +67,7 @@ class Intake:
         ledger: Ledger,
         in_flight: InFlight,
         flow: Flow,
-        metrics: Metrics,
+        metrics: AlertMetrics,
         queue: Callable[[Ticket, Sequence[Item]], None],
     ) -> None:
         self._in_force = in_force

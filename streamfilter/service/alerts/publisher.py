@@ -9,14 +9,15 @@ import structlog
 from streamfilter.alerts.encode import Encoder
 from streamfilter.config import Outputs
 from streamfilter.errors import Reason
+from streamfilter.headers import rejected_message, smaller
 from streamfilter.kafka.sink import Undeliverable
-from streamfilter.metrics import Metrics
+from streamfilter.metrics.alerts import AlertMetrics
 from streamfilter.records import PRODUCER_TIMESTAMP, Action, Annotation, Headers, Output, Rejected
 from streamfilter.schemas.finder import SchemaKey
 from streamfilter.service.alerts.partition_order import Order
 from streamfilter.service.alerts.ticket import Ticket
 from streamfilter.service.delivery.at_least_once import Delivery, Parcel
-from streamfilter.service.sharing import note_rejected, smaller
+from streamfilter.service.sharing import note_rejected
 
 log = structlog.get_logger(__name__)
 
@@ -39,7 +40,7 @@ class Publisher:
         *,
         delivery: Delivery,
         encoder: Encoder,
-        metrics: Metrics,
+        metrics: AlertMetrics,
         settled: Callable[[Ticket], None],
         dropped: Callable[[Ticket], None],
     ) -> None:
@@ -107,7 +108,7 @@ class Publisher:
         self._send(ticket, [self._rejection(ticket, rejected)] if wanted else [])
 
     def _rejection(self, ticket: Ticket, rejected: Rejected) -> Output:
-        value, headers = self._encoder.rejected(rejected)
+        value, headers = rejected_message(rejected)
         return self._as_it_came(
             ticket, ticket.in_force.topics.rejected, ticket.passed_on(headers), value
         )

@@ -21,7 +21,7 @@ from streamfilter.errors import StreamfilterError, TransportFailed
 from streamfilter.inference.engine import Engine
 from streamfilter.kafka.ledger import Ledger
 from streamfilter.kafka.source import KafkaSource
-from streamfilter.metrics import Metrics
+from streamfilter.metrics.alerts import AlertMetrics
 from streamfilter.schemas.finder import SchemaKey
 from streamfilter.service.alerts.in_flight import InFlight
 from streamfilter.service.alerts.intake import Intake
@@ -67,7 +67,7 @@ class Worker:
         flow: Flow,
         schema_wait_s: float,
         judges: int,
-        metrics: Metrics,
+        metrics: AlertMetrics,
     ) -> None:
         self._in_force = in_force
         self._engine = engine

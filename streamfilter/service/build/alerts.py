@@ -26,7 +26,8 @@ from streamfilter.inference.engine import Engine
 from streamfilter.inference.runtimes import AUTO, RUNTIMES, open_engine
 from streamfilter.kafka.source import KafkaSource
 from streamfilter.kafka.statistics import Statistics
-from streamfilter.metrics import BrokerState, ClientStatistics, Metrics
+from streamfilter.metrics.alerts import AlertMetrics
+from streamfilter.metrics.kafka import BrokerState, ClientStatistics
 from streamfilter.schemas.finder import SchemaFinder, SchemaSource
 from streamfilter.schemas.published import ConfluentRegistrar, PublishedSource
 from streamfilter.schemas.sources import FolderSource, PackageSource, RegistrySource
@@ -200,7 +201,7 @@ def open_worker(
     """
     if settings.outputs.annotations:
         parts.encoder.register(settings.outputs.annotations)
-    metrics = Metrics(registry)
+    metrics = AlertMetrics(registry)
     judges = _judges(settings)
     size = settings.batch.size
     parts.engine.warm_up(tuple((n, 1, side, side) for side in SIDES_PX for n in sorted({1, size})))
@@ -240,7 +241,7 @@ def open_worker(
     )
 
 
-def _source(settings: Settings, worker: Worker, metrics: Metrics) -> KafkaSource:
+def _source(settings: Settings, worker: Worker, metrics: AlertMetrics) -> KafkaSource:
     kafka = settings.kafka
 
     made = KafkaSource(

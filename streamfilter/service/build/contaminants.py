@@ -14,7 +14,7 @@ from streamfilter.config import Settings
 from streamfilter.contaminants import TABLE
 from streamfilter.exposures.masking import Masker, MaskRules
 from streamfilter.inference.engine import Engine
-from streamfilter.metrics import ExposureMetrics, describe_masking
+from streamfilter.metrics.exposures import ExposureMetrics, describe_masking
 from streamfilter.service.build.alerts import Say
 from streamfilter.service.build.exposures import (
     Reading,

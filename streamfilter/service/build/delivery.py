@@ -8,7 +8,7 @@ from streamfilter.errors import ConfigurationInvalid
 from streamfilter.kafka.ledger import Ledger
 from streamfilter.kafka.sink import KafkaSink, OnStatistics
 from streamfilter.kafka.transactions import TransactionalSink
-from streamfilter.metrics import TransactionMetrics
+from streamfilter.metrics.kafka import TransactionMetrics
 from streamfilter.service.build.clients import writing
 from streamfilter.service.delivery.at_least_once import AtLeastOnce, Delivery
 from streamfilter.service.delivery.exactly_once import ExactlyOnce, Remarks

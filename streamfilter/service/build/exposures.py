@@ -6,7 +6,6 @@ from urllib.parse import urlsplit
 
 from prometheus_client import CollectorRegistry
 
-from streamfilter.alerts.encode import Encoder
 from streamfilter.config import Exposures, FrameContaminants, Settings, TrackingEngine
 from streamfilter.errors import AddressRefused, ConfigurationInvalid, Reason
 from streamfilter.exposures.decode import ExposureDecoder
@@ -27,7 +26,8 @@ from streamfilter.inference.manifest import Per
 from streamfilter.inference.runtimes import open_engine
 from streamfilter.kafka.source import KafkaSource
 from streamfilter.limits import Limits
-from streamfilter.metrics import ExposureMetrics, WebhookMetrics
+from streamfilter.metrics.exposures import ExposureMetrics
+from streamfilter.metrics.webhook import WebhookMetrics
 from streamfilter.outgoing import Allowed, Caller
 from streamfilter.records import EngineIdentity
 from streamfilter.schemas.finder import SchemaFinder
@@ -208,7 +208,6 @@ def assembled(
         publisher=lambda delivery, settled: ExposurePublisher(
             delivery=delivery,
             tracking=tracking,
-            encoder=Encoder(finder),
             topic=reading.output,
             rejected_topic=settings.outputs.rejected,
             masks_topic=reading.masks,

@@ -15,7 +15,7 @@ import structlog
 from streamfilter.config import Settings, fingerprint, taken
 from streamfilter.errors import ConfigurationInvalid, StreamfilterError, TransportFailed
 from streamfilter.kafka.inspection import WRITE, Inspector
-from streamfilter.process_metrics import ConfigMetrics
+from streamfilter.metrics.process import ConfigMetrics
 from streamfilter.service.alerts.ticket import InForce
 from streamfilter.service.alerts.worker import Worker
 from streamfilter.service.build.alerts import Parts, checked, policy_of

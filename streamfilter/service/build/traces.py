@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from streamfilter.config import Settings
 from streamfilter.errors import ConfigurationInvalid
-from streamfilter.process_metrics import TraceMetrics
+from streamfilter.metrics.process import TraceMetrics
 from streamfilter.traces.export import Export
 from streamfilter.traces.spans import Tracer
 

@@ -18,7 +18,7 @@ from streamfilter.errors import TransactionAborted, TransportFailed
 from streamfilter.kafka.ledger import Ledger, Partition, Place, partition_of
 from streamfilter.kafka.source import KafkaSource
 from streamfilter.kafka.transactions import OUTAGE_S, TransactionalSink
-from streamfilter.metrics import TransactionMetrics
+from streamfilter.metrics.kafka import TransactionMetrics
 from streamfilter.records import Output
 from streamfilter.service.delivery.at_least_once import Parcel
 

@@ -12,7 +12,7 @@ from streamfilter.errors import AddressRefused, CallFailed
 from streamfilter.exposures import figures
 from streamfilter.exposures.figures import Row, Seen
 from streamfilter.exposures.records import Announced, Decision, ExposureVerdict
-from streamfilter.metrics import WebhookMetrics
+from streamfilter.metrics.webhook import WebhookMetrics
 from streamfilter.outgoing import Caller
 from streamfilter.service.exposures import webhook
 from streamfilter.service.exposures.webhook import Notice

@@ -3,7 +3,7 @@
 import time
 
 from streamfilter.exposures.records import Decision, DetectorEvidence, ExposureVerdict
-from streamfilter.metrics import ExposureMetrics
+from streamfilter.metrics.exposures import ExposureMetrics
 
 
 def count_decision(metrics: ExposureMetrics, kind: str, instrument: str, decision: str) -> None:

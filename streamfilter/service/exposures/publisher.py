@@ -7,20 +7,20 @@ from functools import partial
 
 import structlog
 
-from streamfilter.alerts.encode import Encoder
 from streamfilter.errors import Reason
 from streamfilter.exposures.encode import Heard, TrackingEncoder, key_of, mask_headers
 from streamfilter.exposures.focal_plane import Closed
 from streamfilter.exposures.records import Announced, ExposureVerdict
+from streamfilter.headers import rejected_message, smaller
 from streamfilter.kafka.sink import Undeliverable
-from streamfilter.metrics import ExposureMetrics
+from streamfilter.metrics.exposures import ExposureMetrics
 from streamfilter.records import Output, Rejected
 from streamfilter.service.delivery.at_least_once import Delivery, Parcel
 from streamfilter.service.exposures.alarm import Alarm
 from streamfilter.service.exposures.gauges import count_decision, show_verdict
 from streamfilter.service.exposures.looker import Looked
 from streamfilter.service.exposures.ticket import Ticket
-from streamfilter.service.sharing import note_rejected, smaller
+from streamfilter.service.sharing import note_rejected
 
 log = structlog.get_logger(__name__)
 
@@ -64,7 +64,6 @@ class ExposurePublisher:
         *,
         delivery: Delivery,
         tracking: TrackingEncoder,
-        encoder: Encoder,
         topic: str,
         rejected_topic: str,
         masks_topic: str,
@@ -74,7 +73,6 @@ class ExposurePublisher:
     ) -> None:
         self._delivery = delivery
         self._tracking = tracking
-        self._encoder = encoder
         self._topic, self._rejected_topic = topic, rejected_topic
         self._masks_topic = masks_topic
         self._metrics = metrics
@@ -177,7 +175,7 @@ class ExposurePublisher:
                 self._settled(ticket)
 
     def _rejection(self, ticket: Ticket, rejected: Rejected) -> Output:
-        value, headers = self._encoder.rejected(rejected)
+        value, headers = rejected_message(rejected)
         return Output(ticket.origin, self._rejected_topic, value, ticket.message.key, headers)
 
     def _instead(self, ticket: Ticket, output: Output, refusal: Undeliverable) -> Output | None:

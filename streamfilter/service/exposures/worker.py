@@ -21,7 +21,7 @@ from streamfilter.exposures.focal_plane import FocalPlanes, Step
 from streamfilter.exposures.records import Announced, DetectorArrived
 from streamfilter.kafka.ledger import Ledger, Partition
 from streamfilter.kafka.source import KafkaSource
-from streamfilter.metrics import ExposureMetrics
+from streamfilter.metrics.exposures import ExposureMetrics
 from streamfilter.records import Message, Origin, Rejected
 from streamfilter.service.delivery.at_least_once import Delivery
 from streamfilter.service.delivery.published_before import MOST_OPEN, Published, State

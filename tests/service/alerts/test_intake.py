@@ -21,8 +21,8 @@ from memory_worker import (
     worker,
 )
 
-from streamfilter.bundled import folder as bundled_folder
 from streamfilter.errors import SchemaUnavailable
+from streamfilter.files import bundled_folder
 from streamfilter.limits import Limits
 from streamfilter.records import Output
 from streamfilter.schemas.finder import SchemaFinder, SchemaKey

@@ -10,7 +10,7 @@ from prometheus_client import CollectorRegistry
 from streamfilter import config
 from streamfilter.config import Settings, fingerprint, taken
 from streamfilter.errors import ConfigurationInvalid
-from streamfilter.process_metrics import ConfigMetrics
+from streamfilter.metrics.process import ConfigMetrics
 from streamfilter.service.build.reload import Reloader
 
 NEW = ["exposures.prior=0.2", 'alerts.planes=["template"]', "outputs.clean=c", "batch.size=3"]

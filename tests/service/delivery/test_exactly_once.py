@@ -13,7 +13,7 @@ from streamfilter.kafka.ledger import Ledger, Partition, Place
 from streamfilter.kafka.sink import Undeliverable
 from streamfilter.kafka.source import KafkaSource
 from streamfilter.kafka.transactions import TransactionalSink
-from streamfilter.metrics import TransactionMetrics
+from streamfilter.metrics.kafka import TransactionMetrics
 from streamfilter.records import Origin, Output
 from streamfilter.service.delivery.at_least_once import Parcel
 from streamfilter.service.delivery.exactly_once import ExactlyOnce

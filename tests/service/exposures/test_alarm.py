@@ -19,7 +19,7 @@ from receiver import Receiver, receiving
 from streamfilter.config import Webhook
 from streamfilter.exposures.figures import Seen
 from streamfilter.exposures.records import Decision
-from streamfilter.metrics import WebhookMetrics
+from streamfilter.metrics.webhook import WebhookMetrics
 from streamfilter.outgoing import Allowed, Caller
 from streamfilter.service.exposures.alarm import Alarm
 

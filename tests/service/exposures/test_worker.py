@@ -10,18 +10,17 @@ import fastavro
 from constant_engine import Constant
 from exposure_factories import make_announced
 from looker_factories import make_looker, sky
-from memory_worker import MemorySink, MemorySource, finder
+from memory_worker import MemorySink, MemorySource
 from prometheus_client import CollectorRegistry
 
 import streamfilter
-from streamfilter.alerts.encode import Encoder
 from streamfilter.exposures.announce import encode_exposure
 from streamfilter.exposures.encode import TrackingEncoder
 from streamfilter.exposures.focal_plane import FocalPlaneRules, FocalPlanes
 from streamfilter.exposures.watcher import Watcher
 from streamfilter.kafka.sink import KafkaSink
 from streamfilter.kafka.source import KafkaSource
-from streamfilter.metrics import ExposureMetrics
+from streamfilter.metrics.exposures import ExposureMetrics
 from streamfilter.records import EngineIdentity
 from streamfilter.schemas.finder import SchemaKey
 from streamfilter.schemas.published import exposure_schema
@@ -48,7 +47,6 @@ def worker(source: MemorySource, sink: MemorySink, looker: Looker) -> ExposureWo
         publisher=lambda delivery, settled: ExposurePublisher(
             delivery=delivery,
             tracking=TrackingEncoder(EngineIdentity("maxitrack", "00" * 32, "none")),
-            encoder=Encoder(finder()),
             topic="tracking",
             rejected_topic="rejected",
             masks_topic="",

@@ -1,9 +1,15 @@
-"""Prometheus instruments of the process: its configuration, and its traces.
+"""What the process shows whatever it works at: version, memory, configuration, traces."""
 
-Those of the workers are in ``metrics``.
-"""
+import platform
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Info
+from prometheus_client import CollectorRegistry, Counter, Gauge, Info, ProcessCollector
+
+
+def describe_process(registry: CollectorRegistry, version: str) -> None:
+    """What is known of the process whatever it works at: version, memory, processor, files."""
+    build = Info("streamfilter_build", "Version of streamfilter.", registry=registry)
+    build.info({"version": version, "python": platform.python_version()})
+    ProcessCollector(registry=registry)
 
 
 class ConfigMetrics:

@@ -1,0 +1,197 @@
+"""What a worker for exposures counts, times and shows of the last exposure."""
+
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass, field
+
+from prometheus_client import CollectorRegistry, Info
+from prometheus_client.core import GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from streamfilter.metrics.instruments import (
+    DEVICE_MEMORY_TEXT,
+    LATENCY_S,
+    Instruments,
+    SchemaMetrics,
+)
+from streamfilter.metrics.kafka import ClientStatistics, TransactionMetrics
+
+SINCE_OF_EXPOSURES = ("received", "message", "mid_exposure")
+_MOST_INSTRUMENTS = 32  # a telescope has a few
+_MOST_DETECTORS = 256  # of an instrument; LSST has 205
+_MOST_FAILURES = 8  # of an instrument: more than fail between two scrapes
+OTHER = "other"
+
+
+@dataclass(frozen=True, slots=True)
+class LastExposure:
+    """What the last exposure of an instrument left to look at."""
+
+    judged_unix_s: float
+    detectors: Mapping[str, tuple[float | None, float | None]]
+    """By detector, whether it has a tracking error (1, 0, None: cannot tell) and how probably."""
+    failures: Mapping[str, float] = field(default_factory=dict)
+    """By exposure, when it was judged a failure (Unix seconds), the latest last."""
+
+
+@dataclass(slots=True, eq=False)
+class LastExposures(Collector):
+    """Gauges over the last exposure of each instrument, replaced as a whole.
+
+    Their names come from messages: of each only so many are shown.
+    """
+
+    prefix: str
+    """Of the families' names."""
+    last: Mapping[str, LastExposure] = field(default_factory=dict)
+
+    def judged(
+        self,
+        instrument: str,
+        exposure_id: str,
+        failed: bool,
+        detectors: Mapping[str, tuple[float | None, float | None]],
+        now_unix_s: float,
+    ) -> None:
+        """Remember an exposure; one that no longer fails, in a later revision, is taken back."""
+        before = self.last.get(instrument)
+        failures = {
+            k: v for k, v in (before.failures if before else {}).items() if k != exposure_id
+        }
+        if failed:
+            failures[exposure_id] = now_unix_s
+        # Detectors of unlike cameras under one label would make no map.
+        names = [] if instrument == OTHER else sorted(detectors)[:_MOST_DETECTORS]
+        seen = LastExposure(
+            now_unix_s,
+            {name: detectors[name] for name in names},
+            dict(list(failures.items())[-_MOST_FAILURES:]),
+        )
+        self.last = {**self.last, instrument: seen}
+
+    def collect(self) -> Iterable[Metric]:
+        """The families as of the last exposures."""
+        prefix = self.prefix
+        judged = GaugeMetricFamily(
+            f"{prefix}_judged_timestamp_seconds",
+            "When the last exposure was judged.",
+            labels=("instrument",),
+        )
+        failure = GaugeMetricFamily(
+            f"{prefix}_failure_timestamp_seconds",
+            f"When exposures were judged to have a tracking error, the last {_MOST_FAILURES}.",
+            labels=("instrument", "exposure"),
+        )
+        error = GaugeMetricFamily(
+            f"{prefix}_detector_tracking_error",
+            "1 where a detector of the last exposure has a tracking error, 0 where it has none, "
+            "NaN where that cannot be told.",
+            labels=("instrument", "detector"),
+        )
+        probability = GaugeMetricFamily(
+            f"{prefix}_detector_tracking_error_probability",
+            "Of the detectors of the last exposure; NaN where nothing could be judged.",
+            labels=("instrument", "detector"),
+        )
+        for instrument, seen in self.last.items():
+            judged.add_metric((instrument,), seen.judged_unix_s)
+            for exposure_id, at_unix_s in seen.failures.items():
+                failure.add_metric((instrument, exposure_id), at_unix_s)
+            for detector, found in seen.detectors.items():
+                for family, value in zip((error, probability), found, strict=True):
+                    family.add_metric((instrument, detector), _or_nan(value))
+        return judged, failure, error, probability
+
+
+def _or_nan(value: float | None) -> float:
+    """Prometheus has no other word for what is not known."""
+    return float("nan") if value is None else value
+
+
+def describe_masking(registry: CollectorRegistry, identity: Mapping[str, str]) -> None:
+    """Which network searches exposures for contaminants, beside the one that judges tracking."""
+    masking = Info(
+        "streamfilter_contaminants_masking_engine",
+        "The network that searches exposures for contaminants.",
+        registry=registry,
+    )
+    masking.info(dict(identity))
+
+
+class ExposureMetrics:
+    """All instruments of the exposure half.
+
+    Parameters
+    ----------
+    of
+        ``exposure``, or ``contaminants`` for the worker that searches the same frames for those.
+    """
+
+    def __init__(self, registry: CollectorRegistry, of: str = "exposure") -> None:
+        prefix = f"streamfilter_{of}"
+        made = Instruments(registry, prefix)
+        self.clients = ClientStatistics(prefix=prefix)
+        registry.register(self.clients)
+        self.last = LastExposures(prefix=prefix)
+        registry.register(self.last)
+        self.engine = Info(f"{prefix}_engine", "The network in use.", registry=registry)
+        self.messages = made.counter("messages_total", "Messages of exposures read.")
+        self.rejected = made.counter("rejected_total", "Messages rejected.", "reason")
+        self.not_evaluated = made.counter(
+            "frames_not_evaluated_total", "Frames that the network did not see.", "reason"
+        )
+        self.decisions = made.counter(
+            "decisions_total",
+            "Decisions on detectors and exposures.",
+            "kind",
+            "instrument",
+            "decision",
+        )
+        self.probability = made.gauge(
+            "tracking_error_probability",
+            "Of the last exposure judged; NaN where nothing could be.",
+            "instrument",
+        )
+        self.latency = made.histogram(
+            "latency_seconds",
+            "To the acknowledged verdict on an exposure: since its last message was received, that "
+            "message's timestamp, or the middle of the exposure.",
+            LATENCY_S,
+            "since",
+        )
+        self.look = made.histogram(
+            "look_seconds", "Time spent on a message: unpacking, stars, the network.", LATENCY_S
+        )
+        self.transactions = TransactionMetrics(registry, prefix)
+        self.output_failures = made.counter(
+            "output_failures_total", "Messages that the broker refused."
+        )
+        self.area = made.gauge(
+            "area_share",
+            "Share of the last exposure's pixels that a class has, where those are searched.",
+            "instrument",
+            "contaminant",
+        )
+        self.schemas = SchemaMetrics(registry, prefix)
+        self.open = made.gauge("open", "Exposures that wait for detectors.")
+        self.ready = made.gauge("ready", "1 once it has partitions, as /readyz.")
+        self.device_memory = made.gauge("device_memory_bytes", DEVICE_MEMORY_TEXT, "engine", "kind")
+        self.healthy = made.gauge("healthy", "0 once it failed or makes no progress, as /healthz.")
+        for since in SINCE_OF_EXPOSURES:
+            self.latency.labels(since)
+        self._instruments: set[str] = set()
+
+    def begin(self, *, reasons: Collection[str]) -> None:
+        """Show what may be counted at 0: Prometheus sees no increase where a series begins."""
+        for reason in reasons:
+            self.rejected.labels(reason)
+
+    def searched(self, instrument: str, shares: Mapping[str, float]) -> None:
+        """Show the areas of an exposure's contaminants, by class."""
+        for code, share in shares.items():
+            self.area.labels(self.instrument(instrument), code).set(share)
+
+    def instrument(self, name: str) -> str:
+        """The label of an instrument: anyone may write a name, so only the first few have one."""
+        if len(self._instruments) < _MOST_INSTRUMENTS:
+            self._instruments.add(name)
+        return name if name in self._instruments else OTHER

@@ -1,0 +1,58 @@
+"""How instruments are made: names, buckets, and what several owners count alike."""
+
+from dataclasses import dataclass
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+
+# From a twentieth of a decode to the longest queue that a person would wait for.
+STAGE_S = (
+    *(1e-4, 2.5e-4, 5e-4, 1e-3, 2.5e-3, 5e-3, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5),
+    *(5, 10, 30, 120),
+)
+# Rubin's requirement is 60 s from readout for 98 % of alerts; our own part is milliseconds.
+LATENCY_S = (
+    *(0.005, 0.01, 0.02, 0.03, 0.05, 0.075, 0.1, 0.15, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60),
+    *(120, 300, 900, 3600),
+)
+
+SCHEMA_RESULTS = ("found", "refused", "unavailable")
+DEVICE_MEMORY = ("buffers", "free", "total")
+DEVICE_MEMORY_TEXT = "Memory of a GPU: an engine's buffers there, what is free, and all of it."
+
+
+@dataclass(frozen=True, slots=True)
+class Instruments:
+    """Makes instruments of one prefix in one registry."""
+
+    registry: CollectorRegistry
+    prefix: str
+
+    def counter(self, name: str, text: str, *labels: str) -> Counter:
+        """Make a counter; its name ends in ``_total``."""
+        return Counter(f"{self.prefix}_{name}", text, labels, registry=self.registry)
+
+    def gauge(self, name: str, text: str, *labels: str) -> Gauge:
+        """Make a gauge."""
+        return Gauge(f"{self.prefix}_{name}", text, labels, registry=self.registry)
+
+    def histogram(
+        self, name: str, text: str, buckets: tuple[float, ...], *labels: str
+    ) -> Histogram:
+        """Make a histogram; ``buckets`` are upper bounds, in the unit that the name ends in."""
+        return Histogram(
+            f"{self.prefix}_{name}", text, labels, buckets=buckets, registry=self.registry
+        )
+
+
+class SchemaMetrics:
+    """What becomes of writer schemas; for both halves of a worker."""
+
+    def __init__(self, registry: CollectorRegistry, prefix: str = "streamfilter") -> None:
+        self.fetches = Counter(
+            f"{prefix}_schema_fetches_total",
+            "Questions for writer schemas, by their end.",
+            ("result",),
+            registry=registry,
+        )
+        for result in SCHEMA_RESULTS:
+            self.fetches.labels(result)
