@@ -4,7 +4,7 @@ import numpy as np
 import numpy.typing as npt
 
 from streamfilter.exposures.records import Frame
-from streamfilter.inference.engine import Batch
+from streamfilter.inference.engine import Tensor
 from streamfilter.inference.manifest import Manifest, load
 
 
@@ -28,7 +28,7 @@ class Constant:
     def warm_up(self, shapes: tuple[tuple[int, int, int, int], ...]) -> None:
         return
 
-    def infer(self, batch: Batch) -> Batch:
+    def infer(self, batch: Tensor) -> Tensor:
         if self.broken:
             raise ZeroDivisionError("our own mistake")
         self.batches.append(len(batch))

@@ -3,7 +3,7 @@
 from typing import Any
 
 from streamfilter.exposures.announce import encode_exposure
-from streamfilter.exposures.encode import Heard
+from streamfilter.exposures.encode import ReceivedExposure
 from streamfilter.exposures.records import (
     Announced,
     Closing,
@@ -42,10 +42,10 @@ def make_message(
     return Message(Origin("exposures", 0, offset), value, b"e1", 1_765_000_030_000)
 
 
-def make_heard(**changes: Any) -> Heard:
+def make_heard(**changes: Any) -> ReceivedExposure:
     """The same, its frame left out."""
     message = Message(Origin("exposures", 0, 5), None, b"e1", 1_765_000_030_000)
-    return Heard(message, make_announced(**changes), 1_765_000_031.0)
+    return ReceivedExposure(message, make_announced(**changes), 1_765_000_031.0)
 
 
 def make_evidence(**changes: Any) -> DetectorEvidence:

@@ -16,7 +16,7 @@ from streamfilter.alerts.pipeline import Pipeline
 from streamfilter.alerts.surveys import Surveys
 from streamfilter.config import Flow, Outputs, Settings
 from streamfilter.files import bundled_folder
-from streamfilter.inference.engine import Batch
+from streamfilter.inference.engine import Tensor
 from streamfilter.inference.manifest import load
 from streamfilter.kafka.sink import Done, KafkaSink, Undeliverable
 from streamfilter.kafka.source import KafkaSource
@@ -31,9 +31,9 @@ from streamfilter.records import (
 )
 from streamfilter.schemas.finder import SchemaFinder
 from streamfilter.schemas.sources import FolderSource
-from streamfilter.service.alerts.publisher import Publisher
+from streamfilter.service.alerts.publisher import AlertPublisher
 from streamfilter.service.alerts.ticket import InForce
-from streamfilter.service.alerts.worker import Worker
+from streamfilter.service.alerts.worker import AlertWorker
 from streamfilter.service.build.alerts import policy_of
 from streamfilter.service.delivery.at_least_once import AtLeastOnce
 from streamfilter.service.exposures.worker import ExposureWorker
@@ -53,7 +53,7 @@ class MemorySource:
             Message(Origin("alerts", n % partitions, n // partitions), value, b"%d" % n, 1, headers)
             for n, value in enumerate(values)
         ]
-        self.worker: Worker | ExposureWorker | None = None
+        self.worker: AlertWorker | ExposureWorker | None = None
         self.registry: CollectorRegistry | None = None
         self.assigned = tuple(("alerts", n) for n in range(partitions))
         self.committed: dict[tuple[str, int], int] = {}
@@ -146,7 +146,7 @@ class CleanSky:
 
     def warm_up(self, shapes: object) -> None: ...
 
-    def infer(self, batch: Batch) -> Batch:
+    def infer(self, batch: Tensor) -> Tensor:
         return np.zeros((len(batch), len(self.manifest.codes), *batch.shape[2:]), np.float32)
 
     def close(self) -> None: ...
@@ -189,20 +189,20 @@ def worker(
     judges: int = 1,
     schema_wait_s: float = 1.0,
     **flow: Any,
-) -> Worker:
+) -> AlertWorker:
     """A worker on them; ``flow`` are its bounds."""
     source.registry = registry = registry or CollectorRegistry()
     metrics = AlertMetrics(registry)
 
-    def opened(made: Worker) -> KafkaSource:
+    def opened(made: AlertWorker) -> KafkaSource:
         source.worker = made
         return cast("KafkaSource", source)
 
-    return Worker(
+    return AlertWorker(
         in_force=InForce(pipeline or SimulatedPipeline(), TOPICS),
         engine=CleanSky(),
         delivery=lambda ledger: AtLeastOnce(cast("KafkaSink", sink), ledger),
-        publisher=lambda delivery, settled, dropped: Publisher(
+        publisher=lambda delivery, settled, dropped: AlertPublisher(
             delivery=delivery,
             encoder=encoder or Encoder(finder()),
             metrics=metrics,
@@ -218,7 +218,7 @@ def worker(
     )
 
 
-def run_to_the_end(made: Worker, source: MemorySource, limit_s: float = 10.0) -> None:
+def run_to_the_end(made: AlertWorker, source: MemorySource, limit_s: float = 10.0) -> None:
     """Run until all is read, then stop as SIGTERM does; raises what the worker raises."""
 
     def stop() -> None:

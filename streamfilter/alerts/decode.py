@@ -5,7 +5,7 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from functools import lru_cache
 
-from streamfilter.alerts.drift import Drift, Watch, Writer, writer_of
+from streamfilter.alerts.drift import Drift, SchemaHistory, Writer, writer_of
 from streamfilter.alerts.field_plan import Gap, Gaps, field_plan
 from streamfilter.alerts.surveys import AlertMaker, SurveyMap, Surveys
 from streamfilter.errors import MessageRejected, Reason
@@ -68,7 +68,7 @@ class Decoder:
         self._surveys = surveys
         self._limits = limits
         self._plan = lru_cache(maxsize=_PLANS)(self._make_plan)
-        self._watch = Watch()
+        self._watch = SchemaHistory()
         self._news: deque[Drift | Gaps] = deque(maxlen=_MOST_NEWS)
 
     def decode(

@@ -127,18 +127,18 @@ def _retyped(path: str, before: frozenset[str], now: frozenset[str]) -> list[Fie
     return [FieldChange(kind, f"{path}: {words}")]
 
 
-_Seen = tuple[Form, int | None, Writer]
+_Written = tuple[Form, int | None, Writer]
 
 
-class Watch:
+class SchemaHistory:
     """Notices schemas and wire forms that are new in a topic; any thread may call."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._seen: OrderedDict[tuple[str, Form, int | None, str], None] = OrderedDict()
         self._forms: OrderedDict[tuple[str, str, Form], None] = OrderedDict()
-        self._last: OrderedDict[tuple[str, str], _Seen] = OrderedDict()
-        self._of_survey: dict[str, _Seen] = {}
+        self._last: OrderedDict[tuple[str, str], _Written] = OrderedDict()
+        self._of_survey: dict[str, _Written] = {}
 
     def see(self, topic: str, form: Form, schema_id: int | None, writer: Writer) -> Drift | None:
         """A message came; what is new with it, said once for each topic."""
@@ -161,7 +161,7 @@ class Watch:
         return _drift(topic, before, now, known_form) if before else None
 
 
-def _drift(topic: str, before: _Seen, now: _Seen, known_form: bool) -> Drift | None:
+def _drift(topic: str, before: _Written, now: _Written, known_form: bool) -> Drift | None:
     changes = []
     fields: tuple[FieldChange, ...] = ()
     if before[1:] != now[1:]:
@@ -175,7 +175,7 @@ def _drift(topic: str, before: _Seen, now: _Seen, known_form: bool) -> Drift | N
     return Drift(topic, now[2].survey, _words(before), _words(now), tuple(changes), fields)
 
 
-def _words(seen: _Seen) -> str:
+def _words(seen: _Written) -> str:
     form, schema_id, writer = seen
     known_by = f"id {schema_id}" if schema_id is not None else writer.identity
     return f"{_plain(writer.name)} ({known_by}, {form})"

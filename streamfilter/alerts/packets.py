@@ -65,7 +65,7 @@ def _log_skipped(source: str, reason: str) -> None:
     log.warning("file skipped", file=source, reason=reason)
 
 
-def read(
+def read_packets(
     paths: Iterable[Path], *, max_bytes: int = MAX_BYTES, skipped: Skipped = _log_skipped
 ) -> Iterator[Packet]:
     """Every packet in files, folders (sorted, with all below) and tar archives, in this order.

@@ -12,7 +12,7 @@ from streamfilter.alerts.field_plan import Gaps
 from streamfilter.alerts.normalise import Normalised, normalise, reflect, side_of
 from streamfilter.alerts.placement import Placement
 from streamfilter.alerts.verdict import SHED, Policy, decide, summarise
-from streamfilter.inference.engine import Batch, Engine
+from streamfilter.inference.engine import Engine, Tensor
 from streamfilter.records import (
     Alert,
     Annotation,
@@ -195,7 +195,7 @@ class Pipeline:
                 yield each, self.conclude(each.alert, whole, Times(0.0, 0.0, 0.0, 0.0))
 
 
-def infer(engine: Engine, items: Sequence[Item]) -> tuple[Batch, list[Placement]]:
+def infer(engine: Engine, items: Sequence[Item]) -> tuple[Tensor, list[Placement]]:
     """Raw probabilities (N, K, side, side) of stamps of one side, and where each stamp lies."""
     side = items[0].side
     batch = np.empty((len(items), 1, side, side), np.float32)

@@ -91,7 +91,7 @@ class Plan:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Watch:
+class ExposureWorkers:
     """What watching exposures takes: all messages of one have one key, so one worker judges it."""
 
     workers: int
@@ -149,7 +149,9 @@ def plan(survey: Survey, operation: Operation, stamps_per_s: float) -> Plan:
     )
 
 
-def watch(survey: Survey, operation: Operation, detectors: int, frames_per_s: float) -> Watch:
+def exposure_workers(
+    survey: Survey, operation: Operation, detectors: int, frames_per_s: float
+) -> ExposureWorkers:
     """Workers that keep up with the exposures of a camera.
 
     Parameters
@@ -159,7 +161,7 @@ def watch(survey: Survey, operation: Operation, detectors: int, frames_per_s: fl
     """
     judged_s = detectors / frames_per_s
     workers = max(1, math.ceil(judged_s / (survey.cadence_s * operation.utilisation)))
-    return Watch(workers=workers, judged_s=judged_s, partitions=even(4 * workers))
+    return ExposureWorkers(workers=workers, judged_s=judged_s, partitions=even(4 * workers))
 
 
 def even(least: int) -> int:

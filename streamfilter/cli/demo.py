@@ -105,7 +105,7 @@ def _report(console: Console, tally: Tally, out: Path) -> None:
     )
 
 
-def _report_exposures(console: Console, watched: list[exposures.Watched], out: Path) -> None:
+def _report_exposures(console: Console, watched: list[exposures.SimulatedVisit], out: Path) -> None:
     table = Table(title="Exposures of four detectors, and what was said of them")
     for name in ("exposure", "telescope", "verdict"):
         table.add_column(name, no_wrap=True)

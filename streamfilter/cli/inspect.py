@@ -94,7 +94,7 @@ def _judge(parts: Parts, files: tuple[Path, ...]) -> Iterator[tuple[packets.Pack
     waiting: deque[packets.Packet] = deque()
 
     def messages() -> Iterator[Message]:
-        for packet in packets.read(files):
+        for packet in packets.read_packets(files):
             waiting.append(packet)
             yield Message(Origin(packet.source, 0, packet.index), packet.value)
 

@@ -110,7 +110,7 @@ def _mask_file(path: str, target: Path, job: _Job) -> bool:
 
     rules = frames.FrameRules(use_sections=False, mask_extensions=(), mask_planes=())
     masks: dict[int, fits.ImageHDU] = {}
-    for frame in frames.read_path(path, rules):
+    for frame in frames.read_frame_file(path, rules):
         if isinstance(frame, FrameRefused):
             click.echo(f"{path}: {frame.reason}: {frame.detail}", err=True)
             continue

@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.table import Table
 
 from streamfilter.cli import capacity
-from streamfilter.cli.capacity import Fleet, Operation, Plan, Survey, Watch
+from streamfilter.cli.capacity import ExposureWorkers, Fleet, Operation, Plan, Survey
 from streamfilter.inference import bench as speeds
 from streamfilter.inference import cache, runtimes
 
@@ -132,7 +132,7 @@ def plan(
     gpus = None if gpu_rate is None else capacity.fleet(survey, operation, gpu_rate)
     watched = None
     if detectors is not None and frame_rate is not None:
-        watched = capacity.watch(survey, operation, detectors, frame_rate)
+        watched = capacity.exposure_workers(survey, operation, detectors, frame_rate)
     if as_json:
         click.echo(_document(per_core, source, made, gpus, watched))
         return
@@ -229,7 +229,7 @@ def _gpu_rows(gpus: Fleet | None) -> list[tuple[str, str]]:
     return [("GPUs", _UNKNOWN)] if gpus is None else _fleet_rows(gpus, "GPUs")
 
 
-def _watch_rows(watched: Watch) -> list[tuple[str, str]]:
+def _watch_rows(watched: ExposureWorkers) -> list[tuple[str, str]]:
     return [
         ("workers", str(watched.workers)),
         ("an exposure is judged in", f"{watched.judged_s:.1f} s, by the one worker that has it"),
@@ -238,9 +238,9 @@ def _watch_rows(watched: Watch) -> list[tuple[str, str]]:
 
 
 def _document(
-    per_core: float, source: str, made: Plan, gpus: Fleet | None, watched: Watch | None
+    per_core: float, source: str, made: Plan, gpus: Fleet | None, watched: ExposureWorkers | None
 ) -> str:
-    def told(part: Plan | Fleet | Watch | None) -> Any:
+    def told(part: Plan | Fleet | ExposureWorkers | None) -> Any:
         return None if part is None else dataclasses.asdict(part)
 
     whole = {

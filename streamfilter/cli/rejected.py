@@ -199,7 +199,9 @@ def _chosen(
     settings: Settings, reasons: tuple[str, ...], hours: float | None
 ) -> Iterator[Rejection]:
     since_ms = None if hours is None else round(time.time() * 1000 - hours * _HOUR_MS)
-    for stored in reader.read(_client(settings), settings.outputs.rejected, since_ms=since_ms):
+    for stored in reader.read_topic(
+        _client(settings), settings.outputs.rejected, since_ms=since_ms
+    ):
         found = rejections.rejection_of(stored)
         if found is not None and (not reasons or found.reason in reasons):
             yield found

@@ -165,7 +165,7 @@ def _passes(files: Iterable[Path], repeat: int, tally: Tally) -> Iterator[Iterat
     """The packets of each pass; what is skipped is told once."""
     for number in range(repeat):
         sent = tally.sent
-        yield packets.read(files, skipped=tally.skip if number == 0 else lambda *_: None)
+        yield packets.read_packets(files, skipped=tally.skip if number == 0 else lambda *_: None)
         if tally.sent == sent:
             return
 

@@ -112,7 +112,7 @@ def replay_exposures(
         keywords=readout.with_keywords(readout.INSTRUMENTS[field_map], changes),
     )
     # One file in memory at a time: headers first, because every message says how many there are.
-    readouts = [readout.read(path, Path(path).read_bytes(), given) for path in paths]
+    readouts = [readout.read_header(path, Path(path).read_bytes(), given) for path in paths]
     try:
         announcements = readout.expecting(readouts, given)
     except ValueError as error:

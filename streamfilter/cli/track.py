@@ -30,7 +30,7 @@ class _Exposure:
 
     name: str
     detectors: list[DetectorEvidence] = field(default_factory=list)
-    seen: list[figures.Seen] = field(default_factory=list)
+    seen: list[figures.DetectorPicture] = field(default_factory=list)
 
 
 def _section(_context: click.Context, option: click.Parameter, given: str | None) -> str | None:
@@ -111,14 +111,14 @@ def _looked_at(
     for path in paths:
         if not together:
             exposure = _Exposure(path)
-        for frame in frames.read_path(path, rules):
+        for frame in frames.read_frame_file(path, rules):
             look = watcher.look(frame)
             evidence = look.evidence
             if together:
                 evidence = replace(evidence, detector=f"{Path(path).name}:{evidence.detector}")
             exposure.detectors.append(evidence)
             if draw:
-                exposure.seen.append(figures.keep(replace(look, evidence=evidence)))
+                exposure.seen.append(figures.picture_of(replace(look, evidence=evidence)))
         if not together:
             yield exposure
     if together:

@@ -26,7 +26,7 @@ from streamfilter.kafka.sink import KafkaSink, Undeliverable
 from streamfilter.kafka.source import KafkaSource
 from streamfilter.reading import plain, read
 from streamfilter.records import PRODUCER_TIMESTAMP, Label, Message, Origin, Output, Rejected
-from streamfilter.service.alerts.worker import Worker
+from streamfilter.service.alerts.worker import AlertWorker
 from streamfilter.service.build.alerts import Parts, open_parts, open_worker
 from streamfilter.simulate.visits import Simulated, alerts
 
@@ -168,7 +168,7 @@ def run(
     return tally
 
 
-def _guarded(worker: Worker, failures: list[StreamfilterError]) -> Callable[[], None]:
+def _guarded(worker: AlertWorker, failures: list[StreamfilterError]) -> Callable[[], None]:
     def work() -> None:
         try:
             worker.run()

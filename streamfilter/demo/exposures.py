@@ -20,8 +20,8 @@ from streamfilter.errors import StreamfilterError, TransportFailed
 from streamfilter.exposures import figures, frames
 from streamfilter.exposures.announce import encode_exposure
 from streamfilter.exposures.encode import key_of
-from streamfilter.exposures.figures import Row, Seen
-from streamfilter.exposures.readout import INSTRUMENTS, Given, expecting, read
+from streamfilter.exposures.figures import DetectorPicture, Row
+from streamfilter.exposures.readout import INSTRUMENTS, Given, expecting, read_header
 from streamfilter.exposures.watcher import Watcher
 from streamfilter.inference.cache import default_home
 from streamfilter.inference.runtimes import open_engine
@@ -43,7 +43,7 @@ _SILENCE_S = 60.0
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Watched:
+class SimulatedVisit:
     """An exposure: what was done to it, and what came out."""
 
     exposure: Exposure
@@ -79,14 +79,16 @@ def messages(exposure: Exposure, seed: int, topic: str) -> Iterator[Output]:
     """A message for each detector of a simulated exposure, as a readout announces them."""
     files = readout(exposure, seed)
     given = Given(keywords=INSTRUMENTS["ztf"])
-    read_out = [read(f"{n}.fits", content, given) for n, content in enumerate(files)]
+    read_out = [read_header(f"{n}.fits", content, given) for n, content in enumerate(files)]
     for announced, content in zip(expecting(read_out, given), files, strict=True):
         value = encode_exposure(announced, content)
         headers = ((PRODUCER_TIMESTAMP, b"%d" % (time.time_ns() // 1_000_000)),)
         yield Output(Origin(topic, -1, -1), topic, value, key_of(announced), headers)
 
 
-def run(*, seed: int, out: Path, home: Path | None, say: Callable[[str], None]) -> list[Watched]:
+def run(
+    *, seed: int, out: Path, home: Path | None, say: Callable[[str], None]
+) -> list[SimulatedVisit]:
     """Watch the visits and draw the first two.
 
     Raises
@@ -131,7 +133,7 @@ def _guarded(worker: ExposureWorker, failures: list[StreamfilterError]) -> Calla
     return work
 
 
-def _watch(bootstrap: str, seed: int, failures: list[StreamfilterError]) -> list[Watched]:
+def _watch(bootstrap: str, seed: int, failures: list[StreamfilterError]) -> list[SimulatedVisit]:
     """Send the visits one by one, each with its verdict."""
     connection: dict[str, str | int] = {"bootstrap.servers": bootstrap}
     sink = KafkaSink(connection)
@@ -149,7 +151,7 @@ def _visit(
     sink: KafkaSink,
     source: KafkaSource,
     failures: list[StreamfilterError],
-) -> Watched:
+) -> SimulatedVisit:
     outputs = list(messages(exposure, seed, IN))
     started_s = time.monotonic()
     for output in outputs:
@@ -161,8 +163,8 @@ def _visit(
         for message in source.poll(16, 0.05):
             record: dict[str, Any] = decode(message.value or b"")
             if record["kind"] == "exposure" and record["exposure_id"] == exposure.exposure_id:
-                return Watched(exposure, record, time.monotonic() - started_s)
-    return Watched(exposure, None, time.monotonic() - started_s)
+                return SimulatedVisit(exposure, record, time.monotonic() - started_s)
+    return SimulatedVisit(exposure, None, time.monotonic() - started_s)
 
 
 def _sent(_output: Output, trouble: Undeliverable | None) -> None:
@@ -170,18 +172,18 @@ def _sent(_output: Output, trouble: Undeliverable | None) -> None:
         raise TransportFailed(f"the embedded broker refused an exposure: {trouble.detail}")
 
 
-def _draw(out: Path, found: list[Watched], seed: int, home: Path) -> None:
+def _draw(out: Path, found: list[SimulatedVisit], seed: int, home: Path) -> None:
     """The focal planes as the worker saw them."""
     engine = open_engine("maxitrack", "onnxruntime", home, 1, progress=lambda line: None)
     watcher = Watcher(engine)
     rows = []
     for watched in found:
-        seen: list[Seen] = []
+        seen: list[DetectorPicture] = []
         for number, content in enumerate(readout(watched.exposure, seed), start=1):
-            for frame in frames.read(content, IN, frames.FrameRules(), None):
+            for frame in frames.read_frames(content, IN, frames.FrameRules(), None):
                 look = watcher.look(frame)
                 named = replace(look.evidence, detector=f"CCD {number}")
-                seen.append(figures.keep(replace(look, evidence=named)))
+                seen.append(figures.picture_of(replace(look, evidence=named)))
         judgement = watcher.judge([each.evidence for each in seen])
         rows.append(Row(watched.exposure.exposure_id, judgement, tuple(seen)))
     figures.draw(rows, out / FIGURE)

@@ -11,12 +11,12 @@ from time import monotonic
 from streamfilter.config import Settings
 from streamfilter.doctor import brokers, clock, configuration, engines, machine, places, registries
 from streamfilter.doctor.findings import Finding, State, failed
-from streamfilter.doctor.messages import Seen
+from streamfilter.doctor.messages import SampledMessage
 from streamfilter.errors import StreamfilterError
 
 __all__ = ["Finding", "State", "examine"]
 
-Check = Callable[[Settings, list[Seen]], Iterator[Finding]]
+Check = Callable[[Settings, list[SampledMessage]], Iterator[Finding]]
 
 _CHECKS: tuple[tuple[str, Check], ...] = (
     ("configuration", configuration.check),
@@ -39,7 +39,7 @@ _CHECKS: tuple[tuple[str, Check], ...] = (
 
 def examine(settings: Settings) -> Iterator[Finding]:
     """Every finding, as it is made."""
-    seen: list[Seen] = []
+    seen: list[SampledMessage] = []
     for name, check in _CHECKS:
         started = monotonic()
         try:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from streamfilter.config import Scalar, Settings
 from streamfilter.doctor import messages
 from streamfilter.doctor.findings import Finding, State, failed, not_applicable, ok
-from streamfilter.doctor.messages import Seen
+from streamfilter.doctor.messages import SampledMessage
 from streamfilter.errors import ConfigurationInvalid, TransportFailed
 from streamfilter.kafka.inspection import READ, WRITE, Cluster, Inspector, TopicFacts
 from streamfilter.kafka.inspection import client_version as client
@@ -30,7 +30,7 @@ class _Need:
     """It takes whole messages as they came, which may be large."""
 
 
-def check(settings: Settings, seen: list[Seen]) -> Iterator[Finding]:
+def check(settings: Settings, seen: list[SampledMessage]) -> Iterator[Finding]:
     """Both sides of a worker: where it reads, and where it writes."""
     reading = yield from _opened("kafka.bootstrap", clients.reading(settings))
     largest: dict[str, int | None] = {}
@@ -75,7 +75,7 @@ def _cluster(subject: str, cluster: Cluster, client_settings: Mapping[str, Scala
 
 
 def _read(
-    inspector: Inspector, settings: Settings, reader: Reader, seen: list[Seen]
+    inspector: Inspector, settings: Settings, reader: Reader, seen: list[SampledMessage]
 ) -> Generator[Finding, None, int | None]:
     """What is read; the generator's value is the largest message that may come, where known."""
     key, wanted = f"{reader.section}.topics", reader.topics
@@ -126,7 +126,7 @@ def _last(
     settings: Settings,
     facts: TopicFacts,
     reader: Reader,
-    seen: list[Seen],
+    seen: list[SampledMessage],
 ) -> Iterator[Finding]:
     try:
         message = inspector.last(facts.name, facts.partitions, reader.group)
@@ -138,7 +138,7 @@ def _last(
         return
     kind = facts.config.get("message.timestamp.type", "")
     by = {"LogAppendTime": "broker", "CreateTime": "producer"}.get(kind, "")
-    seen.append(messages.seen(message, by))
+    seen.append(messages.sampled(message, by))
     yield messages.understood(settings, message, exposure=reader.section != "alerts")
 
 

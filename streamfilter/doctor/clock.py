@@ -8,7 +8,7 @@ from email.utils import parsedate_to_datetime
 
 from streamfilter.config import Settings
 from streamfilter.doctor.findings import Finding, State, not_applicable, ok
-from streamfilter.doctor.messages import Seen
+from streamfilter.doctor.messages import SampledMessage
 from streamfilter.schemas.registry_client import date_of
 from streamfilter.service.build.alerts import registry_settings
 
@@ -20,7 +20,7 @@ _UNSYNCHRONISED = 0x40  # STA_UNSYNC of <sys/timex.h>
 _MEND = "start an NTP client (chrony, systemd-timesyncd) and let it synchronise"
 
 
-def check(settings: Settings, seen: list[Seen]) -> Iterator[Finding]:
+def check(settings: Settings, seen: list[SampledMessage]) -> Iterator[Finding]:
     """What the system says of its clock, then the registries' and the messages' times."""
     yield _system()
     for key, registry in (
@@ -72,7 +72,7 @@ def _against_date(key: str, date: str | None, asked_s: float, answered_s: float)
     return _judged(key, behind, f"{behind:.1f} s or more from the date of its answers")
 
 
-def against_message(seen: Seen) -> Finding:
+def against_message(seen: SampledMessage) -> Finding:
     """A message was stamped before now, whoever's clock did it."""
     subject = f"messages of {seen.topic}"
     if seen.timestamp_ms is None:

@@ -4,12 +4,12 @@ from collections.abc import Iterator
 
 from streamfilter.config import Settings
 from streamfilter.doctor.findings import Finding, failed, ok
-from streamfilter.doctor.messages import Seen
+from streamfilter.doctor.messages import SampledMessage
 from streamfilter.errors import ConfigurationInvalid
 from streamfilter.service.build.checking import checked_all
 
 
-def check(settings: Settings, _: list[Seen]) -> Iterator[Finding]:
+def check(settings: Settings, _: list[SampledMessage]) -> Iterator[Finding]:
     """What ``streamfilter config check`` holds, before anything is asked of others."""
     try:
         surveys = checked_all(settings)

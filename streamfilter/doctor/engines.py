@@ -14,7 +14,7 @@ import numpy as np
 from streamfilter.alerts.normalise import SIDES_PX
 from streamfilter.config import Settings
 from streamfilter.doctor.findings import Finding, State, failed, not_applicable, ok
-from streamfilter.doctor.messages import Seen
+from streamfilter.doctor.messages import SampledMessage
 from streamfilter.errors import EngineUnavailable
 from streamfilter.inference import cache, runtimes
 from streamfilter.inference.engine import Plans
@@ -50,7 +50,7 @@ def _wanted(settings: Settings) -> list[_Wanted]:
     return found
 
 
-def check(settings: Settings, _: list[Seen]) -> Iterator[Finding]:
+def check(settings: Settings, _: list[SampledMessage]) -> Iterator[Finding]:
     """The networks that these settings run, each on its runtime."""
     home = settings.engine.home or cache.default_home(os.environ)
     for wanted in _wanted(settings):
@@ -106,7 +106,7 @@ def _run(manifest: Manifest, wanted: _Wanted, home: Path, batch_size: int) -> Fi
     )  # fmt: skip
 
 
-def check_gpu(settings: Settings, _: list[Seen]) -> Iterator[Finding]:
+def check_gpu(settings: Settings, _: list[SampledMessage]) -> Iterator[Finding]:
     """Driver, memory, and the libraries that the runtime needs."""
     asked = {wanted.runtime for wanted in _wanted(settings)}
     modules = [each for runtime in asked for each in _GPU_RUNTIMES.get(runtime, ())]

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from streamfilter.config import Settings
 from streamfilter.doctor.findings import Finding, State, not_applicable, ok
-from streamfilter.doctor.messages import Seen
+from streamfilter.doctor.messages import SampledMessage
 from streamfilter.inference.cache import default_home
 
 _MIB = 2**20
@@ -22,7 +22,7 @@ _MASKING_MIB = 1_500
 _CGROUP = Path("/sys/fs/cgroup")
 
 
-def check_disk(settings: Settings, _: list[Seen]) -> Iterator[Finding]:
+def check_disk(settings: Settings, _: list[SampledMessage]) -> Iterator[Finding]:
     """Room and rights at the cache of engines, plans and schemas."""
     home = settings.engine.home or default_home(os.environ)
     place = next(each for each in (home, *home.parents) if each.exists())
@@ -43,7 +43,7 @@ def check_disk(settings: Settings, _: list[Seen]) -> Iterator[Finding]:
         yield ok("disk", subject, found)
 
 
-def check_memory(settings: Settings, _: list[Seen]) -> Iterator[Finding]:
+def check_memory(settings: Settings, _: list[SampledMessage]) -> Iterator[Finding]:
     """What may be had, beside what the settings let a worker hold."""
     available = _available_mib()
     if available is None:
@@ -67,7 +67,7 @@ def check_memory(settings: Settings, _: list[Seen]) -> Iterator[Finding]:
     )  # fmt: skip
 
 
-def check_cores(settings: Settings, _: list[Seen]) -> Iterator[Finding]:
+def check_cores(settings: Settings, _: list[SampledMessage]) -> Iterator[Finding]:
     """Cores that may be used, beside the threads that the settings ask for."""
     seen, allowed = os.cpu_count() or 1, _cores()
     engine = settings.engine

@@ -21,7 +21,7 @@ from streamfilter.service.build.alerts import schema_sources
 
 
 @dataclass(frozen=True, slots=True)
-class Seen:
+class SampledMessage:
     """A message that was read, and what can be held against others."""
 
     topic: str
@@ -31,10 +31,10 @@ class Seen:
     schema_id: int | None
 
 
-def seen(message: Message, stamped_by: str) -> Seen:
+def sampled(message: Message, stamped_by: str) -> SampledMessage:
     """What is kept of a message."""
     schema_id = schema_id_of(message.value) if message.value else None
-    return Seen(message.origin.topic, message.timestamp_ms, stamped_by, schema_id)
+    return SampledMessage(message.origin.topic, message.timestamp_ms, stamped_by, schema_id)
 
 
 def understood(settings: Settings, message: Message, *, exposure: bool) -> Finding:
@@ -44,14 +44,14 @@ def understood(settings: Settings, message: Message, *, exposure: bool) -> Findi
     # Schemas of a registry are kept on disk; another user's files in the cache would be in the way.
     with TemporaryDirectory(prefix="streamfilter-") as home:
         try:
-            return _looked_at(settings, message, Path(home), subject, exposure=exposure)
+            return _decoded(settings, message, Path(home), subject, exposure=exposure)
         except SchemaUnavailable as error:
             return failed("message", subject, error, "see the registry below, or name its folder")
         except MessageRejected as error:
             return _rejected(subject, error.detail)
 
 
-def _looked_at(
+def _decoded(
     settings: Settings, message: Message, home: Path, subject: str, *, exposure: bool
 ) -> Finding:
     largest = settings.exposures.max_message_bytes

@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 
 from streamfilter.config import Settings
 from streamfilter.doctor.findings import Finding, State, failed, not_applicable, ok
-from streamfilter.doctor.messages import Seen
+from streamfilter.doctor.messages import SampledMessage
 from streamfilter.errors import AddressRefused, CallFailed, ConfigurationInvalid
 from streamfilter.service.build.exposures import caller
 from streamfilter.service.http import certificate
@@ -18,7 +18,7 @@ from streamfilter.service.http import certificate
 _WORKER_S = 2.0
 
 
-def check_metrics(settings: Settings, _: list[Seen]) -> Iterator[Finding]:
+def check_metrics(settings: Settings, _: list[SampledMessage]) -> Iterator[Finding]:
     """Whether the port can be listened on, or a worker does so already."""
     listening = settings.metrics
     subject = f"metrics.host/port {listening.host}:{listening.port}"
@@ -66,7 +66,7 @@ def _answers_as_worker(host: str, port: int) -> bool:
     return b"/healthz" in said or b"metrics.user" in said
 
 
-def check_webhook(settings: Settings, _: list[Seen]) -> Iterator[Finding]:
+def check_webhook(settings: Settings, _: list[SampledMessage]) -> Iterator[Finding]:
     """Whether the receiver may be called, by its name and by the address behind it."""
     url = settings.webhook.url
     if not url:
@@ -78,7 +78,7 @@ def check_webhook(settings: Settings, _: list[Seen]) -> Iterator[Finding]:
         yield _reachable(settings, "webhook", f"webhook.url {urlsplit(url).hostname}", url)
 
 
-def check_references(settings: Settings, _: list[Seen]) -> Iterator[Finding]:
+def check_references(settings: Settings, _: list[SampledMessage]) -> Iterator[Finding]:
     """Folders can be read, hosts have addresses that may be called, buckets have their client."""
     chosen = settings.exposures
     allowed = chosen.reference_folders or chosen.reference_hosts or chosen.reference_buckets
@@ -111,7 +111,7 @@ def check_references(settings: Settings, _: list[Seen]) -> Iterator[Finding]:
             yield _missing("references", subject, "s3fs", "s3")
 
 
-def check_masks(settings: Settings, _: list[Seen]) -> Iterator[Finding]:
+def check_masks(settings: Settings, _: list[SampledMessage]) -> Iterator[Finding]:
     """Whether masks can be written to their folder, by a file that has no name."""
     chosen = settings.exposures.contaminants
     if not (chosen.topics and chosen.folder):
@@ -129,7 +129,7 @@ def check_masks(settings: Settings, _: list[Seen]) -> Iterator[Finding]:
         )  # fmt: skip
 
 
-def check_traces(settings: Settings, _: list[Seen]) -> Iterator[Finding]:
+def check_traces(settings: Settings, _: list[SampledMessage]) -> Iterator[Finding]:
     """Whether spans can be made, and somebody listens for them."""
     endpoint = settings.traces.endpoint
     if not endpoint:

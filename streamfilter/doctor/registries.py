@@ -6,7 +6,7 @@ from tempfile import TemporaryDirectory
 
 from streamfilter.config import Registry, Settings
 from streamfilter.doctor.findings import Finding, State, failed, not_applicable, ok
-from streamfilter.doctor.messages import Seen
+from streamfilter.doctor.messages import SampledMessage
 from streamfilter.errors import ConfigurationInvalid, MessageRejected, SchemaUnavailable
 from streamfilter.schemas.registry_client import without_credentials
 from streamfilter.schemas.sources import RegistrySource
@@ -15,7 +15,7 @@ from streamfilter.service.build.alerts import registry_settings
 _MEND = "see that it is up, and check url, credentials and certificates"
 
 
-def check(settings: Settings, seen: list[Seen]) -> Iterator[Finding]:
+def check(settings: Settings, seen: list[SampledMessage]) -> Iterator[Finding]:
     """The survey's, by the schemas of the last messages; and where ours are registered."""
     used = dict.fromkeys(each.schema_id for each in seen if each.schema_id is not None)
     schemas = settings.schemas

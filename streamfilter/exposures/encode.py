@@ -36,7 +36,7 @@ HEADERS: dict[str, str] = {
 
 
 @dataclass(frozen=True, slots=True)
-class Heard:
+class ReceivedExposure:
     """A message of an exposure, its frame left out."""
 
     message: Message
@@ -85,7 +85,7 @@ class TrackingEncoder:
         self._header(topic)
 
     def detector(
-        self, heard: Heard, evidence: DetectorEvidence, look_s: float, topic: str
+        self, heard: ReceivedExposure, evidence: DetectorEvidence, look_s: float, topic: str
     ) -> tuple[bytes, Headers]:
         """Value and headers of what is said of one detector.
 
@@ -112,7 +112,7 @@ class TrackingEncoder:
         return self._message(record, [heard], look_s, topic)
 
     def exposure(
-        self, heard: Sequence[Heard], verdict: ExposureVerdict, topic: str
+        self, heard: Sequence[ReceivedExposure], verdict: ExposureVerdict, topic: str
     ) -> tuple[bytes, Headers]:
         """Value and headers of what is said of an exposure.
 
@@ -150,7 +150,11 @@ class TrackingEncoder:
         return {"pixels": found.pixels, **shares, "mask": found.mask, "engine": self._masking}
 
     def _message(
-        self, record: dict[str, Any], heard: Sequence[Heard], look_s: float | None, topic: str
+        self,
+        record: dict[str, Any],
+        heard: Sequence[ReceivedExposure],
+        look_s: float | None,
+        topic: str,
     ) -> tuple[bytes, Headers]:
         first = heard[0].announced
         record |= {
@@ -211,7 +215,9 @@ def _summary(evidence: DetectorEvidence) -> dict[str, object]:
     }
 
 
-def _times(heard: Sequence[Heard], look_s: float | None, now_unix_s: float) -> dict[str, object]:
+def _times(
+    heard: Sequence[ReceivedExposure], look_s: float | None, now_unix_s: float
+) -> dict[str, object]:
     """Microseconds since 1970, the message's in milliseconds; of several messages the last."""
     mid_unix_s = _first([each.announced.mid_exposure_unix_s for each in heard])
     stamps = [each.message.timestamp_ms for each in heard]

@@ -14,7 +14,7 @@ import numpy as np
 from streamfilter import pages
 from streamfilter.errors import ConfigurationInvalid
 from streamfilter.exposures.records import Decision, DetectorEvidence, Judgement, TileEvidence
-from streamfilter.exposures.watcher import Look
+from streamfilter.exposures.watcher import JudgedFrame
 from streamfilter.records import Image
 
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ class CutOut:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Seen:
+class DetectorPicture:
     """One detector, small enough to keep until the page is drawn."""
 
     evidence: DetectorEvidence
@@ -62,19 +62,19 @@ class Row:
 
     title: str
     judgement: Judgement
-    seen: tuple[Seen, ...]
+    seen: tuple[DetectorPicture, ...]
 
 
-def keep(look: Look) -> Seen:
+def picture_of(look: JudgedFrame) -> DetectorPicture:
     """What the page needs of a detector: a thumbnail and the cut-outs of its worst tiles."""
     if look.image is None:
-        return Seen(look.evidence, None, (0, 0), ())
+        return DetectorPicture(look.evidence, None, (0, 0), ())
     height, width = look.image.shape
     step = max(math.ceil(max(height, width) / _THUMBNAIL_PX), 1)
     rows, columns = height // step * step, width // step * step
     blocks = look.image[:rows, :columns].reshape(rows // step, step, columns // step, step)
     # The highest pixel of each block: a mean would wash the stars out.
-    return Seen(look.evidence, blocks.max(axis=(1, 3)), (height, width), _worst(look))
+    return DetectorPicture(look.evidence, blocks.max(axis=(1, 3)), (height, width), _worst(look))
 
 
 def draw(exposures: Sequence[Row], path: Path) -> None:
@@ -117,7 +117,7 @@ def _page(exposures: Sequence[Row]) -> "Figure":
     return figure
 
 
-def _worst(look: Look) -> tuple[CutOut, ...]:
+def _worst(look: JudgedFrame) -> tuple[CutOut, ...]:
     """The brightest star of each of the tiles that speak loudest for a tracking error."""
     if look.image is None or look.stars is None:
         return ()
@@ -159,7 +159,7 @@ def _draw_row(part: "SubFigure", row: Row) -> None:
     _write_verdict(right, row)
 
 
-def _draw_focal_plane(part: "SubFigure", seen: Sequence[Seen]) -> None:
+def _draw_focal_plane(part: "SubFigure", seen: Sequence[DetectorPicture]) -> None:
     """Detectors side by side, each with its tiles tinted by the network's output."""
     columns = math.ceil(math.sqrt(len(seen)))
     rows = math.ceil(len(seen) / columns)
@@ -171,7 +171,7 @@ def _draw_focal_plane(part: "SubFigure", seen: Sequence[Seen]) -> None:
         _draw_detector(panel, one, len(seen))
 
 
-def _draw_detector(panel: "Axes", one: Seen, detectors: int) -> None:
+def _draw_detector(panel: "Axes", one: DetectorPicture, detectors: int) -> None:
     """One panel; what cannot be read at its size is left out."""
     from matplotlib.colors import to_rgb
     from matplotlib.patches import Rectangle

@@ -79,7 +79,7 @@ class FrameRules:
     """Level in the image's unit, instead of the header's."""
 
 
-def read_path(path: str, rules: FrameRules | None = None) -> Iterator[Frame | FrameRefused]:
+def read_frame_file(path: str, rules: FrameRules | None = None) -> Iterator[Frame | FrameRefused]:
     """The frames of a file, one detector at a time.
 
     Parameters
@@ -104,7 +104,7 @@ def read_path(path: str, rules: FrameRules | None = None) -> Iterator[Frame | Fr
         detail = error.strerror or str(error)
         yield FrameRefused(path, None, FrameReason.REFERENCE_UNREACHABLE, detail)
         return
-    yield from read(content, path, rules, hdu)
+    yield from read_frames(content, path, rules, hdu)
 
 
 def split_hdu(path: str) -> tuple[str, str | None]:
@@ -115,7 +115,7 @@ def split_hdu(path: str) -> tuple[str, str | None]:
     return found[1], found[2]
 
 
-def read(
+def read_frames(
     content: bytes, source: str, rules: FrameRules | None = None, hdu: str | None = None
 ) -> Iterator[Frame | FrameRefused]:
     """The frames in FITS bytes, plain, in gzip or with Rice-compressed tiles.
@@ -157,7 +157,7 @@ class FileHeaders:
     primary: Header
     detectors: tuple[Header, ...] = ()
     names: tuple[str, ...] = ()
-    """Of the detectors, as ``read`` has them."""
+    """Of the detectors, as ``read_frames`` has them."""
 
 
 def headers(content: bytes, rules: FrameRules | None = None) -> FileHeaders:

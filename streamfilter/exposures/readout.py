@@ -85,7 +85,7 @@ class Readout:
         return len(self.names)
 
 
-def read(path: str, content: bytes, given: Given) -> Readout:
+def read_header(path: str, content: bytes, given: Given) -> Readout:
     """What the headers of a file say; a damaged file is announced by its name.
 
     Parameters

@@ -36,7 +36,7 @@ class ExposureRules:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Look:
+class JudgedFrame:
     """A detector's evidence and the frame that it was found in, in units of sigma."""
 
     evidence: DetectorEvidence
@@ -75,17 +75,17 @@ class Watcher:
         tracking_rules = replace(self._rules.tracking, prior=prior)
         self._rules = replace(self._rules, tracking=tracking_rules)
 
-    def look(self, frame: Frame | FrameRefused) -> Look:
+    def look(self, frame: Frame | FrameRefused) -> JudgedFrame:
         """A detector's evidence; never raises for what is in the frame."""
         if isinstance(frame, FrameRefused):
-            return Look(self._without(frame, frame.reason, frame.detail))
+            return JudgedFrame(self._without(frame, frame.reason, frame.detail))
         reason, detail = self._unfit(frame)
         if reason is not None:
-            return Look(self._without(frame, reason, detail))
+            return JudgedFrame(self._without(frame, reason, detail))
         masked = sky.unusable(frame.image, frame.masked)
         normalised = sky.normalise(frame.image, masked, self._rules.mesh)
         if isinstance(normalised, FrameReason):
-            return Look(self._without(frame, normalised, "no sky could be measured"))
+            return JudgedFrame(self._without(frame, normalised, "no sky could be measured"))
         image, background = normalised
         saturation = None
         if frame.saturation is not None:
@@ -103,7 +103,7 @@ class Watcher:
         evidence = DetectorEvidence(
             frame.source, frame.hdu, frame.detector, judgement, tiles=witnesses
         )
-        return Look(evidence, image, stars)
+        return JudgedFrame(evidence, image, stars)
 
     def judge(self, detectors: Sequence[DetectorEvidence]) -> Judgement:
         """What an exposure's detectors say together."""

@@ -12,7 +12,7 @@ from streamfilter.errors import EngineUnavailable
 from streamfilter.inference.manifest import Manifest, Precision
 from streamfilter.inference.progress import Progress, silent
 
-Batch = npt.NDArray[np.float32]
+Tensor = npt.NDArray[np.float32]
 
 # Activations of MaxiMask take 1.3 kB a pixel and a runtime keeps the room for them: 65,536 px
 # (16 stamps of 64 px) hold about 0.1 GB. Larger runs are no quicker a stamp.
@@ -87,7 +87,7 @@ class Engine(Protocol):
         """Run once on zeros of each (N, C, H, W) shape, so that the first alert is not slow."""
         ...
 
-    def infer(self, batch: Batch) -> Batch:
+    def infer(self, batch: Tensor) -> Tensor:
         """Raw probabilities of a batch.
 
         Parameters
@@ -130,7 +130,7 @@ def check_names(manifest: Manifest, names: Sequence[str], found_in: object) -> N
         )
 
 
-def in_runs(run: Callable[[Batch], Batch], batch: Batch) -> Batch:
+def in_runs(run: Callable[[Tensor], Tensor], batch: Tensor) -> Tensor:
     """Run a batch in parts of no more pixels than a runtime should hold at a time."""
     count, _, height, width = batch.shape
     step = max(1, _RUN_PX // (height * width))

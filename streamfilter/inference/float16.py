@@ -18,7 +18,7 @@ CONVERTER = f"onnxruntime {onnxruntime.__version__}"
 _KEPT = ["Asinh", "Sigmoid", "Softmax"]
 
 
-def halved(network: bytes) -> bytes:
+def to_float16(network: bytes) -> bytes:
     """The float16 form of a float32 ONNX file.
 
     Raises

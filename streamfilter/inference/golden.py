@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from streamfilter.errors import EngineUnavailable
 from streamfilter.inference import manifest
-from streamfilter.inference.engine import Batch, Engine
+from streamfilter.inference.engine import Engine, Tensor
 from streamfilter.inference.manifest import Manifest, Per, Tolerance
 
 TOLERANCE = 1e-5
@@ -57,7 +57,7 @@ class Difference:
         return self.largest <= allowed.largest and self.mean <= allowed.mean
 
 
-def frames(count: int) -> Batch:
+def frames(count: int) -> Tensor:
     """(count, 1, 400, 400) float32 in units of sigma: noise, stars, and what goes wrong.
 
     Sums and products of whole numbers alone after a generator that numpy keeps frozen, rounded to
@@ -100,12 +100,12 @@ def points() -> tuple[npt.NDArray[np.int16], npt.NDArray[np.int16]]:
     return rows.astype(np.int16), columns.astype(np.int16)
 
 
-def sha256(batch: Batch) -> str:
+def sha256(batch: Tensor) -> str:
     """The sha256 of a batch's little-endian bytes."""
     return hashlib.sha256(batch.astype("<f4").tobytes()).hexdigest()
 
 
-def of(probabilities: Batch, batch: Batch) -> Golden:
+def of(probabilities: Tensor, batch: Tensor) -> Golden:
     """What is kept of a network's (N, K, H, W) or (N, K) probabilities of a batch."""
     rows, columns = points()
     if probabilities.ndim == 2:
@@ -156,7 +156,7 @@ def load(file: Path) -> Golden:
         ) from error
 
 
-def batches(facts: Manifest) -> Iterator[Batch]:
+def batches(facts: Manifest) -> Iterator[Tensor]:
     """Batches to hold runtimes against each other: the frames, and for stamps parts of them."""
     whole = frames(FRAMES[facts.per])
     yield whole

@@ -193,10 +193,10 @@ def load(name: str) -> Manifest:
     """
     if name not in names():
         raise EngineUnavailable(f"no engine {name!r}; there are {', '.join(names())}")
-    return read(folder() / name / "engine.toml")
+    return read_manifest(folder() / name / "engine.toml")
 
 
-def read(path: Path) -> Manifest:
+def read_manifest(path: Path) -> Manifest:
     """The manifest in a file.
 
     Raises

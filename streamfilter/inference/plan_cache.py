@@ -92,7 +92,7 @@ def plan_for(
 
     def make(timings: bytes) -> plans.Built:
         try:
-            onnx = float16.halved(network) if running.precision is Precision.FP16 else network
+            onnx = float16.to_float16(network) if running.precision is Precision.FP16 else network
             return plans.build(
                 trt,
                 manifest,

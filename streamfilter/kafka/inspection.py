@@ -102,7 +102,7 @@ class Inspector:
     def __init__(self, settings: Settings, *, timeout_s: float) -> None:
         self._settings = settings
         self._timeout_s = timeout_s
-        self._told = _Told()
+        self._told = _ApiVersions()
         # What the broker can do is told in these lines alone.
         self._admin = open_admin({**settings, "debug": "feature"}, self._told)
 
@@ -241,7 +241,7 @@ class Inspector:
         return answered(self._admin, future, self._told, end, about)
 
 
-class _Told(Trouble):
+class _ApiVersions(Trouble):
     """Keeps which requests, and which versions of them, a broker takes."""
 
     def __init__(self) -> None:

@@ -32,7 +32,7 @@ DEFAULTS: Settings = {
 }
 
 
-def read(settings: Settings, topic: str, *, since_ms: int | None = None) -> Iterator[Message]:
+def read_topic(settings: Settings, topic: str, *, since_ms: int | None = None) -> Iterator[Message]:
     """Messages of a topic, partition by partition, up to the ends that it had at the start.
 
     Parameters

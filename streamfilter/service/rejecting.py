@@ -8,14 +8,14 @@ import structlog
 from streamfilter.errors import MessageRejected, Reason, SchemaUnavailable, StreamfilterError
 from streamfilter.records import Rejected
 from streamfilter.schemas.wire import schema_id_of
-from streamfilter.service.alerts.publisher import Publisher
-from streamfilter.service.alerts.ticket import Ticket
+from streamfilter.service.alerts.publisher import AlertPublisher
+from streamfilter.service.alerts.ticket import AlertTicket
 
 log = structlog.get_logger(__name__)
 
 
 @contextmanager
-def answered(publisher: Publisher, ticket: Ticket) -> Iterator[None]:
+def answered(publisher: AlertPublisher, ticket: AlertTicket) -> Iterator[None]:
     """Reject a message that cannot be used, or over which our own code stumbles.
 
     One bad alert stops no stream; an engine or a broker that fails does.
@@ -34,7 +34,7 @@ def answered(publisher: Publisher, ticket: Ticket) -> Iterator[None]:
         _reject(publisher, ticket, Reason.INTERNAL, f"{type(error).__name__}: {error}")
 
 
-def _reject(publisher: Publisher, ticket: Ticket, reason: Reason, detail: str) -> None:
+def _reject(publisher: AlertPublisher, ticket: AlertTicket, reason: Reason, detail: str) -> None:
     if ticket.give_up():
         message = ticket.message
         schema_id = schema_id_of(message.value or b"")

@@ -26,7 +26,7 @@ Fetch = Callable[[SchemaKey], None]
 
 
 @dataclass(slots=True)
-class _Awaited:
+class _AwaitedSchema:
     """One schema: since when it is wanted, when it is asked for next, and what was last said."""
 
     since_s: float
@@ -39,7 +39,7 @@ class _Awaited:
     refused_until_s: float = 0.0
 
 
-class Awaited:
+class SchemasAwaited:
     """Says of each schema whether its messages can go on; any thread may ask.
 
     A schema that cannot be had is asked for with backoff while its messages wait. After the limit
@@ -67,7 +67,7 @@ class Awaited:
         self._clock = clock
         self._lock = threading.Lock()
         self._ready: OrderedDict[SchemaKey, None] = OrderedDict()
-        self._awaited: OrderedDict[SchemaKey, _Awaited] = OrderedDict()
+        self._awaited: OrderedDict[SchemaKey, _AwaitedSchema] = OrderedDict()
         self._asking = 0
 
     def ready(self, key: SchemaKey | None) -> bool:
@@ -106,19 +106,19 @@ class Awaited:
             self._ready.clear()
             self._awaited.clear()
 
-    def _entry(self, key: SchemaKey, now: float) -> _Awaited:
+    def _entry(self, key: SchemaKey, now: float) -> _AwaitedSchema:
         entry = self._awaited.get(key)
         if entry is not None:
             # What nobody wanted for long is waited for anew: the source may be back.
             idle = now - entry.wanted_s > self._wait_s and not entry.asking
             if not idle and (entry.refused is None or now < entry.refused_until_s):
                 return entry
-        self._awaited[key] = entry = _Awaited(since_s=now, wanted_s=now, due_s=now)
+        self._awaited[key] = entry = _AwaitedSchema(since_s=now, wanted_s=now, due_s=now)
         if len(self._awaited) > _MOST_AWAITED:
             self._awaited.popitem(last=False)
         return entry
 
-    def _ask(self, key: SchemaKey, entry: _Awaited) -> None:
+    def _ask(self, key: SchemaKey, entry: _AwaitedSchema) -> None:
         """One question, in a thread of its own."""
         refused: MessageRejected | None = None
         unavailable: SchemaUnavailable | None = None

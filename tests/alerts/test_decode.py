@@ -465,11 +465,11 @@ def test_the_usual_packets_need_no_astropy(samples: Path) -> None:
     """Start-up and decoding stay quick: astropy is imported only for odd stamps."""
     program = (
         "import sys\n"
-        "from streamfilter.decode import Decoder\n"
+        "from streamfilter.alerts.decode import Decoder\n"
         "from streamfilter.limits import Limits\n"
         "from streamfilter.records import Alert, Message, Origin\n"
         "from streamfilter.schemas.finder import SchemaFinder\n"
-        "from streamfilter.surveys import Surveys\n"
+        "from streamfilter.alerts.surveys import Surveys\n"
         "decoder = Decoder(SchemaFinder([], Limits()), Surveys.load(), Limits())\n"
         "value = open(sys.argv[1], 'rb').read()\n"
         "assert isinstance(decoder.decode(Message(Origin('t', 0, 0), value)), Alert)\n"

@@ -8,7 +8,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from streamfilter.alerts.decode import Decoder
-from streamfilter.alerts.drift import Change, Drift, Used, Watch, Writer, compared, writer_of
+from streamfilter.alerts.drift import (
+    Change,
+    Drift,
+    SchemaHistory,
+    Used,
+    Writer,
+    compared,
+    writer_of,
+)
 from streamfilter.alerts.surveys import Surveys
 from streamfilter.errors import Reason
 from streamfilter.limits import Limits
@@ -115,14 +123,16 @@ def test_the_way_back_is_the_same_in_reverse(before: list[Used], now: list[Used]
         assert there
 
 
-def seen(watch: Watch, topic: str, form: Form, schema_id: int | None, of: Writer) -> list[Change]:
+def seen(
+    watch: SchemaHistory, topic: str, form: Form, schema_id: int | None, of: Writer
+) -> list[Change]:
     drift = watch.see(topic, form, schema_id, of)
     return list(drift.changes) if drift else []
 
 
 def test_a_new_schema_is_said_once_for_each_topic() -> None:
     """Also where the two come in turn, packet by packet; the first of all is no change."""
-    watch, old, new = Watch(), writer(lsst(1100)), writer(lsst(1101))
+    watch, old, new = SchemaHistory(), writer(lsst(1100)), writer(lsst(1101))
     assert [] == seen(watch, "a", Form.CONFLUENT, 1100, old)
     added = [Change.SCHEMA, Change.FIELD_ADDED]
     assert added == seen(watch, "a", Form.CONFLUENT, 1101, new)
@@ -133,7 +143,7 @@ def test_a_new_schema_is_said_once_for_each_topic() -> None:
 
 def test_the_topic_of_the_next_night_is_compared_with_the_night_before() -> None:
     """ZTF makes a topic each night: the same schema in it is nothing new, another one is."""
-    watch, old, new = Watch(), writer(lsst(1100)), writer(lsst(1101))
+    watch, old, new = SchemaHistory(), writer(lsst(1100)), writer(lsst(1101))
     assert [] == seen(watch, "night-1", Form.CONFLUENT, 1100, old)
     assert [] == seen(watch, "night-2", Form.CONFLUENT, 1100, old)
     added = [Change.SCHEMA, Change.FIELD_ADDED]
@@ -142,7 +152,7 @@ def test_the_topic_of_the_next_night_is_compared_with_the_night_before() -> None
 
 def test_a_wire_form_that_changes_is_a_change_of_its_own() -> None:
     """The same schema in a container has no id there."""
-    watch, same = Watch(), writer(lsst(1100))
+    watch, same = SchemaHistory(), writer(lsst(1100))
     assert [] == seen(watch, "a", Form.SINGLE_OBJECT, None, same)
     assert [Change.WIRE_FORM] == seen(watch, "a", Form.OCF, None, same)
     assert [] == seen(watch, "a", Form.SINGLE_OBJECT, None, same)
@@ -153,7 +163,7 @@ def test_a_wire_form_that_changes_is_a_change_of_its_own() -> None:
 
 def test_surveys_that_share_a_topic_are_not_compared() -> None:
     """Each has a last schema of its own."""
-    watch, one = Watch(), writer(lsst(1100))
+    watch, one = SchemaHistory(), writer(lsst(1100))
     other = Writer("ztf", "ztf.alert", "0", ())
     assert [] == seen(watch, "a", Form.CONFLUENT, 1100, one)
     assert [] == seen(watch, "a", Form.OCF, None, other)

@@ -148,6 +148,6 @@ def test_a_page_of_nothing_is_refused(tmp_path: Path) -> None:
 
 def test_importing_figures_does_not_import_matplotlib() -> None:
     """`streamfilter inspect` without a figure starts quickly, and needs no extra."""
-    code = "import sys, streamfilter.figures; print('matplotlib' in sys.modules)"
+    code = "import sys, streamfilter.alerts.figures; print('matplotlib' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True, text=True)
     assert "False" == done.stdout.strip()

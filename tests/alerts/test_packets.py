@@ -13,7 +13,7 @@ import fastavro
 import pytest
 import structlog
 
-from streamfilter.alerts.packets import Packet, read
+from streamfilter.alerts.packets import Packet, read_packets
 
 SCHEMA = fastavro.parse_schema(
     {
@@ -46,7 +46,7 @@ class Left(list[tuple[str, str]]):
 def read_one(path: Path, data: bytes, *, max_bytes: int = 10**6) -> tuple[list[Packet], Left]:
     path.write_bytes(data)
     left = Left()
-    return list(read([path], max_bytes=max_bytes, skipped=left)), left
+    return list(read_packets([path], max_bytes=max_bytes, skipped=left)), left
 
 
 @pytest.mark.parametrize("codec", ["null", "deflate", "bzip2", "xz", "snappy"])
@@ -188,7 +188,9 @@ def test_folders_are_read_with_all_below_in_the_order_of_names(tmp_path: Path) -
         path.parent.mkdir(exist_ok=True)
         path.write_bytes(b"\0\0\0\0\1" + name.encode())
     left = Left()
-    names = [each.source.removeprefix(f"{tmp_path}/") for each in read([tmp_path], skipped=left)]
+    names = [
+        each.source.removeprefix(f"{tmp_path}/") for each in read_packets([tmp_path], skipped=left)
+    ]
     assert ["a.bin", "b/1.bin", "b/2.bin", "c.txt"] == names
 
 
@@ -204,7 +206,7 @@ def test_the_members_of_an_archive_come_in_its_order(tmp_path: Path, mode: str) 
             member.size = len(data)
             archive.addfile(member, io.BytesIO(data))
     left = Left()
-    found = list(read([path], skipped=left))
+    found = list(read_packets([path], skipped=left))
     names = ["n/2.avro", *["n/1.avro"] * 10, "n/3.avro.gz"]
     assert [f"{path}:{name}" for name in names] == [each.source for each in found]
     assert [ALERTS[0], *ALERTS, ALERTS[0]] == alerts_in(found)
@@ -235,7 +237,7 @@ def test_every_sample_packet_is_one_packet_with_its_own_bytes(samples: Path) -> 
     """Real packets of all surveys, also the damaged ones, pass unchanged."""
     for folder in ("ztf", "lsst", "winter", "decam", "pgir", "broken"):
         left = Left()
-        found = list(read([samples / folder], skipped=left))
+        found = list(read_packets([samples / folder], skipped=left))
         files = sorted(p for p in (samples / folder).iterdir() if p.suffix in {".avro", ".bin"})
         assert [str(path) for path in files] == [each.source for each in found]
         assert [path.read_bytes() for path in files] == [each.value for each in found]

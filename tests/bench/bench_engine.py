@@ -20,7 +20,7 @@ import numpy as np
 import onnxruntime
 
 from streamfilter.inference.cache import default_home
-from streamfilter.inference.engine import Batch, Engine
+from streamfilter.inference.engine import Engine, Tensor
 from streamfilter.inference.runtimes import open_engine
 
 
@@ -42,7 +42,7 @@ class Row:
     p99_ms: float
 
 
-def run(engine: Engine, images: Batch, callers: int, seconds: float) -> list[float]:
+def run(engine: Engine, images: Tensor, callers: int, seconds: float) -> list[float]:
     """Latencies of all batches, from callers that each run for so long."""
     taken: list[float] = []
 

@@ -126,7 +126,7 @@ def normalisation(known: Reference | None, size: tuple[int, int]) -> dict[str, o
 def sample_frames() -> Iterator[tuple[Path, Frame]]:
     """Every sample frame that a tile fits into."""
     for path in sorted((SAMPLES / "exposures").glob("*/*.f*")):
-        for frame in frames.read_path(str(path)):
+        for frame in frames.read_frame_file(str(path)):
             large = isinstance(frame, Frame) and min(frame.image.shape) >= tiles.SIDE_PX
             if large and "trailmask" not in path.name:
                 assert isinstance(frame, Frame)
@@ -227,7 +227,7 @@ def only_look(path: str, home: Path, *, mask: bool) -> dict[str, object]:
     """Judge one file and tell what it took."""
     threads = os.cpu_count() or 1
     watcher = Watcher(open_engine("maxitrack", "onnxruntime", home, threads), ExposureRules())
-    (frame,) = frames.read_path(path)
+    (frame,) = frames.read_frame_file(path)
     start = time.perf_counter()
     look = watcher.look(frame)
     found: dict[str, object] = {"decision": look.evidence.judgement.decision}

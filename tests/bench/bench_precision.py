@@ -28,8 +28,8 @@ from painting import Reals, hits
 from streamfilter.alerts.normalise import normalise, reflect
 from streamfilter.inference import golden, runtimes
 from streamfilter.inference.cache import default_home, onnx_path
-from streamfilter.inference.engine import Batch, Engine, Running
-from streamfilter.inference.float16 import halved
+from streamfilter.inference.engine import Engine, Running, Tensor
+from streamfilter.inference.float16 import to_float16
 from streamfilter.inference.manifest import load
 from streamfilter.records import NotEvaluated, Stamp
 
@@ -50,7 +50,7 @@ class Painted:
     """Stamps as the network takes them, with the pixels that count."""
 
     name: str
-    images: Batch
+    images: Tensor
     """(N, 1, 64, 64) in units of sigma."""
     hit: Masks
     """(N, 64, 64): brought 3 sigma or more by a hit."""
@@ -88,7 +88,7 @@ def layer(cosmic_rays: list[Reals], random: np.random.Generator) -> Reals:
     return wide[height : height + SIDE_PX, width : width + SIDE_PX]
 
 
-def painted(name: str, pairs: Iterator[tuple[Batch, Reals]], count: int) -> Painted:
+def painted(name: str, pairs: Iterator[tuple[Tensor, Reals]], count: int) -> Painted:
     """The first stamps of (image, hit) in units of sigma whose hit is bright enough to count."""
     images, hit, clean = [], [], []
     for image, signal in pairs:
@@ -106,7 +106,7 @@ def painted(name: str, pairs: Iterator[tuple[Batch, Reals]], count: int) -> Pain
 
 def made(
     fwhm_px: float, cosmic_rays: list[Reals], random: np.random.Generator
-) -> Iterator[tuple[Batch, Reals]]:
+) -> Iterator[tuple[Tensor, Reals]]:
     """Two to six stars of any brightness, one at the middle, with photon noise."""
     y, x = np.indices((SIDE_PX, SIDE_PX))
     while True:
@@ -123,7 +123,7 @@ def made(
 
 def real(
     samples: Path, cosmic_rays: list[Reals], random: np.random.Generator
-) -> Iterator[tuple[Batch, Reals]]:
+) -> Iterator[tuple[Tensor, Reals]]:
     """ZTF science stamps, whole and good, normalised after the hit is painted on."""
     with (samples / "stamps" / "ztf.csv").open() as file:
         good = [float(row["rb"] or 0) >= 0.7 for row in csv.DictReader(file)]
@@ -146,19 +146,19 @@ def real(
         yield out, signal
 
 
-def cosmic_ray(engine: Engine, images: Batch) -> Batch:
+def cosmic_ray(engine: Engine, images: Tensor) -> Tensor:
     """(N, H, W): the probability of a cosmic ray."""
     index = engine.manifest.codes.index("CR")
     parts = [images[start : start + BATCH] for start in range(0, len(images), BATCH)]
     return np.concatenate([engine.infer(part)[:, index] for part in parts])
 
 
-def threshold(raw: Batch, seen: Painted) -> float:
+def threshold(raw: Tensor, seen: Painted) -> float:
     """That 1e-4 of the pixels without a hit pass."""
     return float(np.quantile(raw[seen.clean], 1 - FALSE_POSITIVES))
 
 
-def recovered(raw: Batch, seen: Painted, over: float) -> float:
+def recovered(raw: Tensor, seen: Painted, over: float) -> float:
     return float((raw[seen.hit] > over).mean())
 
 
@@ -201,7 +201,7 @@ def coarser(home: Path, cosmic_rays: list[Reals], folder: Path) -> dict[str, Eng
     calibration = [*np.split(stamps, 4), next(golden.batches(manifest))[:1]]
     files = {"float32": whole}
     for name, content in (
-        ("fp16, as converted", halved(whole.read_bytes())),
+        ("fp16, as converted", to_float16(whole.read_bytes())),
         ("fp16, all rounded", float16(whole.read_bytes())),
     ):
         files[name] = folder / f"{name}.onnx"

@@ -59,7 +59,7 @@ def judged() -> list[Judged]:
     watcher = Watcher(open_engine("maxitrack", "onnxruntime", home, threads))
     found = []
     for row in rows:
-        (frame,) = frames.read_path(str(FOLDER / row["file"]))
+        (frame,) = frames.read_frame_file(str(FOLDER / row["file"]))
         evidence = watcher.look(frame).evidence
         found.append(Judged(row["file"], float(row["ellipticity"]), evidence))
     return sorted(found, key=lambda each: each.ellipticity)

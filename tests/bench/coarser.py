@@ -13,7 +13,7 @@ from onnxruntime.quantization import (
     quantize_static,
 )
 
-from streamfilter.inference.engine import Batch
+from streamfilter.inference.engine import Tensor
 
 
 def float16(network: bytes) -> bytes:
@@ -43,16 +43,16 @@ def float16(network: bytes) -> bytes:
 class _Reader(CalibrationDataReader):  # type: ignore[misc]  # onnxruntime is not typed
     """Hands batches to the calibration."""
 
-    def __init__(self, batches: Sequence[Batch]) -> None:
+    def __init__(self, batches: Sequence[Tensor]) -> None:
         self._left = iter(batches)
 
-    def get_next(self) -> dict[str, Batch] | None:
+    def get_next(self) -> dict[str, Tensor] | None:
         """The next batch; None after the last."""
         batch = next(self._left, None)
         return None if batch is None else {"image": batch}
 
 
-def int8(network: Path, made: Path, calibration: Sequence[Batch], *, encoder: bool) -> None:
+def int8(network: Path, made: Path, calibration: Sequence[Tensor], *, encoder: bool) -> None:
     """Write a file with Q/DQ around convolutions: a scale per channel of weights, one per map.
 
     Without ``encoder``, the convolutions before the deepest map and the last one are left, which

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streamfilter.cli.capacity import Operation, Survey, even, fleet, plan, watch
+from streamfilter.cli.capacity import Operation, Survey, even, exposure_workers, fleet, plan
 
 LSST = Survey(alerts_per_visit=10_000, cadence_s=37.0, alert_bytes=120_000)
 
@@ -70,10 +70,10 @@ def test_a_fetch_holds_about_a_second_of_work() -> None:
 def test_an_exposure_is_judged_by_one_worker_however_many_there_are() -> None:
     """189 detectors at 10/s take 18.9 s; two workers take turns where 37 s are not enough."""
     assert (1, 18.9) == (
-        watch(LSST, Operation(), 189, 10.0).workers,
-        watch(LSST, Operation(), 189, 10.0).judged_s,
+        exposure_workers(LSST, Operation(), 189, 10.0).workers,
+        exposure_workers(LSST, Operation(), 189, 10.0).judged_s,
     )
-    slow = watch(LSST, Operation(), 189, 5.0)
+    slow = exposure_workers(LSST, Operation(), 189, 5.0)
     assert (2, 37.8, 8) == (slow.workers, slow.judged_s, slow.partitions)
 
 

@@ -16,7 +16,7 @@ from click.testing import CliRunner
 from streamfilter.cli.engines import engines
 from streamfilter.errors import EngineUnavailable
 from streamfilter.inference import cache, runtimes
-from streamfilter.inference.engine import Batch, Engine
+from streamfilter.inference.engine import Engine, Tensor
 from streamfilter.inference.manifest import load
 
 
@@ -257,7 +257,7 @@ class Shifted:
     def __init__(self, engine: Engine, by: float) -> None:
         self.manifest, self._engine, self._by = engine.manifest, engine, by
 
-    def infer(self, batch: Batch) -> Batch:
+    def infer(self, batch: Tensor) -> Tensor:
         return self._engine.infer(batch) + np.float32(self._by)
 
 

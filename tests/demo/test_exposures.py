@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from streamfilter.demo import exposures
-from streamfilter.demo.exposures import FIGURE, Watched, run
+from streamfilter.demo.exposures import FIGURE, SimulatedVisit, run
 from streamfilter.simulate.frames import Exposure
 
 
@@ -25,7 +25,7 @@ def test_a_lost_exposure_is_not_right() -> None:
     tracked, drifted, _ = exposures.visits()
     wrong = {"judgement": {"decision": "ok"}}
     assert [True, False, False] == [
-        Watched(*each).right
+        SimulatedVisit(*each).right
         for each in ((tracked, wrong, 1.0), (drifted, wrong, 1.0), (tracked, None, 1.0))
     ]
     assert isinstance(tracked, Exposure)

@@ -17,7 +17,7 @@ from receiver import receiving
 from streamfilter import config
 from streamfilter.cli import root
 from streamfilter.doctor import Finding, State, clock, examine
-from streamfilter.doctor.messages import Seen
+from streamfilter.doctor.messages import SampledMessage
 from streamfilter.exposures.announce import encode_exposure
 from streamfilter.service.http import Endpoint
 from streamfilter.simulate.visits import alerts
@@ -167,9 +167,9 @@ def test_the_clock_is_held_against_the_registrys(
 
 def test_a_message_from_the_future_says_that_a_clock_is_wrong() -> None:
     """Whichever it is."""
-    ahead = Seen("alerts", int(1000 * (time.time() + 100)), "broker", None)
+    ahead = SampledMessage("alerts", int(1000 * (time.time() + 100)), "broker", None)
     assert State.FAILED is clock.against_message(ahead).state
-    assert State.OK is clock.against_message(Seen("alerts", 1, "broker", None)).state
+    assert State.OK is clock.against_message(SampledMessage("alerts", 1, "broker", None)).state
 
 
 def test_an_engine_that_is_not_whole_is_told(site: dict[str, str], tmp_path: Path) -> None:

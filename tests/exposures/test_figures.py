@@ -9,7 +9,7 @@ from fields import Field
 
 from streamfilter.errors import ConfigurationInvalid
 from streamfilter.exposures import figures
-from streamfilter.exposures.figures import Row, Seen
+from streamfilter.exposures.figures import DetectorPicture, Row
 from streamfilter.exposures.records import Decision, FrameReason, FrameRefused
 from streamfilter.exposures.watcher import Watcher
 
@@ -17,16 +17,18 @@ pytest.importorskip("matplotlib", reason="figures need the extra 'figures'")
 
 
 @pytest.fixture(scope="module")
-def seen() -> Seen:
-    return figures.keep(Watcher(Constant(0.9)).look(frame(Field(trail_px=9.0).image())))
+def seen() -> DetectorPicture:
+    return figures.picture_of(Watcher(Constant(0.9)).look(frame(Field(trail_px=9.0).image())))
 
 
-def test_a_page_is_drawn_and_grows_with_its_exposures(tmp_path: Path, seen: Seen) -> None:
+def test_a_page_is_drawn_and_grows_with_its_exposures(
+    tmp_path: Path, seen: DetectorPicture
+) -> None:
     """A row an exposure; refused detectors have their place."""
     from matplotlib.image import imread
 
     refused = FrameRefused("x.fits", None, FrameReason.TRUNCATED, "cut", "CCD2")
-    blank = figures.keep(Watcher(Constant(0.9)).look(refused))
+    blank = figures.picture_of(Watcher(Constant(0.9)).look(refused))
     judgement = seen.evidence.judgement
     rows = [Row("a", judgement, (seen, blank)), Row("b", blank.evidence.judgement, (blank,))]
     figures.draw(rows[:1], tmp_path / "one.png")
@@ -36,28 +38,30 @@ def test_a_page_is_drawn_and_grows_with_its_exposures(tmp_path: Path, seen: Seen
     assert 0.1 < float(one.std())
 
 
-def test_a_thumbnail_is_small_and_keeps_the_stars(seen: Seen) -> None:
+def test_a_thumbnail_is_small_and_keeps_the_stars(seen: DetectorPicture) -> None:
     """Thousands of detectors fit into memory; a mean would wash stars out."""
     assert seen.thumbnail is not None
     assert 320 >= max(seen.thumbnail.shape)
     assert 100 < float(seen.thumbnail.max())
 
 
-def test_cut_outs_show_different_stars(seen: Seen) -> None:
+def test_cut_outs_show_different_stars(seen: DetectorPicture) -> None:
     """Tiles overlap, their brightest star need not be shown twice."""
     first, second, third = (cut.image for cut in seen.cuts)
     assert not np.array_equal(first, second)
     assert not np.array_equal(second, third)
 
 
-def test_the_worst_case_is_told_in_words(seen: Seen) -> None:
+def test_the_worst_case_is_told_in_words(seen: DetectorPicture) -> None:
     """The decision is the headline, what it rests on stands below."""
     words = figures.words(Row("exposure", seen.evidence.judgement, (seen,)))
     assert Decision.TRACKING_ERROR == seen.evidence.judgement.decision
     assert "said by: both" in words
 
 
-def test_nothing_to_draw_and_nowhere_to_write_are_told(tmp_path: Path, seen: Seen) -> None:
+def test_nothing_to_draw_and_nowhere_to_write_are_told(
+    tmp_path: Path, seen: DetectorPicture
+) -> None:
     """With words, not a traceback."""
     row = Row("a", seen.evidence.judgement, (seen,))
     with pytest.raises(ConfigurationInvalid, match="no exposure"):

@@ -27,13 +27,13 @@ def file_of(*hdus: fits.ImageHDU | fits.CompImageHDU | fits.PrimaryHDU) -> bytes
 
 
 def only(content: bytes, rules: FrameRules | None = None, hdu: str | None = None) -> Frame:
-    (found,) = frames.read(content, "test", rules, hdu)
+    (found,) = frames.read_frames(content, "test", rules, hdu)
     assert isinstance(found, Frame), found
     return found
 
 
 def reason(content: bytes, rules: FrameRules | None = None, hdu: str | None = None) -> FrameReason:
-    (found,) = frames.read(content, "test", rules, hdu)
+    (found,) = frames.read_frames(content, "test", rules, hdu)
     assert isinstance(found, FrameRefused)
     assert found.detail
     return found.reason
@@ -61,7 +61,7 @@ def test_a_high_sky_of_many_digits_keeps_its_stars(dtype: str) -> None:
 def test_a_small_cube_beside_a_detector_is_told() -> None:
     """Strips and thumbnails are passed over in silence; what nobody expects is refused."""
     cube = fits.ImageHDU(pixels(shape=(3, 4, 5)), name="N2")
-    _, found = frames.read(file_of(fits.ImageHDU(pixels(), name="N1"), cube), "visit")
+    _, found = frames.read_frames(file_of(fits.ImageHDU(pixels(), name="N1"), cube), "visit")
     assert isinstance(found, FrameRefused)
     assert (FrameReason.CUBE, "N2") == (found.reason, found.detector)
 
@@ -87,7 +87,7 @@ def test_each_image_is_a_detector_but_auxiliary_ones_are_not() -> None:
     """Masks, variances and tables are no detectors."""
     images = [fits.ImageHDU(pixels(), name=name) for name in ("CCD1", "CCD2", "BPM", "VARIANCE")]
     table = fits.BinTableHDU.from_columns([fits.Column("X", "E", array=[1.0])])
-    found = list(frames.read(file_of(*images, table), "visit"))
+    found = list(frames.read_frames(file_of(*images, table), "visit"))
     assert [("CCD1", 1), ("CCD2", 2)] == [(frame.detector, frame.hdu) for frame in found]
 
 
@@ -101,7 +101,9 @@ AUXILIARY = (
 def test_an_auxiliary_image_is_known_by_its_last_word(name: str) -> None:
     """Evidence would count twice; an instrument's own extensions are named by the rules."""
     named = [fits.ImageHDU(pixels(), name=each) for each in ("CAMERA.CCD 1.1 CAL", name)]
-    found = list(frames.read(file_of(*named), "x", FrameRules(auxiliary_extensions=("focus",))))
+    found = list(
+        frames.read_frames(file_of(*named), "x", FrameRules(auxiliary_extensions=("focus",)))
+    )
     assert ["CAMERA.CCD 1.1 CAL"] == [frame.detector for frame in found]
 
 
@@ -128,7 +130,7 @@ def test_names_tell_the_detectors_of_a_file_apart(
     images = [fits.ImageHDU(pixels()) for _ in cards]
     for image, card in zip(images, cards, strict=True):
         image.header.update(card)
-    found = list(frames.read(file_of(*images), "visit"))
+    found = list(frames.read_frames(file_of(*images), "visit"))
     assert expected == [frame.detector for frame in found]
 
 
@@ -211,7 +213,7 @@ def test_each_detector_has_its_own_mask(order: list[str]) -> None:
         images.append(fits.ImageHDU(bad if name[:3] == "BPM" else pixels(), name=name))
         if version:
             images[-1].header["EXTVER"] = int(version)
-    first, second = frames.read(file_of(*images), "visit")
+    first, second = frames.read_frames(file_of(*images), "visit")
     assert isinstance(first, Frame)
     assert isinstance(second, Frame)
     assert first.masked is not None
@@ -287,7 +289,7 @@ def test_a_gzip_of_many_members_is_one_file() -> None:
     whole = file_of(fits.PrimaryHDU(expected))
     members = [gzip.compress(whole[at : at + 1000]) for at in range(0, len(whole), 1000)]
     assert np.array_equal(only(b"".join(members) + bytes(9)).image, expected)
-    (found,) = frames.read(gzip.compress(b"") * 30_000, "members")
+    (found,) = frames.read_frames(gzip.compress(b"") * 30_000, "members")
     assert isinstance(found, FrameRefused)
 
 
@@ -298,7 +300,7 @@ def test_headers_without_end_are_too_large(many: str) -> None:
     cards = good[: 5 * 80] + b"BZERO   = 1".ljust(80) * 20_000 + b"END".ljust(80)
     longer = cards.ljust(-(-len(cards) // 2880) * 2880) + good[2880:]
     extension = file_of(fits.PrimaryHDU(), fits.ImageHDU(pixels(shape=(1, 1))))[2880:]
-    (found,) = frames.read(longer if many == "cards" else good + 2000 * extension, "long")
+    (found,) = frames.read_frames(longer if many == "cards" else good + 2000 * extension, "long")
     assert isinstance(found, FrameRefused)
     assert FrameReason.TOO_LARGE == found.reason
 
@@ -318,7 +320,7 @@ def test_bytes_after_the_last_hdu_do_no_harm() -> None:
 def test_a_damaged_detector_does_not_take_the_others_with_it() -> None:
     """What is whole before the cut is read."""
     images = [fits.ImageHDU(pixels(shape=(99, 99)), name=name) for name in ("CCD1", "CCD2")]
-    first, second = frames.read(file_of(*images)[:-20000], "visit")
+    first, second = frames.read_frames(file_of(*images)[:-20000], "visit")
     assert isinstance(first, Frame)
     assert isinstance(second, FrameRefused)
     assert (FrameReason.TRUNCATED, "CCD2") == (second.reason, second.detector)
@@ -334,14 +336,14 @@ def test_no_damaged_byte_raises(compressed: bool) -> None:
         damaged = bytearray(content)
         for at in rng.integers(0, len(content), 4):
             damaged[at] = int(rng.integers(0, 256))
-        for found in frames.read(bytes(damaged), "damaged", FrameRules(max_pixels=10**6)):
+        for found in frames.read_frames(bytes(damaged), "damaged", FrameRules(max_pixels=10**6)):
             assert isinstance(found, Frame | FrameRefused)
 
 
 def test_a_missing_file_and_a_folder_have_reasons(tmp_path: Path) -> None:
     """Nothing is raised at the rim."""
-    (missing,) = frames.read_path(str(tmp_path / "none.fits[1]"))
-    (folder,) = frames.read_path(str(tmp_path))
+    (missing,) = frames.read_frame_file(str(tmp_path / "none.fits[1]"))
+    (folder,) = frames.read_frame_file(str(tmp_path))
     assert isinstance(missing, FrameRefused)
     assert isinstance(folder, FrameRefused)
     assert FrameReason.REFERENCE_MISSING == missing.reason
@@ -350,8 +352,10 @@ def test_a_missing_file_and_a_folder_have_reasons(tmp_path: Path) -> None:
 
 def test_trimmed_samples_keep_their_size(samples: Path) -> None:
     """SAAO frames that were trimmed carry the raw frame's sections; the raw one is cut."""
-    trimmed = next(frames.read_path(str(samples / "exposures/tracking/AKB13475I0007.fits.gz")))
-    raw = next(frames.read_path(str(samples / "exposures/good/saao1m_ste3_raw.fits.gz")))
+    trimmed = next(
+        frames.read_frame_file(str(samples / "exposures/tracking/AKB13475I0007.fits.gz"))
+    )
+    raw = next(frames.read_frame_file(str(samples / "exposures/good/saao1m_ste3_raw.fits.gz")))
     assert isinstance(trimmed, Frame)
     assert isinstance(raw, Frame)
     assert (512, 512) == trimmed.image.shape
@@ -361,4 +365,4 @@ def test_trimmed_samples_keep_their_size(samples: Path) -> None:
 def test_a_name_that_is_another_images_number_is_not_used() -> None:
     """Both would be detector 2 otherwise."""
     content = file_of(fits.ImageHDU(pixels(), name="2"), fits.ImageHDU(pixels()))
-    assert ["1", "2"] == [frame.detector for frame in frames.read(content, "visit")]
+    assert ["1", "2"] == [frame.detector for frame in frames.read_frames(content, "visit")]

@@ -30,7 +30,7 @@ def watcher(engine_home: Path) -> Iterator[Watcher]:
 
 
 def pixels(samples: Path, name: str) -> Pixels:
-    (frame,) = frames.read_path(str(samples / "exposures" / "good" / name))
+    (frame,) = frames.read_frame_file(str(samples / "exposures" / "good" / name))
     assert isinstance(frame, Frame)
     return frame.image.astype(np.float64)
 
@@ -39,7 +39,7 @@ def judged(watcher: Watcher, image: npt.NDArray[np.number], **cards: str) -> Jud
     """The way of a file: what a detector writes is read back."""
     out = io.BytesIO()
     fits.PrimaryHDU(image, fits.Header(cards)).writeto(out)
-    (frame,) = frames.read(out.getvalue(), "made")
+    (frame,) = frames.read_frames(out.getvalue(), "made")
     return watcher.look(frame).evidence.judgement
 
 

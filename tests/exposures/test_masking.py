@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from streamfilter.contaminants import BY_CODE, CODES
 from streamfilter.exposures.masking import Masker, MaskRules, spans
 from streamfilter.exposures.sky import normalise
-from streamfilter.inference.engine import Batch, Engine
+from streamfilter.inference.engine import Engine, Tensor
 from streamfilter.inference.manifest import Manifest, load
 from streamfilter.inference.runtimes import open_engine
 from streamfilter.records import Image
@@ -37,7 +37,7 @@ class Echo:
     def warm_up(self, shapes: tuple[tuple[int, int, int, int], ...]) -> None:
         return
 
-    def infer(self, batch: Batch) -> Batch:
+    def infer(self, batch: Tensor) -> Tensor:
         assert self.manifest.shape.admits(*batch.shape[2:])
         return np.repeat(batch, len(CODES), axis=1)
 
@@ -129,10 +129,10 @@ def test_a_large_frame_is_searched_in_bounded_memory(engine_home: Path) -> None:
 from pathlib import Path
 import numpy as np
 from streamfilter.config import FrameContaminants
-from streamfilter.exposure_records import Frame
-from streamfilter.exposures import Watcher
+from streamfilter.exposures.records import Frame
+from streamfilter.exposures.watcher import Watcher
 from streamfilter.inference.runtimes import open_engine
-from streamfilter.masking import Masker, MaskRules
+from streamfilter.exposures.masking import Masker, MaskRules
 
 home, content = Path({str(engine_home)!r}), bytes(40 * 2**20)
 image = np.random.default_rng(5).normal(1000, 10, (4096, 4096)).astype(np.float32)

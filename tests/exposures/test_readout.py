@@ -11,7 +11,7 @@ import pytest
 from astropy.io import fits
 
 from streamfilter.exposures import readout
-from streamfilter.exposures.readout import INSTRUMENTS, Given, expecting, read, with_keywords
+from streamfilter.exposures.readout import INSTRUMENTS, Given, expecting, read_header, with_keywords
 from streamfilter.exposures.records import Announced
 
 DEFAULT = Given()
@@ -35,7 +35,7 @@ def unix_s(text: str) -> float:
 def test_a_real_readout_announces_itself(samples: Path) -> None:
     """LCO's Rice-compressed frame: keywords stand in its extension."""
     path = samples / "exposures/trailed/lco0m4_banzai_trailed.fits.fz"
-    found = read(str(path), path.read_bytes(), Given(keywords=INSTRUMENTS["lco"]))
+    found = read_header(str(path), path.read_bytes(), Given(keywords=INSTRUMENTS["lco"]))
     assert (1, "tfn0m414-kb29-20160625-0060-e00.fits", "kb29", 45.265, "w") == (
         found.detectors,
         found.announced.exposure_id,
@@ -50,7 +50,7 @@ def test_a_real_readout_announces_itself(samples: Path) -> None:
 def test_every_real_frame_is_dated(samples: Path) -> None:
     """Five telescopes, each with its own habit."""
     for path in (samples / "exposures" / "good").iterdir():
-        found = read(str(path), path.read_bytes(), DEFAULT).announced
+        found = read_header(str(path), path.read_bytes(), DEFAULT).announced
         year = datetime.fromtimestamp(found.mid_exposure_unix_s or 0, UTC).year
         assert 2013 <= year <= 2023, path.name
         assert found.exposure_time_s
@@ -68,20 +68,20 @@ def test_every_real_frame_is_dated(samples: Path) -> None:
 )
 def test_the_middle_of_an_exposure_is_found(keywords: dict[str, Any], moment: str) -> None:
     """Given, or from the start and half the exposure time; atomic time is put back to UTC."""
-    found = read("x.fits", made(**keywords), DEFAULT).announced.mid_exposure_unix_s
+    found = read_header("x.fits", made(**keywords), DEFAULT).announced.mid_exposure_unix_s
     assert unix_s(moment) == pytest.approx(found, abs=1e-3)
 
 
 @pytest.mark.parametrize("keywords", [{}, {"DATE_OBS": "yesterday"}, {"DATE_OBS": "2026-01-01"}])
 def test_what_is_not_dated_has_no_middle(keywords: dict[str, Any]) -> None:
     """A date alone could be half a day off."""
-    found = read("x.fits", made(**keywords), DEFAULT).announced
+    found = read_header("x.fits", made(**keywords), DEFAULT).announced
     assert found.mid_exposure_unix_s is None
 
 
 def test_a_damaged_file_is_announced_by_its_name() -> None:
     """The service rejects it with a reason; the producer does not hide it."""
-    found = read("night/a.fits.fz", b"no FITS", DEFAULT)
+    found = read_header("night/a.fits.fz", b"no FITS", DEFAULT)
     assert (Announced(exposure_id="a", instrument="unknown"), 1) == (
         found.announced,
         found.detectors,
@@ -91,7 +91,7 @@ def test_a_damaged_file_is_announced_by_its_name() -> None:
 def test_detectors_of_an_exposure_are_counted_over_its_files() -> None:
     """Three in one file, one in another; another exposure counts for itself."""
     files = [made(3, EXPID="7"), made(1, EXPID="7"), made(2, EXPID="8")]
-    readouts = [read("x.fits", content, DEFAULT) for content in files]
+    readouts = [read_header("x.fits", content, DEFAULT) for content in files]
     found = [each.detectors_expected for each in expecting(readouts, DEFAULT)]
     assert [4, 4, 2] == found
     given = Given(detectors_expected=62)
@@ -101,7 +101,7 @@ def test_detectors_of_an_exposure_are_counted_over_its_files() -> None:
 def test_keywords_can_be_chosen() -> None:
     """Words of ours, keywords of the observatory; a word that is none is refused."""
     keywords = with_keywords(INSTRUMENTS["default"], {"exposure_id": "FRAME", "detector": "CHIP"})
-    found = read("x.fits", made(FRAME=12, CHIP="B3"), Given(keywords=keywords)).announced
+    found = read_header("x.fits", made(FRAME=12, CHIP="B3"), Given(keywords=keywords)).announced
     assert ("12", "B3") == (found.exposure_id, found.detector)
     with pytest.raises(ValueError, match="no word 'exposure'; there are exposure_id"):
         with_keywords(INSTRUMENTS["default"], {"exposure": "FRAME"})
@@ -121,7 +121,7 @@ def detectors(
     files: list[tuple[str, bytes]], given: Given = DEFAULT
 ) -> list[tuple[str | None, int | None]]:
     """Detector and number to expect, as each file is announced."""
-    readouts = [read(path, content, given) for path, content in files]
+    readouts = [read_header(path, content, given) for path, content in files]
     return [(each.detector, each.detectors_expected) for each in expecting(readouts, given)]
 
 
@@ -174,7 +174,7 @@ def test_a_card_that_cannot_be_read_takes_no_other_with_it() -> None:
     """FITS knows no NaN; the exposure keeps its name."""
     content = made(4, EXPNUM=5, INSTRUME="MyCam", AIRMASS=1.0)
     damaged = content.replace(b"AIRMASS =                  1.0", b"AIRMASS =                  NaN")
-    found = read("x.fits", damaged, DEFAULT)
+    found = read_header("x.fits", damaged, DEFAULT)
     assert content != damaged
     assert ("5", "MyCam", 4) == (
         found.announced.exposure_id,

@@ -33,7 +33,7 @@ def maxitrack(engine_home: Path) -> Iterator[Engine]:
 
 
 def look(engine: Engine, path: Path) -> DetectorEvidence:
-    (found,) = frames.read_path(str(path))
+    (found,) = frames.read_frame_file(str(path))
     return Watcher(engine).look(found).evidence
 
 
@@ -78,7 +78,7 @@ def test_a_frame_saturated_over_half_says_nothing() -> None:
     image[:500] = 65535
     out = io.BytesIO()
     fits.PrimaryHDU(image.clip(0, 65535).astype(np.uint16)).writeto(out)
-    (read,) = frames.read(out.getvalue(), "made")
+    (read,) = frames.read_frames(out.getvalue(), "made")
     assert FrameReason.SATURATED == Watcher(Constant(1.0)).look(read).evidence.not_evaluated
 
 
@@ -86,7 +86,7 @@ def test_a_zero_frame_from_a_file_has_no_variation() -> None:
     """It is not taken for a saturated one."""
     out = io.BytesIO()
     fits.PrimaryHDU(np.full((500, 500), 7, np.uint16)).writeto(out)
-    (read,) = frames.read(out.getvalue(), "made")
+    (read,) = frames.read_frames(out.getvalue(), "made")
     assert FrameReason.NO_VARIATION == Watcher(Constant(1.0)).look(read).evidence.not_evaluated
 
 

@@ -62,7 +62,7 @@ def test_a_tile_larger_than_the_image_is_cut(kind: str) -> None:
     larger = bytearray(whole)
     for keyword in ("ZTILE1", "ZTILE2"):
         card(larger, keyword, 1000)
-    (expected,), (found,) = (list(frames.read(bytes(each), "x")) for each in (whole, larger))
+    (expected,), (found,) = (list(frames.read_frames(bytes(each), "x")) for each in (whole, larger))
     assert isinstance(expected, Frame)
     assert isinstance(found, Frame)
     np.testing.assert_array_equal(expected.image, found.image)
@@ -137,7 +137,7 @@ def test_what_could_take_too_much_is_refused(
     with pytest.raises(MessageRejected) as caught:
         read_stamp(bytes(data), Limits())
     assert Reason.STAMP_MALFORMED == caught.value.reason
-    (frame,) = frames.read(bytes(data), "hostile")
+    (frame,) = frames.read_frames(bytes(data), "hostile")
     assert isinstance(frame, FrameRefused)
 
 
@@ -147,7 +147,7 @@ def test_a_bomb_in_a_tile_does_not_unpack(kind: str) -> None:
     data: Any = compressed(kind, side=2048, tile=2048)
     bomb(data)
     tracemalloc.start()
-    (frame,) = frames.read(bytes(data), "bomb")
+    (frame,) = frames.read_frames(bytes(data), "bomb")
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert isinstance(frame, FrameRefused)

@@ -15,7 +15,7 @@ import numpy as np
 
 import streamfilter
 from streamfilter.alerts.decode import Decoder
-from streamfilter.alerts.drift import Watch, writer_of
+from streamfilter.alerts.drift import SchemaHistory, writer_of
 from streamfilter.alerts.encode import Encoder
 from streamfilter.alerts.normalise import normalise, reflect, side_of
 from streamfilter.alerts.surveys import Surveys
@@ -224,7 +224,7 @@ def schema(data: bytes) -> object:
 
 def _drifted(found: WriterSchema) -> None:
     """What a log says of a schema that follows a survey's own is short and plain."""
-    watch = Watch()
+    watch = SchemaHistory()
     watch.see("t", Form.OCF, None, _ZTF)
     drift = watch.see("t", Form.OCF, None, writer_of(found, _SURVEYS.of_record("ztf.alert")[0]))
     for words in (drift.now, *(each.detail for each in drift.fields)) if drift else ():
@@ -250,7 +250,7 @@ def stamp(data: bytes) -> object:
 def frame(data: bytes) -> object:
     """The FITS bytes of an exposure's frame."""
     frames.headers(data, RULES)
-    found = list(frames.read(data, "fuzz", RULES))
+    found = list(frames.read_frames(data, "fuzz", RULES))
     assert found, "nothing was said of the bytes"
     assert all(isinstance(each, Frame | FrameRefused) for each in found)
     return found[0]
@@ -258,7 +258,7 @@ def frame(data: bytes) -> object:
 
 _UNPACK: tuple[tuple[bytes, Callable[[bytes], object]], ...] = (
     (b"\x1f\x8b", lambda data: read_stamp(data, LIMITS)),
-    (b"\x1f\x8b", lambda data: next(frames.read(data, "fuzz", RULES))),
+    (b"\x1f\x8b", lambda data: next(frames.read_frames(data, "fuzz", RULES))),
     (b"", lambda data: decompress(data, "deflate", LIMITS)),
     (b"BZh", lambda data: decompress(data, "bzip2", LIMITS)),
     (b"\xfd7zXZ\x00", lambda data: decompress(data, "xz", LIMITS)),

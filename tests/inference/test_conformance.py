@@ -21,7 +21,7 @@ from tiny_networks import TINY, Tiny
 
 from streamfilter.errors import EngineUnavailable
 from streamfilter.inference import golden, gpus, runtimes
-from streamfilter.inference.engine import Batch, Engine, Running
+from streamfilter.inference.engine import Engine, Running, Tensor
 from streamfilter.inference.manifest import Manifest, Precision, load
 
 CASES = [
@@ -89,12 +89,12 @@ def opened(network: Tiny, case: Case, folder: Path, *, workers: int = 1) -> Engi
     return runtimes.opener(case[0])(tiny_networks.manifest(network), path, running)
 
 
-def images(count: int, height: int, width: int) -> Batch:
+def images(count: int, height: int, width: int) -> Tensor:
     shape = (count, 1, height, width)
     return np.random.default_rng(count).normal(0, 3, shape).astype(np.float32)
 
 
-def assert_close(manifest: Manifest, case: Case, expected: Batch, found: Batch) -> None:
+def assert_close(manifest: Manifest, case: Case, expected: Tensor, found: Tensor) -> None:
     """Within the manifest's tolerance of the case's precision."""
     allowed = manifest.tolerance(Precision(case[1]))
     assert expected.shape == found.shape
@@ -231,7 +231,7 @@ def real(case: Case) -> Case:
 
 
 @functools.cache
-def measured(name: str, home: Path) -> list[tuple[Batch, Batch]]:
+def measured(name: str, home: Path) -> list[tuple[Tensor, Tensor]]:
     """Made frames and stamps, and what ONNX Runtime says of them at float32."""
     engine = runtimes.open_engine(name, "onnxruntime", home, 2)
     return [(batch, engine.infer(batch)) for batch in golden.batches(engine.manifest)]

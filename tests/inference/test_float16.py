@@ -16,7 +16,7 @@ from onnx import TensorProto, shape_inference
 
 from streamfilter.errors import EngineUnavailable
 from streamfilter.inference import cache, float16, golden
-from streamfilter.inference.engine import Batch
+from streamfilter.inference.engine import Tensor
 from streamfilter.inference.manifest import Manifest, Precision, load
 
 NAMES = ["maximask", "maxitrack"]
@@ -30,7 +30,7 @@ pytestmark = pytest.mark.engine
 def networks(name: str, home: Path) -> tuple[bytes, bytes]:
     """An engine's network in float32 and in float16."""
     whole = cache.onnx_path(load(name), home).read_bytes()
-    return whole, float16.halved(whole)
+    return whole, float16.to_float16(whole)
 
 
 def session(network: bytes) -> onnxruntime.InferenceSession:
@@ -39,8 +39,8 @@ def session(network: bytes) -> onnxruntime.InferenceSession:
     return onnxruntime.InferenceSession(network, options)
 
 
-def run(network: bytes, batch: Batch) -> Batch:
-    found: Batch = session(network).run(None, {"image": batch})[0]
+def run(network: bytes, batch: Tensor) -> Tensor:
+    found: Tensor = session(network).run(None, {"image": batch})[0]
     return found
 
 
@@ -96,10 +96,10 @@ def test_pixels_that_float16_has_not_are_no_harm(engine_home: Path) -> None:
 def test_it_is_the_same_bytes_every_time(name: str, engine_home: Path) -> None:
     """It stands in no manifest, but plans are compared."""
     whole, half = networks(name, engine_home)
-    assert half == float16.halved(whole)
+    assert half == float16.to_float16(whole)
 
 
 def test_what_is_no_network_is_refused() -> None:
     """In one line."""
     with pytest.raises(EngineUnavailable, match="cannot be put into float16"):
-        float16.halved(b"\x08\x01garbage")
+        float16.to_float16(b"\x08\x01garbage")

@@ -65,7 +65,7 @@ def test_a_damaged_manifest_is_named(tmp_path: Path, old: str, new: str) -> None
     damaged = tmp_path / "engine.toml"
     damaged.write_text(text.replace(old, new, 1))
     with pytest.raises(EngineUnavailable, match=str(damaged)):
-        manifest.read(damaged)
+        manifest.read_manifest(damaged)
 
 
 @pytest.mark.parametrize(

@@ -23,7 +23,7 @@ from streamfilter.errors import EngineUnavailable
 from streamfilter.exposures import frames, sky, tiles
 from streamfilter.exposures.records import Frame
 from streamfilter.inference import bench, golden, gpus, manifest, runtimes
-from streamfilter.inference.engine import Batch, Engine, OnDevice
+from streamfilter.inference.engine import Engine, OnDevice, Tensor
 from streamfilter.inference.manifest import Precision
 from streamfilter.records import Stamp
 
@@ -71,7 +71,7 @@ def opened(name: str, runtime: str, precision: str, home: Path) -> Engine:
     return runtimes.open_engine(name, runtime, home, 0, precision=precision, progress=print)
 
 
-def real_stamps(samples: Path) -> list[Batch]:
+def real_stamps(samples: Path) -> list[Tensor]:
     """Of ZTF, as the pipeline gives them to the network, and in batches of its default size."""
     images = np.load(samples / "stamps" / "ztf.npz")["stamps"][:STAMPS, 0]
     found = [normalise.normalise(Stamp(image)) for image in images]
@@ -83,10 +83,10 @@ def real_stamps(samples: Path) -> list[Batch]:
     return [batch[start : start + 16] for start in range(0, len(batch), 16)]
 
 
-def real_tiles(samples: Path) -> Iterator[Batch]:
+def real_tiles(samples: Path) -> Iterator[Tensor]:
     """Of every exposure that a tile fits into, as `track` gives them to the network."""
     for path in sorted((samples / "exposures").glob("*/*.fit*")):
-        for frame in frames.read_path(str(path)):
+        for frame in frames.read_frame_file(str(path)):
             if not isinstance(frame, Frame) or min(frame.image.shape) < tiles.SIDE_PX:
                 continue
             made = sky.normalise(frame.image, frame.masked)
@@ -94,7 +94,7 @@ def real_tiles(samples: Path) -> Iterator[Batch]:
                 yield tiles.stacked(made[0], tiles.cut(made[0].shape)[:4])
 
 
-def hold(name: str, precision: str, home: Path, batches: list[Batch], record: Record) -> None:
+def hold(name: str, precision: str, home: Path, batches: list[Tensor], record: Record) -> None:
     """Within the bounds of ONNX Runtime at float32; how far it is goes into the report."""
     assert batches
     engine = opened(name, "tensorrt", precision, home)
@@ -170,7 +170,7 @@ def test_throughput(precision: str, home: Path, record_property: Record) -> None
     assert rates[4] > 0.9 * rates[1]
 
 
-def rate(engine: Engine, images: Batch, callers: int, seconds: float = 3.0) -> float:
+def rate(engine: Engine, images: Tensor, callers: int, seconds: float = 3.0) -> float:
     """Images a second of so many callers."""
     counts = [0] * callers
     end_s = time.perf_counter() + seconds

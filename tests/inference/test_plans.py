@@ -30,7 +30,7 @@ def rtx() -> ModuleType:
 def network(name: str, precision: str, home: Path) -> bytes:
     """An engine's ONNX file at a precision."""
     whole = cache.onnx_path(load(name), home).read_bytes()
-    return float16.halved(whole) if precision == Precision.FP16 else whole
+    return float16.to_float16(whole) if precision == Precision.FP16 else whole
 
 
 @pytest.mark.engine

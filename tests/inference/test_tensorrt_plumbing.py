@@ -20,7 +20,7 @@ from tiny_networks import TINY
 
 from streamfilter.errors import EngineUnavailable
 from streamfilter.inference import runtimes
-from streamfilter.inference.engine import Batch, Engine, OnDevice, Plans, Running
+from streamfilter.inference.engine import Engine, OnDevice, Plans, Running, Tensor
 from streamfilter.inference.manifest import Precision
 from streamfilter.inference.progress import silent
 
@@ -57,12 +57,12 @@ def opened(fake: FakeGpu, tmp_path: Path) -> Iterator[Callable[..., Engine]]:
         yield open_one
 
 
-def images(count: int, side: int = 64) -> Batch:
+def images(count: int, side: int = 64) -> Tensor:
     shape = (count, 1, side, side)
     return np.random.default_rng(count).normal(0, 3, shape).astype(np.float32)
 
 
-def assert_right(batch: Batch, found: Batch) -> None:
+def assert_right(batch: Tensor, found: Tensor) -> None:
     np.testing.assert_allclose(NETWORK.expected(batch), found, atol=1e-6)
 
 

@@ -18,7 +18,7 @@ def test_every_message_of_every_partition_is_read_up_to_the_end(broker: Broker) 
     topic = broker.topic(3)
     broker.produce(topic, [b"a", b"b"], partition=0, headers=(("h", b"1"),))
     broker.produce(topic, [b"c"], partition=2)
-    found = list(reader.read(settings(broker), topic))
+    found = list(reader.read_topic(settings(broker), topic))
     assert [(0, 0, b"a"), (0, 1, b"b"), (2, 0, b"c")] == [
         (each.origin.partition, each.origin.offset, each.value) for each in found
     ]
@@ -30,9 +30,9 @@ def test_only_what_is_young_enough_is_read(broker: Broker) -> None:
     topic, now_ms = broker.topic(), round(time.time() * 1000)
     broker.produce(topic, [b"old"], timestamp_ms=now_ms - 7_200_000)
     broker.produce(topic, [b"new"], timestamp_ms=now_ms)
-    found = reader.read(settings(broker), topic, since_ms=now_ms - 3_600_000)
+    found = reader.read_topic(settings(broker), topic, since_ms=now_ms - 3_600_000)
     assert [b"new"] == [each.value for each in found]
-    assert [] == list(reader.read(settings(broker), topic, since_ms=now_ms + 3_600_000))
+    assert [] == list(reader.read_topic(settings(broker), topic, since_ms=now_ms + 3_600_000))
 
 
 def test_one_message_is_found_by_its_place(broker: Broker) -> None:
@@ -48,4 +48,4 @@ def test_one_message_is_found_by_its_place(broker: Broker) -> None:
 def test_a_topic_that_is_not_there_is_named(broker: Broker) -> None:
     """And not created."""
     with pytest.raises(TransportFailed, match="no-such-topic"):
-        list(reader.read(settings(broker), "no-such-topic"))
+        list(reader.read_topic(settings(broker), "no-such-topic"))

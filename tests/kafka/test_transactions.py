@@ -49,7 +49,7 @@ def member(broker: Broker, topic: str, group: str) -> Iterator[KafkaSource]:
 
 def shown(broker: Broker, topic: str) -> list[bytes | None]:
     """Values that our own reader shows; it does not wait for an open transaction."""
-    found = reader.read({"bootstrap.servers": broker.bootstrap}, topic)
+    found = reader.read_topic({"bootstrap.servers": broker.bootstrap}, topic)
     return [message.value for message in found]
 
 

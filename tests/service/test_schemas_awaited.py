@@ -12,7 +12,7 @@ from streamfilter.errors import MessageRejected, Reason, SchemaUnavailable
 from streamfilter.metrics.instruments import SchemaMetrics
 from streamfilter.schemas.finder import SchemaKey
 from streamfilter.schemas.wire import Form
-from streamfilter.service.schemas_awaited import Awaited
+from streamfilter.service.schemas_awaited import SchemasAwaited
 
 KEY, OTHER = (Form.CONFLUENT, 7), (Form.CONFLUENT, 8)
 
@@ -41,8 +41,8 @@ class Registry:
         if self.trouble is not None:
             raise self.trouble
 
-    def awaited(self, wait_s: float = 60.0) -> Awaited:
-        return Awaited(self.fetch, wait_s, SchemaMetrics(self.metrics), lambda: self.now_s)
+    def awaited(self, wait_s: float = 60.0) -> SchemasAwaited:
+        return SchemasAwaited(self.fetch, wait_s, SchemaMetrics(self.metrics), lambda: self.now_s)
 
     def count(self, result: str) -> float | None:
         return self.metrics.get_sample_value(

@@ -12,7 +12,7 @@ from streamfilter.simulate.frames import Exposure, readout
 
 def frame(drift_px: float, number: int = 0) -> Frame:
     exposure = Exposure("e1", 2, 500, drift_px, 0.6)
-    (found,) = frames.read(readout(exposure, 1)[number], "e1", frames.FrameRules(), None)
+    (found,) = frames.read_frames(readout(exposure, 1)[number], "e1", frames.FrameRules(), None)
     assert isinstance(found, Frame)
     return found
 

@@ -35,7 +35,7 @@ Opener = Callable[[Manifest, Path, Running], Engine]
 
 
 @dataclass(frozen=True, slots=True)
-class State:
+class RuntimeState:
     """A runtime on this machine."""
 
     runtime: str
@@ -118,20 +118,20 @@ def check(runtime: str, precision: str) -> None:
         raise EngineUnavailable(f"no precision {precision!r}; there are {', '.join(Precision)}")
 
 
-def states() -> tuple[State, ...]:
+def states() -> tuple[RuntimeState, ...]:
     """Every runtime here, as ``auto`` tries them."""
     return tuple(_state(runtime) for runtime in RUNTIMES)
 
 
-def _state(runtime: str) -> State:
+def _state(runtime: str) -> RuntimeState:
     try:
         module = _module(runtime)
     except EngineUnavailable as error:
-        return State(runtime, why_not=str(error))
+        return RuntimeState(runtime, why_not=str(error))
     try:
-        return State(runtime, version=module.VERSION, precisions=module.precisions())
+        return RuntimeState(runtime, version=module.VERSION, precisions=module.precisions())
     except EngineUnavailable as error:
-        return State(runtime, version=module.VERSION, why_not=f"{runtime}: {error}")
+        return RuntimeState(runtime, version=module.VERSION, why_not=f"{runtime}: {error}")
 
 
 def _first_usable(manifest: Manifest, path: Path, running: Running) -> Engine:

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from streamfilter.errors import EngineUnavailable
-from streamfilter.inference.engine import Batch, Engine, Running, check_names, in_runs
+from streamfilter.inference.engine import Engine, Running, Tensor, check_names, in_runs
 from streamfilter.inference.manifest import Manifest, Precision
 
 # Importing OpenVINO reports the import to its makers and keeps an identity in ~/intel, unless its
@@ -119,7 +119,7 @@ class _OpenVinoEngine:
             self._manifest.check(zeros)
             self._warm(zeros)
 
-    def infer(self, batch: Batch) -> Batch:
+    def infer(self, batch: Tensor) -> Tensor:
         """Raw probabilities of a batch; see ``Engine.infer``."""
         self._manifest.check(batch)
         return in_runs(self._run, batch)
@@ -128,7 +128,7 @@ class _OpenVinoEngine:
         """Give back the requests and the model, once the last batch in flight is done."""
         self._requests = None
 
-    def _warm(self, zeros: Batch) -> None:
+    def _warm(self, zeros: Tensor) -> None:
         """Run a batch in all requests at once: each keeps memory of its own."""
         requests = self._open_requests()
         with self._warming:
@@ -141,7 +141,7 @@ class _OpenVinoEngine:
                 for request in taken:
                     requests.put(request)
 
-    def _run(self, batch: Batch) -> Batch:
+    def _run(self, batch: Tensor) -> Tensor:
         """One run in the first request that is free."""
         requests = self._open_requests()
         request = requests.get()
@@ -156,10 +156,10 @@ class _OpenVinoEngine:
             raise EngineUnavailable(f"the engine {self._manifest.name} was closed")
         return requests
 
-    def _infer(self, request: openvino.InferRequest, batch: Batch) -> Batch:
+    def _infer(self, request: openvino.InferRequest, batch: Tensor) -> Tensor:
         """Copy a batch in, run it, and copy the probabilities out."""
         try:
-            result: Batch = request.infer(
+            result: Tensor = request.infer(
                 {self._manifest.input_name: batch}, share_inputs=False, share_outputs=False
             )[self._manifest.output_name]
         except Exception as error:  # its exceptions are those of C++

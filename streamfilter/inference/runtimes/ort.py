@@ -6,7 +6,7 @@ import numpy as np
 import onnxruntime
 
 from streamfilter.errors import EngineUnavailable
-from streamfilter.inference.engine import Batch, Engine, Running, check_names, in_runs
+from streamfilter.inference.engine import Engine, Running, Tensor, check_names, in_runs
 from streamfilter.inference.manifest import Manifest, Precision
 
 VERSION = onnxruntime.__version__
@@ -80,7 +80,7 @@ class _OrtEngine:
         for shape in shapes:
             self.infer(np.zeros(shape, np.float32))
 
-    def infer(self, batch: Batch) -> Batch:
+    def infer(self, batch: Tensor) -> Tensor:
         """Raw probabilities of a batch; see ``Engine.infer``."""
         self._manifest.check(batch)
         return in_runs(self._run, batch)
@@ -89,14 +89,14 @@ class _OrtEngine:
         """Give back the session's memory, once the last batch in flight is done."""
         self._session = None
 
-    def _run(self, batch: Batch) -> Batch:
+    def _run(self, batch: Tensor) -> Tensor:
         """One run of the session."""
         session = self._session
         if session is None:
             raise EngineUnavailable(f"the engine {self._manifest.name} was closed")
         wanted, given = [self._manifest.output_name], {self._manifest.input_name: batch}
         try:
-            result: Batch = session.run(wanted, given)[0]
+            result: Tensor = session.run(wanted, given)[0]
         except Exception as error:  # its exceptions share no base below Exception
             raise EngineUnavailable(
                 f"ONNX Runtime failed on a batch of shape {batch.shape}: {error}"

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from streamfilter.errors import EngineUnavailable
-from streamfilter.inference.engine import Batch
+from streamfilter.inference.engine import Tensor
 from streamfilter.inference.runtimes import cuda_graphs
 
 Shape = tuple[int, ...]
@@ -128,11 +128,11 @@ class Slot:
         """Whether a shape can be run without being prepared."""
         return shape in self._lanes
 
-    def staged(self, shape: Shape) -> Batch:
+    def staged(self, shape: Shape) -> Tensor:
         """Where a batch of a prepared shape is put before ``start``; any thread may, one leases."""
         return _view(self._pinned[0], shape)
 
-    def found(self, shape: Shape) -> Batch:
+    def found(self, shape: Shape) -> Tensor:
         """Where its probabilities are once the event of ``start`` is done; until the next."""
         return _view(self._pinned[1], self._lanes[shape].found_shape)
 
@@ -263,7 +263,7 @@ def _bytes(shape: Shape) -> int:
     return _FLOAT_BYTES * int(np.prod(shape, dtype=np.int64))
 
 
-def _view(pinned: Any, shape: Shape) -> Batch:
+def _view(pinned: Any, shape: Shape) -> Tensor:
     """The first floats of pinned bytes, as an array of a shape."""
-    found: Batch = pinned[: _bytes(shape)].view(np.float32).reshape(shape)
+    found: Tensor = pinned[: _bytes(shape)].view(np.float32).reshape(shape)
     return found

@@ -22,7 +22,7 @@ import tensorrt
 
 from streamfilter.errors import EngineUnavailable
 from streamfilter.inference import gpus, plan_cache, plans
-from streamfilter.inference.engine import Batch, DeviceMemory, Engine, Running, check_names
+from streamfilter.inference.engine import DeviceMemory, Engine, Running, Tensor, check_names
 from streamfilter.inference.gpus import Gpu
 from streamfilter.inference.manifest import Manifest, Precision
 from streamfilter.inference.runtimes import cuda_graphs
@@ -201,7 +201,7 @@ class _TensorRtEngine:
                         for _ in range(_WARM_RUNS):
                             self._run(slot, np.zeros(size, np.float32))
 
-    def infer(self, batch: Batch) -> Batch:
+    def infer(self, batch: Tensor) -> Tensor:
         """Raw probabilities of a batch; see ``Engine.infer``."""
         self._manifest.check(batch)
         most = self._sizes(batch.shape)[-1][0]
@@ -222,7 +222,7 @@ class _TensorRtEngine:
             self._turn.wait_for(lambda: len(self._free) == len(self._slots))
         self._finish()
 
-    def _run(self, slot: Slot, batch: Batch) -> Batch:
+    def _run(self, slot: Slot, batch: Tensor) -> Tensor:
         """One run in a leased slot: staged and padded with zeros, queued, awaited, copied out."""
         shape = self._size(batch.shape)
         if not slot.has(shape):

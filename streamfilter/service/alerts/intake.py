@@ -23,10 +23,10 @@ from streamfilter.metrics.alerts import AlertMetrics
 from streamfilter.records import Message, Plane, Rejected, Times
 from streamfilter.schemas.finder import schema_key
 from streamfilter.service.alerts.in_flight import InFlight
-from streamfilter.service.alerts.publisher import Publisher
-from streamfilter.service.alerts.ticket import InForce, Ticket
+from streamfilter.service.alerts.publisher import AlertPublisher
+from streamfilter.service.alerts.ticket import AlertTicket, InForce
 from streamfilter.service.rejecting import answered
-from streamfilter.service.schemas_awaited import Awaited
+from streamfilter.service.schemas_awaited import SchemasAwaited
 
 log = structlog.get_logger(__name__)
 
@@ -39,11 +39,11 @@ _MOST_WAITING, _MOST_WAITING_SHARE = 64, 0.25
 
 
 @dataclass(slots=True)
-class _Lane:
+class _WaitingPartition:
     """A partition that waits for a schema: its messages in their order, the first wants it."""
 
     since_s: float
-    tickets: deque[Ticket] = field(default_factory=deque)
+    tickets: deque[AlertTicket] = field(default_factory=deque)
     held: bool = False
 
 
@@ -62,13 +62,13 @@ class Intake:
         self,
         *,
         in_force: Callable[[], InForce],
-        publisher: Publisher,
-        awaited: Awaited,
+        publisher: AlertPublisher,
+        awaited: SchemasAwaited,
         ledger: Ledger,
         in_flight: InFlight,
         flow: Flow,
         metrics: AlertMetrics,
-        queue: Callable[[Ticket, Sequence[Item]], None],
+        queue: Callable[[AlertTicket, Sequence[Item]], None],
     ) -> None:
         self._in_force = in_force
         self._publisher = publisher
@@ -78,7 +78,7 @@ class Intake:
         self._flow = flow
         self._metrics = metrics
         self._queue = queue
-        self._lanes: dict[Partition, _Lane] = {}
+        self._lanes: dict[Partition, _WaitingPartition] = {}
         self._waiting_bytes = 0
         metrics.flow.held.set_function(lambda: len(self._lanes))
 
@@ -89,7 +89,7 @@ class Intake:
 
     def accept(self, message: Message) -> None:
         """Decode one message and queue its stamps, or let it wait for its schema."""
-        ticket = Ticket(message, time.time(), self._in_force())
+        ticket = AlertTicket(message, time.time(), self._in_force())
         self._metrics.messages.inc()
         self._metrics.message_bytes.inc(ticket.size_bytes)
         partition = message.origin.topic, message.origin.partition
@@ -97,7 +97,7 @@ class Intake:
         if lane is None:
             if self._admit(ticket):
                 return
-            lane = self._lanes[partition] = _Lane(time.monotonic())
+            lane = self._lanes[partition] = _WaitingPartition(time.monotonic())
         lane.tickets.append(ticket)
         self._waiting_bytes += ticket.size_bytes
 
@@ -121,14 +121,14 @@ class Intake:
             if lane := self._lanes.pop(partition, None):
                 self._waiting_bytes -= sum(ticket.size_bytes for ticket in lane.tickets)
 
-    def _must_be_held(self, lane: _Lane) -> bool:
+    def _must_be_held(self, lane: _WaitingPartition) -> bool:
         return (
             time.monotonic() - lane.since_s > _HOLD_AFTER_S
             or len(lane.tickets) > _MOST_WAITING
             or self._waiting_bytes > _MOST_WAITING_SHARE * self._flow.max_in_flight_bytes
         )
 
-    def _admit(self, ticket: Ticket) -> bool:
+    def _admit(self, ticket: AlertTicket) -> bool:
         """Answer a message or send it on its way; False where it must wait for its schema."""
         refusal: MessageRejected | SchemaUnavailable | None = None
         try:
@@ -145,7 +145,7 @@ class Intake:
             self._prepare(ticket)
         return True
 
-    def _prepare(self, ticket: Ticket) -> None:
+    def _prepare(self, ticket: AlertTicket) -> None:
         started, pipeline = time.monotonic(), ticket.in_force.pipeline
         alert = pipeline.decode(ticket.message)
         for news in pipeline.news():
@@ -185,7 +185,7 @@ class Intake:
             fields=fields,
         )
 
-    def _late(self, ticket: Ticket) -> bool:
+    def _late(self, ticket: AlertTicket) -> bool:
         """Whether a message is too old to wait for the network, where that is not waited for."""
         if ticket.age_s is None:
             return False

@@ -4,16 +4,16 @@ import threading
 from collections import OrderedDict
 from collections.abc import Callable, Iterable
 
-from streamfilter.service.alerts.ticket import Ticket
+from streamfilter.service.alerts.ticket import AlertTicket
 
 Send = Callable[[], None]
 
 
-class _Lane:
+class _Partition:
     """One partition: who is awaited in which order, and what waits for those before it."""
 
     def __init__(self) -> None:
-        self.waiting: OrderedDict[Ticket, Send | None] = OrderedDict()
+        self.waiting: OrderedDict[AlertTicket, Send | None] = OrderedDict()
         self.sending = False
 
     def first(self) -> Send | None:
@@ -24,7 +24,7 @@ class _Lane:
         return send
 
 
-class Order:
+class PartitionOrder:
     """Holds outputs until those of earlier messages of the partition were sent.
 
     Judges finish in any order, and what is shed or rejected takes no time at all. Any thread may
@@ -37,17 +37,17 @@ class Order:
         publishes it.
     """
 
-    def __init__(self, dropped: Callable[[Ticket], None]) -> None:
+    def __init__(self, dropped: Callable[[AlertTicket], None]) -> None:
         self._dropped = dropped
         self._lock = threading.Lock()
-        self._lanes: dict[tuple[str, int], _Lane] = {}
+        self._lanes: dict[tuple[str, int], _Partition] = {}
 
-    def expect(self, ticket: Ticket) -> None:
+    def expect(self, ticket: AlertTicket) -> None:
         """A message was read."""
         with self._lock:
-            self._lanes.setdefault(_partition(ticket), _Lane()).waiting[ticket] = None
+            self._lanes.setdefault(_partition(ticket), _Partition()).waiting[ticket] = None
 
-    def send(self, ticket: Ticket, send: Send) -> None:
+    def send(self, ticket: AlertTicket, send: Send) -> None:
         """Send when all before it are sent; never where its partition was given up."""
         with self._lock:
             lane = self._lanes.get(_partition(ticket))
@@ -70,7 +70,7 @@ class Order:
         for ticket in ready:
             self._dropped(ticket)
 
-    def _release(self, lane: _Lane) -> None:
+    def _release(self, lane: _Partition) -> None:
         while True:
             with self._lock:
                 if lane.sending or (send := lane.first()) is None:
@@ -83,6 +83,6 @@ class Order:
                     lane.sending = False
 
 
-def _partition(ticket: Ticket) -> tuple[str, int]:
+def _partition(ticket: AlertTicket) -> tuple[str, int]:
     origin = ticket.message.origin
     return origin.topic, origin.partition

@@ -14,8 +14,8 @@ from streamfilter.kafka.sink import Undeliverable
 from streamfilter.metrics.alerts import AlertMetrics
 from streamfilter.records import PRODUCER_TIMESTAMP, Action, Annotation, Headers, Output, Rejected
 from streamfilter.schemas.finder import SchemaKey
-from streamfilter.service.alerts.partition_order import Order
-from streamfilter.service.alerts.ticket import Ticket
+from streamfilter.service.alerts.partition_order import PartitionOrder
+from streamfilter.service.alerts.ticket import AlertTicket
 from streamfilter.service.delivery.at_least_once import Delivery, Parcel
 from streamfilter.service.sharing import note_rejected
 
@@ -24,7 +24,7 @@ log = structlog.get_logger(__name__)
 _DIGITS = 16  # to the year 300,000; anyone may write a header, and this is read in a callback
 
 
-class Publisher:
+class AlertPublisher:
     """Publishes for tickets.
 
     Parameters
@@ -41,16 +41,16 @@ class Publisher:
         delivery: Delivery,
         encoder: Encoder,
         metrics: AlertMetrics,
-        settled: Callable[[Ticket], None],
-        dropped: Callable[[Ticket], None],
+        settled: Callable[[AlertTicket], None],
+        dropped: Callable[[AlertTicket], None],
     ) -> None:
         self._delivery = delivery
         self._encoder = encoder
         self._metrics = metrics
         self._settled, self._dropped = settled, dropped
-        self._order = Order(dropped)
+        self._order = PartitionOrder(dropped)
 
-    def expect(self, ticket: Ticket) -> None:
+    def expect(self, ticket: AlertTicket) -> None:
         """A message was read: what later ones of its partition become waits for its answer."""
         self._order.expect(ticket)
 
@@ -71,7 +71,7 @@ class Publisher:
         if topics.enriched:
             self._encoder.prepare(key, topics.enriched)
 
-    def publish(self, ticket: Ticket, annotation: Annotation) -> None:
+    def publish(self, ticket: AlertTicket, annotation: Annotation) -> None:
         """Publish a judged alert: annotation, enriched alert, and the alert itself by its action.
 
         Raises
@@ -99,7 +99,7 @@ class Publisher:
         self._count(annotation)
         self._send(ticket, outputs)
 
-    def reject(self, ticket: Ticket, rejected: Rejected) -> None:
+    def reject(self, ticket: AlertTicket, rejected: Rejected) -> None:
         """Publish a message that could not be used, its bytes untouched."""
         note_rejected(rejected, self._metrics.rejected, ticket.ids)
         if ticket.trace is not None:
@@ -107,21 +107,21 @@ class Publisher:
         wanted = bool(ticket.in_force.topics.rejected)
         self._send(ticket, [self._rejection(ticket, rejected)] if wanted else [])
 
-    def _rejection(self, ticket: Ticket, rejected: Rejected) -> Output:
+    def _rejection(self, ticket: AlertTicket, rejected: Rejected) -> Output:
         value, headers = rejected_message(rejected)
         return self._as_it_came(
             ticket, ticket.in_force.topics.rejected, ticket.passed_on(headers), value
         )
 
     def _as_it_came(
-        self, ticket: Ticket, topic: str, headers: Headers, value: bytes | None
+        self, ticket: AlertTicket, topic: str, headers: Headers, value: bytes | None
     ) -> Output:
         return Output(ticket.message.origin, topic, value, ticket.message.key, headers)
 
-    def _send(self, ticket: Ticket, outputs: list[Output]) -> None:
+    def _send(self, ticket: AlertTicket, outputs: list[Output]) -> None:
         self._order.send(ticket, partial(self._send_now, ticket, outputs))
 
-    def _send_now(self, ticket: Ticket, outputs: list[Output]) -> None:
+    def _send_now(self, ticket: AlertTicket, outputs: list[Output]) -> None:
         ticket.sent_s = time.monotonic()
         origin = ticket.message.origin
         self._delivery.send(
@@ -135,14 +135,16 @@ class Publisher:
             )
         )
 
-    def _delivered(self, ticket: Ticket, parcel: Parcel) -> None:
+    def _delivered(self, ticket: AlertTicket, parcel: Parcel) -> None:
         for output in parcel.outputs:
             self._metrics.outputs.labels(ticket.in_force.names[output.topic]).inc()
         if parcel.outputs:
             self._time(ticket)
         self._settled(ticket)
 
-    def _instead(self, ticket: Ticket, output: Output, refusal: Undeliverable) -> Output | None:
+    def _instead(
+        self, ticket: AlertTicket, output: Output, refusal: Undeliverable
+    ) -> Output | None:
         """What is published instead of a refused output; None where nothing is left to try."""
         in_force = ticket.in_force
         name = in_force.names[output.topic]
@@ -174,7 +176,7 @@ class Publisher:
             if stamp.not_evaluated:
                 self._metrics.not_evaluated.labels(survey, stamp.not_evaluated).inc()
 
-    def _time(self, ticket: Ticket) -> None:
+    def _time(self, ticket: AlertTicket) -> None:
         """Latencies end here, where the last output is delivered."""
         now = time.time()
         since = {"received": ticket.received_unix_s}

@@ -27,7 +27,7 @@ class InForce:
 
 
 @dataclass(slots=True, eq=False)
-class Ticket:
+class AlertTicket:
     """One message under way; its counters are changed under its lock.
 
     Times are Unix seconds (``received``) and durations in seconds.

@@ -1,7 +1,7 @@
 """A worker: reads alerts, has them judged, publishes, and commits what is delivered.
 
 Threads: the one that calls ``run`` reads, decodes and commits; a few judge batches (the network
-releases the interpreter); one delivers. What crosses them is a ``Ticket`` per
+releases the interpreter); one delivers. What crosses them is a ``AlertTicket`` per
 message and one queue of batches; what is in flight is bounded by count and bytes.
 """
 
@@ -25,11 +25,11 @@ from streamfilter.metrics.alerts import AlertMetrics
 from streamfilter.schemas.finder import SchemaKey
 from streamfilter.service.alerts.in_flight import InFlight
 from streamfilter.service.alerts.intake import Intake
-from streamfilter.service.alerts.publisher import Publisher
-from streamfilter.service.alerts.ticket import InForce, Ticket
+from streamfilter.service.alerts.publisher import AlertPublisher
+from streamfilter.service.alerts.ticket import AlertTicket, InForce
 from streamfilter.service.delivery.at_least_once import Delivery
 from streamfilter.service.rejecting import answered
-from streamfilter.service.schemas_awaited import Awaited
+from streamfilter.service.schemas_awaited import SchemasAwaited
 from streamfilter.service.sharing import guarded_thread
 
 log = structlog.get_logger(__name__)
@@ -45,14 +45,14 @@ _FLUSH_S = 1.0
 _JOIN_S = 2.0  # for the batch that a judge has in hand; what hangs ends with the process
 _SILENCE_S = 60.0  # a healthy reader turns many times a second, a batch takes less than a second
 
-Settled = Callable[[Ticket], None]
+Settled = Callable[[AlertTicket], None]
 """Takes a ticket that is delivered, or dropped with its partition."""
 
-Waiting = tuple[Ticket, Item, float]
+Waiting = tuple[AlertTicket, Item, float]
 """A stamp that waits for the network, its ticket, and since when (monotonic seconds)."""
 
 
-class Worker:
+class AlertWorker:
     """One member of the consumer group."""
 
     def __init__(
@@ -61,8 +61,8 @@ class Worker:
         in_force: InForce,
         engine: Engine,
         delivery: Callable[[Ledger], Delivery],
-        publisher: Callable[[Delivery, Settled, Settled], Publisher],
-        source: Callable[["Worker"], KafkaSource],
+        publisher: Callable[[Delivery, Settled, Settled], AlertPublisher],
+        source: Callable[["AlertWorker"], KafkaSource],
         batcher: Batcher[int, Waiting],
         flow: Flow,
         schema_wait_s: float,
@@ -79,7 +79,7 @@ class Worker:
         self._delivery = delivery(self._ledger)
         self._publisher = publisher(self._delivery, self._settle, self._drop)
         self._in_flight = InFlight(flow.max_in_flight, flow.max_in_flight_bytes)
-        self._awaited = Awaited(self._fetch, schema_wait_s, metrics.schemas)
+        self._awaited = SchemasAwaited(self._fetch, schema_wait_s, metrics.schemas)
         self._intake = Intake(
             in_force=lambda: self._in_force,
             publisher=self._publisher,
@@ -219,7 +219,7 @@ class Worker:
         self._paused = paused
         self._metrics.flow.paused.set(paused)
 
-    def _queue(self, ticket: Ticket, items: Sequence[Item]) -> None:
+    def _queue(self, ticket: AlertTicket, items: Sequence[Item]) -> None:
         """Let stamps wait for company; an alert without any is concluded at once."""
         if not items:
             self._conclude(ticket)
@@ -289,7 +289,7 @@ class Worker:
                 with answered(self._publisher, ticket):
                     self._conclude(ticket)
 
-    def _conclude(self, ticket: Ticket) -> None:
+    def _conclude(self, ticket: AlertTicket) -> None:
         started = time.monotonic()
         annotation = ticket.in_force.pipeline.conclude(*ticket.concluded())
         self._publisher.publish(ticket, annotation)
@@ -302,20 +302,20 @@ class Worker:
         while not self._flushed.is_set():
             self._delivery.serve(_POLL_S)
 
-    def _settle(self, ticket: Ticket) -> None:
+    def _settle(self, ticket: AlertTicket) -> None:
         if ticket.trace is not None:
             ticket.trace.finish(ticket.sent_s)
         self._ledger.settle(ticket.message.origin)
         self._in_flight.leave(ticket.size_bytes)
 
-    def _drop(self, ticket: Ticket) -> None:
+    def _drop(self, ticket: AlertTicket) -> None:
         """Its partition was given up: the next owner reads it."""
         self._in_flight.leave(ticket.size_bytes)
 
     def _commit(self, *, wait: bool) -> None:
         """Commit what is delivered.
 
-        At least once: 1. The outputs of a message are produced (``Publisher``). 2. The brokers
+        At least once: 1. The outputs of a message are produced (``AlertPublisher``). 2. The brokers
         acknowledge all of them, and the ledger settles the message. 3. The settled prefix is
         committed, here. Exactly once: ``ExactlyOnce`` has done it.
         """

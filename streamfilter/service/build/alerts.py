@@ -32,9 +32,9 @@ from streamfilter.schemas.finder import SchemaFinder, SchemaSource
 from streamfilter.schemas.published import ConfluentRegistrar, PublishedSource
 from streamfilter.schemas.sources import FolderSource, PackageSource, RegistrySource
 from streamfilter.schemas.store import SchemaFolder
-from streamfilter.service.alerts.publisher import Publisher
+from streamfilter.service.alerts.publisher import AlertPublisher
 from streamfilter.service.alerts.ticket import InForce
-from streamfilter.service.alerts.worker import Waiting, Worker
+from streamfilter.service.alerts.worker import AlertWorker, Waiting
 from streamfilter.service.build.delivery import checked_delivery, open_delivery
 from streamfilter.service.sharing import identity_of, watch_device
 from streamfilter.traces.spans import Tracer
@@ -189,7 +189,7 @@ def open_worker(
     *,
     registry: CollectorRegistry,
     tracer: Tracer | None = None,
-) -> Worker:
+) -> AlertWorker:
     """A worker with a warm engine, which joins its group when it is run.
 
     Raises
@@ -216,7 +216,7 @@ def open_worker(
     metrics.engine.info(asdict(identity_of(parts.engine)))
     log.info("warm", engine=network.name, version=network.version, runtime=runtime)
     batcher: Batcher[int, Waiting] = Batcher(max_items=size, max_wait_s=settings.batch.max_wait_s)
-    return Worker(
+    return AlertWorker(
         in_force=InForce(parts.pipeline, settings.outputs, tracer),
         engine=parts.engine,
         delivery=open_delivery(
@@ -225,7 +225,7 @@ def open_worker(
             metrics=metrics.transactions,
             on_statistics=lambda found: watch_brokers(metrics.clients, "producer", found),
         ),
-        publisher=lambda delivery, settled, dropped: Publisher(
+        publisher=lambda delivery, settled, dropped: AlertPublisher(
             delivery=delivery,
             encoder=parts.encoder,
             metrics=metrics,
@@ -241,7 +241,7 @@ def open_worker(
     )
 
 
-def _source(settings: Settings, worker: Worker, metrics: AlertMetrics) -> KafkaSource:
+def _source(settings: Settings, worker: AlertWorker, metrics: AlertMetrics) -> KafkaSource:
     kafka = settings.kafka
 
     made = KafkaSource(

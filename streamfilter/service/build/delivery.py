@@ -11,7 +11,7 @@ from streamfilter.kafka.transactions import TransactionalSink
 from streamfilter.metrics.kafka import TransactionMetrics
 from streamfilter.service.build.clients import writing
 from streamfilter.service.delivery.at_least_once import AtLeastOnce, Delivery
-from streamfilter.service.delivery.exactly_once import ExactlyOnce, Remarks
+from streamfilter.service.delivery.exactly_once import ExactlyOnce, OffsetNotes
 
 EXACTLY_ONCE = "exactly-once"
 _ADDRESSES = ("bootstrap.servers", "metadata.broker.list")
@@ -64,7 +64,7 @@ def open_delivery(
     metrics: TransactionMetrics,
     defaults: Mapping[str, Scalar] | None = None,
     on_statistics: OnStatistics | None = None,
-    remarks: Remarks | None = None,
+    remarks: OffsetNotes | None = None,
 ) -> Callable[[Ledger], Delivery]:
     """How the worker of a group delivers, once its ledger is known.
 

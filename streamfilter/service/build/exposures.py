@@ -42,13 +42,13 @@ from streamfilter.service.build.alerts import (
     watch_consumer,
 )
 from streamfilter.service.build.delivery import checked_delivery, open_delivery
-from streamfilter.service.delivery.published_before import Published
+from streamfilter.service.delivery.published_before import PublishedBefore
 from streamfilter.service.exposures.alarm import Alarm
 from streamfilter.service.exposures.frame_masks import FrameMasks
 from streamfilter.service.exposures.looker import Looker
 from streamfilter.service.exposures.publisher import ExposurePublisher
 from streamfilter.service.exposures.worker import ExposureWorker
-from streamfilter.service.schemas_awaited import Awaited
+from streamfilter.service.schemas_awaited import SchemasAwaited
 from streamfilter.service.sharing import identity_of, watch_device
 
 _RESPONSE_BYTES = 512 * 2**20
@@ -193,7 +193,7 @@ def assembled(
     metrics.engine.info(asdict(identity_of(watcher.engine)))
     if reading.output:
         tracking.register(reading.output)
-    published = Published()
+    published = PublishedBefore()
     return ExposureWorker(
         source=lambda worker: _source(settings, reading, worker, metrics),
         delivery=open_delivery(
@@ -235,7 +235,7 @@ def _looker(
     """What takes a message to its frames' evidence."""
     chosen = settings.exposures
     decoder = ExposureDecoder(finder)
-    awaited = Awaited(decoder.fetch, settings.schemas.wait_s, metrics.schemas)
+    awaited = SchemasAwaited(decoder.fetch, settings.schemas.wait_s, metrics.schemas)
     return Looker(
         decoder=decoder,
         ready=awaited.ready,

@@ -17,7 +17,7 @@ from streamfilter.errors import ConfigurationInvalid, StreamfilterError, Transpo
 from streamfilter.kafka.inspection import WRITE, Inspector
 from streamfilter.metrics.process import ConfigMetrics
 from streamfilter.service.alerts.ticket import InForce
-from streamfilter.service.alerts.worker import Worker
+from streamfilter.service.alerts.worker import AlertWorker
 from streamfilter.service.build.alerts import Parts, checked, policy_of
 from streamfilter.service.build.clients import writing
 from streamfilter.service.build.exposures import Reading, checked_exposures
@@ -128,7 +128,7 @@ class Reloader:
 
 
 def of_alerts(
-    settings: Settings, worker: Worker, parts: Parts, tracer: Tracer | None = None
+    settings: Settings, worker: AlertWorker, parts: Parts, tracer: Tracer | None = None
 ) -> Prepare:
     """How the worker of alerts takes other rules, planes and topics."""
     known = set(settings.outputs.model_dump().values())

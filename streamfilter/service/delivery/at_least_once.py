@@ -74,7 +74,7 @@ class Delivery(Protocol):
 
 
 @dataclass(slots=True, eq=False)
-class _Awaited:
+class _Unacknowledged:
     """A parcel whose outputs are not all acknowledged."""
 
     parcel: Parcel
@@ -94,7 +94,7 @@ class AtLeastOnce:
     def __init__(self, sink: KafkaSink, ledger: Ledger) -> None:
         self._sink = sink
         self._ledger = ledger
-        self._answers: queue.SimpleQueue[tuple[_Awaited, Output]] = queue.SimpleQueue()
+        self._answers: queue.SimpleQueue[tuple[_Unacknowledged, Output]] = queue.SimpleQueue()
 
     def open(self) -> bool:
         """Nothing is to be made ready."""
@@ -109,7 +109,7 @@ class AtLeastOnce:
             The broker cannot be used.
         """
         outputs = tuple(parcel.outputs)
-        awaited = _Awaited(parcel, len(outputs))
+        awaited = _Unacknowledged(parcel, len(outputs))
         if not outputs:
             parcel.delivered(parcel)
         for output in outputs:
@@ -157,7 +157,9 @@ class AtLeastOnce:
     def close(self) -> None:
         """What is not acknowledged is not committed either, so nothing need be thrown away."""
 
-    def _done(self, awaited: _Awaited, output: Output, refusal: Undeliverable | None) -> None:
+    def _done(
+        self, awaited: _Unacknowledged, output: Output, refusal: Undeliverable | None
+    ) -> None:
         """One output is acknowledged, or refused for good (too large, say)."""
         if refusal is not None:
             with awaited.lock:

@@ -28,7 +28,7 @@ _AGAIN_S = 0.05
 """Until an aborted transaction is tried again: a rebalance or a restart takes at least so long."""
 
 
-class Remarks(Protocol):
+class OffsetNotes(Protocol):
     """What is kept beside the offset of a partition."""
 
     def recall(self, partition: Partition, place: Place) -> None:
@@ -50,7 +50,7 @@ class ExactlyOnce:
         ledger: Ledger,
         rules: Rules,
         metrics: TransactionMetrics,
-        remarks: Remarks | None = None,
+        remarks: OffsetNotes | None = None,
     ) -> None:
         """Begin with nothing queued.
 

@@ -26,7 +26,7 @@ _FORM = "1:"
 _DIGITS = b"012"
 
 
-class State(IntEnum):
+class PublishedState(IntEnum):
     """How much of a message is published."""
 
     NOTHING = 0
@@ -35,12 +35,12 @@ class State(IntEnum):
     ALL = 2
 
 
-class Published:
+class PublishedBefore:
     """The states of messages at and after the offset that reading goes on from."""
 
     def __init__(self) -> None:
         self._lock = Lock()
-        self._states: dict[Partition, dict[int, State]] = {}
+        self._states: dict[Partition, dict[int, PublishedState]] = {}
 
     def recall(self, partition: Partition, place: Place) -> None:
         """A partition was assigned: what was kept beside its offset holds, and nothing else."""
@@ -56,11 +56,11 @@ class Published:
         with self._lock:
             self._states[partition] = states
 
-    def of(self, origin: Origin) -> State:
+    def of(self, origin: Origin) -> PublishedState:
         """How much of a message is published."""
         with self._lock:
             states = self._states.get(partition_of(origin), {})
-            return states.get(origin.offset, State.NOTHING)
+            return states.get(origin.offset, PublishedState.NOTHING)
 
     def note(self, partition: Partition, offset: int, parcels: Sequence[Parcel]) -> str:
         """What is to be kept beside an offset, should these parcels be committed with it."""
@@ -77,27 +77,29 @@ class Published:
                 self._states[partition] = {n: s for n, s in states.items() if n >= place.offset}
 
 
-def _of(parcels: Sequence[Parcel]) -> dict[Partition, dict[int, State]]:
+def _of(parcels: Sequence[Parcel]) -> dict[Partition, dict[int, PublishedState]]:
     """What parcels publish: records of their messages, and the last of those that are finished."""
-    found: dict[Partition, dict[int, State]] = {}
+    found: dict[Partition, dict[int, PublishedState]] = {}
     for parcel in parcels:
         for origin in parcel.origins:
-            found.setdefault(partition_of(origin), {}).setdefault(origin.offset, State.RECORDS)
+            found.setdefault(partition_of(origin), {}).setdefault(
+                origin.offset, PublishedState.RECORDS
+            )
         for origin in parcel.finished:
-            found.setdefault(partition_of(origin), {})[origin.offset] = State.ALL
+            found.setdefault(partition_of(origin), {})[origin.offset] = PublishedState.ALL
     return found
 
 
-def _written(offset: int, states: dict[int, State]) -> str:
+def _written(offset: int, states: dict[int, PublishedState]) -> str:
     """A digit for each message from the offset on, packed; empty where nothing is published."""
     last = max((n for n in states if n >= offset), default=None)
     if last is None:
         return ""
-    digits = bytes(_DIGITS[states.get(n, State.NOTHING)] for n in range(offset, last + 1))
+    digits = bytes(_DIGITS[states.get(n, PublishedState.NOTHING)] for n in range(offset, last + 1))
     return _FORM + base64.b85encode(zlib.compress(digits, 9)).decode()
 
 
-def _read(place: Place) -> dict[int, State]:
+def _read(place: Place) -> dict[int, PublishedState]:
     """The states in a note; raises ValueError for what is none of ours."""
     if not place.note:
         return {}
@@ -107,5 +109,7 @@ def _read(place: Place) -> dict[int, State]:
         digits = zlib.decompress(base64.b85decode(place.note.removeprefix(_FORM)))
     except zlib.error as error:
         raise ValueError(str(error)) from error
-    states = {place.offset + n: State(_DIGITS.index(digit)) for n, digit in enumerate(digits)}
-    return {n: state for n, state in states.items() if state is not State.NOTHING}
+    states = {
+        place.offset + n: PublishedState(_DIGITS.index(digit)) for n, digit in enumerate(digits)
+    }
+    return {n: state for n, state in states.items() if state is not PublishedState.NOTHING}

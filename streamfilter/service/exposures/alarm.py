@@ -10,7 +10,7 @@ import structlog
 from streamfilter.config import Webhook
 from streamfilter.errors import AddressRefused, CallFailed
 from streamfilter.exposures import figures
-from streamfilter.exposures.figures import Row, Seen
+from streamfilter.exposures.figures import DetectorPicture, Row
 from streamfilter.exposures.records import Announced, Decision, ExposureVerdict
 from streamfilter.metrics.webhook import WebhookMetrics
 from streamfilter.outgoing import Caller
@@ -44,11 +44,11 @@ class Alarm:
     ) -> None:
         self._rules, self._caller, self._metrics = rules, caller, metrics
         self._first_delay_s = first_delay_s
-        self._waiting: queue.Queue[tuple[Notice, tuple[Seen, ...], float]] = queue.Queue(
+        self._waiting: queue.Queue[tuple[Notice, tuple[DetectorPicture, ...], float]] = queue.Queue(
             rules.max_waiting
         )
         self._told: dict[Key, Decision] = {}
-        self._seen: dict[Key, tuple[Seen, ...]] = {}
+        self._seen: dict[Key, tuple[DetectorPicture, ...]] = {}
         self._in_hand: Notice | None = None
         self._stopping = threading.Event()
         self._end_s = float("inf")
@@ -58,7 +58,7 @@ class Alarm:
         """Begin to deliver."""
         self._thread.start()
 
-    def saw(self, announced: Announced, seen: Sequence[Seen]) -> None:
+    def saw(self, announced: Announced, seen: Sequence[DetectorPicture]) -> None:
         """Keep pictures of the worst detectors of an exposure."""
         key = (announced.instrument, announced.exposure_id)
         both = (*self._seen.pop(key, ()), *(each for each in seen if each.thumbnail is not None))
@@ -114,7 +114,7 @@ class Alarm:
             self._end("failed" if trouble else "delivered", notice, trouble)
             self._metrics.seconds.observe(time.monotonic() - since_s)
 
-    def _deliver(self, notice: Notice, seen: Sequence[Seen]) -> str:
+    def _deliver(self, notice: Notice, seen: Sequence[DetectorPicture]) -> str:
         """Attempt until it is taken; the last trouble, empty where there is none."""
         content = webhook.body(notice, self._picture(notice, seen))
         delay_s = self._first_delay_s
@@ -143,7 +143,7 @@ class Alarm:
         ) as answer:
             return answer.status
 
-    def _picture(self, notice: Notice, seen: Sequence[Seen]) -> bytes | None:
+    def _picture(self, notice: Notice, seen: Sequence[DetectorPicture]) -> bytes | None:
         """The worst detectors; None where there is nothing to draw, or no way to."""
         if not seen or not self._rules.picture:
             return None

@@ -29,7 +29,7 @@ _LONGEST_NAME = 80
 
 
 @dataclass(frozen=True, slots=True)
-class Searched:
+class FrameContaminants:
     """What was found in a frame."""
 
     areas: ContaminantAreas
@@ -60,7 +60,9 @@ class FrameMasks:
         self._masker, self._rules = masker, rules
         self._mesh, self._folder, self._sent = mesh, folder, sent
 
-    def search(self, frame: Frame, image: Image | None, announced: Announced) -> Searched | None:
+    def search(
+        self, frame: Frame, image: Image | None, announced: Announced
+    ) -> FrameContaminants | None:
         """Contaminants of a frame; None where no sky can be measured in it.
 
         Parameters
@@ -77,12 +79,12 @@ class FrameMasks:
         found = self._masker.mask(image)
         areas = ContaminantAreas(image.size, found.areas)
         if self._folder is None and not self._sent:
-            return Searched(areas, None)
+            return FrameContaminants(areas, None)
         detector = announced.detector or frame.detector
         words = {"EXPID": announced.exposure_id, "INSTRUME": announced.instrument}
         content = packed(found.bits, self._rules, frame.corner, words | {"DETECTOR": detector})
         areas = replace(areas, mask=self._written(content, announced, frame))
-        return Searched(areas, content if self._sent else None)
+        return FrameContaminants(areas, content if self._sent else None)
 
     def _written(self, content: bytes, announced: Announced, frame: Frame) -> str | None:
         """Path of the mask's file; a full disk does not take the areas with it."""

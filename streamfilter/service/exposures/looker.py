@@ -15,7 +15,7 @@ from streamfilter.errors import (
 )
 from streamfilter.exposures import figures, frames
 from streamfilter.exposures.decode import ExposureDecoder
-from streamfilter.exposures.figures import Seen
+from streamfilter.exposures.figures import DetectorPicture
 from streamfilter.exposures.records import (
     Announced,
     DetectorEvidence,
@@ -46,21 +46,21 @@ _REFERENCES = {
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
+class DetectorOutcome:
     """One detector of a message."""
 
-    seen: Seen
+    seen: DetectorPicture
     mask: bytes | None = None
     """Of its contaminants, as FITS, where that is wanted."""
 
 
 @dataclass(frozen=True, slots=True)
-class Looked:
+class MessageOutcome:
     """What became of a message."""
 
     announced: Announced | None
     """None where the message could not be decoded."""
-    found: tuple[Found, ...]
+    found: tuple[DetectorOutcome, ...]
     """Also of a rejected message, where it names its detector: the exposure knows of it."""
     rejected: Rejected | None
     look_s: float
@@ -70,7 +70,7 @@ class Looked:
     """What could not be reached yet is its schema."""
 
     @property
-    def seen(self) -> tuple[Seen, ...]:
+    def seen(self) -> tuple[DetectorPicture, ...]:
         """What is kept of each detector for a picture."""
         return tuple(each.seen for each in self.found)
 
@@ -131,17 +131,19 @@ class Looker:
         """Judge under another prior of a tracking error; from any thread."""
         self._watcher.assume(prior)
 
-    def look(self, message: Message, attempt: int = 1) -> Looked:
+    def look(self, message: Message, attempt: int = 1) -> MessageOutcome:
         """The evidence in a message; never raises for what is in it."""
         started = time.monotonic()
         announced: Announced | None = None
         try:
             if not self._ready(schema_key(message.value)):
                 waited_s = time.monotonic() - started
-                return Looked(None, (), None, waited_s, _SCHEMA_AGAIN_S, schema_awaited=True)
+                return MessageOutcome(
+                    None, (), None, waited_s, _SCHEMA_AGAIN_S, schema_awaited=True
+                )
             found = self._decoder.decode(message)
             if isinstance(found, Rejected):
-                return Looked(None, (), found, time.monotonic() - started)
+                return MessageOutcome(None, (), found, time.monotonic() - started)
             announced = found.announced
             detectors, refusal = self._detectors(found)
         except MessageRejected as error:
@@ -150,7 +152,7 @@ class Looker:
             log.warning("frame unreachable", origin=str(message.origin), detail=str(error))
             if attempt < self._attempts:
                 again_s = min(_FIRST_DELAY_S * 2 ** (attempt - 1), _LONGEST_DELAY_S)
-                return Looked(announced, (), None, time.monotonic() - started, again_s)
+                return MessageOutcome(announced, (), None, time.monotonic() - started, again_s)
             reason = Reason.REFERENCE_UNREACHABLE
             refused = MessageRejected(reason, f"{error}; attempts: {attempt}")
             detectors, refusal = self._without(announced, refused), (reason, refused.detail)
@@ -163,11 +165,11 @@ class Looker:
             detectors, refusal = (), (Reason.INTERNAL, f"{type(error).__name__}: {error}")
         schema_id = schema_id_of(message.value or b"")
         rejected = Rejected(message, *refusal, schema_id) if refusal else None
-        return Looked(announced, detectors, rejected, time.monotonic() - started)
+        return MessageOutcome(announced, detectors, rejected, time.monotonic() - started)
 
     def _detectors(
         self, found: ExposureMessage
-    ) -> tuple[tuple[Found, ...], tuple[Reason, str] | None]:
+    ) -> tuple[tuple[DetectorOutcome, ...], tuple[Reason, str] | None]:
         """What is found of each detector; a reason to reject where none could be read."""
         content, origin, announced = found.frame, found.message.origin, found.announced
         source = f"{origin.topic}[{origin.partition}]@{origin.offset}"
@@ -176,7 +178,7 @@ class Looker:
             content = self._references.fetch(content)
         looked, refused = [], []
         rules = self._instruments.get(announced.instrument, self._rules)
-        for frame in frames.read(content, source, rules, announced.hdu):
+        for frame in frames.read_frames(content, source, rules, announced.hdu):
             if isinstance(frame, FrameRefused):
                 refused.append(frame)
             looked.append(self._found(frame, announced))
@@ -187,18 +189,20 @@ class Looker:
         detail = f"{first.reason}: {first.detail}"
         return detectors, (Reason.FRAME_UNREADABLE, detail)
 
-    def _found(self, frame: Frame | FrameRefused, announced: Announced) -> Found:
+    def _found(self, frame: Frame | FrameRefused, announced: Announced) -> DetectorOutcome:
         look = self._watcher.look(frame)
         searched = None
         if self._masks is not None and isinstance(frame, Frame):
             searched = self._masks.search(frame, look.image, announced)
-        seen = figures.keep(look if self._pictures else replace(look, image=None))
+        seen = figures.picture_of(look if self._pictures else replace(look, image=None))
         if searched is None:
-            return Found(seen)
+            return DetectorOutcome(seen)
         evidence = replace(seen.evidence, contaminants=searched.areas)
-        return Found(replace(seen, evidence=evidence), searched.mask)
+        return DetectorOutcome(replace(seen, evidence=evidence), searched.mask)
 
-    def _without(self, announced: Announced | None, error: MessageRejected) -> tuple[Found, ...]:
+    def _without(
+        self, announced: Announced | None, error: MessageRejected
+    ) -> tuple[DetectorOutcome, ...]:
         """A named detector whose frame could not be had: the exposure need not wait for it."""
         if announced is None or announced.detector is None:
             return ()
@@ -207,12 +211,12 @@ class Looker:
         return _named([self._found(refused, announced)], announced.detector)
 
 
-def _named(looked: Sequence[Found], announced: str | None) -> tuple[Found, ...]:
+def _named(looked: Sequence[DetectorOutcome], announced: str | None) -> tuple[DetectorOutcome, ...]:
     """The detectors under their names; those of a file that could not be opened have none."""
     names = detector_names(announced, [each.seen.evidence.detector for each in looked])
     return tuple(_renamed(each, name) for each, name in zip(looked, names, strict=True) if name)
 
 
-def _renamed(found: Found, detector: str) -> Found:
+def _renamed(found: DetectorOutcome, detector: str) -> DetectorOutcome:
     evidence = replace(found.seen.evidence, detector=detector)
     return replace(found, seen=replace(found.seen, evidence=evidence))

@@ -8,7 +8,7 @@ from functools import partial
 import structlog
 
 from streamfilter.errors import Reason
-from streamfilter.exposures.encode import Heard, TrackingEncoder, key_of, mask_headers
+from streamfilter.exposures.encode import ReceivedExposure, TrackingEncoder, key_of, mask_headers
 from streamfilter.exposures.focal_plane import Closed
 from streamfilter.exposures.records import Announced, ExposureVerdict
 from streamfilter.headers import rejected_message, smaller
@@ -18,8 +18,8 @@ from streamfilter.records import Output, Rejected
 from streamfilter.service.delivery.at_least_once import Delivery, Parcel
 from streamfilter.service.exposures.alarm import Alarm
 from streamfilter.service.exposures.gauges import count_decision, show_verdict
-from streamfilter.service.exposures.looker import Looked
-from streamfilter.service.exposures.ticket import Ticket
+from streamfilter.service.exposures.looker import MessageOutcome
+from streamfilter.service.exposures.ticket import ExposureTicket
 from streamfilter.service.sharing import note_rejected
 
 log = structlog.get_logger(__name__)
@@ -30,20 +30,20 @@ class Draft:
     """All that one event leads to; it is published together."""
 
     outputs: list[Output] = field(default_factory=list)
-    tickets: dict[Ticket, None] = field(default_factory=dict)
+    tickets: dict[ExposureTicket, None] = field(default_factory=dict)
     """The messages that something is published for, in order."""
-    finished: dict[Ticket, None] = field(default_factory=dict)
+    finished: dict[ExposureTicket, None] = field(default_factory=dict)
     """Those of them for which nothing more will be published."""
     timed: list[Callable[[], None]] = field(default_factory=list)
     """Called once it is delivered."""
 
-    def add(self, tickets: Sequence[Ticket], output: Output | None) -> None:
+    def add(self, tickets: Sequence[ExposureTicket], output: Output | None) -> None:
         """Publish an output for messages."""
         self.tickets |= dict.fromkeys(tickets)
         if output is not None:
             self.outputs.append(output)
 
-    def finish(self, ticket: Ticket) -> None:
+    def finish(self, ticket: ExposureTicket) -> None:
         """Nothing more will be published for a message."""
         self.tickets[ticket] = self.finished[ticket] = None
 
@@ -69,7 +69,7 @@ class ExposurePublisher:
         masks_topic: str,
         metrics: ExposureMetrics,
         alarm: Alarm | None,
-        settled: Callable[[Ticket], None],
+        settled: Callable[[ExposureTicket], None],
     ) -> None:
         self._delivery = delivery
         self._tracking = tracking
@@ -89,7 +89,13 @@ class ExposurePublisher:
         self._topic, self._rejected_topic = topic, rejected_topic
 
     def records(
-        self, draft: Draft, ticket: Ticket, announced: Announced, looked: Looked, *, out: bool
+        self,
+        draft: Draft,
+        ticket: ExposureTicket,
+        announced: Announced,
+        looked: MessageOutcome,
+        *,
+        out: bool,
     ) -> None:
         """What is said of a message's detectors; ``out``: a worker before us has published it."""
         for evidence in looked.detectors:
@@ -110,7 +116,7 @@ class ExposurePublisher:
     def _masks(
         self,
         draft: Draft,
-        ticket: Ticket,
+        ticket: ExposureTicket,
         announced: Announced,
         masks: Iterable[tuple[str, bytes]],
     ) -> None:
@@ -119,7 +125,7 @@ class ExposurePublisher:
             key = key_of(announced)
             draft.add((ticket,), Output(ticket.origin, self._masks_topic, content, key, headers))
 
-    def verdict(self, draft: Draft, closed: Closed, tickets: tuple[Ticket, ...]) -> None:
+    def verdict(self, draft: Draft, closed: Closed, tickets: tuple[ExposureTicket, ...]) -> None:
         """What is said of an exposure, on behalf of its messages."""
         verdict = closed.verdict
         show_verdict(self._metrics, verdict)
@@ -144,7 +150,7 @@ class ExposurePublisher:
         draft.add(tickets, output)
         draft.timed.append(partial(self._time, heard, verdict))
 
-    def reject(self, draft: Draft, ticket: Ticket, rejected: Rejected) -> None:
+    def reject(self, draft: Draft, ticket: ExposureTicket, rejected: Rejected) -> None:
         """A message that could not be used, as it came."""
         note_rejected(rejected, self._metrics.rejected)
         wanted = bool(self._rejected_topic)
@@ -174,11 +180,13 @@ class ExposurePublisher:
             if ticket.done():
                 self._settled(ticket)
 
-    def _rejection(self, ticket: Ticket, rejected: Rejected) -> Output:
+    def _rejection(self, ticket: ExposureTicket, rejected: Rejected) -> Output:
         value, headers = rejected_message(rejected)
         return Output(ticket.origin, self._rejected_topic, value, ticket.message.key, headers)
 
-    def _instead(self, ticket: Ticket, output: Output, refusal: Undeliverable) -> Output | None:
+    def _instead(
+        self, ticket: ExposureTicket, output: Output, refusal: Undeliverable
+    ) -> Output | None:
         """What is published instead of a refused output; None where nothing is left to try."""
         self._metrics.output_failures.inc()
         log.error("output refused", topic=output.topic, detail=refusal.detail)
@@ -190,7 +198,7 @@ class ExposurePublisher:
         rejected = Rejected(message, Reason.OUTPUT_TOO_LARGE, f"tracking: {refusal.detail}")
         return self._rejection(ticket, rejected)
 
-    def _time(self, heard: Sequence[Heard], verdict: ExposureVerdict) -> None:
+    def _time(self, heard: Sequence[ReceivedExposure], verdict: ExposureVerdict) -> None:
         """Latencies end where the verdict on an exposure is delivered, its first revision."""
         if verdict.revision > 1:
             return

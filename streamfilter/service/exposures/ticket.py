@@ -3,14 +3,14 @@
 import threading
 from dataclasses import dataclass, field, replace
 
-from streamfilter.exposures.encode import Heard
+from streamfilter.exposures.encode import ReceivedExposure
 from streamfilter.exposures.records import Announced
 from streamfilter.kafka.ledger import Partition
 from streamfilter.records import Message, Origin
 
 
 @dataclass(slots=True, eq=False)
-class Ticket:
+class ExposureTicket:
     """A message under way; ``left`` counts what must still be acknowledged or closed."""
 
     message: Message
@@ -34,10 +34,12 @@ class Ticket:
         """Topic and partition of the message."""
         return self.origin.topic, self.origin.partition
 
-    def heard(self) -> Heard:
+    def heard(self) -> ReceivedExposure:
         """The message as the encoder wants it."""
         assert self.announced is not None, "only decoded messages reach an exposure"
-        return Heard(replace(self.message, value=None), self.announced, self.received_unix_s)
+        return ReceivedExposure(
+            replace(self.message, value=None), self.announced, self.received_unix_s
+        )
 
     def more(self) -> None:
         """Wait for one more."""

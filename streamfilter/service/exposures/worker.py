@@ -4,7 +4,7 @@ Threads: the one that calls ``run`` reads, keeps the focal planes, sends and com
 frames; one delivers; one calls the webhook, where there is one. A message is settled when all that
 it led to is delivered: its detectors' records, and the verdict on the exposure that it belongs to.
 What is open at a stop stays uncommitted and is read again, so a restart in the middle of a focal
-plane loses nothing; ``Published`` then says what is out already.
+plane loses nothing; ``PublishedBefore`` then says what is out already.
 """
 
 import queue
@@ -24,11 +24,15 @@ from streamfilter.kafka.source import KafkaSource
 from streamfilter.metrics.exposures import ExposureMetrics
 from streamfilter.records import Message, Origin, Rejected
 from streamfilter.service.delivery.at_least_once import Delivery
-from streamfilter.service.delivery.published_before import MOST_OPEN, Published, State
+from streamfilter.service.delivery.published_before import (
+    MOST_OPEN,
+    PublishedBefore,
+    PublishedState,
+)
 from streamfilter.service.exposures.alarm import Alarm
-from streamfilter.service.exposures.looker import Looked, Looker
+from streamfilter.service.exposures.looker import Looker, MessageOutcome
 from streamfilter.service.exposures.publisher import Draft, ExposurePublisher
-from streamfilter.service.exposures.ticket import Ticket
+from streamfilter.service.exposures.ticket import ExposureTicket
 from streamfilter.service.sharing import guarded_thread
 
 log = structlog.get_logger(__name__)
@@ -59,8 +63,8 @@ class ExposureWorker:
         *,
         source: OpenSource,
         delivery: Callable[[Ledger], Delivery],
-        publisher: Callable[[Delivery, Callable[[Ticket], None]], ExposurePublisher],
-        published: Published,
+        publisher: Callable[[Delivery, Callable[[ExposureTicket], None]], ExposurePublisher],
+        published: PublishedBefore,
         looker: Looker,
         planes: FocalPlanes,
         metrics: ExposureMetrics,
@@ -75,11 +79,11 @@ class ExposureWorker:
         self._delivery = delivery(self._ledger)
         self._publisher = publisher(self._delivery, self._settle)
         self._published = published
-        self._held: dict[Origin, Ticket] = {}
-        self._jobs: queue.SimpleQueue[Ticket | None] = queue.SimpleQueue()
-        self._looked: queue.Queue[tuple[Ticket, Looked]] = queue.Queue()
+        self._held: dict[Origin, ExposureTicket] = {}
+        self._jobs: queue.SimpleQueue[ExposureTicket | None] = queue.SimpleQueue()
+        self._looked: queue.Queue[tuple[ExposureTicket, MessageOutcome]] = queue.Queue()
         self._changes: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
-        self._later: list[tuple[float, Ticket]] = []
+        self._later: list[tuple[float, ExposureTicket]] = []
         self._ahead = 0
         self._full_since_s: float | None = None
         self._paused = False
@@ -182,13 +186,13 @@ class ExposureWorker:
             self._accept(message)
 
     def _accept(self, message: Message) -> None:
-        ticket = Ticket(message, time.time(), self._ledger.track(message.origin))
+        ticket = ExposureTicket(message, time.time(), self._ledger.track(message.origin))
         self._metrics.messages.inc()
         state = self._published.of(message.origin)
-        if state is State.ALL:  # held back by another exposure, which was open
+        if state is PublishedState.ALL:  # held back by another exposure, which was open
             self._settle(ticket)
             return
-        ticket.out = state is State.RECORDS
+        ticket.out = state is PublishedState.RECORDS
         self._ahead += 1
         self._jobs.put(ticket)
 
@@ -227,7 +231,7 @@ class ExposureWorker:
             else:
                 self._conclude(ticket, looked)
 
-    def _await(self, ticket: Ticket, awaited: bool) -> None:
+    def _await(self, ticket: ExposureTicket, awaited: bool) -> None:
         """Messages with frames in them are large: more of the partition wait in Kafka."""
         if awaited == ticket.schema_awaited or self._source is None:
             return
@@ -239,7 +243,7 @@ class ExposureWorker:
 
     # ---- from evidence to records ---------------------------------------------------------------
 
-    def _conclude(self, ticket: Ticket, looked: Looked) -> None:
+    def _conclude(self, ticket: ExposureTicket, looked: MessageOutcome) -> None:
         """Publish what is said of a message, and the verdicts that its detectors complete."""
         self._metrics.look.observe(looked.look_s)
         ticket.announced = looked.announced
@@ -256,7 +260,9 @@ class ExposureWorker:
             draft.finish(ticket)
         self._publisher.send(draft)
 
-    def _add(self, draft: Draft, ticket: Ticket, announced: Announced, looked: Looked) -> None:
+    def _add(
+        self, draft: Draft, ticket: ExposureTicket, announced: Announced, looked: MessageOutcome
+    ) -> None:
         """Add a message's detectors to its exposure; hold the message while that is open."""
         if self._alarm is not None:
             self._alarm.saw(announced, looked.seen)
@@ -276,7 +282,7 @@ class ExposureWorker:
         if kept and not closed:
             self._held[ticket.origin] = ticket
 
-    def _act(self, draft: Draft, step: Step, current: Ticket | None = None) -> None:
+    def _act(self, draft: Draft, step: Step, current: ExposureTicket | None = None) -> None:
         """Publish verdicts; the messages held for them then wait for nothing else."""
         for closed in step.closed:
             held = [self._held.pop(o) for o in dict.fromkeys(closed.origins) if o in self._held]
@@ -287,7 +293,7 @@ class ExposureWorker:
                 draft.finish(ticket)
 
     @contextmanager
-    def _answered(self, draft: Draft, tickets: Sequence[Ticket]) -> Iterator[None]:
+    def _answered(self, draft: Draft, tickets: Sequence[ExposureTicket]) -> Iterator[None]:
         """Reject messages over which our own code stumbles: no exposure stops the stream."""
         try:
             yield
@@ -309,7 +315,7 @@ class ExposureWorker:
         while not self._flushed.is_set():
             self._delivery.serve(_POLL_S)
 
-    def _settle(self, ticket: Ticket) -> None:
+    def _settle(self, ticket: ExposureTicket) -> None:
         self._ledger.settle(ticket.origin)
 
     def _drain(self) -> None:

@@ -9,25 +9,25 @@ from hypothesis import strategies as st
 from memory_worker import TOPICS, SimulatedPipeline
 
 from streamfilter.records import Message, Origin
-from streamfilter.service.alerts.partition_order import Order
-from streamfilter.service.alerts.ticket import InForce, Ticket
+from streamfilter.service.alerts.partition_order import PartitionOrder
+from streamfilter.service.alerts.ticket import AlertTicket, InForce
 
 IN_FORCE = InForce(SimulatedPipeline(), TOPICS)
 
 
-def ticket(partition: int, offset: int) -> Ticket:
+def ticket(partition: int, offset: int) -> AlertTicket:
     """A message that was read."""
-    return Ticket(Message(Origin("alerts", partition, offset), b""), 0.0, IN_FORCE)
+    return AlertTicket(Message(Origin("alerts", partition, offset), b""), 0.0, IN_FORCE)
 
 
-def never(ticket: Ticket) -> None:
+def never(ticket: AlertTicket) -> None:
     """No message is dropped."""
     raise AssertionError(f"{ticket.message.origin} was dropped")
 
 
 def test_what_is_ready_waits_for_those_before_it() -> None:
     """A later answer of the partition leaves with the first."""
-    order, sent = Order(never), list[int]()
+    order, sent = PartitionOrder(never), list[int]()
     tickets = [ticket(0, n) for n in range(3)]
     for each in tickets:
         order.expect(each)
@@ -40,7 +40,7 @@ def test_what_is_ready_waits_for_those_before_it() -> None:
 
 def test_partitions_do_not_wait_for_each_other() -> None:
     """An answer of one partition leaves while another's first is awaited."""
-    order, sent = Order(never), list[int]()
+    order, sent = PartitionOrder(never), list[int]()
     order.expect(ticket(0, 0))
     second = ticket(1, 0)
     order.expect(second)
@@ -50,7 +50,7 @@ def test_partitions_do_not_wait_for_each_other() -> None:
 
 def test_a_partition_that_was_given_up_is_not_waited_for() -> None:
     """After it comes back its messages begin anew."""
-    order, sent = Order(never), list[int]()
+    order, sent = PartitionOrder(never), list[int]()
     order.expect(ticket(0, 0))
     order.forget([("alerts", 0)])
     again = ticket(0, 0)
@@ -64,7 +64,7 @@ def test_any_order_of_answers_leaves_in_the_order_of_reading(
     partitions: Sequence[int], chance: Random
 ) -> None:
     """Within each partition, each once; what nothing waits for leaves at once."""
-    order, sent = Order(never), list[Ticket]()
+    order, sent = PartitionOrder(never), list[AlertTicket]()
     read = [ticket(partition, n) for n, partition in enumerate(partitions)]
     for each in read:
         order.expect(each)
@@ -81,8 +81,8 @@ def test_any_order_of_answers_leaves_in_the_order_of_reading(
 
 def test_what_was_given_up_is_dropped_and_never_sent() -> None:
     """Neither what waited for an earlier one, nor what is ready only now, nor the earlier one."""
-    dropped, sent = list[Ticket](), list[int]()
-    order = Order(dropped.append)
+    dropped, sent = list[AlertTicket](), list[int]()
+    order = PartitionOrder(dropped.append)
     first, second, third = (ticket(0, n) for n in range(3))
     for each in (first, second, third):
         order.expect(each)

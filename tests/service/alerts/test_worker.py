@@ -154,7 +154,7 @@ def test_what_a_slow_network_has_not_begun_is_left() -> None:
 
 def test_a_network_that_hangs_is_unhealthy(monkeypatch: pytest.MonkeyPatch) -> None:
     """The reader goes on, so its own beat does not tell."""
-    monkeypatch.setattr("streamfilter.service.worker._SILENCE_S", 0.3)
+    monkeypatch.setattr("streamfilter.service.alerts.worker._SILENCE_S", 0.3)
     source, sink = MemorySource(packets(1)), MemorySink()
     made = worker(source, sink, pipeline=Slow(2.0), batch_size=1)
     thread = threading.Thread(target=made.run)

@@ -17,7 +17,7 @@ from prometheus_client import CollectorRegistry
 from receiver import Receiver, receiving
 
 from streamfilter.config import Webhook
-from streamfilter.exposures.figures import Seen
+from streamfilter.exposures.figures import DetectorPicture
 from streamfilter.exposures.records import Decision
 from streamfilter.metrics.webhook import WebhookMetrics
 from streamfilter.outgoing import Allowed, Caller
@@ -147,11 +147,11 @@ def test_only_news_is_told(receiver: Receiver) -> None:
     ]
 
 
-def seen(detector: str, probability: float) -> Seen:
+def seen(detector: str, probability: float) -> DetectorPicture:
     judgement = replace(make_evidence().judgement, probability=probability)
     evidence = make_evidence(detector=detector, judgement=judgement, tiles=make_evidence().tiles)
     image = np.random.default_rng(1).normal(size=(320, 320)).astype(np.float32)
-    return Seen(evidence, image, (400, 512), ())
+    return DetectorPicture(evidence, image, (400, 512), ())
 
 
 def test_the_picture_shows_the_worst_detectors_and_is_bounded(receiver: Receiver) -> None:

@@ -16,10 +16,10 @@ from streamfilter.errors import Reason, SchemaUnavailable
 from streamfilter.exposures.frames import FrameRules
 from streamfilter.exposures.masking import Masker, MaskRules
 from streamfilter.exposures.records import FrameReason, FrameReference
-from streamfilter.inference.engine import Batch
+from streamfilter.inference.engine import Tensor
 from streamfilter.schemas.finder import SchemaKey
 from streamfilter.service.exposures.frame_masks import FrameMasks
-from streamfilter.service.exposures.looker import Looked
+from streamfilter.service.exposures.looker import MessageOutcome
 
 
 def frame_of(pixels: Any) -> bytes:
@@ -35,11 +35,11 @@ class Echo(Constant):
     def __init__(self) -> None:
         super().__init__(name="maximask")
 
-    def infer(self, batch: Batch) -> Batch:
+    def infer(self, batch: Tensor) -> Tensor:
         return np.repeat(batch, len(CODES), axis=1)
 
 
-def detectors(looked: Looked) -> list[str]:
+def detectors(looked: MessageOutcome) -> list[str]:
     return [each.detector for each in looked.detectors]
 
 

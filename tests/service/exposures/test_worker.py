@@ -25,7 +25,7 @@ from streamfilter.records import EngineIdentity
 from streamfilter.schemas.finder import SchemaKey
 from streamfilter.schemas.published import exposure_schema
 from streamfilter.service.delivery.at_least_once import AtLeastOnce
-from streamfilter.service.delivery.published_before import Published
+from streamfilter.service.delivery.published_before import PublishedBefore
 from streamfilter.service.exposures.looker import Looker
 from streamfilter.service.exposures.publisher import ExposurePublisher
 from streamfilter.service.exposures.worker import ExposureWorker
@@ -54,7 +54,7 @@ def worker(source: MemorySource, sink: MemorySink, looker: Looker) -> ExposureWo
             alarm=None,
             settled=settled,
         ),
-        published=Published(),
+        published=PublishedBefore(),
         looker=looker,
         planes=FocalPlanes(Watcher(Constant()).judge, FocalPlaneRules(wait_s=30)),
         metrics=metrics,
