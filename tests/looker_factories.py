@@ -2,7 +2,8 @@
 
 import io
 from collections.abc import Callable
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import numpy as np
 from astropy.io import fits
@@ -16,6 +17,7 @@ from streamfilter.limits import Limits
 from streamfilter.schemas.finder import SchemaFinder, SchemaKey
 from streamfilter.schemas.published import PublishedSource
 from streamfilter.service.exposures.looker import Looker
+from streamfilter.service.schemas_awaited import SchemasAwaited
 
 
 def make_looker(
@@ -28,7 +30,12 @@ def make_looker(
     decoder = ExposureDecoder(finder)
     references = References({}, 10**7)
     return Looker(
-        decoder=decoder, watcher=watcher, rules=rules, references=references, ready=ready, **more
+        decoder=decoder,
+        watcher=watcher,
+        rules=rules,
+        references=references,
+        awaited=cast("SchemasAwaited", SimpleNamespace(ready=ready)),
+        **more,
     )
 
 

@@ -18,6 +18,8 @@ from streamfilter.config import Flow, Outputs, Settings
 from streamfilter.files import bundled_folder
 from streamfilter.inference.engine import Tensor
 from streamfilter.inference.manifest import load
+from streamfilter.kafka.assignee import Assignee, Nobody
+from streamfilter.kafka.ledger import Ledger
 from streamfilter.kafka.sink import Done, KafkaSink, Undeliverable
 from streamfilter.kafka.source import KafkaSource
 from streamfilter.metrics.alerts import AlertMetrics
@@ -31,12 +33,10 @@ from streamfilter.records import (
 )
 from streamfilter.schemas.finder import SchemaFinder
 from streamfilter.schemas.sources import FolderSource
-from streamfilter.service.alerts.publisher import AlertPublisher
 from streamfilter.service.alerts.ticket import InForce
 from streamfilter.service.alerts.worker import AlertWorker
-from streamfilter.service.build.alerts import policy_of
+from streamfilter.service.build.alerts import assembled, policy_of
 from streamfilter.service.delivery.at_least_once import AtLeastOnce
-from streamfilter.service.exposures.worker import ExposureWorker
 from streamfilter.simulate.visits import alerts
 
 PARTITION = ("alerts", 0)
@@ -53,7 +53,7 @@ class MemorySource:
             Message(Origin("alerts", n % partitions, n // partitions), value, b"%d" % n, 1, headers)
             for n, value in enumerate(values)
         ]
-        self.worker: AlertWorker | ExposureWorker | None = None
+        self.worker: Assignee = Nobody()
         self.registry: CollectorRegistry | None = None
         self.assigned = tuple(("alerts", n) for n in range(partitions))
         self.committed: dict[tuple[str, int], int] = {}
@@ -95,8 +95,10 @@ class MemorySource:
         self.commits += 1
         return True
 
+    def join(self, assignee: Assignee) -> None:
+        self.worker = assignee
+
     def close(self) -> None:
-        assert self.worker is not None
         self.worker.revoked(self.assigned)
 
 
@@ -192,29 +194,19 @@ def worker(
 ) -> AlertWorker:
     """A worker on them; ``flow`` are its bounds."""
     source.registry = registry = registry or CollectorRegistry()
-    metrics = AlertMetrics(registry)
-
-    def opened(made: AlertWorker) -> KafkaSource:
-        source.worker = made
-        return cast("KafkaSource", source)
-
-    return AlertWorker(
-        in_force=InForce(pipeline or SimulatedPipeline(), TOPICS),
+    ledger = Ledger()
+    return assembled(
+        InForce(pipeline or SimulatedPipeline(), TOPICS),
         engine=CleanSky(),
-        delivery=lambda ledger: AtLeastOnce(cast("KafkaSink", sink), ledger),
-        publisher=lambda delivery, settled, dropped: AlertPublisher(
-            delivery=delivery,
-            encoder=encoder or Encoder(finder()),
-            metrics=metrics,
-            settled=settled,
-            dropped=dropped,
-        ),
-        source=opened,
+        encoder=encoder or Encoder(finder()),
+        source=cast("KafkaSource", source),
+        delivery=AtLeastOnce(cast("KafkaSink", sink), ledger),
+        ledger=ledger,
         batcher=Batcher(max_items=batch_size, max_wait_s=max_wait_s),
+        judges=judges,
         flow=Flow(**flow),
         schema_wait_s=schema_wait_s,
-        judges=judges,
-        metrics=metrics,
+        metrics=AlertMetrics(registry),
     )
 
 

@@ -60,6 +60,18 @@ ROOMS: dict[str, set[str]] = {
     "__main__": {"cli"},
 }  # fmt: skip
 
+# The same inside of service/: parts are made in build and handed over, so nothing imports it.
+SERVICE: dict[str, set[str]] = {
+    "http": set(),
+    "rejecting": set(),  # the one place where an exception becomes a rejected message
+    "schemas_awaited": set(),
+    "delivery": set(),
+    "member": {"delivery"},  # what both workers share of being a member of a group
+    "alerts": {"delivery", "member", "rejecting", "schemas_awaited"},
+    "exposures": {"delivery", "member", "rejecting", "schemas_awaited"},
+    "build": {"alerts", "delivery", "exposures", "schemas_awaited"},
+}
+
 
 def room_of(module: Path) -> str:
     """The room that a source file belongs to."""
@@ -84,6 +96,16 @@ def imported_rooms(module: Path) -> Iterator[str]:
             yield from (n.split(".")[1] for n in names if n.startswith("streamfilter."))
 
 
+def imported_from(room: str, module: Path) -> Iterator[str]:
+    """Parts of a room that a module names in any import."""
+    package = f"streamfilter.{room}"
+    for node in ast.walk(ast.parse(module.read_text())):
+        if isinstance(node, ast.ImportFrom) and node.module == package:
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and (node.module or "").startswith(f"{package}."):
+            yield str(node.module).split(".")[2]
+
+
 @pytest.mark.parametrize("module", sources(), ids=lambda path: str(path.relative_to(PACKAGE)))
 def test_a_module_imports_only_the_rooms_that_its_row_allows(module: Path) -> None:
     """Every import between rooms stands in the table."""
@@ -92,10 +114,21 @@ def test_a_module_imports_only_the_rooms_that_its_row_allows(module: Path) -> No
     assert set() == set(imported_rooms(module)) - ROOMS[room] - {room}
 
 
-def test_the_table_has_no_cycle() -> None:
+@pytest.mark.parametrize("table", [ROOMS, SERVICE], ids=["package", "service"])
+def test_a_table_has_no_cycle(table: dict[str, set[str]]) -> None:
     """Rooms can be put in an order in which each imports only what stands before it."""
-    order = tuple(TopologicalSorter(ROOMS).static_order())
-    assert set(ROOMS) == set(order)
+    assert set(table) == set(TopologicalSorter(table).static_order())
+
+
+def test_inside_the_service_the_second_table_holds_and_allows_nothing_unused() -> None:
+    """Build makes the workers; they share members and deliveries, and import nothing of build."""
+    used: dict[str, set[str]] = {room: set() for room in SERVICE}
+    for module in sorted((PACKAGE / "service").rglob("*.py")):
+        parts = module.relative_to(PACKAGE / "service").parts
+        room = parts[0].removesuffix(".py")
+        if room != "__init__":
+            used[room] |= {each for each in imported_from("service", module) if each != room}
+    assert used == SERVICE
 
 
 def test_the_table_allows_nothing_that_is_not_used() -> None:

@@ -191,6 +191,7 @@ def _survey(
     sink = KafkaSink(connection)
     group = {"group.id": "demo-audit", **CONSUMER}
     source = KafkaSource(connection | group, list(OUTPUTS.values()))
+    source.join()
     stream = _damage(alerts(seed, count, scenes=_RENDERED_FIRST))
     stream = chain(list(islice(stream, _RENDERED_FIRST)), stream)
     tally = Tally()

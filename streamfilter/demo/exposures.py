@@ -138,6 +138,7 @@ def _watch(bootstrap: str, seed: int, failures: list[StreamfilterError]) -> list
     connection: dict[str, str | int] = {"bootstrap.servers": bootstrap}
     sink = KafkaSink(connection)
     source = KafkaSource(connection | {"group.id": "demo-observer", **CONSUMER}, [TRACKING])
+    source.join()
     try:
         return [_visit(each, seed, sink, source, failures) for each in visits()]
     finally:

@@ -32,14 +32,14 @@ class _Need:
 
 def check(settings: Settings, seen: list[SampledMessage]) -> Iterator[Finding]:
     """Both sides of a worker: where it reads, and where it writes."""
-    reading = yield from _opened("kafka.bootstrap", clients.reading(settings))
+    reading = yield from _opened("kafka.bootstrap", clients.consumer_settings(settings))
     largest: dict[str, int | None] = {}
     if reading is not None:
         for reader in readers(settings):
             largest[reader.section] = yield from _read(reading, settings, reader, seen)
     apart = settings.kafka.output_bootstrap
     key = "kafka.output_bootstrap" if apart else "kafka.bootstrap (producer)"
-    writing = yield from _opened(key, clients.writing(settings))
+    writing = yield from _opened(key, clients.producer_settings(settings))
     if writing is not None:
         yield from _written(writing, settings, largest)
         if settings.delivery.guarantee == EXACTLY_ONCE:

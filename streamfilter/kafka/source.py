@@ -11,6 +11,7 @@ from confluent_kafka import Message as RawMessage
 from confluent_kafka import TopicPartition as Position
 
 from streamfilter.errors import ConfigurationInvalid
+from streamfilter.kafka.assignee import Assignee, Nobody, Partitions
 from streamfilter.kafka.client import (
     MENDS,
     PASSING,
@@ -29,8 +30,6 @@ from streamfilter.kafka.ledger import Partition, Place
 from streamfilter.kafka.statistics import Statistics, parsed
 from streamfilter.records import Headers, Message, Origin
 
-Partitions = tuple[Partition, ...]
-OnPartitions = Callable[[Partitions], None]
 OnStatistics = Callable[[Statistics], None]
 Answer = list[Position] | KafkaError
 """Of a commit: each partition with its own error, or one error for all."""
@@ -61,10 +60,6 @@ QUIET_S, ANSWER_S = 0.2, 1.0
 UNSTABLE_S = 120.0
 
 
-def _nothing(_: Partitions) -> None:
-    """Do nothing about partitions that come or go."""
-
-
 def _named(positions: Sequence[Position]) -> Partitions:
     return tuple((each.topic, each.partition) for each in positions)
 
@@ -88,10 +83,10 @@ def message_of(raw: RawMessage) -> Message:
 
 
 class KafkaSource:
-    """A member of a consumer group.
+    """A member of a consumer group, from ``join`` on.
 
-    Thread rule: one thread calls everything; the callbacks run in it, inside ``poll`` and
-    ``close``, and may commit. An exception of a callback is raised by the call that it ran in.
+    Thread rule: one thread calls everything; the assignee is called in it, inside ``poll`` and
+    ``close``, and may commit. An exception of the assignee is raised by the call that it ran in.
 
     Parameters
     ----------
@@ -99,12 +94,6 @@ class KafkaSource:
         librdkafka's, over ``DEFAULTS``; ``bootstrap.servers`` and ``group.id`` are required.
     topics
         Names, and patterns that begin with ``^``.
-    on_assigned
-        Partitions have come; they are read from their committed offsets.
-    on_revoked
-        Partitions are about to go: finish what was read there and commit it now.
-    on_lost
-        Partitions are gone and already another worker's: forget what was read there.
     on_statistics
         Called every ``statistics.interval.ms``.
 
@@ -119,15 +108,13 @@ class KafkaSource:
         settings: Settings,
         topics: Sequence[str],
         *,
-        on_assigned: OnPartitions = _nothing,
-        on_revoked: OnPartitions = _nothing,
-        on_lost: OnPartitions = _nothing,
         on_statistics: OnStatistics | None = None,
     ) -> None:
         refuse(settings, GUARANTEES)
         self._trouble = Trouble("consumer")
-        self._on_assigned, self._on_revoked, self._on_lost = on_assigned, on_revoked, on_lost
+        self._assignee: Assignee = Nobody()
         self._on_statistics = on_statistics
+        self._topics = list(topics)
         self._names = {name for name in topics if not name.startswith("^")}
         self._creates = str(settings.get("allow.auto.create.topics", "")).lower() == "true"
         self._assigned: dict[Partition, None] = {}
@@ -155,7 +142,25 @@ class KafkaSource:
             self._consumer = Consumer({**ready, **callbacks})
         except (KafkaException, TypeError, ValueError) as error:
             raise settings_invalid(error, "consumer") from error
-        self._subscribe(list(topics))
+
+    def join(self, assignee: Assignee | None = None) -> None:
+        """Become a member of the group: partitions come with the polls that follow.
+
+        Raises
+        ------
+        ConfigurationInvalid
+            A name or pattern of the topics cannot be.
+        """
+        self._assignee = assignee or Nobody()
+        try:
+            self._consumer.subscribe(
+                self._topics, on_assign=self._assign, on_revoke=self._revoke, on_lost=self._lose
+            )
+        except (KafkaException, TypeError, ValueError) as error:
+            raise ConfigurationInvalid(
+                f"topics {', '.join(self._topics)}: {words_of(error)}; expected names, or regular "
+                "expressions that begin with ^"
+            ) from error
 
     @property
     def assigned(self) -> Partitions:
@@ -295,7 +300,7 @@ class KafkaSource:
         return self._judged(answer, positions)
 
     def close(self) -> None:
-        """Leave the group; ``on_revoked`` is called once more for what is still assigned.
+        """Leave the group; ``revoked`` is called once more for what is still assigned.
 
         Returns soon even if the broker is away: the group then notices by itself, after its
         session time-out.
@@ -309,17 +314,6 @@ class KafkaSource:
             log.warning("group not left", waited_s=CLOSE_WAIT_S)
         self._assigned.clear()
         self._trouble.check()
-
-    def _subscribe(self, topics: list[str]) -> None:
-        try:
-            self._consumer.subscribe(
-                topics, on_assign=self._assign, on_revoke=self._revoke, on_lost=self._lose
-            )
-        except (KafkaException, TypeError, ValueError) as error:
-            raise ConfigurationInvalid(
-                f"topics {', '.join(topics)}: {words_of(error)}; expected names, or regular "
-                "expressions that begin with ^"
-            ) from error
 
     def _commit(self, positions: list[Position], *, asynchronous: bool) -> Answer:
         try:
@@ -364,11 +358,11 @@ class KafkaSource:
         return [each for each in messages if _partition(each) not in anew]
 
     def _read_anew(self, partitions: Sequence[Partition]) -> None:
-        """Read partitions from their beginning; ``on_lost`` forgets what was read there."""
+        """Read partitions from their beginning; ``lost`` forgets what was read there."""
         if not partitions:
             return
         log.warning("topic made again", partitions=[f"{topic}[{n}]" for topic, n in partitions])
-        self._on_lost(tuple(partitions))
+        self._assignee.lost(tuple(partitions))
         for partition in partitions:
             try:
                 self._consumer.seek(Position(*partition, OFFSET_BEGINNING))
@@ -376,7 +370,7 @@ class KafkaSource:
                 raise transport_failed(error_of(error), "reading anew") from error
             self.release(partition)
             self._forget(partition)
-        self._on_assigned(tuple(partitions))
+        self._assignee.assigned(tuple(partitions))
 
     def _steer(
         self, what: Callable[[list[Position]], None], partitions: Iterable[Partition]
@@ -415,7 +409,7 @@ class KafkaSource:
             partitions = _named(positions)
             self._assigned |= dict.fromkeys(partitions)
             self._seen |= {topic for topic, _ in partitions}
-            self._on_assigned(partitions)
+            self._assignee.assigned(partitions)
         except Exception as error:  # raised by poll: librdkafka's callbacks cannot
             self._trouble.fail(error)
 
@@ -428,7 +422,7 @@ class KafkaSource:
 
     def _handed_over(self, partitions: Partitions) -> None:
         try:
-            self._on_revoked(partitions)
+            self._assignee.revoked(partitions)
         except Exception as error:
             self._trouble.fail(error)
 
@@ -436,7 +430,7 @@ class KafkaSource:
         self._give_up(consumer, positions)
         try:
             if not self._closing:
-                self._on_lost(_named(positions))
+                self._assignee.lost(_named(positions))
         except Exception as error:
             self._trouble.fail(error)
 

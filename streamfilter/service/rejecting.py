@@ -1,41 +1,70 @@
-"""Every message has its answer: what cannot be used is rejected, whoever finds out."""
+"""The one place where an exception becomes rejected messages, for both halves."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Mapping
 
 import structlog
+from prometheus_client import Counter
 
-from streamfilter.errors import MessageRejected, Reason, SchemaUnavailable, StreamfilterError
-from streamfilter.records import Rejected
+from streamfilter.errors import (
+    CallFailed,
+    MessageRejected,
+    Reason,
+    SchemaUnavailable,
+    StreamfilterError,
+)
+from streamfilter.records import Message, Rejected
 from streamfilter.schemas.wire import schema_id_of
-from streamfilter.service.alerts.publisher import AlertPublisher
-from streamfilter.service.alerts.ticket import AlertTicket
 
 log = structlog.get_logger(__name__)
 
 
-@contextmanager
-def answered(publisher: AlertPublisher, ticket: AlertTicket) -> Iterator[None]:
-    """Reject a message that cannot be used, or over which our own code stumbles.
+def rejections(
+    error: Exception, *messages: Message, ids: Mapping[str, str] | None = None
+) -> tuple[Rejected, ...]:
+    """Turns an exception into a rejection of each message behind it.
 
-    One bad alert stops no stream; an engine or a broker that fails does.
+    Parameters
+    ----------
+    ids
+        Of the message's trace, for the log line of an internal error.
+
+    Raises
+    ------
+    StreamfilterError
+        The exception itself, where the messages are not at fault: an engine or a broker that fails
+        ends the worker, and the messages are read again.
     """
-    try:
-        yield
-    except MessageRejected as error:
-        _reject(publisher, ticket, error.reason, error.detail)
-    except SchemaUnavailable as error:
-        _reject(publisher, ticket, Reason.SCHEMA_UNAVAILABLE, str(error))
-    except StreamfilterError:
-        raise
-    except Exception as error:
-        origin = str(ticket.message.origin)
-        log.error("internal error", origin=origin, exc_info=True, **ticket.ids)
-        _reject(publisher, ticket, Reason.INTERNAL, f"{type(error).__name__}: {error}")
+    match error:
+        case MessageRejected():
+            reason, detail = error.reason, error.detail
+        case SchemaUnavailable():
+            reason, detail = Reason.SCHEMA_UNAVAILABLE, str(error)
+        case CallFailed():
+            reason, detail = Reason.REFERENCE_UNREACHABLE, str(error)
+        case StreamfilterError():
+            raise error
+        case _:
+            origin = ", ".join(str(message.origin) for message in messages)
+            log.error("internal error", origin=origin, exc_info=error, **(ids or {}))
+            reason, detail = Reason.INTERNAL, f"{type(error).__name__}: {error}"
+    return tuple(
+        Rejected(message, reason, detail, schema_id_of(message.value or b""))
+        for message in messages
+    )
 
 
-def _reject(publisher: AlertPublisher, ticket: AlertTicket, reason: Reason, detail: str) -> None:
-    if ticket.give_up():
-        message = ticket.message
-        schema_id = schema_id_of(message.value or b"")
-        publisher.reject(ticket, Rejected(message, reason, detail, schema_id))
+def note_rejected(
+    rejected: Rejected, counter: Counter, ids: Mapping[str, str] | None = None
+) -> None:
+    """Counts a rejection under its reason, and logs it once with the ids of its trace."""
+    counter.labels(rejected.reason).inc()
+    origin = rejected.message.origin
+    log.warning(
+        "rejected",
+        reason=str(rejected.reason),
+        detail=rejected.detail,
+        topic=origin.topic,
+        partition=origin.partition,
+        offset=origin.offset,
+        **(ids or {}),
+    )

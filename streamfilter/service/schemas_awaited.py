@@ -5,6 +5,7 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Protocol
 
 import structlog
 
@@ -21,8 +22,12 @@ _REFUSED_S = 30.0  # a registry's "no such schema" is believed for so long
 _MOST_READY, _MOST_AWAITED = 128, 10_000
 _MOST_ASKING = 16  # threads; one that hangs hinders no other
 
-Fetch = Callable[[SchemaKey], None]
-"""Gets a schema and all that its messages take; raises MessageRejected or SchemaUnavailable."""
+
+class Fetching(Protocol):
+    """Gets schemas, and all that their messages take."""
+
+    def fetch(self, key: SchemaKey) -> None:
+        """Get one; raises MessageRejected or SchemaUnavailable."""
 
 
 @dataclass(slots=True)
@@ -48,20 +53,20 @@ class SchemasAwaited:
 
     Parameters
     ----------
-    fetch
-        Gets a schema; runs in threads of its own.
+    schemas
+        Asked for a schema, in threads of its own.
     wait_s
         Longest wait for a schema before its messages are rejected.
     """
 
     def __init__(
         self,
-        fetch: Fetch,
+        schemas: Fetching,
         wait_s: float,
         metrics: SchemaMetrics,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._fetch = fetch
+        self._schemas = schemas
         self._wait_s = wait_s
         self._metrics = metrics
         self._clock = clock
@@ -123,7 +128,7 @@ class SchemasAwaited:
         refused: MessageRejected | None = None
         unavailable: SchemaUnavailable | None = None
         try:
-            self._fetch(key)
+            self._schemas.fetch(key)
         except MessageRejected as error:
             refused = error
         except SchemaUnavailable as error:

@@ -3,6 +3,7 @@
 import time
 
 import pytest
+from joined_source import joined
 from kafka_desk import Broker
 
 from streamfilter.errors import TransportFailed
@@ -45,7 +46,7 @@ def send_one(sink: KafkaSink, topic: str) -> list[Undeliverable | None]:
 def test_the_right_password_opens_the_broker(broker: Broker) -> None:
     """Sink and source work over SASL."""
     topic, client = broker.topic(), settings(broker, "right")
-    sink, source = KafkaSink(client), KafkaSource(client, [topic])
+    sink, source = KafkaSink(client), joined(client, [topic])
     assert [None] == send_one(sink, topic)
     assert b"v" == read_one(source).value
     source.close()
@@ -54,7 +55,7 @@ def test_the_right_password_opens_the_broker(broker: Broker) -> None:
 
 def test_a_wrong_password_stops_the_source(broker: Broker) -> None:
     """librdkafka would try for ever; the service says what to check."""
-    source = KafkaSource(settings(broker, "wrong"), [broker.topic()])
+    source = joined(settings(broker, "wrong"), [broker.topic()])
     with pytest.raises(TransportFailed, match=WRONG):
         read_one(source)
     with pytest.raises(TransportFailed):

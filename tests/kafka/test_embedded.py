@@ -7,11 +7,11 @@ import sys
 import time
 
 import pytest
+from joined_source import joined
 
 from streamfilter.errors import TransportFailed
 from streamfilter.kafka.embedded import EmbeddedBroker
 from streamfilter.kafka.sink import KafkaSink, Undeliverable
-from streamfilter.kafka.source import KafkaSource
 from streamfilter.records import Message, Origin, Output
 
 PARENT = """
@@ -39,7 +39,7 @@ def test_alerts_pass_through_all_partitions(protocol: str) -> None:
             output = Output(Origin("", 0, offset), "alerts", b"x" * 1000, b"%d" % offset)
             sink.send(output, lambda _, error: seen.append(error))
         assert 0 == sink.flush(20.0)
-        source = KafkaSource(
+        source = joined(
             {**address, "group.id": "g", "group.protocol": protocol}, ["alerts"]
         )  # fmt: skip
         found: list[Message] = []

@@ -7,10 +7,12 @@ from collections.abc import Callable
 import pytest
 from confluent_kafka import KafkaError
 from confluent_kafka import TopicPartition as Position
+from joined_source import joined
 from kafka_desk import Broker
 
 from streamfilter.errors import ConfigurationInvalid, TransportFailed
-from streamfilter.kafka.source import KafkaSource, Partitions
+from streamfilter.kafka.assignee import Partitions
+from streamfilter.kafka.source import KafkaSource
 from streamfilter.records import Message
 
 # Two busy cores and a broker that has just started.
@@ -28,7 +30,7 @@ def source(
     """A source in its own group unless told; settings with underscores for dots."""
     more = {key.replace("_", "."): value for key, value in settings.items()}
     address = {"bootstrap.servers": broker.bootstrap, "group.id": member_of or group()}
-    return KafkaSource({**SOON, **address, **more}, topics)
+    return joined({**SOON, **address, **more}, topics)
 
 
 def read(
@@ -145,9 +147,9 @@ def test_two_sources_share_the_partitions_and_no_message_is_lost(
 
     address = {"bootstrap.servers": broker.bootstrap, "group.id": member_of}
     settings: dict[str, str | int] = {**SOON, **address, "group.protocol": protocol}
-    first = KafkaSource(settings, [topic], on_revoked=hand_over)
+    first = joined(settings, [topic], on_revoked=hand_over)
     seen += read(first, 40)
-    second = KafkaSource(settings, [topic])
+    second = joined(settings, [topic])
     late: list[Message] = []
     end = time.monotonic() + PATIENCE_S
     while time.monotonic() < end and len(second.assigned) != 2:
@@ -290,7 +292,7 @@ def test_what_a_callback_raises_comes_out_of_poll(broker: Broker) -> None:
         raise TransportFailed("the drain failed")
 
     address = {"bootstrap.servers": broker.bootstrap, "group.id": group()}
-    reader = KafkaSource({**SOON, **address}, [broker.topic()], on_assigned=fail)
+    reader = joined({**SOON, **address}, [broker.topic()], on_assigned=fail)
     with pytest.raises(TransportFailed, match="the drain failed"):
         read(reader, 1)
     with pytest.raises(TransportFailed, match="the drain failed"):
@@ -327,7 +329,7 @@ def test_a_drain_ends_in_time_although_the_broker_is_away(
     private_broker.produce(topic, [b"v"])
     address = {"bootstrap.servers": private_broker.bootstrap, "group.id": group()}
     done: list[bool] = []
-    reader = KafkaSource(
+    reader = joined(
         {**SOON, **address}, [topic],
         on_revoked=lambda _: done.append(reader.commit({(topic, 0): 1}, wait=True)),
     )  # fmt: skip
@@ -352,7 +354,7 @@ def test_settings_that_cannot_be_are_refused_by_name(
 ) -> None:
     """What would lose alerts, and what librdkafka does not know, does not start."""
     with pytest.raises(ConfigurationInvalid, match=named):
-        KafkaSource({"bootstrap.servers": "127.0.0.1:1", "group.id": "g", **settings}, ["t"])
+        joined({"bootstrap.servers": "127.0.0.1:1", "group.id": "g", **settings}, ["t"])
 
 
 @pytest.mark.parametrize("given", [{"bootstrap.servers": "x"}, {"group.id": "x"}])
@@ -360,7 +362,7 @@ def test_a_source_needs_an_address_and_a_group(given: dict[str, str]) -> None:
     """The message names the missing setting."""
     missing = ({"bootstrap.servers", "group.id"} - set(given)).pop()
     with pytest.raises(ConfigurationInvalid, match=f"'{missing}' is missing"):
-        KafkaSource(given, ["t"])
+        joined(given, ["t"])
 
 
 def made_again_under(broker: Broker, reader: KafkaSource, topic: str) -> None:
@@ -379,7 +381,7 @@ def test_the_start_of_a_topic_that_is_made_again_is_not_skipped(broker: Broker) 
     topic, lost = broker.topic(), list[Partitions]()
     broker.produce(topic, [b"old"] * 10)
     settings = {"bootstrap.servers": broker.bootstrap, "group.id": group()}
-    reader = KafkaSource(settings, [topic], on_lost=lost.append)
+    reader = joined(settings, [topic], on_lost=lost.append)
     assert reader.commit(offsets_after(read(reader, 10)), wait=True)
     made_again_under(broker, reader, topic)
     found = read(reader, 25)

@@ -2,9 +2,9 @@
 
 import time
 
+from joined_source import joined
 from kafka_desk import Broker
 
-from streamfilter.kafka.source import KafkaSource
 from streamfilter.kafka.statistics import BrokerHealth, Statistics, parsed
 
 CONSUMER = {
@@ -60,9 +60,7 @@ def test_a_real_consumer_reports_its_lag(broker: Broker) -> None:
     broker.produce(topic, [b"v"] * 10)
     seen: list[Statistics] = []
     settings: dict[str, str | int] = {"bootstrap.servers": broker.bootstrap, "group.id": topic}
-    source = KafkaSource(
-        {**settings, "statistics.interval.ms": 100}, [topic], on_statistics=seen.append
-    )
+    source = joined({**settings, "statistics.interval.ms": 100}, [topic], on_statistics=seen.append)
     found, end = 0, time.monotonic() + 30.0
     while found < 10 and time.monotonic() < end:
         found += len(source.poll(10, 0.1))

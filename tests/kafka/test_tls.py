@@ -8,6 +8,7 @@ import pytest
 import secure_node
 import structlog
 import trustme
+from joined_source import joined
 from kafka_node import KafkaUnavailable
 from secure_node import PASSWORD, SecureNode
 
@@ -58,7 +59,7 @@ def send(sink: KafkaSink, topic: str) -> list[Undeliverable | None]:
 def test_the_rights_of_the_script_are_enough(secure: SecureNode) -> None:
     """A worker reads, commits and writes idempotently with them, over SCRAM and TLS."""
     secure.broker.produce("alerts", [b"alert"])
-    sink, source = KafkaSink(settings(secure)), KafkaSource(settings(secure), ["alerts"])
+    sink, source = KafkaSink(settings(secure)), joined(settings(secure), ["alerts"])
     assert b"alert" == read_one(source).value
     assert [None] == send(sink, "streamfilter.annotations")
     source.commit({("alerts", 0): 1}, wait=True)
@@ -78,7 +79,7 @@ def test_no_other_topic_is_written(secure: SecureNode) -> None:
 
 def test_no_other_group_is_joined(secure: SecureNode) -> None:
     """The group is named as what to ask for."""
-    source = KafkaSource(settings(secure, group_id="another"), ["alerts"])
+    source = joined(settings(secure, group_id="another"), ["alerts"])
     with pytest.raises(TransportFailed, match=r"\(ACL\).*\(group\.id\)"):
         read_one(source)
     source.close()
@@ -98,7 +99,7 @@ def test_a_certificate_of_nobody_is_not_trusted(secure: SecureNode, tmp_path: Pa
     trustme.CA().cert_pem.write_to_path(tmp_path / "other.pem")
     with structlog.testing.capture_logs() as logged:
         other = settings(secure, ssl_ca_location=str(tmp_path / "other.pem"))
-        source = KafkaSource(other, ["alerts"])
+        source = joined(other, ["alerts"])
         end = time.monotonic() + PATIENCE_S
         while "certificate verify failed" not in str(logged) and time.monotonic() < end:
             source.poll(1, 0.1)

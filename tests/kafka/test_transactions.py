@@ -7,6 +7,7 @@ from typing import cast
 
 import pytest
 from confluent_kafka import KafkaError, KafkaException, Producer
+from joined_source import joined
 from kafka_desk import Broker
 
 from streamfilter.errors import ConfigurationInvalid, TransactionAborted, TransportFailed
@@ -41,7 +42,7 @@ def until(condition: Callable[[], object]) -> None:
 def member(broker: Broker, topic: str, group: str) -> Iterator[KafkaSource]:
     """A worker's consumer that has its partitions."""
     settings = {"bootstrap.servers": broker.bootstrap, "group.id": group}
-    made = KafkaSource(settings, [topic])
+    made = joined(settings, [topic])
     until(lambda: made.poll(1, 0.1) or made.assigned)
     yield made
     made.close()

@@ -42,7 +42,7 @@ class Registry:
             raise self.trouble
 
     def awaited(self, wait_s: float = 60.0) -> SchemasAwaited:
-        return SchemasAwaited(self.fetch, wait_s, SchemaMetrics(self.metrics), lambda: self.now_s)
+        return SchemasAwaited(self, wait_s, SchemaMetrics(self.metrics), lambda: self.now_s)
 
     def count(self, result: str) -> float | None:
         return self.metrics.get_sample_value(

@@ -1,15 +1,27 @@
-"""How much is in flight: a bound by count and bytes that the reader waits on."""
+"""Messages read and not yet settled: the bound that the reader waits on, and their offsets."""
 
 import threading
+
+from streamfilter.kafka.ledger import Ledger
+from streamfilter.service.alerts.ticket import AlertTicket
 
 # Of alerts none is much larger; room is for as many as fit, where each is as large as any before.
 _USUAL_BYTES = 300_000
 
 
 class InFlight:
-    """Messages read and not yet settled."""
+    """Counts messages and bytes from reading to settling; any thread may call.
 
-    def __init__(self, max_messages: int, max_bytes: int) -> None:
+    Parameters
+    ----------
+    ledger
+        Holds their offsets, and says which may be committed.
+    max_messages, max_bytes
+        What may be in flight; one message larger than ``max_bytes`` may pass alone.
+    """
+
+    def __init__(self, ledger: Ledger, max_messages: int, max_bytes: int) -> None:
+        self._ledger = ledger
         self._max_messages = max_messages
         self._max_bytes = max_bytes
         self._messages = 0
@@ -27,25 +39,36 @@ class InFlight:
         """Their bytes."""
         return self._bytes
 
-    def enter(self, size_bytes: int) -> None:
-        """A message was read."""
+    def enter(self, ticket: AlertTicket) -> None:
+        """A message was read: its offset is tracked from now on."""
+        ticket.generation = self._ledger.track(ticket.message.origin)
         with self._changed:
             self._messages += 1
-            self._bytes += size_bytes
-            self._largest = max(self._largest, size_bytes)
+            self._bytes += ticket.size_bytes
+            self._largest = max(self._largest, ticket.size_bytes)
 
-    def leave(self, size_bytes: int) -> None:
-        """A message is settled."""
-        with self._changed:
-            self._messages -= 1
-            self._bytes -= size_bytes
-            self._changed.notify_all()
+    def settle(self, ticket: AlertTicket) -> None:
+        """All outputs of a message are delivered: its offset may be committed."""
+        if ticket.trace is not None:
+            ticket.trace.finish(ticket.sent_s)
+        self._ledger.settle(ticket.message.origin)
+        self._leave(ticket)
+
+    def drop(self, ticket: AlertTicket) -> None:
+        """The partition of a message was given up: its next owner reads the message again."""
+        self._leave(ticket)
 
     def room(self, timeout_s: float) -> int:
         """Messages that may be read now; waits for room, and is 0 if there was none in time."""
         with self._changed:
             self._changed.wait_for(lambda: self._free() > 0, timeout_s)
             return self._free()
+
+    def _leave(self, ticket: AlertTicket) -> None:
+        with self._changed:
+            self._messages -= 1
+            self._bytes -= ticket.size_bytes
+            self._changed.notify_all()
 
     def _free(self) -> int:
         """A byte bound that is reached leaves no room; one large message may pass it."""

@@ -7,25 +7,25 @@ stops it is dropped, and read again from the last commit.
 
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 import structlog
 
 from streamfilter.alerts.drift import Drift
 from streamfilter.alerts.field_plan import Gaps
-from streamfilter.alerts.pipeline import Item
 from streamfilter.config import Flow
 from streamfilter.errors import MessageRejected, SchemaUnavailable
-from streamfilter.kafka.ledger import Ledger, Partition
+from streamfilter.kafka.ledger import Partition, partition_of
 from streamfilter.kafka.source import KafkaSource
 from streamfilter.metrics.alerts import AlertMetrics
 from streamfilter.records import Message, Plane, Rejected, Times
 from streamfilter.schemas.finder import schema_key
 from streamfilter.service.alerts.in_flight import InFlight
+from streamfilter.service.alerts.judges import Judges
+from streamfilter.service.alerts.partition_order import PartitionOrder
 from streamfilter.service.alerts.publisher import AlertPublisher
-from streamfilter.service.alerts.ticket import AlertTicket, InForce
-from streamfilter.service.rejecting import answered
+from streamfilter.service.alerts.ticket import AlertTicket, InForce, Reloadable
 from streamfilter.service.schemas_awaited import SchemasAwaited
 
 log = structlog.get_logger(__name__)
@@ -48,83 +48,92 @@ class _WaitingPartition:
 
 
 class Intake:
-    """Takes messages in.
+    """Takes messages from the reader to the judges.
 
     Parameters
     ----------
     in_force
         What the next message is judged by and where it goes.
-    queue
-        Takes a ticket with its stamps for the network.
+    judges
+        Take an alert's stamps.
+    publisher
+        Publishes what needs no network: rejected and shed messages.
+    order
+        Told of every message, so that later ones of its partition wait for it.
     """
 
     def __init__(
         self,
         *,
-        in_force: Callable[[], InForce],
+        in_force: Reloadable,
+        judges: Judges,
         publisher: AlertPublisher,
+        order: PartitionOrder,
         awaited: SchemasAwaited,
-        ledger: Ledger,
         in_flight: InFlight,
         flow: Flow,
         metrics: AlertMetrics,
-        queue: Callable[[AlertTicket, Sequence[Item]], None],
     ) -> None:
         self._in_force = in_force
+        self._judges = judges
         self._publisher = publisher
+        self._order = order
         self._awaited = awaited
-        self._ledger = ledger
         self._in_flight = in_flight
         self._flow = flow
         self._metrics = metrics
-        self._queue = queue
-        self._lanes: dict[Partition, _WaitingPartition] = {}
+        self._waiting: dict[Partition, _WaitingPartition] = {}
         self._waiting_bytes = 0
-        metrics.flow.held.set_function(lambda: len(self._lanes))
+        metrics.flow.held.set_function(lambda: len(self._waiting))
 
     @property
     def expects(self) -> bool:
         """Whether an answer may come at any moment: then read little at a time."""
-        return any(not lane.held for lane in self._lanes.values())
+        return any(not waiting.held for waiting in self._waiting.values())
 
     def accept(self, message: Message) -> None:
         """Decode one message and queue its stamps, or let it wait for its schema."""
-        ticket = AlertTicket(message, time.time(), self._in_force())
+        ticket = AlertTicket(message, time.time(), self._in_force.now)
         self._metrics.messages.inc()
         self._metrics.message_bytes.inc(ticket.size_bytes)
-        partition = message.origin.topic, message.origin.partition
-        lane = self._lanes.get(partition)
-        if lane is None:
+        partition = partition_of(message.origin)
+        waiting = self._waiting.get(partition)
+        if waiting is None:
             if self._admit(ticket):
                 return
-            lane = self._lanes[partition] = _WaitingPartition(time.monotonic())
-        lane.tickets.append(ticket)
+            waiting = self._waiting[partition] = _WaitingPartition(time.monotonic())
+        waiting.tickets.append(ticket)
         self._waiting_bytes += ticket.size_bytes
 
     def go_on(self, source: KafkaSource) -> None:
         """Take in what need not wait any more, and hold the partitions of what must."""
-        for partition, lane in list(self._lanes.items()):
-            while lane.tickets and self._in_flight.room(0.0) and self._admit(lane.tickets[0]):
-                self._waiting_bytes -= lane.tickets.popleft().size_bytes
-                lane.since_s = time.monotonic()
-            if not lane.tickets:
-                del self._lanes[partition]
-                if lane.held:
+        for partition, waiting in list(self._waiting.items()):
+            while waiting.tickets and self._in_flight.room(0.0) and self._admit(waiting.tickets[0]):
+                self._waiting_bytes -= waiting.tickets.popleft().size_bytes
+                waiting.since_s = time.monotonic()
+            if not waiting.tickets:
+                del self._waiting[partition]
+                if waiting.held:
                     source.release(partition)
-            elif not lane.held and self._must_be_held(lane):
-                lane.held = True
+            elif not waiting.held and self._must_be_held(waiting):
+                waiting.held = True
                 source.hold(partition)
+
+    def reload(self, in_force: InForce) -> None:
+        """Judge and route what is read from now on otherwise; from any thread."""
+        self._in_force.now = in_force
+        self._awaited.forget()
 
     def forget(self, partitions: Iterable[Partition]) -> None:
         """Partitions were given up: their next owner reads again what waits."""
         for partition in partitions:
-            if lane := self._lanes.pop(partition, None):
-                self._waiting_bytes -= sum(ticket.size_bytes for ticket in lane.tickets)
+            if waiting := self._waiting.pop(partition, None):
+                self._waiting_bytes -= sum(ticket.size_bytes for ticket in waiting.tickets)
 
-    def _must_be_held(self, lane: _WaitingPartition) -> bool:
+    def _must_be_held(self, waiting: _WaitingPartition) -> bool:
         return (
-            time.monotonic() - lane.since_s > _HOLD_AFTER_S
-            or len(lane.tickets) > _MOST_WAITING
+            time.monotonic() - waiting.since_s > _HOLD_AFTER_S
+            or len(waiting.tickets) > _MOST_WAITING
             or self._waiting_bytes > _MOST_WAITING_SHARE * self._flow.max_in_flight_bytes
         )
 
@@ -136,10 +145,9 @@ class Intake:
                 return False
         except (MessageRejected, SchemaUnavailable) as error:
             refusal = error
-        self._in_flight.enter(ticket.size_bytes)
-        ticket.generation = self._ledger.track(ticket.message.origin)
-        self._publisher.expect(ticket)
-        with answered(self._publisher, ticket):
+        self._in_flight.enter(ticket)
+        self._order.expect(ticket)
+        with self._publisher.rejecting(ticket):
             if refusal is not None:
                 raise refusal
             self._prepare(ticket)
@@ -168,7 +176,7 @@ class Intake:
         items = ticket.prepare(pipeline.prepare(alert))
         normalised_s = time.monotonic() - started - ticket.decode_s
         self._metrics.times.stage.labels("normalise").observe(normalised_s)
-        self._queue(ticket, items)
+        self._judges.submit(ticket, items)
 
     def _note(self, drift: Drift) -> None:
         """A schema or wire form that is new in its topic: log it once, count what it changes."""

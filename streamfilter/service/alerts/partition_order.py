@@ -1,88 +1,93 @@
 """Outputs leave in the order in which their messages were read, partition by partition."""
 
 import threading
+import time
 from collections import OrderedDict
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 
+from streamfilter.kafka.ledger import Partition, partition_of
+from streamfilter.service.alerts.in_flight import InFlight
 from streamfilter.service.alerts.ticket import AlertTicket
+from streamfilter.service.delivery.parcel import Delivery, Parcel
 
-Send = Callable[[], None]
 
-
-class _Partition:
-    """One partition: who is awaited in which order, and what waits for those before it."""
+class _Queue:
+    """The messages of one partition in the order of reading, each with its parcel once it has."""
 
     def __init__(self) -> None:
-        self.waiting: OrderedDict[AlertTicket, Send | None] = OrderedDict()
+        self.waiting: OrderedDict[AlertTicket, Parcel | None] = OrderedDict()
         self.sending = False
 
-    def first(self) -> Send | None:
-        """What may be sent now."""
-        if not self.waiting or (send := next(iter(self.waiting.values()))) is None:
+    def first(self) -> tuple[AlertTicket, Parcel] | None:
+        """The first message and its parcel, taken out; None while that has none."""
+        if not self.waiting:
             return None
-        self.waiting.popitem(last=False)
-        return send
+        ticket, parcel = next(iter(self.waiting.items()))
+        if parcel is None:
+            return None
+        del self.waiting[ticket]
+        return ticket, parcel
 
 
 class PartitionOrder:
-    """Holds outputs until those of earlier messages of the partition were sent.
+    """Holds parcels back until those of earlier messages of the partition are sent.
 
     Judges finish in any order, and what is shed or rejected takes no time at all. Any thread may
-    call; whoever completes a run sends it, one thread at a time for each partition.
+    call. Whoever completes a run of messages sends it, one thread at a time for each partition.
 
     Parameters
     ----------
-    dropped
-        Called for a message whose partition was given up before it was sent: its next owner
-        publishes it.
+    delivery
+        Takes the parcels.
+    in_flight
+        Told of messages whose partition was given up: their next owner publishes them.
     """
 
-    def __init__(self, dropped: Callable[[AlertTicket], None]) -> None:
-        self._dropped = dropped
+    def __init__(self, delivery: Delivery, in_flight: InFlight) -> None:
+        self._delivery = delivery
+        self._in_flight = in_flight
         self._lock = threading.Lock()
-        self._lanes: dict[tuple[str, int], _Partition] = {}
+        self._queues: dict[Partition, _Queue] = {}
 
     def expect(self, ticket: AlertTicket) -> None:
-        """A message was read."""
+        """A message was read: those after it in its partition wait for its parcel."""
         with self._lock:
-            self._lanes.setdefault(_partition(ticket), _Partition()).waiting[ticket] = None
+            partition = partition_of(ticket.message.origin)
+            self._queues.setdefault(partition, _Queue()).waiting[ticket] = None
 
-    def send(self, ticket: AlertTicket, send: Send) -> None:
-        """Send when all before it are sent; never where its partition was given up."""
+    def send(self, ticket: AlertTicket, parcel: Parcel) -> None:
+        """Send a parcel once all before it are sent; never where its partition was given up."""
         with self._lock:
-            lane = self._lanes.get(_partition(ticket))
-            if lane is None or ticket not in lane.waiting:
-                lane = None
+            queue = self._queues.get(partition_of(ticket.message.origin))
+            if queue is None or ticket not in queue.waiting:
+                queue = None
             else:
-                lane.waiting[ticket] = send
-        if lane is None:
-            self._dropped(ticket)
+                queue.waiting[ticket] = parcel
+        if queue is None:
+            self._in_flight.drop(ticket)
         else:
-            self._release(lane)
+            self._send_ready(queue)
 
-    def forget(self, partitions: Iterable[tuple[str, int]]) -> None:
-        """Partitions were given up: nobody waits for what was not answered there."""
+    def forget(self, partitions: Iterable[Partition]) -> None:
+        """Partitions were given up: nothing waits for what has no parcel there."""
         with self._lock:
-            gone = [self._lanes.pop(each) for each in partitions if each in self._lanes]
-            ready = [t for lane in gone for t, send in lane.waiting.items() if send is not None]
-            for lane in gone:
-                lane.waiting.clear()
+            gone = [self._queues.pop(each) for each in partitions if each in self._queues]
+            ready = [t for queue in gone for t, parcel in queue.waiting.items() if parcel]
+            for queue in gone:
+                queue.waiting.clear()
         for ticket in ready:
-            self._dropped(ticket)
+            self._in_flight.drop(ticket)
 
-    def _release(self, lane: _Partition) -> None:
+    def _send_ready(self, queue: _Queue) -> None:
         while True:
             with self._lock:
-                if lane.sending or (send := lane.first()) is None:
+                if queue.sending or (first := queue.first()) is None:
                     return
-                lane.sending = True
+                queue.sending = True
+            ticket, parcel = first
             try:
-                send()
+                ticket.sent_s = time.monotonic()
+                self._delivery.send(parcel)
             finally:
                 with self._lock:
-                    lane.sending = False
-
-
-def _partition(ticket: AlertTicket) -> tuple[str, int]:
-    origin = ticket.message.origin
-    return origin.topic, origin.partition
+                    queue.sending = False

@@ -1,23 +1,23 @@
 """From a verdict to delivered outputs: what is published, and when a message is settled."""
 
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import partial
 
 import structlog
 
 from streamfilter.alerts.encode import Encoder
-from streamfilter.config import Outputs
 from streamfilter.errors import Reason
 from streamfilter.headers import rejected_message, smaller
 from streamfilter.kafka.sink import Undeliverable
 from streamfilter.metrics.alerts import AlertMetrics
 from streamfilter.records import PRODUCER_TIMESTAMP, Action, Annotation, Headers, Output, Rejected
-from streamfilter.schemas.finder import SchemaKey
+from streamfilter.service.alerts.in_flight import InFlight
 from streamfilter.service.alerts.partition_order import PartitionOrder
 from streamfilter.service.alerts.ticket import AlertTicket
-from streamfilter.service.delivery.at_least_once import Delivery, Parcel
-from streamfilter.service.sharing import note_rejected
+from streamfilter.service.delivery.parcel import Parcel
+from streamfilter.service.rejecting import note_rejected, rejections
 
 log = structlog.get_logger(__name__)
 
@@ -25,51 +25,46 @@ _DIGITS = 16  # to the year 300,000; anyone may write a header, and this is read
 
 
 class AlertPublisher:
-    """Publishes for tickets.
+    """Publishes what becomes of messages; any thread may call.
 
     Parameters
     ----------
-    settled
-        Called once all outputs of a ticket are delivered.
-    dropped
-        Called where its partition went before: its next owner publishes it.
+    order
+        Takes the outputs, and delivers them in the order of reading.
+    in_flight
+        Settles a message once all its outputs are delivered.
     """
 
     def __init__(
         self,
         *,
-        delivery: Delivery,
+        order: PartitionOrder,
+        in_flight: InFlight,
         encoder: Encoder,
         metrics: AlertMetrics,
-        settled: Callable[[AlertTicket], None],
-        dropped: Callable[[AlertTicket], None],
     ) -> None:
-        self._delivery = delivery
+        self._order = order
+        self._in_flight = in_flight
         self._encoder = encoder
         self._metrics = metrics
-        self._settled, self._dropped = settled, dropped
-        self._order = PartitionOrder(dropped)
 
-    def expect(self, ticket: AlertTicket) -> None:
-        """A message was read: what later ones of its partition become waits for its answer."""
-        self._order.expect(ticket)
+    @contextmanager
+    def rejecting(self, ticket: AlertTicket) -> Iterator[None]:
+        """Turns an exception of the block into a rejected message.
 
-    def forget(self, partitions: Iterable[tuple[str, int]]) -> None:
-        """Partitions were given up: nothing waits for what was not answered there."""
-        self._order.forget(partitions)
-
-    def prepare(self, key: SchemaKey, topics: Outputs) -> None:
-        """Have in place what publishing alerts of a writer schema takes.
+        One bad alert stops no stream.
 
         Raises
         ------
-        SchemaUnavailable
-            A schema could be neither registered nor kept.
+        StreamfilterError
+            An engine or a broker failed, which is no fault of the message.
         """
-        if topics.annotations:
-            self._encoder.register(topics.annotations)
-        if topics.enriched:
-            self._encoder.prepare(key, topics.enriched)
+        try:
+            yield
+        except Exception as error:
+            (rejected,) = rejections(error, ticket.message, ids=ticket.ids)
+            if ticket.give_up():
+                self.reject(ticket, rejected)
 
     def publish(self, ticket: AlertTicket, annotation: Annotation) -> None:
         """Publish a judged alert: annotation, enriched alert, and the alert itself by its action.
@@ -119,28 +114,23 @@ class AlertPublisher:
         return Output(ticket.message.origin, topic, value, ticket.message.key, headers)
 
     def _send(self, ticket: AlertTicket, outputs: list[Output]) -> None:
-        self._order.send(ticket, partial(self._send_now, ticket, outputs))
-
-    def _send_now(self, ticket: AlertTicket, outputs: list[Output]) -> None:
-        ticket.sent_s = time.monotonic()
         origin = ticket.message.origin
-        self._delivery.send(
-            Parcel(
-                outputs,
-                {origin: ticket.generation},
-                (origin,),
-                instead=partial(self._instead, ticket),
-                delivered=partial(self._delivered, ticket),
-                dropped=lambda _: self._dropped(ticket),
-            )
+        parcel = Parcel(
+            outputs,
+            {origin: ticket.generation},
+            (origin,),
+            instead=partial(self._instead, ticket),
+            delivered=partial(self._delivered, ticket),
+            dropped=lambda _: self._in_flight.drop(ticket),
         )
+        self._order.send(ticket, parcel)
 
     def _delivered(self, ticket: AlertTicket, parcel: Parcel) -> None:
         for output in parcel.outputs:
             self._metrics.outputs.labels(ticket.in_force.names[output.topic]).inc()
         if parcel.outputs:
             self._time(ticket)
-        self._settled(ticket)
+        self._in_flight.settle(ticket)
 
     def _instead(
         self, ticket: AlertTicket, output: Output, refusal: Undeliverable

@@ -13,7 +13,7 @@ from streamfilter.traces.spans import Trace, Tracer
 class InForce:
     """What a message is judged by and where it goes; an alert has one, from reading to settling.
 
-    A reload replaces it as a whole, between two messages.
+    It never changes: a reload makes another one.
     """
 
     def __init__(self, pipeline: Pipeline, topics: Outputs, tracer: Tracer | None = None) -> None:
@@ -24,6 +24,13 @@ class InForce:
             topic: name for name, topic in topics.model_dump().items() if topic
         }
         """By topic, the output's name in the settings."""
+
+
+@dataclass(slots=True)
+class Reloadable:
+    """Holds what the next message is judged by; a reload replaces it between two messages."""
+
+    now: InForce
 
 
 @dataclass(slots=True, eq=False)
@@ -96,7 +103,7 @@ class AlertTicket:
             return None not in self.evidence
 
     def give_up(self) -> bool:
-        """Reject the message; True for the first of its stamps that asks."""
+        """Give the message up for rejection; True for the first caller, who rejects it."""
         with self.lock:
             first, self.given_up = not self.given_up, True
             return first

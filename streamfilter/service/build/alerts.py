@@ -2,7 +2,6 @@
 
 import os
 import re
-from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -18,34 +17,37 @@ from streamfilter.alerts.pipeline import Pipeline
 from streamfilter.alerts.rules import policy
 from streamfilter.alerts.surveys import Surveys
 from streamfilter.alerts.verdict import Policy
-from streamfilter.config import EngineSettings, Registry, Scalar, Settings, Survey, TrackingEngine
+from streamfilter.config import Flow, Registry, Scalar, Settings, Survey
 from streamfilter.errors import ConfigurationInvalid, Reason
 from streamfilter.inference import manifest
 from streamfilter.inference.cache import default_home
 from streamfilter.inference.engine import Engine
-from streamfilter.inference.runtimes import AUTO, RUNTIMES, open_engine
+from streamfilter.kafka.ledger import Ledger
 from streamfilter.kafka.source import KafkaSource
-from streamfilter.kafka.statistics import Statistics
 from streamfilter.metrics.alerts import AlertMetrics
-from streamfilter.metrics.kafka import BrokerState, ClientStatistics
 from streamfilter.schemas.finder import SchemaFinder, SchemaSource
 from streamfilter.schemas.published import ConfluentRegistrar, PublishedSource
 from streamfilter.schemas.sources import FolderSource, PackageSource, RegistrySource
 from streamfilter.schemas.store import SchemaFolder
+from streamfilter.service.alerts.in_flight import InFlight
+from streamfilter.service.alerts.intake import Intake
+from streamfilter.service.alerts.judges import Judges, Waiting
+from streamfilter.service.alerts.partition_order import PartitionOrder
 from streamfilter.service.alerts.publisher import AlertPublisher
-from streamfilter.service.alerts.ticket import InForce
-from streamfilter.service.alerts.worker import AlertWorker, Waiting
+from streamfilter.service.alerts.schemas import AlertSchemas
+from streamfilter.service.alerts.ticket import InForce, Reloadable
+from streamfilter.service.alerts.worker import AlertWorker
+from streamfilter.service.build.clients import Say, consumer_settings, open_source, watch_brokers
 from streamfilter.service.build.delivery import checked_delivery, open_delivery
-from streamfilter.service.sharing import identity_of, watch_device
+from streamfilter.service.build.engines import checked_engine, identity_of, opened, watch_device
+from streamfilter.service.delivery.parcel import Delivery
+from streamfilter.service.schemas_awaited import SchemasAwaited
 from streamfilter.traces.spans import Tracer
 
 log = structlog.get_logger(__name__)
 
 OUTPUTS = ("annotations", "enriched", "clean", "contaminated", "rejected")
 """Of alerts; a reload may switch each on."""
-
-Say = Callable[[str], None]
-"""Takes one line for a human."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,34 +105,6 @@ def _checked_planes(settings: Settings, surveys: Surveys) -> None:
         )
 
 
-def checked_engine(key: str, chosen: EngineSettings | TrackingEngine, per: manifest.Per) -> None:
-    """Refuse an engine that gives something else, and names that no runtime or precision has.
-
-    Raises
-    ------
-    ConfigurationInvalid
-        Names the key, what was found and what there is.
-    """
-    known = manifest.names()
-    fitting = [each for each in known if manifest.load(each).per is per]
-    if chosen.name not in fitting:
-        quoted = repr(chosen.name)
-        wrong = (
-            f"{quoted} gives nothing per {per}" if chosen.name in known else f"no engine {quoted}"
-        )
-        raise ConfigurationInvalid(f"{key}.name: {wrong}; there are {', '.join(fitting)}")
-    if chosen.runtime not in (AUTO, *RUNTIMES):
-        runtimes = ", ".join((AUTO, *RUNTIMES))
-        raise ConfigurationInvalid(
-            f"{key}.runtime: no runtime {chosen.runtime!r}; there are {runtimes}"
-        )
-    if chosen.precision not in list(manifest.Precision):
-        precisions = ", ".join(manifest.Precision)
-        raise ConfigurationInvalid(
-            f"{key}.precision: no {chosen.precision!r}; there are {precisions}"
-        )
-
-
 def reads(subscribed: str, topic: str) -> bool:
     """Whether a name or pattern of ``alerts.topics`` takes a topic."""
     if not subscribed.startswith("^"):
@@ -151,16 +125,12 @@ def open_parts(settings: Settings, *, threads: int, say: Say) -> Parts:
     """
     surveys = checked(settings)
     home = settings.engine.home or default_home(os.environ)
-    chosen = settings.engine
-    engine = open_engine(
-        chosen.name,
-        chosen.runtime,
-        home,
-        threads,
+    engine = opened(
+        settings,
+        settings.engine,
+        say,
+        threads=threads,
         workers=_judges(settings),
-        precision=chosen.precision,
-        plans=chosen.plans,
-        progress=say,
     )
     finder = SchemaFinder(schema_sources(settings, home), settings.limits)
     publish = settings.schemas.publish
@@ -202,7 +172,6 @@ def open_worker(
     if settings.outputs.annotations:
         parts.encoder.register(settings.outputs.annotations)
     metrics = AlertMetrics(registry)
-    judges = _judges(settings)
     size = settings.batch.size
     parts.engine.warm_up(tuple((n, 1, side, side) for side in SIDES_PX for n in sorted({1, size})))
     metrics.begin(
@@ -215,49 +184,81 @@ def open_worker(
     network, runtime = parts.engine.manifest, parts.engine.runtime
     metrics.engine.info(asdict(identity_of(parts.engine)))
     log.info("warm", engine=network.name, version=network.version, runtime=runtime)
-    batcher: Batcher[int, Waiting] = Batcher(max_items=size, max_wait_s=settings.batch.max_wait_s)
-    return AlertWorker(
-        in_force=InForce(parts.pipeline, settings.outputs, tracer),
+    kafka, ledger = settings.kafka, Ledger()
+    # The group may be given among the consumer's own settings.
+    group = {"group.id": kafka.consumer.get("group.id", kafka.group)}
+    return assembled(
+        InForce(parts.pipeline, settings.outputs, tracer),
         engine=parts.engine,
+        encoder=parts.encoder,
+        source=open_source(
+            consumer_settings(settings) | group, settings.alerts.topics, metrics.clients
+        ),
         delivery=open_delivery(
             settings,
-            group=settings.kafka.group,
+            ledger,
+            group=kafka.group,
             metrics=metrics.transactions,
             on_statistics=lambda found: watch_brokers(metrics.clients, "producer", found),
         ),
-        publisher=lambda delivery, settled, dropped: AlertPublisher(
-            delivery=delivery,
-            encoder=parts.encoder,
-            metrics=metrics,
-            settled=settled,
-            dropped=dropped,
-        ),
-        source=lambda worker: _source(settings, worker, metrics),
-        batcher=batcher,
+        ledger=ledger,
+        batcher=Batcher(max_items=size, max_wait_s=settings.batch.max_wait_s),
+        judges=_judges(settings),
         flow=settings.flow,
         schema_wait_s=settings.schemas.wait_s,
-        judges=judges,
         metrics=metrics,
     )
 
 
-def _source(settings: Settings, worker: AlertWorker, metrics: AlertMetrics) -> KafkaSource:
-    kafka = settings.kafka
-
-    made = KafkaSource(
-        {
-            "bootstrap.servers": kafka.bootstrap,
-            **kafka.settings,
-            "group.id": kafka.group,
-            **kafka.consumer,
-        },
-        settings.alerts.topics,
-        on_assigned=worker.assigned,
-        on_revoked=worker.revoked,
-        on_lost=worker.lost,
-        on_statistics=lambda statistics: watch_consumer(metrics.clients, made, statistics),
+def assembled(
+    in_force: InForce,
+    *,
+    engine: Engine,
+    encoder: Encoder,
+    source: KafkaSource,
+    delivery: Delivery,
+    ledger: Ledger,
+    batcher: Batcher[int, Waiting],
+    judges: int,
+    flow: Flow,
+    schema_wait_s: float,
+    metrics: AlertMetrics,
+) -> AlertWorker:
+    """A worker of these parts, each made before the one that it is handed to."""
+    current = Reloadable(in_force)
+    in_flight = InFlight(ledger, flow.max_in_flight, flow.max_in_flight_bytes)
+    order = PartitionOrder(delivery, in_flight)
+    publisher = AlertPublisher(order=order, in_flight=in_flight, encoder=encoder, metrics=metrics)
+    at_work = Judges(
+        engine=engine, publisher=publisher, batcher=batcher, number=judges, metrics=metrics
     )
-    return made
+    intake = Intake(
+        in_force=current,
+        judges=at_work,
+        publisher=publisher,
+        order=order,
+        awaited=SchemasAwaited(AlertSchemas(current, encoder), schema_wait_s, metrics.schemas),
+        in_flight=in_flight,
+        flow=flow,
+        metrics=metrics,
+    )
+    worker = AlertWorker(
+        source=source,
+        delivery=delivery,
+        ledger=ledger,
+        intake=intake,
+        judges=at_work,
+        order=order,
+        in_flight=in_flight,
+        flow=flow,
+        metrics=metrics,
+    )
+    metrics.flow.in_flight.set_function(lambda: in_flight.messages)
+    metrics.flow.in_flight_bytes.set_function(lambda: in_flight.bytes)
+    metrics.flow.assigned.set_function(lambda: worker.assigned_partitions)
+    metrics.ready.set_function(lambda: worker.unready() is None)
+    metrics.healthy.set_function(lambda: worker.wrong() is None)
+    return worker
 
 
 def schema_sources(settings: Settings, home: Path) -> list[SchemaSource]:
@@ -281,22 +282,3 @@ def policy_of(settings: Settings, survey: str) -> Policy:
     """How a survey's alerts are judged: its defaults, changed by the settings."""
     chosen = settings.surveys.get(survey, Survey())
     return policy(survey, priors=chosen.priors, thresholds=chosen.thresholds, rules=chosen.rules)
-
-
-def watch_consumer(shown: ClientStatistics, source: KafkaSource, statistics: Statistics) -> None:
-    """Replace what is shown of a consumer by its last statistics."""
-    watch_brokers(shown, "consumer", statistics)
-    # The client goes on naming partitions that other workers read by now.
-    lag = statistics.lag
-    shown.lag = {each: lag[each] for each in source.assigned if each in lag}
-
-
-def watch_brokers(shown: ClientStatistics, client: str, statistics: Statistics) -> None:
-    """Replace what is shown of one client's brokers by its last statistics."""
-    queued = statistics.prefetched_messages + statistics.queued_messages  # one of them is 0
-    shown.queued = {**shown.queued, client: queued}
-    others = {key: state for key, state in shown.brokers.items() if key[0] != client}
-    shown.brokers = others | {
-        (client, broker.name): BrokerState(broker.up, broker.rtt_s, broker.errors)
-        for broker in statistics.brokers
-    }

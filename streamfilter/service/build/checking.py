@@ -6,7 +6,7 @@ from streamfilter.errors import ConfigurationInvalid
 from streamfilter.kafka.source import KafkaSource
 from streamfilter.schemas.sources import FolderSource
 from streamfilter.service.build.alerts import checked
-from streamfilter.service.build.clients import readers, reading
+from streamfilter.service.build.clients import consumer_settings, readers
 from streamfilter.service.build.delivery import open_sink
 from streamfilter.service.build.exposures import checked_exposures
 
@@ -33,7 +33,11 @@ def _checked_clients(settings: Settings) -> None:
     """Make every client: librdkafka alone knows its properties and which patterns it reads."""
     for reader in readers(settings):
         try:
-            KafkaSource({**reading(settings), "group.id": reader.group}, reader.topics).close()
+            source = KafkaSource(
+                {**consumer_settings(settings), "group.id": reader.group}, reader.topics
+            )
+            source.join()
+            source.close()
             open_sink(settings, group=reader.group).close()
         except ConfigurationInvalid as error:
             raise ConfigurationInvalid(f"{reader.section}: {error}") from error

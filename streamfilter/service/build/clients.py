@@ -1,17 +1,25 @@
-"""Who reads and writes what under the settings, and librdkafka's settings of both sides."""
+"""Who reads and writes what under the settings, and the clients of both sides."""
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from streamfilter.config import Scalar, Settings
+from streamfilter.kafka.client import Settings as ClientSettings
+from streamfilter.kafka.source import KafkaSource
+from streamfilter.kafka.statistics import Statistics
+from streamfilter.metrics.kafka import BrokerState, ClientStatistics
+
+Say = Callable[[str], None]
+"""Takes one line for a human."""
 
 
-def reading(settings: Settings) -> dict[str, Scalar]:
+def consumer_settings(settings: Settings) -> dict[str, Scalar]:
     """Of the consumer, without its group."""
     kafka = settings.kafka
     return {"bootstrap.servers": kafka.bootstrap, **kafka.settings, **kafka.consumer}
 
 
-def writing(settings: Settings) -> dict[str, Scalar]:
+def producer_settings(settings: Settings) -> dict[str, Scalar]:
     """Of the producer."""
     kafka = settings.kafka
     output = {"bootstrap.servers": kafka.output_bootstrap} if kafka.output_bootstrap else {}
@@ -56,4 +64,48 @@ def outputs(settings: Settings) -> dict[str, str]:
     named = settings.outputs.model_dump().items()
     return {
         name: topic for name, topic in named if topic and running & _WRITERS.get(name, {"alerts"})
+    }
+
+
+def open_source(
+    client: ClientSettings, topics: Sequence[str], shown: ClientStatistics
+) -> KafkaSource:
+    """The consumer of a worker, which joins its group when the worker is run.
+
+    Parameters
+    ----------
+    client
+        librdkafka's settings, with the group.
+    shown
+        Kept up to date with the consumer's statistics.
+
+    Raises
+    ------
+    ConfigurationInvalid
+        A setting of the consumer cannot be.
+    """
+    made = KafkaSource(
+        client,
+        topics,
+        on_statistics=lambda statistics: watch_consumer(shown, made, statistics),
+    )
+    return made
+
+
+def watch_consumer(shown: ClientStatistics, source: KafkaSource, statistics: Statistics) -> None:
+    """Replace what is shown of a consumer by its last statistics."""
+    watch_brokers(shown, "consumer", statistics)
+    # The client goes on naming partitions that other workers read by now.
+    lag = statistics.lag
+    shown.lag = {each: lag[each] for each in source.assigned if each in lag}
+
+
+def watch_brokers(shown: ClientStatistics, client: str, statistics: Statistics) -> None:
+    """Replace what is shown of one client's brokers by its last statistics."""
+    queued = statistics.prefetched_messages + statistics.queued_messages  # one of them is 0
+    shown.queued = {**shown.queued, client: queued}
+    others = {key: state for key, state in shown.brokers.items() if key[0] != client}
+    shown.brokers = others | {
+        (client, broker.name): BrokerState(broker.up, broker.rtt_s, broker.errors)
+        for broker in statistics.brokers
     }

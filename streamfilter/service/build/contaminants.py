@@ -15,18 +15,17 @@ from streamfilter.contaminants import TABLE
 from streamfilter.exposures.masking import Masker, MaskRules
 from streamfilter.inference.engine import Engine
 from streamfilter.metrics.exposures import ExposureMetrics, describe_masking
-from streamfilter.service.build.alerts import Say
+from streamfilter.service.build.clients import Say
+from streamfilter.service.build.engines import identity_of, opened, watch_device
 from streamfilter.service.build.exposures import (
     Reading,
     assembled,
     checked_exposures,
     mesh_of,
     open_watcher,
-    opened,
 )
 from streamfilter.service.exposures.frame_masks import FrameMasks, made_yielding
 from streamfilter.service.exposures.worker import ExposureWorker
-from streamfilter.service.sharing import identity_of, watch_device
 
 
 def open_contaminants(

@@ -1,7 +1,7 @@
 """From settings to how outputs are delivered."""
 
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 
 from streamfilter.config import Scalar, Settings
 from streamfilter.errors import ConfigurationInvalid
@@ -9,9 +9,10 @@ from streamfilter.kafka.ledger import Ledger
 from streamfilter.kafka.sink import KafkaSink, OnStatistics
 from streamfilter.kafka.transactions import TransactionalSink
 from streamfilter.metrics.kafka import TransactionMetrics
-from streamfilter.service.build.clients import writing
-from streamfilter.service.delivery.at_least_once import AtLeastOnce, Delivery
+from streamfilter.service.build.clients import producer_settings
+from streamfilter.service.delivery.at_least_once import AtLeastOnce
 from streamfilter.service.delivery.exactly_once import ExactlyOnce, OffsetNotes
+from streamfilter.service.delivery.parcel import Delivery
 
 EXACTLY_ONCE = "exactly-once"
 _ADDRESSES = ("bootstrap.servers", "metadata.broker.list")
@@ -59,18 +60,21 @@ def checked_delivery(settings: Settings) -> None:
 
 def open_delivery(
     settings: Settings,
+    ledger: Ledger,
     *,
     group: str,
     metrics: TransactionMetrics,
     defaults: Mapping[str, Scalar] | None = None,
     on_statistics: OnStatistics | None = None,
-    remarks: OffsetNotes | None = None,
-) -> Callable[[Ledger], Delivery]:
-    """How the worker of a group delivers, once its ledger is known.
+    notes: OffsetNotes | None = None,
+) -> Delivery:
+    """How the worker of a group delivers.
 
     Parameters
     ----------
-    remarks
+    ledger
+        Says which messages of the worker are settled.
+    notes
         What is kept beside the offsets; the others are those of ``open_sink``.
 
     Raises
@@ -80,8 +84,8 @@ def open_delivery(
     """
     sink = open_sink(settings, group=group, defaults=defaults, on_statistics=on_statistics)
     if isinstance(sink, KafkaSink):
-        return lambda ledger: AtLeastOnce(sink, ledger)
-    return lambda ledger: ExactlyOnce(sink, ledger, settings.delivery, metrics, remarks)
+        return AtLeastOnce(sink, ledger)
+    return ExactlyOnce(sink, ledger, settings.delivery, metrics, notes)
 
 
 def open_sink(
@@ -104,7 +108,7 @@ def open_sink(
         A setting of the producer cannot be.
     """
     rules = settings.delivery
-    producer = {**(defaults or {}), **writing(settings)}
+    producer = {**(defaults or {}), **producer_settings(settings)}
     if rules.guarantee != EXACTLY_ONCE:
         return KafkaSink(producer, on_statistics=on_statistics)
     return TransactionalSink(

@@ -6,7 +6,7 @@ from urllib.parse import urlsplit
 
 from prometheus_client import CollectorRegistry
 
-from streamfilter.config import Exposures, FrameContaminants, Settings, TrackingEngine
+from streamfilter.config import Exposures, FrameContaminants, Scalar, Settings
 from streamfilter.errors import AddressRefused, ConfigurationInvalid, Reason
 from streamfilter.exposures.decode import ExposureDecoder
 from streamfilter.exposures.encode import TrackingEncoder
@@ -21,10 +21,8 @@ from streamfilter.exposures.tiles import SIDE_PX
 from streamfilter.exposures.tracking import TrackingRules
 from streamfilter.exposures.watcher import ExposureRules, Watcher
 from streamfilter.inference.cache import default_home
-from streamfilter.inference.engine import Engine
 from streamfilter.inference.manifest import Per
-from streamfilter.inference.runtimes import open_engine
-from streamfilter.kafka.source import KafkaSource
+from streamfilter.kafka.ledger import Ledger
 from streamfilter.limits import Limits
 from streamfilter.metrics.exposures import ExposureMetrics
 from streamfilter.metrics.webhook import WebhookMetrics
@@ -32,16 +30,11 @@ from streamfilter.outgoing import Allowed, Caller
 from streamfilter.records import EngineIdentity
 from streamfilter.schemas.finder import SchemaFinder
 from streamfilter.schemas.published import ConfluentRegistrar
-from streamfilter.service.build.alerts import (
-    Say,
-    checked_engine,
-    reads,
-    registry_settings,
-    schema_sources,
-    watch_brokers,
-    watch_consumer,
-)
+from streamfilter.service.build.alerts import reads, registry_settings, schema_sources
+from streamfilter.service.build.clients import Say, consumer_settings, open_source, watch_brokers
 from streamfilter.service.build.delivery import checked_delivery, open_delivery
+from streamfilter.service.build.engines import checked_engine, identity_of, opened, watch_device
+from streamfilter.service.delivery.parcel import Delivery
 from streamfilter.service.delivery.published_before import PublishedBefore
 from streamfilter.service.exposures.alarm import Alarm
 from streamfilter.service.exposures.frame_masks import FrameMasks
@@ -49,7 +42,6 @@ from streamfilter.service.exposures.looker import Looker
 from streamfilter.service.exposures.publisher import ExposurePublisher
 from streamfilter.service.exposures.worker import ExposureWorker
 from streamfilter.service.schemas_awaited import SchemasAwaited
-from streamfilter.service.sharing import identity_of, watch_device
 
 _RESPONSE_BYTES = 512 * 2**20
 _HEADROOM_BYTES = 2**20
@@ -146,20 +138,6 @@ def open_watcher(settings: Settings, say: Say, *, threads: int) -> Watcher:
     return Watcher(engine, ExposureRules(mesh=mesh_of(settings), tracking=tracking))
 
 
-def opened(settings: Settings, chosen: TrackingEngine, say: Say, *, threads: int) -> Engine:
-    """An engine as its section of the settings wants it."""
-    home = settings.engine.home or default_home(os.environ)
-    return open_engine(
-        chosen.name,
-        chosen.runtime,
-        home,
-        threads,
-        precision=chosen.precision,
-        plans=chosen.plans,
-        progress=say,
-    )
-
-
 def mesh_of(settings: Settings) -> Mesh:
     """How the sky of frames is measured."""
     return Mesh(as_reference=settings.exposures.background == "reference")
@@ -193,33 +171,53 @@ def assembled(
     metrics.engine.info(asdict(identity_of(watcher.engine)))
     if reading.output:
         tracking.register(reading.output)
-    published = PublishedBefore()
-    return ExposureWorker(
-        source=lambda worker: _source(settings, reading, worker, metrics),
-        delivery=open_delivery(
-            settings,
-            group=reading.group,
-            metrics=metrics.transactions,
-            # A rejected message goes back whole.
-            defaults={"message.max.bytes": chosen.max_message_bytes + _HEADROOM_BYTES},
-            on_statistics=lambda found: watch_brokers(metrics.clients, "producer", found),
-            remarks=published,
-        ),
-        publisher=lambda delivery, settled: ExposurePublisher(
-            delivery=delivery,
-            tracking=tracking,
-            topic=reading.output,
-            rejected_topic=settings.outputs.rejected,
-            masks_topic=reading.masks,
-            metrics=metrics,
-            alarm=alarm,
-            settled=settled,
-        ),
-        published=published,
-        looker=looker,
-        planes=FocalPlanes(watcher.judge, FocalPlaneRules(wait_s=reading.wait_s)),
+    published, ledger = PublishedBefore(), Ledger()
+    delivery = _delivery(settings, reading, ledger, published, metrics)
+    publisher = ExposurePublisher(
+        delivery=delivery,
+        ledger=ledger,
+        tracking=tracking,
+        topic=reading.output,
+        rejected_topic=settings.outputs.rejected,
+        masks_topic=reading.masks,
         metrics=metrics,
         alarm=alarm,
+    )
+    planes = FocalPlanes(watcher.judge, FocalPlaneRules(wait_s=reading.wait_s))
+    worker = ExposureWorker(
+        source=open_source(_consumer(settings, reading.group), reading.topics, metrics.clients),
+        delivery=delivery,
+        ledger=ledger,
+        publisher=publisher,
+        published=published,
+        looker=looker,
+        planes=planes,
+        metrics=metrics,
+        alarm=alarm,
+    )
+    metrics.open.set_function(lambda: planes.open_exposures)
+    metrics.ready.set_function(lambda: worker.unready() is None)
+    metrics.healthy.set_function(lambda: worker.wrong() is None)
+    return worker
+
+
+def _delivery(
+    settings: Settings,
+    reading: Reading,
+    ledger: Ledger,
+    published: PublishedBefore,
+    metrics: ExposureMetrics,
+) -> Delivery:
+    """How records, masks and rejected messages go out."""
+    largest = settings.exposures.max_message_bytes + _HEADROOM_BYTES
+    return open_delivery(
+        settings,
+        ledger,
+        group=reading.group,
+        metrics=metrics.transactions,
+        defaults={"message.max.bytes": largest},  # a rejected message goes back whole
+        on_statistics=lambda found: watch_brokers(metrics.clients, "producer", found),
+        notes=published,
     )
 
 
@@ -235,10 +233,10 @@ def _looker(
     """What takes a message to its frames' evidence."""
     chosen = settings.exposures
     decoder = ExposureDecoder(finder)
-    awaited = SchemasAwaited(decoder.fetch, settings.schemas.wait_s, metrics.schemas)
+    awaited = SchemasAwaited(decoder, settings.schemas.wait_s, metrics.schemas)
     return Looker(
         decoder=decoder,
-        ready=awaited.ready,
+        awaited=awaited,
         watcher=watcher,
         rules=_limits(chosen),
         instruments=frame_rules(chosen),
@@ -313,26 +311,14 @@ def caller(settings: Settings, hosts: tuple[str, ...]) -> Caller:
         raise ConfigurationInvalid(f"outgoing.ca_file: {outgoing.ca_file}: {error}") from error
 
 
-def _source(
-    settings: Settings, reading: Reading, worker: ExposureWorker, metrics: ExposureMetrics
-) -> KafkaSource:
-    kafka = settings.kafka
+def _consumer(settings: Settings, group: str) -> dict[str, Scalar]:
+    """librdkafka's settings of a consumer whose messages may hold frames."""
     largest = settings.exposures.max_message_bytes + _HEADROOM_BYTES
-    made = KafkaSource(
-        {
-            "bootstrap.servers": kafka.bootstrap,
-            # One message fetched ahead is enough; smaller bounds would still take the largest.
-            "fetch.max.bytes": largest,
-            # A response beyond this is asked for again for ever; brokers bound messages.
-            "receive.message.max.bytes": max(2 * largest, _RESPONSE_BYTES),
-            **kafka.settings,
-            **kafka.consumer,
-            "group.id": reading.group,
-        },
-        reading.topics,
-        on_assigned=worker.assigned,
-        on_revoked=worker.revoked,
-        on_lost=worker.lost,
-        on_statistics=lambda statistics: watch_consumer(metrics.clients, made, statistics),
-    )
-    return made
+    return {
+        # One message fetched ahead is enough; smaller bounds would still take the largest.
+        "fetch.max.bytes": largest,
+        # A response beyond this is asked for again for ever; brokers bound messages.
+        "receive.message.max.bytes": max(2 * largest, _RESPONSE_BYTES),
+        **consumer_settings(settings),
+        "group.id": group,
+    }

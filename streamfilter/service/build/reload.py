@@ -19,7 +19,7 @@ from streamfilter.metrics.process import ConfigMetrics
 from streamfilter.service.alerts.ticket import InForce
 from streamfilter.service.alerts.worker import AlertWorker
 from streamfilter.service.build.alerts import Parts, checked, policy_of
-from streamfilter.service.build.clients import writing
+from streamfilter.service.build.clients import producer_settings
 from streamfilter.service.build.exposures import Reading, checked_exposures
 from streamfilter.service.exposures.worker import ExposureWorker
 from streamfilter.traces.spans import Tracer
@@ -174,7 +174,7 @@ def _writable(settings: Settings, topics: Iterable[str]) -> None:
     wanted = sorted(topic for topic in topics if topic)
     if not wanted:
         return
-    found = Inspector(writing(settings), timeout_s=_ANSWER_S).topics(wanted)
+    found = Inspector(producer_settings(settings), timeout_s=_ANSWER_S).topics(wanted)
     for topic, facts in found.items():
         if isinstance(facts, TransportFailed):
             raise ConfigurationInvalid(f"outputs: {topic!r}: {facts}") from facts

@@ -20,7 +20,7 @@ from streamfilter.kafka.source import KafkaSource
 from streamfilter.kafka.transactions import OUTAGE_S, TransactionalSink
 from streamfilter.metrics.kafka import TransactionMetrics
 from streamfilter.records import Output
-from streamfilter.service.delivery.at_least_once import Parcel
+from streamfilter.service.delivery.parcel import Parcel
 
 log = structlog.get_logger(__name__)
 
@@ -50,20 +50,20 @@ class ExactlyOnce:
         ledger: Ledger,
         rules: Rules,
         metrics: TransactionMetrics,
-        remarks: OffsetNotes | None = None,
+        notes: OffsetNotes | None = None,
     ) -> None:
         """Begin with nothing queued.
 
         Parameters
         ----------
-        remarks
+        notes
             None where all before a committed offset is published, and nothing after it.
         """
         self._sink = sink
         self._ledger = ledger
         self._rules = rules
         self._metrics = metrics
-        self._remarks = remarks
+        self._notes = notes
         self._queue: deque[Parcel] = deque()
         self._current: list[Parcel] = []
         self._places: dict[Partition, Place] = {}
@@ -97,10 +97,10 @@ class ExactlyOnce:
 
     def assigned(self, source: KafkaSource, partitions: Sequence[Partition]) -> None:
         """Recall what was kept beside their offsets."""
-        if self._remarks is not None:
+        if self._notes is not None:
             found = source.committed(partitions)
             for each in partitions:  # also to forget what was known of a topic made again
-                self._remarks.recall(each, found.get(each, Place(0)))
+                self._notes.recall(each, found.get(each, Place(0)))
 
     def commit(self, source: KafkaSource, *, wait: bool) -> bool:
         """Offsets are committed with the outputs."""
@@ -215,9 +215,9 @@ class ExactlyOnce:
         held = {o for p in parcels for o, n in p.origins.items() if self._ledger.holds(o, n)}
         finished = {o for each in parcels for o in each.finished if o in held}
         touched = dict.fromkeys(partition_of(o) for each in parcels for o in each.origins)
-        offsets, remarks = self._ledger.after(touched, finished), self._remarks
+        offsets, notes = self._ledger.after(touched, finished), self._notes
         return {
-            each: Place(offset, remarks.note(each, offset, parcels) if remarks else "")
+            each: Place(offset, notes.note(each, offset, parcels) if notes else "")
             for each, offset in offsets.items()
         }
 
@@ -229,8 +229,8 @@ class ExactlyOnce:
             self._source.note_committed(
                 {each: place.offset for each, place in self._places.items()}
             )
-        if self._remarks is not None:
-            self._remarks.committed(self._places, parcels)
+        if self._notes is not None:
+            self._notes.committed(self._places, parcels)
         for parcel in parcels:
             parcel.delivered(parcel)
         with self._changed:

@@ -15,7 +15,7 @@ import structlog
 
 from streamfilter.kafka.ledger import Partition, Place, partition_of
 from streamfilter.records import Origin
-from streamfilter.service.delivery.at_least_once import Parcel
+from streamfilter.service.delivery.parcel import Parcel
 
 log = structlog.get_logger(__name__)
 

@@ -1,7 +1,7 @@
 """One message of the exposure stream to its detectors' evidence, or to why there is none."""
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import structlog
@@ -10,8 +10,6 @@ from streamfilter.errors import (
     CallFailed,
     MessageRejected,
     Reason,
-    SchemaUnavailable,
-    StreamfilterError,
 )
 from streamfilter.exposures import figures, frames
 from streamfilter.exposures.decode import ExposureDecoder
@@ -28,9 +26,10 @@ from streamfilter.exposures.records import (
 from streamfilter.exposures.references import References
 from streamfilter.exposures.watcher import Watcher
 from streamfilter.records import Message, Rejected
-from streamfilter.schemas.finder import SchemaKey, schema_key
-from streamfilter.schemas.wire import schema_id_of
+from streamfilter.schemas.finder import schema_key
 from streamfilter.service.exposures.frame_masks import FrameMasks
+from streamfilter.service.rejecting import rejections
+from streamfilter.service.schemas_awaited import SchemasAwaited
 
 log = structlog.get_logger(__name__)
 
@@ -111,7 +110,7 @@ class Looker:
         watcher: Watcher,
         rules: frames.FrameRules,
         references: References,
-        ready: Callable[[SchemaKey | None], bool],
+        awaited: SchemasAwaited,
         instruments: Mapping[str, frames.FrameRules] | None = None,
         attempts: int = 1,
         pictures: bool = False,
@@ -122,7 +121,7 @@ class Looker:
         self._rules = rules
         self._instruments = instruments or {}
         self._references = references
-        self._ready = ready
+        self._awaited = awaited
         self._attempts = attempts
         self._pictures = pictures
         self._masks = masks
@@ -136,7 +135,7 @@ class Looker:
         started = time.monotonic()
         announced: Announced | None = None
         try:
-            if not self._ready(schema_key(message.value)):
+            if not self._awaited.ready(schema_key(message.value)):
                 waited_s = time.monotonic() - started
                 return MessageOutcome(
                     None, (), None, waited_s, _SCHEMA_AGAIN_S, schema_awaited=True
@@ -145,32 +144,24 @@ class Looker:
             if isinstance(found, Rejected):
                 return MessageOutcome(None, (), found, time.monotonic() - started)
             announced = found.announced
-            detectors, refusal = self._detectors(found)
-        except MessageRejected as error:
-            detectors, refusal = self._without(announced, error), (error.reason, error.detail)
+            detectors, rejected = self._detectors(found)
         except CallFailed as error:
             log.warning("frame unreachable", origin=str(message.origin), detail=str(error))
             if attempt < self._attempts:
                 again_s = min(_FIRST_DELAY_S * 2 ** (attempt - 1), _LONGEST_DELAY_S)
                 return MessageOutcome(announced, (), None, time.monotonic() - started, again_s)
-            reason = Reason.REFERENCE_UNREACHABLE
-            refused = MessageRejected(reason, f"{error}; attempts: {attempt}")
-            detectors, refusal = self._without(announced, refused), (reason, refused.detail)
-        except SchemaUnavailable as error:
-            detectors, refusal = (), (Reason.SCHEMA_UNAVAILABLE, str(error))
-        except StreamfilterError:
-            raise
+            (rejected,) = rejections(CallFailed(f"{error}; attempts: {attempt}"), message)
+            detectors = self._without(announced, rejected)
         except Exception as error:
-            log.error("internal error", origin=str(message.origin), exc_info=True)
-            detectors, refusal = (), (Reason.INTERNAL, f"{type(error).__name__}: {error}")
-        schema_id = schema_id_of(message.value or b"")
-        rejected = Rejected(message, *refusal, schema_id) if refusal else None
+            (rejected,) = rejections(error, message)
+            known = isinstance(error, MessageRejected)
+            detectors = self._without(announced, rejected) if known else ()
         return MessageOutcome(announced, detectors, rejected, time.monotonic() - started)
 
     def _detectors(
         self, found: ExposureMessage
-    ) -> tuple[tuple[DetectorOutcome, ...], tuple[Reason, str] | None]:
-        """What is found of each detector; a reason to reject where none could be read."""
+    ) -> tuple[tuple[DetectorOutcome, ...], Rejected | None]:
+        """What is found of each detector; a rejection where none could be read."""
         content, origin, announced = found.frame, found.message.origin, found.announced
         source = f"{origin.topic}[{origin.partition}]@{origin.offset}"
         if not isinstance(content, bytes):
@@ -186,8 +177,8 @@ class Looker:
         if len(refused) < len(looked):
             return detectors, None
         first = refused[0]
-        detail = f"{first.reason}: {first.detail}"
-        return detectors, (Reason.FRAME_UNREADABLE, detail)
+        refusal = MessageRejected(Reason.FRAME_UNREADABLE, f"{first.reason}: {first.detail}")
+        return detectors, rejections(refusal, found.message)[0]
 
     def _found(self, frame: Frame | FrameRefused, announced: Announced) -> DetectorOutcome:
         look = self._watcher.look(frame)
@@ -201,13 +192,13 @@ class Looker:
         return DetectorOutcome(replace(seen, evidence=evidence), searched.mask)
 
     def _without(
-        self, announced: Announced | None, error: MessageRejected
+        self, announced: Announced | None, rejected: Rejected
     ) -> tuple[DetectorOutcome, ...]:
         """A named detector whose frame could not be had: the exposure need not wait for it."""
         if announced is None or announced.detector is None:
             return ()
-        why = _REFERENCES.get(error.reason, FrameReason.REFERENCE_UNREACHABLE)
-        refused = FrameRefused("", None, why, error.detail)
+        why = _REFERENCES.get(rejected.reason, FrameReason.REFERENCE_UNREACHABLE)
+        refused = FrameRefused("", None, why, rejected.detail)
         return _named([self._found(refused, announced)], announced.detector)
 
 

@@ -12,15 +12,16 @@ from streamfilter.exposures.encode import ReceivedExposure, TrackingEncoder, key
 from streamfilter.exposures.focal_plane import Closed
 from streamfilter.exposures.records import Announced, ExposureVerdict
 from streamfilter.headers import rejected_message, smaller
+from streamfilter.kafka.ledger import Ledger
 from streamfilter.kafka.sink import Undeliverable
 from streamfilter.metrics.exposures import ExposureMetrics
 from streamfilter.records import Output, Rejected
-from streamfilter.service.delivery.at_least_once import Delivery, Parcel
+from streamfilter.service.delivery.parcel import Delivery, Parcel
 from streamfilter.service.exposures.alarm import Alarm
 from streamfilter.service.exposures.gauges import count_decision, show_verdict
 from streamfilter.service.exposures.looker import MessageOutcome
 from streamfilter.service.exposures.ticket import ExposureTicket
-from streamfilter.service.sharing import note_rejected
+from streamfilter.service.rejecting import note_rejected
 
 log = structlog.get_logger(__name__)
 
@@ -55,8 +56,8 @@ class ExposurePublisher:
     ----------
     topic, rejected_topic, masks_topic
         Where records, rejected messages and masks go; an empty name publishes nothing there.
-    settled
-        Called once all that a message led to is delivered.
+    ledger
+        Told once all that a message led to is delivered.
     """
 
     def __init__(
@@ -69,7 +70,7 @@ class ExposurePublisher:
         masks_topic: str,
         metrics: ExposureMetrics,
         alarm: Alarm | None,
-        settled: Callable[[ExposureTicket], None],
+        ledger: Ledger,
     ) -> None:
         self._delivery = delivery
         self._tracking = tracking
@@ -77,7 +78,7 @@ class ExposurePublisher:
         self._masks_topic = masks_topic
         self._metrics = metrics
         self._alarm = alarm
-        self._settled = settled
+        self._ledger = ledger
 
     def announce(self, topic: str) -> None:
         """Register the schema of what would be published there; raises SchemaUnavailable."""
@@ -178,7 +179,7 @@ class ExposurePublisher:
             timed()
         for ticket in (*draft.tickets, *draft.finished):
             if ticket.done():
-                self._settled(ticket)
+                self._ledger.settle(ticket.origin)
 
     def _rejection(self, ticket: ExposureTicket, rejected: Rejected) -> Output:
         value, headers = rejected_message(rejected)

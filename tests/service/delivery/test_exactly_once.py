@@ -15,8 +15,8 @@ from streamfilter.kafka.source import KafkaSource
 from streamfilter.kafka.transactions import TransactionalSink
 from streamfilter.metrics.kafka import TransactionMetrics
 from streamfilter.records import Origin, Output
-from streamfilter.service.delivery.at_least_once import Parcel
 from streamfilter.service.delivery.exactly_once import ExactlyOnce
+from streamfilter.service.delivery.parcel import Parcel
 
 P0, P1 = ("alerts", 0), ("alerts", 1)
 

@@ -7,7 +7,7 @@ from structlog.testing import capture_logs
 
 from streamfilter.kafka.ledger import Place
 from streamfilter.records import Origin
-from streamfilter.service.delivery.at_least_once import Parcel
+from streamfilter.service.delivery.parcel import Parcel
 from streamfilter.service.delivery.published_before import (
     MOST_OPEN,
     PublishedBefore,

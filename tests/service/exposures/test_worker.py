@@ -18,6 +18,7 @@ from streamfilter.exposures.announce import encode_exposure
 from streamfilter.exposures.encode import TrackingEncoder
 from streamfilter.exposures.focal_plane import FocalPlaneRules, FocalPlanes
 from streamfilter.exposures.watcher import Watcher
+from streamfilter.kafka.ledger import Ledger
 from streamfilter.kafka.sink import KafkaSink
 from streamfilter.kafka.source import KafkaSource
 from streamfilter.metrics.exposures import ExposureMetrics
@@ -35,24 +36,21 @@ LATE, OTHER = ("alerts", 0), ("alerts", 1)
 
 def worker(source: MemorySource, sink: MemorySink, looker: Looker) -> ExposureWorker:
     source.registry = registry = CollectorRegistry()
-    metrics = ExposureMetrics(registry)
-
-    def opened(made: ExposureWorker) -> KafkaSource:
-        source.worker = made
-        return cast("KafkaSource", source)
-
+    metrics, ledger = ExposureMetrics(registry), Ledger()
+    delivery = AtLeastOnce(cast("KafkaSink", sink), ledger)
     return ExposureWorker(
-        source=opened,
-        delivery=lambda ledger: AtLeastOnce(cast("KafkaSink", sink), ledger),
-        publisher=lambda delivery, settled: ExposurePublisher(
+        source=cast("KafkaSource", source),
+        delivery=delivery,
+        ledger=ledger,
+        publisher=ExposurePublisher(
             delivery=delivery,
+            ledger=ledger,
             tracking=TrackingEncoder(EngineIdentity("maxitrack", "00" * 32, "none")),
             topic="tracking",
             rejected_topic="rejected",
             masks_topic="",
             metrics=metrics,
             alarm=None,
-            settled=settled,
         ),
         published=PublishedBefore(),
         looker=looker,

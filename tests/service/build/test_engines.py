@@ -1,4 +1,4 @@
-"""What workers share: here, what is shown of a GPU's memory."""
+"""What is shown of engines: here, of a GPU's memory."""
 
 from types import SimpleNamespace
 from typing import cast
@@ -7,7 +7,7 @@ from prometheus_client import CollectorRegistry
 
 from streamfilter.inference.engine import DeviceMemory, Engine
 from streamfilter.metrics.alerts import AlertMetrics
-from streamfilter.service.sharing import watch_device
+from streamfilter.service.build.engines import watch_device
 
 
 def test_memory_of_a_gpu_is_shown_as_it_changes() -> None:

@@ -1,0 +1,33 @@
+"""Whoever works on the partitions that a group gives."""
+
+from typing import Protocol
+
+from streamfilter.kafka.ledger import Partition
+
+Partitions = tuple[Partition, ...]
+
+
+class Assignee(Protocol):
+    """Whoever works on the partitions of a source; called in the thread that polls."""
+
+    def assigned(self, partitions: Partitions) -> None:
+        """Partitions have come; they are read from their committed offsets."""
+
+    def revoked(self, partitions: Partitions) -> None:
+        """Partitions are about to go: finish what was read there and commit it now."""
+
+    def lost(self, partitions: Partitions) -> None:
+        """Partitions are gone and already another worker's: forget what was read there."""
+
+
+class Nobody:
+    """An assignee that keeps nothing of a partition, so that there is nothing to finish."""
+
+    def assigned(self, partitions: Partitions) -> None:
+        """Does nothing."""
+
+    def revoked(self, partitions: Partitions) -> None:
+        """Does nothing."""
+
+    def lost(self, partitions: Partitions) -> None:
+        """Does nothing."""

@@ -1,0 +1,154 @@
+"""Stamps in batches to the network, on threads of their own, and verdicts out."""
+
+import queue
+import threading
+import time
+from collections.abc import Sequence
+
+from streamfilter.alerts.batch import Batch, Batcher
+from streamfilter.alerts.pipeline import Item
+from streamfilter.errors import StreamfilterError
+from streamfilter.inference.engine import Engine
+from streamfilter.metrics.alerts import AlertMetrics
+from streamfilter.service.alerts.publisher import AlertPublisher
+from streamfilter.service.alerts.ticket import AlertTicket
+
+Waiting = tuple[AlertTicket, Item, float]
+"""A stamp that waits for the network, its ticket, and since when (monotonic seconds)."""
+
+
+class Judges:
+    """Judges alerts: one queue of batches, and a few threads, because the network lets others run.
+
+    The reader alone calls ``submit``, ``pass_on_due``, ``pass_on_all`` and ``next_deadline``;
+    each judge's thread runs ``work``.
+
+    Parameters
+    ----------
+    publisher
+        Takes the annotation of an alert, once all its stamps are judged.
+    number
+        How many batches are in the network at a time.
+    """
+
+    def __init__(
+        self,
+        *,
+        engine: Engine,
+        publisher: AlertPublisher,
+        batcher: Batcher[int, Waiting],
+        number: int,
+        metrics: AlertMetrics,
+    ) -> None:
+        self._engine = engine
+        self._publisher = publisher
+        self._batcher = batcher
+        self._metrics = metrics
+        self._batches: queue.SimpleQueue[Batch[int, Waiting] | None] = queue.SimpleQueue()
+        self._passed_on = 0
+        self._judged = [0] * number  # each entry is written by its own judge alone
+        self._progress_s = time.monotonic()
+        self._leaving = threading.Event()
+
+    @property
+    def number(self) -> int:
+        """How many threads are to run ``work``."""
+        return len(self._judged)
+
+    @property
+    def stalled_s(self) -> float:
+        """For how long the network has finished no batch while it has one; 0.0 while it has none.
+
+        Any thread may ask.
+        """
+        return time.monotonic() - self._progress_s if self._in_network else 0.0
+
+    # ---- the reader's side ----------------------------------------------------------------------
+
+    def submit(self, ticket: AlertTicket, items: Sequence[Item]) -> None:
+        """Let stamps wait for company; an alert without any is concluded at once."""
+        if not items:
+            self._conclude(ticket)
+        now = time.monotonic()
+        for item in items:
+            batch = self._batcher.add(item.side, (ticket, item, now), now)
+            self._metrics.flow.queue_depth.inc()
+            self._pass_on([batch] if batch else [])
+        # Company is worth waiting for only while every judge is busy.
+        if self._in_network < self.number:
+            self.pass_on_all()
+
+    def pass_on_due(self, now_s: float) -> None:
+        """Give the network the batches that have waited for long enough."""
+        self._pass_on(self._batcher.due(now_s))
+
+    def pass_on_all(self) -> None:
+        """Give the network all that waits."""
+        self._pass_on(self._batcher.flush())
+
+    def next_deadline(self) -> float | None:
+        """When the next batch is due (monotonic seconds); None where none waits."""
+        return self._batcher.next_deadline()
+
+    def leave(self) -> None:
+        """Let each judge end after the batch that it has in hand."""
+        self._leaving.set()
+        for _ in self._judged:
+            self._batches.put(None)
+
+    @property
+    def _in_network(self) -> int:
+        """Batches that were passed on and are not judged."""
+        return self._passed_on - sum(self._judged)
+
+    def _pass_on(self, batches: Sequence[Batch[int, Waiting]]) -> None:
+        for batch in batches:
+            if not self._in_network:
+                self._progress_s = time.monotonic()
+            self._passed_on += 1
+            self._batches.put(batch)
+
+    # ---- a judge's side -------------------------------------------------------------------------
+
+    def work(self, number: int) -> None:
+        """The thread of one judge: batches through the network, verdicts out, until ``leave``."""
+        while (batch := self._batches.get()) is not None and not self._leaving.is_set():
+            self._metrics.flow.queue_depth.dec(len(batch.items))
+            self._metrics.batch_stamps.labels(batch.key).observe(len(batch.items))
+            self._evaluate(batch.items)
+            self._judged[number] += 1
+            self._progress_s = time.monotonic()
+
+    def _evaluate(self, waiting: Sequence[Waiting]) -> None:
+        """Evaluate stamps of one side; one that cannot be does not take the others with it."""
+        started = time.monotonic()
+        try:
+            # Any ticket's: what a stamp is judged by is in its item.
+            pipeline = waiting[0][0].in_force.pipeline
+            evidence = pipeline.evaluate(self._engine, [item for _, item, _ in waiting])
+        except StreamfilterError:
+            raise
+        except Exception:
+            if len(waiting) > 1:
+                for each in waiting:
+                    self._evaluate([each])
+                return
+            with self._publisher.rejecting(waiting[0][0]):
+                raise
+            return
+        infer_s = time.monotonic() - started
+        self._metrics.times.stage.labels("infer").observe(infer_s)
+        for (ticket, item, since), found in zip(waiting, evidence, strict=True):
+            self._metrics.times.stage.labels("queue").observe(started - since)
+            if ticket.trace is not None:
+                ticket.trace.add("batch", since, started)
+                ticket.trace.add("infer", started, started + infer_s)
+            if ticket.add(item.slot, found, started - since, infer_s):
+                with self._publisher.rejecting(ticket):
+                    self._conclude(ticket)
+
+    def _conclude(self, ticket: AlertTicket) -> None:
+        started = time.monotonic()
+        annotation = ticket.in_force.pipeline.conclude(*ticket.concluded())
+        self._publisher.publish(ticket, annotation)
+        self._metrics.times.stage.labels("conclude").observe(time.monotonic() - started)

@@ -1,0 +1,30 @@
+"""What messages of a writer schema take: how they are read, and what is published of them."""
+
+from streamfilter.alerts.encode import Encoder
+from streamfilter.schemas.finder import SchemaKey
+from streamfilter.service.alerts.ticket import Reloadable
+
+
+class AlertSchemas:
+    """Makes ready for a writer schema, so that none of its messages waits; any thread may call."""
+
+    def __init__(self, in_force: Reloadable, encoder: Encoder) -> None:
+        self._in_force = in_force
+        self._encoder = encoder
+
+    def fetch(self, key: SchemaKey) -> None:
+        """Learn a writer schema, and register what publishing its alerts takes.
+
+        Raises
+        ------
+        MessageRejected
+            No source knows it, or it is malformed.
+        SchemaUnavailable
+            It could not be had now, or a schema could be neither registered nor kept.
+        """
+        now = self._in_force.now
+        now.pipeline.fetch(key)
+        if now.topics.annotations:
+            self._encoder.register(now.topics.annotations)
+        if now.topics.enriched:
+            self._encoder.prepare(key, now.topics.enriched)
