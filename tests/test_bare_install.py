@@ -15,7 +15,9 @@ ROOT = Path(__file__).parent.parent
 LEAVES = {
     "streamfilter.inference.runtimes.openvino": "openvino",
     "streamfilter.inference.runtimes.tensorrt": "tensorrt",
+    "streamfilter.traces.export": "opentelemetry",
     "streamfilter.traces.otlp": "opentelemetry",
+    "streamfilter.traces.sampling": "opentelemetry",
 }
 
 IMPORT_ALL = """

@@ -79,8 +79,7 @@ def run(config: Path | None, overrides: tuple[str, ...], only: str | None) -> No
     )
     # From the first: without a handler the signal would end the process.
     signal.signal(signal.SIGHUP, lambda *_: reloader.ask())
-    tracing = open_traces(settings, TraceMetrics(registry)) if settings.traces.endpoint else None
-    tracer = None if tracing is None else tracing.tracer
+    tracer = open_traces(settings, TraceMetrics(registry)) if settings.traces.endpoint else None
     workers, prepare = _opened(settings, topics, registry, tracer)
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: _stop(workers))
@@ -90,8 +89,8 @@ def run(config: Path | None, overrides: tuple[str, ...], only: str | None) -> No
         _run(workers)
     finally:
         reloader.close()
-        if tracing is not None:
-            tracing.export.close(_LAST_SPANS_S)
+        if tracer is not None:
+            tracer.close(_LAST_SPANS_S)
         if endpoint is not None:
             endpoint.close()
     log.info("stopped")

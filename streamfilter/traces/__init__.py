@@ -1,4 +1,4 @@
 """The way of single alerts as OpenTelemetry spans; off, and not imported, unless asked for.
 
-A span is a plain value here. Only ``otlp``, the leaf that sends them, imports OpenTelemetry.
+The service imports ``spans`` alone, which is plain. The other modules import OpenTelemetry.
 """

@@ -1,79 +1,73 @@
-"""Spans to a collector, beside the stream: it never waits for them."""
+"""Spans on their way to a collector: how many wait, and what became of each."""
 
 import threading
 import time
-from collections import deque
 from collections.abc import Callable, Sequence
 
 import structlog
-
-from streamfilter.traces.spans import Span
+from opentelemetry.sdk.trace import ReadableSpan
+from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 
 log = structlog.get_logger(__name__)
 
-Send = Callable[[Sequence[Span]], bool]
-"""Sends spans to the collector; whether it has them. May take its time-out, does not raise."""
 Count = Callable[[str, int], None]
-"""Told ``exported``, ``failed`` or ``dropped``, and how many spans."""
-
-_BATCH = 512
-# Spans of one look of a person are sent together; a dead collector is asked this often.
-_EVERY_S = 1.0
+"""Called with ``exported``, ``failed`` or ``dropped``, and how many spans."""
 
 
-class Export:
-    """Holds spans until a thread has sent them; beyond ``most`` they are dropped and counted."""
+class CountedExporter(SpanExporter):  # type: ignore[misc]
+    """Exports by another exporter, counts what became of spans, and bounds how many wait.
 
-    def __init__(self, send: Send, count: Count, *, most: int) -> None:
-        self._send = send
+    A full batch processor forgets its oldest spans and does not say so. Room is therefore taken
+    here before spans are handed to it, and given back when it exports them.
+    """
+
+    def __init__(self, exporter: SpanExporter, count: Count, *, max_waiting: int) -> None:
+        self._exporter = exporter
         self._count = count
-        self._waiting: deque[Span] = deque()
-        self._most = most
+        self._room = self._max_waiting = max_waiting
         self._lock = threading.Lock()
-        self._closing = threading.Event()
-        self._failing = False
-        self._thread = threading.Thread(target=self._serve, name="traces", daemon=True)
-        self._thread.start()
+        self._failing = self._closed = False
 
-    def hand(self, spans: Sequence[Span]) -> None:
-        """Take the spans of an alert; returns at once, from any thread."""
+    def take_room(self, spans: int) -> bool:
+        """Take room for the spans of an alert; False where there is none: they are dropped."""
         with self._lock:
-            room = len(self._waiting) + len(spans) <= self._most
+            room = spans <= self._room
             if room:
-                self._waiting.extend(spans)
+                self._room -= spans
         if not room:
-            self._count("dropped", len(spans))
+            self._count("dropped", spans)
+        return room
 
-    def close(self, timeout_s: float) -> None:
-        """Send what waits, for at most so long."""
-        self._closing.set()
-        self._thread.join(timeout_s)
+    def give_up(self) -> None:
+        """Count what still waits as dropped, and send no more."""
         with self._lock:
-            left = len(self._waiting)
-            self._waiting.clear()
+            self._closed = True
+            left = self._max_waiting - self._room
         if left:
             self._count("dropped", left)
 
-    def _serve(self) -> None:
-        while True:
-            closing = self._closing.wait(_EVERY_S)
-            while batch := self._taken():
-                self._sent(batch)
-            if closing:
-                return
-
-    def _taken(self) -> list[Span]:
+    def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
+        """Send a batch; may take its time-out, does not raise."""
         with self._lock:
-            return [self._waiting.popleft() for _ in range(min(len(self._waiting), _BATCH))]
-
-    def _sent(self, batch: Sequence[Span]) -> None:
+            if self._closed:
+                return SpanExportResult.FAILURE
+            self._room += len(spans)
         started = time.monotonic()
-        done = self._send(batch)
-        self._count("exported" if done else "failed", len(batch))
-        if done == self._failing:  # the first after a change is told
+        try:
+            result = self._exporter.export(spans)
+        except Exception:  # the transport's own, which differ between versions
+            result = SpanExportResult.FAILURE
+        done = result is SpanExportResult.SUCCESS
+        self._count("exported" if done else "failed", len(spans))
+        if done == self._failing:  # the first after a change is logged
             self._failing = not done
             if done:
                 log.info("traces exported again")
             else:
                 took_s = round(time.monotonic() - started, 1)
-                log.warning("traces not exported", spans=len(batch), took_s=took_s)
+                log.warning("traces not exported", spans=len(spans), took_s=took_s)
+        return result
+
+    def shutdown(self) -> None:
+        """Close the connection."""
+        self._exporter.shutdown()

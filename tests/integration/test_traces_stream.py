@@ -9,16 +9,17 @@ from typing import Any
 import pytest
 from filter_process import FilterProcess
 from kafka_desk import Broker
+from opentelemetry import trace
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from receiver import Receiver, receiving
 
-from streamfilter.records import Message
+from streamfilter.records import Headers, Message
 from streamfilter.simulate.visits import alerts
-from streamfilter.traces.context import Context, of_headers
+from streamfilter.traces.otlp import extracted
 
 PATIENCE_S = 60.0
 TRACE, PARENT = 0x0AF7651916CD43DD8448EB211C80319C, 0xB7AD6B7169203331
-SAMPLED, UNSAMPLED = Context(TRACE, PARENT, True).header, Context(TRACE, PARENT, False).header
+SAMPLED, UNSAMPLED = (b"00-%032x-%016x-%02x" % (TRACE, PARENT, flag) for flag in (1, 0))
 PARTS = {"consume", "decode", "batch", "infer", "produce"}
 
 
@@ -26,6 +27,13 @@ PARTS = {"consume", "decode", "batch", "infer", "produce"}
 def collector(tmp_path: Path) -> Iterator[Receiver]:
     with receiving(tmp_path, tls=False) as made:
         yield made
+
+
+def context(headers: Headers) -> trace.SpanContext:
+    """The context in headers, which is valid."""
+    found = trace.get_current_span(extracted(headers)).get_span_context()
+    assert found.is_valid
+    return found
 
 
 class Site:
@@ -110,8 +118,10 @@ def test_a_producers_trace_goes_on_through_the_filter(site: Site, collector: Rec
     order = ("decode", "batch", "infer", "produce")
     starts = [spans[name].start_time_unix_nano for name in order]
     assert sorted(starts) == starts
-    passed = of_headers(out[b"sampled"].headers)
-    assert passed == Context(TRACE, int.from_bytes(spans["produce"].span_id, "big"), True)
+    passed = context(out[b"sampled"].headers)
+    assert TRACE == passed.trace_id
+    assert int.from_bytes(spans["produce"].span_id, "big") == passed.span_id
+    assert passed.trace_flags.sampled
     assert UNSAMPLED == dict(out[b"unsampled"].headers)["traceparent"]
 
 
@@ -123,12 +133,10 @@ def test_hostile_headers_begin_a_trace_of_their_own(site: Site, collector: Recei
     (spans,) = collected(collector, 1)
     consume = spans["consume"]
     assert b"" == consume.parent_span_id
-    passed = of_headers(out[b"hostile"].headers)
-    assert passed is not None
+    passed = context(out[b"hostile"].headers)
     assert consume.trace_id == passed.trace_id.to_bytes(16, "big")
     site.send(b"rubbish", None, b"rubbish")
-    rejected = of_headers(site.published(1, "rejected")[b"rubbish"].headers)
-    assert rejected is not None
+    rejected = context(site.published(1, "rejected")[b"rubbish"].headers)
     (line,) = (event for event in worker.events() if event["event"] == "rejected")
     assert (f"{rejected.trace_id:032x}", 0) == (line["trace_id"], line["partition"])
     assert line["span_id"]

@@ -2,24 +2,14 @@
 
 import importlib
 import socket
-from dataclasses import dataclass
 
 from streamfilter.config import Settings
 from streamfilter.errors import ConfigurationInvalid
 from streamfilter.metrics.process import TraceMetrics
-from streamfilter.traces.export import Export
 from streamfilter.traces.spans import Tracer
 
 
-@dataclass(frozen=True, slots=True)
-class Tracing:
-    """A tracer, and what sends its spans."""
-
-    tracer: Tracer
-    export: Export
-
-
-def open_traces(settings: Settings, metrics: TraceMetrics) -> Tracing:
+def open_traces(settings: Settings, metrics: TraceMetrics) -> Tracer:
     """Trace alerts to ``traces.endpoint``.
 
     Raises
@@ -35,18 +25,16 @@ def open_traces(settings: Settings, metrics: TraceMetrics) -> Tracing:
             f"traces.endpoint: OpenTelemetry is not installed ({error}): "
             "pip install 'streamfilter[traces]', or leave traces.endpoint empty"
         ) from error
-    send = otlp.sender(
-        chosen.endpoint,
-        headers=chosen.headers,
-        timeout_s=chosen.timeout_s,
+    tracer: Tracer = otlp.OtlpTracer(
+        otlp.exporter(chosen.endpoint, headers=chosen.headers, timeout_s=chosen.timeout_s),
+        lambda result, n: metrics.spans.labels(result).inc(n),
+        sample_ratio=chosen.sample_ratio,
+        max_per_s=chosen.max_per_s,
+        max_waiting=chosen.max_waiting,
         attributes={
             "service.name": "streamfilter",
             "service.namespace": settings.kafka.group,
             "service.instance.id": socket.gethostname(),
         },
     )
-    export = Export(
-        send, lambda result, n: metrics.spans.labels(result).inc(n), most=chosen.max_waiting
-    )
-    tracer = Tracer(sample_ratio=chosen.sample_ratio, most_per_s=chosen.max_per_s, hand=export.hand)
-    return Tracing(tracer, export)
+    return tracer
