@@ -5,7 +5,7 @@ import socket
 from dataclasses import dataclass
 
 from streamfilter.config import Settings
-from streamfilter.errors import ConfigurationInvalid
+from streamfilter.errors import ConfigurationInvalid, how_to_install
 from streamfilter.process_metrics import TraceMetrics
 from streamfilter.traces.export import Export
 from streamfilter.traces.spans import Tracer
@@ -33,7 +33,7 @@ def open_traces(settings: Settings, metrics: TraceMetrics) -> Tracing:
     except ImportError as error:
         raise ConfigurationInvalid(
             f"traces.endpoint: OpenTelemetry is not installed ({error}): "
-            "pip install 'streamfilter[traces]', or leave traces.endpoint empty"
+            f"{how_to_install('traces')}; or leave traces.endpoint empty"
         ) from error
     send = otlp.sender(
         chosen.endpoint,
