@@ -77,7 +77,7 @@ gpu: gpu-here $(VENV)-gpu/.installed
 bench-parity: $(VENV)-parity/.installed
 	TF_CPP_MIN_LOG_LEVEL=3 $(VENV)-parity/bin/python tests/bench/bench_exposures.py
 
-# Ratios first; the figures of the README. Takes a quarter of an hour; needs real packets (STREAMFILTER_SAMPLES).
+# Ratios first; the figures of tests/bench/README.md. Takes a quarter of an hour; needs real packets (STREAMFILTER_SAMPLES).
 bench: $(VENV)/.installed-dev
 	$(BIN)/python tests/bench/bench_decode.py
 	$(BIN)/python tests/bench/bench_engine.py

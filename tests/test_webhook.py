@@ -14,7 +14,7 @@ from streamfilter import webhook
 from streamfilter.exposure_records import Closing, Decision, ExposureVerdict, FrameReason
 from streamfilter.webhook import Notice
 
-README = Path(__file__).parent.parent / "README.md"
+PAGE = Path(__file__).parent.parent / "deploy" / "EXPOSURES.md"
 SECRET = "0123456789abcdef"
 
 
@@ -94,8 +94,8 @@ def test_only_a_change_to_or_from_a_tracking_error_is_told(
 
 
 def genuine() -> Callable[[str, dict[str, str], bytes], bool]:
-    """The function that the README gives to receivers."""
-    blocks = re.findall(r"```python\n(.*?)```", README.read_text(), re.DOTALL)
+    """The function that the page on exposures gives to receivers."""
+    blocks = re.findall(r"```python\n(.*?)```", PAGE.read_text(), re.DOTALL)
     (code,) = (block for block in blocks if "def genuine" in block)
     names: dict[str, Any] = {}
     exec(code, names)
