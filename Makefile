@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: install demo test lint types unit fuzz chaos parity gpu gpu-here bench bench-parity clean
+.PHONY: install wheel demo test lint types unit fuzz chaos parity gpu gpu-here bench bench-parity clean
 
 install: $(VENV)/.installed
 
@@ -17,6 +17,11 @@ $(VENV)/.installed: $(VENV)/bin/python pyproject.toml
 $(VENV)/.installed-dev: $(VENV)/.installed pyproject.toml
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
 	touch $@
+
+# What a machine without a checkout installs: pip install 'dist/streamfilter-VERSION-py3-none-any.whl[EXTRAS]'.
+wheel: $(VENV)/bin/python
+	$(BIN)/python -m pip wheel --quiet --disable-pip-version-check --no-deps --wheel-dir dist .
+	@ls dist/streamfilter-*.whl
 
 demo: install
 	$(BIN)/streamfilter demo
@@ -72,7 +77,7 @@ gpu: gpu-here $(VENV)-gpu/.installed
 bench-parity: $(VENV)-parity/.installed
 	TF_CPP_MIN_LOG_LEVEL=3 $(VENV)-parity/bin/python tests/bench/bench_exposures.py
 
-# Ratios first; the figures of the README. Takes a quarter of an hour; needs real packets (STREAMFILTER_SAMPLES).
+# Ratios first; the figures of tests/bench/README.md. Takes a quarter of an hour; needs real packets (STREAMFILTER_SAMPLES).
 bench: $(VENV)/.installed-dev
 	$(BIN)/python tests/bench/bench_decode.py
 	$(BIN)/python tests/bench/bench_engine.py
@@ -84,4 +89,4 @@ bench: $(VENV)/.installed-dev
 	$(BIN)/python tests/bench/bench_tracking.py
 
 clean:
-	rm -rf $(VENV) $(VENV)-parity $(VENV)-gpu .cache streamfilter-demo .mypy_cache .pytest_cache .ruff_cache
+	rm -rf $(VENV) $(VENV)-parity $(VENV)-gpu .cache dist streamfilter-demo .mypy_cache .pytest_cache .ruff_cache

@@ -16,6 +16,8 @@ found, what was expected and how to mend it.
 
 from enum import StrEnum
 
+from streamfilter import __version__
+
 
 class Reason(StrEnum):
     """Why a message was rejected: a closed set, so that it can label a metric and a header."""
@@ -75,6 +77,20 @@ class MessageRejected(StreamfilterError):
     def detail(self) -> str:
         """What was found and where."""
         return self.found if self.byte is None else f"{self.found} at byte {self.byte}"
+
+
+def how_to_install(extra: str = "") -> str:
+    """The commands that install streamfilter, or an extra of it: one in a checkout, one elsewhere.
+
+    There is no release on a package index yet. A release changes this text, and the section
+    "Install" of the README, which a test holds against it; nothing else names the commands.
+    """
+    wanted = f"[{extra}]" if extra else ""
+    wheel = f"dist/streamfilter-{__version__}-py3-none-any.whl"
+    return (
+        f"pip install -e '.{wanted}' in a checkout, "
+        f"or pip install '{wheel}{wanted}' with a wheel (make wheel)"
+    )
 
 
 def printable(text: str) -> str:

@@ -4,7 +4,7 @@ import io
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from streamfilter.errors import ConfigurationInvalid
+from streamfilter.errors import ConfigurationInvalid, how_to_install
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -25,7 +25,7 @@ def blank(width_in: float, height_in: float) -> "Figure":
         from matplotlib.figure import Figure
     except ImportError as error:
         raise ConfigurationInvalid(
-            "a figure needs matplotlib: pip install 'streamfilter[figures]'"
+            f"a figure needs matplotlib: {how_to_install('figures')}"
         ) from error
     return Figure(figsize=(width_in, height_in), dpi=_DPI, facecolor=PAPER)
 

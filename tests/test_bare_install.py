@@ -91,8 +91,8 @@ def test_a_bare_install_lists_runtimes_and_how_to_get_the_others(bare: Path) -> 
     )  # fmt: skip
     assert (0, "") == (done.returncode, done.stderr)
     assert "onnxruntime" in done.stdout
-    assert "pip install 'streamfilter[openvino]'" in done.stdout
-    assert "pip install 'streamfilter[tensorrt]'" in done.stdout
+    assert "pip install -e '.[openvino]'" in done.stdout
+    assert "pip install -e '.[tensorrt]'" in done.stdout
 
 
 def test_what_needs_a_gpu_is_not_installed_by_dev() -> None:

@@ -1,5 +1,6 @@
 """The wheel that users install, not the checkout."""
 
+import shlex
 import subprocess
 import sys
 import zipfile
@@ -7,12 +8,14 @@ from pathlib import Path
 
 import pytest
 
+from streamfilter.errors import how_to_install
+
 ROOT = Path(__file__).parent.parent
 
 
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("wheel")
+    folder = tmp_path_factory.mktemp("wheel") / "dist"
     command = [sys.executable, "-m", "pip", "wheel", "--no-deps", "--no-build-isolation"]
     command += ["--quiet", "--disable-pip-version-check", "--wheel-dir", str(folder), str(ROOT)]
     subprocess.run(command, check=True)
@@ -46,3 +49,17 @@ def test_an_installed_wheel_needs_no_checkout(wheel: Path, tmp_path: Path) -> No
     place, *names = done.stdout.split()
     assert Path(place).is_relative_to(tmp_path)
     assert {"lsst", "ztf", "maximask", "maxitrack"} <= set(names)
+
+
+def test_what_an_error_tells_to_install_can_be_installed(wheel: Path) -> None:
+    """The command for a wheel as it stands; no index is needed, the extra is here already."""
+    _, _, command = how_to_install("openvino").partition(", or ")
+    words = shlex.split(command.removesuffix(" with a wheel (make wheel)"))
+    assert ["pip", "install"] == words[:2]
+    done = subprocess.run(
+        [sys.executable, "-m", *words, "--dry-run", "--no-index", "--disable-pip-version-check"],
+        cwd=wheel.parent.parent, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    # pip says in a warning alone that an extra does not exist.
+    assert (0, "") == (done.returncode, done.stderr)
+    assert "Would install streamfilter-" in done.stdout

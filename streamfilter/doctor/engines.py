@@ -15,7 +15,7 @@ from streamfilter.alerts.normalise import SIDES_PX
 from streamfilter.config import Settings
 from streamfilter.doctor.findings import Finding, State, failed, not_applicable, ok
 from streamfilter.doctor.messages import SampledMessage
-from streamfilter.errors import EngineUnavailable
+from streamfilter.errors import EngineUnavailable, how_to_install
 from streamfilter.inference import cache, runtimes
 from streamfilter.inference.engine import Plans
 from streamfilter.inference.manifest import Manifest, load
@@ -117,7 +117,7 @@ def check_gpu(settings: Settings, _: list[SampledMessage]) -> Iterator[Finding]:
         if find_spec(module) is None:
             yield Finding(
                 "gpu", module, State.FAILED, "not installed", "installed",
-                "pip install 'streamfilter[tensorrt]'",
+                how_to_install("tensorrt"),
             )  # fmt: skip
         else:
             yield ok("gpu", module, "installed")

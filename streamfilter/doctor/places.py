@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 from streamfilter.config import Settings
 from streamfilter.doctor.findings import Finding, State, failed, not_applicable, ok
 from streamfilter.doctor.messages import SampledMessage
-from streamfilter.errors import AddressRefused, CallFailed, ConfigurationInvalid
+from streamfilter.errors import AddressRefused, CallFailed, ConfigurationInvalid, how_to_install
 from streamfilter.service.build.exposures import caller
 from streamfilter.service.http import certificate
 
@@ -161,7 +161,7 @@ def _installed(module: str) -> bool:
 def _missing(check: str, subject: str, library: str, extra: str) -> Finding:
     return Finding(
         check, subject, State.FAILED, f"{library} is not installed", "installed",
-        f"pip install 'streamfilter[{extra}]'",
+        how_to_install(extra),
     )  # fmt: skip
 
 

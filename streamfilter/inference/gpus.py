@@ -4,7 +4,7 @@ import importlib
 from dataclasses import dataclass
 from types import ModuleType
 
-from streamfilter.errors import EngineUnavailable
+from streamfilter.errors import EngineUnavailable, how_to_install
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -31,7 +31,7 @@ def driver() -> ModuleType:
         mend = (
             "install NVIDIA's driver, or use a host that has it"
             if "libcuda" in str(error)
-            else "pip install 'streamfilter[tensorrt]' on the GPU host"
+            else f"on the GPU host {how_to_install('tensorrt')}"
         )
         raise EngineUnavailable(f"the GPU cannot be reached ({error}): {mend}") from error
     try:

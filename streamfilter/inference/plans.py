@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from types import ModuleType
 from typing import Any
 
-from streamfilter.errors import EngineUnavailable
+from streamfilter.errors import EngineUnavailable, how_to_install
 from streamfilter.inference.engine import check_names
 from streamfilter.inference.manifest import Manifest
 from streamfilter.inference.progress import Progress, silent
@@ -65,8 +65,8 @@ def builder() -> ModuleType:
         return importlib.import_module("tensorrt")
     except (ImportError, OSError) as error:  # its own libraries are found by hand
         raise EngineUnavailable(
-            f"TensorRT is not installed ({error}): pip install 'streamfilter[tensorrt]' on the "
-            "host with the GPU, which is where plans are built"
+            f"TensorRT is not installed ({error}): on the host with the GPU, which is where plans "
+            f"are built, {how_to_install('tensorrt')}"
         ) from error
 
 

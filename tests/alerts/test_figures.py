@@ -129,7 +129,7 @@ def test_without_matplotlib_the_error_names_the_extra(
 ) -> None:
     """And how to install it."""
     monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
-    with pytest.raises(ConfigurationInvalid, match=r"pip install 'streamfilter\[figures\]'"):
+    with pytest.raises(ConfigurationInvalid, match=r"pip install -e '\.\[figures\]'"):
         draw([inspected()], tmp_path / "page.png")
 
 

@@ -179,7 +179,8 @@ def test_a_build_without_tensorrt_says_what_brings_it(tmp_path: Path) -> None:
     """One line; nothing is fetched for it."""
     done = streamfilter(tmp_path, "engines", "build")
     assert (1, 1) == (done.returncode, len(done.stderr.splitlines()))
-    assert "pip install 'streamfilter[tensorrt]' on the host with the GPU" in done.stderr
+    assert "on the host with the GPU" in done.stderr
+    assert "pip install -e '.[tensorrt]'" in done.stderr
     assert [] == list(tmp_path.iterdir())
 
 
@@ -227,7 +228,7 @@ def test_a_named_runtime_that_cannot_run_is_an_error(copied: Path) -> None:
     """With the mend; no other is taken in its place."""
     options = ("verify", "maxitrack", "--runtime", "tensorrt")
     for done, mend in (
-        (streamfilter(copied, "engines", *options), "pip install 'streamfilter[tensorrt]'"),
+        (streamfilter(copied, "engines", *options), "pip install -e '.[tensorrt]'"),
         (with_fake_gpu(copied, "engines", *options), "`nvidia-smi -L` lists"),
     ):
         assert (1, "") == (done.returncode, done.stdout)

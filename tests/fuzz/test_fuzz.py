@@ -42,7 +42,7 @@ def test_what_broke_once_does_not_again(found: Path) -> None:
 def test_a_bounded_run_breaks_nothing() -> None:
     """The same inputs on every machine, for each target; `make fuzz` goes on from there."""
     if find_spec("atheris") is None:
-        pytest.skip("atheris is not installed (streamfilter[fuzz], Linux on x86-64 alone)")
+        pytest.skip("atheris is not installed (the extra fuzz, Linux on x86-64 alone)")
     command = [sys.executable, str(targets.HERE / "fuzz.py"), "--runs", "3000", "--fresh"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=300)
     assert 0 == done.returncode, done.stderr[-4000:]

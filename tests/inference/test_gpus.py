@@ -44,7 +44,7 @@ def test_a_gpu_that_does_not_answer_is_named(driver: None, monkeypatch: pytest.M
     ("why", "mend"),
     [
         ("libcuda.so.1: cannot open shared object file", "install NVIDIA's driver"),
-        ("No module named 'pycuda'", r"pip install 'streamfilter\[tensorrt\]'"),
+        ("No module named 'pycuda'", r"pip install -e '\.\[tensorrt\]'"),
     ],
 )
 def test_what_is_missing_comes_with_its_mend(

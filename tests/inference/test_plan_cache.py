@@ -203,7 +203,7 @@ def test_a_process_that_is_killed_while_it_builds_is_followed(
 def test_a_real_plan_is_kept_beside_the_network(engine_home: Path, tmp_path: Path) -> None:
     """At both precisions; by a builder that needs no GPU."""
     rtx: ModuleType = pytest.importorskip(
-        "tensorrt_rtx", reason="no builder of plans: pip install 'streamfilter[rtx]'"
+        "tensorrt_rtx", reason="no builder of plans: pip install -e '.[rtx]'"
     )
     manifest, gpu = load("maxitrack"), Gpu(name="NVIDIA RTX A6000", capability="8.6")
     path = tmp_path / "maxitrack.onnx"

@@ -21,7 +21,7 @@ from streamfilter.inference.manifest import Precision, load
 def rtx() -> ModuleType:
     """A builder that needs no GPU."""
     module: ModuleType = pytest.importorskip(
-        "tensorrt_rtx", reason="no builder of plans: pip install 'streamfilter[rtx]'"
+        "tensorrt_rtx", reason="no builder of plans: pip install -e '.[rtx]'"
     )
     return module
 

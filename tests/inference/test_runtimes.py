@@ -36,7 +36,7 @@ def test_a_runtime_that_is_not_installed_names_what_to_install(
 ) -> None:
     """Its library cannot be imported: no other runtime is taken."""
     uninstall("onnxruntime", monkeypatch)
-    with pytest.raises(EngineUnavailable, match="pip install 'streamfilter'"):
+    with pytest.raises(EngineUnavailable, match=r"pip install -e '\.' in a checkout"):
         runtimes.open_engine("maximask", "onnxruntime", tmp_path, 1)
 
 
@@ -51,7 +51,7 @@ def test_a_runtime_of_an_extra_names_the_extra(
 ) -> None:
     """A user can copy the command; nothing was fetched before it was said."""
     uninstall("openvino", monkeypatch)
-    with pytest.raises(EngineUnavailable, match=r"pip install 'streamfilter\[openvino\]'"):
+    with pytest.raises(EngineUnavailable, match=r"pip install -e '\.\[openvino\]'"):
         runtimes.open_engine("maximask", "openvino", tmp_path, 1)
     assert [] == list(tmp_path.iterdir())
 
@@ -91,7 +91,7 @@ def test_the_state_of_a_runtime_that_is_not_installed_is_the_mend(
     states = {state.runtime: state for state in runtimes.states()}
     openvino, onnxruntime = states["openvino"], states["onnxruntime"]
     assert ((), "") == (openvino.precisions, openvino.version)
-    assert "pip install 'streamfilter[openvino]'" in openvino.why_not
+    assert "pip install -e '.[openvino]'" in openvino.why_not
     assert (("float32",), "") == (onnxruntime.precisions, onnxruntime.why_not)
 
 

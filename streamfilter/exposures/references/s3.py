@@ -3,7 +3,13 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from streamfilter.errors import CallFailed, ConfigurationInvalid, MessageRejected, Reason
+from streamfilter.errors import (
+    CallFailed,
+    ConfigurationInvalid,
+    MessageRejected,
+    Reason,
+    how_to_install,
+)
 
 _CONNECT_S, _READ_S = 5, 20
 
@@ -32,7 +38,7 @@ class S3:
             from s3fs import S3FileSystem
         except ImportError as error:
             raise ConfigurationInvalid(
-                "exposures.reference_buckets needs s3fs: pip install 'streamfilter[s3]'"
+                f"exposures.reference_buckets needs s3fs: {how_to_install('s3')}"
             ) from error
         self._buckets = tuple(each.strip("/") for each in buckets)
         self._total_s = total_s

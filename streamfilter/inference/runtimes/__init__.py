@@ -11,7 +11,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import cast
 
-from streamfilter.errors import EngineUnavailable
+from streamfilter.errors import EngineUnavailable, how_to_install
 from streamfilter.inference import fetch
 from streamfilter.inference.engine import Engine, Plans, Running
 from streamfilter.inference.manifest import Manifest, Precision, load
@@ -27,8 +27,8 @@ RUNTIMES: dict[str, str] = {
 AUTO = "auto"
 """The first of ``RUNTIMES`` that works here, whatever it is."""
 
-# The extra of streamfilter that brings a runtime's libraries; none for what every install has.
-_EXTRAS: dict[str, str] = {"tensorrt": "tensorrt", "openvino": "openvino"}
+EXTRAS: dict[str, str] = {"tensorrt": "tensorrt", "openvino": "openvino"}
+"""The extra of streamfilter that brings a runtime's libraries; none for what every install has."""
 
 Opener = Callable[[Manifest, Path, Running], Engine]
 """The ``open`` of a runtime's module."""
@@ -167,8 +167,7 @@ def _module(runtime: str) -> ModuleType:
     try:
         return importlib.import_module(RUNTIMES[runtime])
     except (ImportError, OSError) as error:  # TensorRT's own libraries are found by hand
-        extra = _EXTRAS.get(runtime)
-        package = f"streamfilter[{extra}]" if extra else "streamfilter"
+        mend = how_to_install(EXTRAS.get(runtime, ""))
         raise EngineUnavailable(
-            f"the runtime {runtime!r} is not installed ({error}): pip install '{package}'"
+            f"the runtime {runtime!r} is not installed ({error}): {mend}"
         ) from error

@@ -4,7 +4,7 @@ import importlib
 import socket
 
 from streamfilter.config import Settings
-from streamfilter.errors import ConfigurationInvalid
+from streamfilter.errors import ConfigurationInvalid, how_to_install
 from streamfilter.metrics.process import TraceMetrics
 from streamfilter.traces.spans import Tracer
 
@@ -23,7 +23,7 @@ def open_traces(settings: Settings, metrics: TraceMetrics) -> Tracer:
     except ImportError as error:
         raise ConfigurationInvalid(
             f"traces.endpoint: OpenTelemetry is not installed ({error}): "
-            "pip install 'streamfilter[traces]', or leave traces.endpoint empty"
+            f"{how_to_install('traces')}; or leave traces.endpoint empty"
         ) from error
     tracer: Tracer = otlp.OtlpTracer(
         otlp.exporter(chosen.endpoint, headers=chosen.headers, timeout_s=chosen.timeout_s),
