@@ -35,7 +35,7 @@ from streamfilter.schemas.finder import SchemaFinder
 from streamfilter.schemas.sources import FolderSource
 from streamfilter.service.alerts.ticket import InForce
 from streamfilter.service.alerts.worker import AlertWorker
-from streamfilter.service.build.alerts import assembled, policy_of
+from streamfilter.service.assembly.alerts import assembled, policy_of
 from streamfilter.service.delivery.at_least_once import AtLeastOnce
 from streamfilter.simulate.visits import alerts
 

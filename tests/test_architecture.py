@@ -60,7 +60,7 @@ ROOMS: dict[str, set[str]] = {
     "__main__": {"cli"},
 }  # fmt: skip
 
-# The same inside of service/: parts are made in build and handed over, so nothing imports it.
+# The same inside of service/: parts are made in assembly and handed over, so nothing imports it.
 SERVICE: dict[str, set[str]] = {
     "http": set(),
     "rejecting": set(),  # the one place where an exception becomes a rejected message
@@ -69,7 +69,7 @@ SERVICE: dict[str, set[str]] = {
     "member": {"delivery"},  # what both workers share of being a member of a group
     "alerts": {"delivery", "member", "rejecting", "schemas_awaited"},
     "exposures": {"delivery", "member", "rejecting", "schemas_awaited"},
-    "build": {"alerts", "delivery", "exposures", "schemas_awaited"},
+    "assembly": {"alerts", "delivery", "exposures", "schemas_awaited"},
 }
 
 
@@ -121,7 +121,7 @@ def test_a_table_has_no_cycle(table: dict[str, set[str]]) -> None:
 
 
 def test_inside_the_service_the_second_table_holds_and_allows_nothing_unused() -> None:
-    """Build makes the workers; they share members and deliveries, and import nothing of build."""
+    """Assembly makes the workers; they share members and deliveries, and import nothing of assembly."""
     used: dict[str, set[str]] = {room: set() for room in SERVICE}
     for module in sorted((PACKAGE / "service").rglob("*.py")):
         parts = module.relative_to(PACKAGE / "service").parts

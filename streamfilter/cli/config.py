@@ -12,9 +12,9 @@ from streamfilter.alerts.surveys import Surveys
 from streamfilter.cli import options
 from streamfilter.config import Settings
 from streamfilter.errors import ConfigurationInvalid
-from streamfilter.service.build.alerts import policy_of
-from streamfilter.service.build.checking import checked_all
-from streamfilter.service.build.clients import outputs, readers
+from streamfilter.service.assembly.alerts import policy_of
+from streamfilter.service.assembly.checking import checked_all
+from streamfilter.service.assembly.clients import outputs, readers
 
 
 @click.group()

@@ -22,7 +22,7 @@ from streamfilter.contaminants import CODES
 from streamfilter.errors import printable
 from streamfilter.reading import plain, read
 from streamfilter.records import Annotation, Label, Message, Origin, Plane, Rejected
-from streamfilter.service.build.alerts import Parts, open_parts
+from streamfilter.service.assembly.alerts import Parts, open_parts
 
 Outcome = tuple[Prepared, Annotation] | Rejected
 

@@ -16,12 +16,12 @@ from streamfilter.cli import options
 from streamfilter.config import Settings
 from streamfilter.errors import ConfigurationInvalid
 from streamfilter.metrics.process import ConfigMetrics, TraceMetrics, describe_process
-from streamfilter.service.build.alerts import open_parts, open_worker
-from streamfilter.service.build.checking import checked_all
-from streamfilter.service.build.contaminants import contaminants_reading, open_contaminants
-from streamfilter.service.build.exposures import exposures_reading, open_exposures
-from streamfilter.service.build.reload import Prepare, Reloader, of_alerts, of_exposures
-from streamfilter.service.build.traces import open_traces
+from streamfilter.service.assembly.alerts import open_parts, open_worker
+from streamfilter.service.assembly.checking import checked_all
+from streamfilter.service.assembly.contaminants import contaminants_reading, open_contaminants
+from streamfilter.service.assembly.exposures import exposures_reading, open_exposures
+from streamfilter.service.assembly.reload import Prepare, Reloader, of_alerts, of_exposures
+from streamfilter.service.assembly.traces import open_traces
 from streamfilter.service.http import Endpoint
 from streamfilter.traces.spans import Tracer
 

@@ -27,7 +27,7 @@ from streamfilter.kafka.source import KafkaSource
 from streamfilter.reading import plain, read
 from streamfilter.records import PRODUCER_TIMESTAMP, Label, Message, Origin, Output, Rejected
 from streamfilter.service.alerts.worker import AlertWorker
-from streamfilter.service.build.alerts import Parts, open_parts, open_worker
+from streamfilter.service.assembly.alerts import Parts, open_parts, open_worker
 from streamfilter.simulate.visits import Simulated, alerts
 
 IN = "demo.alerts"

@@ -30,7 +30,7 @@ from streamfilter.kafka.sink import KafkaSink, Undeliverable
 from streamfilter.kafka.source import KafkaSource
 from streamfilter.reading import read as decode
 from streamfilter.records import PRODUCER_TIMESTAMP, Origin, Output
-from streamfilter.service.build.exposures import open_exposures
+from streamfilter.service.assembly.exposures import open_exposures
 from streamfilter.service.exposures.worker import ExposureWorker
 from streamfilter.simulate.frames import Exposure, readout
 

@@ -10,10 +10,10 @@ from streamfilter.doctor.messages import SampledMessage
 from streamfilter.errors import ConfigurationInvalid, TransportFailed
 from streamfilter.kafka.inspection import READ, WRITE, Cluster, Inspector, TopicFacts
 from streamfilter.kafka.inspection import client_version as client
-from streamfilter.service.build import clients
-from streamfilter.service.build.alerts import reads
-from streamfilter.service.build.clients import Reader, outputs, readers
-from streamfilter.service.build.delivery import EXACTLY_ONCE
+from streamfilter.service.assembly import clients
+from streamfilter.service.assembly.alerts import reads
+from streamfilter.service.assembly.clients import Reader, outputs, readers
+from streamfilter.service.assembly.delivery import EXACTLY_ONCE
 
 # A broker on a slow line; each of a few questions takes at most so long.
 ANSWER_S = 6.0

@@ -10,7 +10,7 @@ from streamfilter.config import Settings
 from streamfilter.doctor.findings import Finding, State, not_applicable, ok
 from streamfilter.doctor.messages import SampledMessage
 from streamfilter.schemas.registry_client import date_of
-from streamfilter.service.build.alerts import registry_settings
+from streamfilter.service.assembly.alerts import registry_settings
 
 # Latencies are measured in milliseconds, and objectives in seconds.
 _WARN_S, _FAIL_S = 1.0, 30.0

@@ -6,7 +6,7 @@ from streamfilter.config import Settings
 from streamfilter.doctor.findings import Finding, failed, ok
 from streamfilter.doctor.messages import SampledMessage
 from streamfilter.errors import ConfigurationInvalid
-from streamfilter.service.build.checking import checked_all
+from streamfilter.service.assembly.checking import checked_all
 
 
 def check(settings: Settings, _: list[SampledMessage]) -> Iterator[Finding]:

@@ -17,7 +17,7 @@ from streamfilter.limits import Limits
 from streamfilter.records import Alert, Message, Plane, Rejected
 from streamfilter.schemas.finder import SchemaFinder
 from streamfilter.schemas.wire import schema_id_of
-from streamfilter.service.build.alerts import schema_sources
+from streamfilter.service.assembly.alerts import schema_sources
 
 
 @dataclass(frozen=True, slots=True)

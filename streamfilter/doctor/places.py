@@ -12,7 +12,7 @@ from streamfilter.config import Settings
 from streamfilter.doctor.findings import Finding, State, failed, not_applicable, ok
 from streamfilter.doctor.messages import SampledMessage
 from streamfilter.errors import AddressRefused, CallFailed, ConfigurationInvalid, how_to_install
-from streamfilter.service.build.exposures import caller
+from streamfilter.service.assembly.exposures import caller
 from streamfilter.service.http import certificate
 
 _WORKER_S = 2.0

@@ -10,7 +10,7 @@ from streamfilter.doctor.messages import SampledMessage
 from streamfilter.errors import ConfigurationInvalid, MessageRejected, SchemaUnavailable
 from streamfilter.schemas.registry_client import without_credentials
 from streamfilter.schemas.sources import RegistrySource
-from streamfilter.service.build.alerts import registry_settings
+from streamfilter.service.assembly.alerts import registry_settings
 
 _MEND = "see that it is up, and check url, credentials and certificates"
 

@@ -27,7 +27,7 @@ from streamfilter.records import (
     Times,
     Verdict,
 )
-from streamfilter.service.build.alerts import Parts, open_parts
+from streamfilter.service.assembly.alerts import Parts, open_parts
 
 SURVEYS = ("ztf", "lsst", "winter", "decam", "pgir")
 TRACK = "170587117053804617"

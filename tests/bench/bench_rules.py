@@ -38,7 +38,7 @@ from streamfilter.records import (
     Stamp,
     StampEvidence,
 )
-from streamfilter.service.build.alerts import Parts, open_parts
+from streamfilter.service.assembly.alerts import Parts, open_parts
 
 Image = npt.NDArray[np.float32]
 Reals = npt.NDArray[np.float64]

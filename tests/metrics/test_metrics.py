@@ -12,7 +12,7 @@ from streamfilter.kafka.statistics import BrokerHealth, Statistics
 from streamfilter.metrics.alerts import AlertMetrics
 from streamfilter.metrics.exposures import ExposureMetrics
 from streamfilter.metrics.process import describe_process
-from streamfilter.service.build.clients import watch_brokers
+from streamfilter.service.assembly.clients import watch_brokers
 
 Samples = dict[tuple[str, ...], float]
 

@@ -47,7 +47,7 @@ _SILENCE_S = 120.0
 
 
 class ExposureWorker(Member):
-    """One member of the exposures' consumer group; made in ``service/build/exposures``.
+    """One member of the exposures' consumer group; made in ``service/assembly/exposures``.
 
     Parameters
     ----------

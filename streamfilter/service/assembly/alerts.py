@@ -37,9 +37,9 @@ from streamfilter.service.alerts.publisher import AlertPublisher
 from streamfilter.service.alerts.schemas import AlertSchemas
 from streamfilter.service.alerts.ticket import InForce, Reloadable
 from streamfilter.service.alerts.worker import AlertWorker
-from streamfilter.service.build.clients import Say, consumer_settings, open_source, watch_brokers
-from streamfilter.service.build.delivery import checked_delivery, open_delivery
-from streamfilter.service.build.engines import checked_engine, identity_of, opened, watch_device
+from streamfilter.service.assembly.clients import Say, consumer_settings, open_source, watch_brokers
+from streamfilter.service.assembly.delivery import checked_delivery, open_delivery
+from streamfilter.service.assembly.engines import checked_engine, identity_of, opened, watch_device
 from streamfilter.service.delivery.parcel import Delivery
 from streamfilter.service.schemas_awaited import SchemasAwaited
 from streamfilter.traces.spans import Tracer

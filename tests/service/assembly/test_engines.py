@@ -7,7 +7,7 @@ from prometheus_client import CollectorRegistry
 
 from streamfilter.inference.engine import DeviceMemory, Engine
 from streamfilter.metrics.alerts import AlertMetrics
-from streamfilter.service.build.engines import watch_device
+from streamfilter.service.assembly.engines import watch_device
 
 
 def test_memory_of_a_gpu_is_shown_as_it_changes() -> None:

@@ -5,10 +5,10 @@ from streamfilter.config import Scalar, Settings
 from streamfilter.errors import ConfigurationInvalid
 from streamfilter.kafka.source import KafkaSource
 from streamfilter.schemas.sources import FolderSource
-from streamfilter.service.build.alerts import checked
-from streamfilter.service.build.clients import consumer_settings, readers
-from streamfilter.service.build.delivery import open_sink
-from streamfilter.service.build.exposures import checked_exposures
+from streamfilter.service.assembly.alerts import checked
+from streamfilter.service.assembly.clients import consumer_settings, readers
+from streamfilter.service.assembly.delivery import open_sink
+from streamfilter.service.assembly.exposures import checked_exposures
 
 _BROKERS = {"bootstrap.servers", "metadata.broker.list"}
 

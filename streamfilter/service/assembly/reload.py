@@ -18,9 +18,9 @@ from streamfilter.kafka.inspection import WRITE, Inspector
 from streamfilter.metrics.process import ConfigMetrics
 from streamfilter.service.alerts.ticket import InForce
 from streamfilter.service.alerts.worker import AlertWorker
-from streamfilter.service.build.alerts import Parts, checked, policy_of
-from streamfilter.service.build.clients import producer_settings
-from streamfilter.service.build.exposures import Reading, checked_exposures
+from streamfilter.service.assembly.alerts import Parts, checked, policy_of
+from streamfilter.service.assembly.clients import producer_settings
+from streamfilter.service.assembly.exposures import Reading, checked_exposures
 from streamfilter.service.exposures.worker import ExposureWorker
 from streamfilter.traces.spans import Tracer
 

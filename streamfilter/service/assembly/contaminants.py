@@ -15,9 +15,9 @@ from streamfilter.contaminants import TABLE
 from streamfilter.exposures.masking import Masker, MaskRules
 from streamfilter.inference.engine import Engine
 from streamfilter.metrics.exposures import ExposureMetrics, describe_masking
-from streamfilter.service.build.clients import Say
-from streamfilter.service.build.engines import identity_of, opened, watch_device
-from streamfilter.service.build.exposures import (
+from streamfilter.service.assembly.clients import Say
+from streamfilter.service.assembly.engines import identity_of, opened, watch_device
+from streamfilter.service.assembly.exposures import (
     Reading,
     assembled,
     checked_exposures,

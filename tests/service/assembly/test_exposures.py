@@ -9,7 +9,7 @@ from prometheus_client import CollectorRegistry
 from streamfilter.config import Settings
 from streamfilter.errors import ConfigurationInvalid
 from streamfilter.exposures.frames import FrameRules
-from streamfilter.service.build.exposures import (
+from streamfilter.service.assembly.exposures import (
     checked_exposures,
     frame_rules,
     open_exposures,

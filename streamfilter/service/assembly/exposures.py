@@ -30,10 +30,10 @@ from streamfilter.outgoing import Allowed, Caller
 from streamfilter.records import EngineIdentity
 from streamfilter.schemas.finder import SchemaFinder
 from streamfilter.schemas.published import ConfluentRegistrar
-from streamfilter.service.build.alerts import reads, registry_settings, schema_sources
-from streamfilter.service.build.clients import Say, consumer_settings, open_source, watch_brokers
-from streamfilter.service.build.delivery import checked_delivery, open_delivery
-from streamfilter.service.build.engines import checked_engine, identity_of, opened, watch_device
+from streamfilter.service.assembly.alerts import reads, registry_settings, schema_sources
+from streamfilter.service.assembly.clients import Say, consumer_settings, open_source, watch_brokers
+from streamfilter.service.assembly.delivery import checked_delivery, open_delivery
+from streamfilter.service.assembly.engines import checked_engine, identity_of, opened, watch_device
 from streamfilter.service.delivery.parcel import Delivery
 from streamfilter.service.delivery.published_before import PublishedBefore
 from streamfilter.service.exposures.alarm import Alarm

@@ -11,7 +11,7 @@ from streamfilter import config
 from streamfilter.config import Settings, fingerprint, taken
 from streamfilter.errors import ConfigurationInvalid
 from streamfilter.metrics.process import ConfigMetrics
-from streamfilter.service.build.reload import Reloader
+from streamfilter.service.assembly.reload import Reloader
 
 NEW = ["exposures.prior=0.2", 'alerts.planes=["template"]', "outputs.clean=c", "batch.size=3"]
 

@@ -9,7 +9,7 @@ from streamfilter.kafka.ledger import Ledger
 from streamfilter.kafka.sink import KafkaSink, OnStatistics
 from streamfilter.kafka.transactions import TransactionalSink
 from streamfilter.metrics.kafka import TransactionMetrics
-from streamfilter.service.build.clients import producer_settings
+from streamfilter.service.assembly.clients import producer_settings
 from streamfilter.service.delivery.at_least_once import AtLeastOnce
 from streamfilter.service.delivery.exactly_once import ExactlyOnce, OffsetNotes
 from streamfilter.service.delivery.parcel import Delivery

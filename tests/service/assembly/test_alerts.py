@@ -8,7 +8,7 @@ from prometheus_client import CollectorRegistry
 
 from streamfilter.config import Settings
 from streamfilter.errors import ConfigurationInvalid, SchemaUnavailable
-from streamfilter.service.build.alerts import checked, open_parts, open_worker
+from streamfilter.service.assembly.alerts import checked, open_parts, open_worker
 
 ON_DIFFERENCE = {
     "name": "hit", "contaminant": "CR", "statistic": "core", "above": 0.4, "plane": "difference",

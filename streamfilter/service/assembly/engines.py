@@ -13,7 +13,7 @@ from streamfilter.inference.engine import Engine, OnDevice
 from streamfilter.inference.runtimes import AUTO, RUNTIMES, open_engine
 from streamfilter.metrics.instruments import DEVICE_MEMORY
 from streamfilter.records import EngineIdentity
-from streamfilter.service.build.clients import Say
+from streamfilter.service.assembly.clients import Say
 
 
 def checked_engine(key: str, chosen: EngineSettings | TrackingEngine, per: manifest.Per) -> None:

@@ -6,7 +6,7 @@ import pytest
 
 from streamfilter.config import Settings
 from streamfilter.errors import ConfigurationInvalid
-from streamfilter.service.build.delivery import checked_delivery
+from streamfilter.service.assembly.delivery import checked_delivery
 
 EXACT = {"delivery": {"guarantee": "exactly-once"}}
 
