@@ -121,7 +121,7 @@ def test_a_table_has_no_cycle(table: dict[str, set[str]]) -> None:
 
 
 def test_inside_the_service_the_second_table_holds_and_allows_nothing_unused() -> None:
-    """Assembly makes the workers; they share members and deliveries, and import nothing of assembly."""
+    """Assembly makes the workers, and nothing in the service imports it."""
     used: dict[str, set[str]] = {room: set() for room in SERVICE}
     for module in sorted((PACKAGE / "service").rglob("*.py")):
         parts = module.relative_to(PACKAGE / "service").parts

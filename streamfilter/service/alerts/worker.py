@@ -43,7 +43,7 @@ _SILENCE_S = 60.0  # a healthy reader turns many times a second, a batch takes l
 
 
 class AlertWorker(Member):
-    """One member of the alerts' consumer group; its parts are made in ``service/assembly/alerts``."""
+    """One member of the alerts' consumer group; made in ``service/assembly/alerts``."""
 
     def __init__(
         self,
