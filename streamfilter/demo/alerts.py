@@ -28,7 +28,7 @@ from streamfilter.reading import plain, read
 from streamfilter.records import PRODUCER_TIMESTAMP, Label, Message, Origin, Output, Rejected
 from streamfilter.service.alerts.worker import AlertWorker
 from streamfilter.service.build.alerts import Parts, open_parts, open_worker
-from streamfilter.simulate.visits import Simulated, alerts
+from streamfilter.simulate.visits import SimulatedAlert, alerts
 
 IN = "demo.alerts"
 OUTPUTS = {
@@ -226,7 +226,7 @@ def _settled(tally: Tally) -> bool:
     return routed >= len(tally.annotations)
 
 
-def _damage(stream: Iterator[Simulated]) -> Iterator[tuple[Simulated, bytes, str]]:
+def _damage(stream: Iterator[SimulatedAlert]) -> Iterator[tuple[SimulatedAlert, bytes, str]]:
     """Cut some packets short, as a broken connection would."""
     for number, alert in enumerate(stream):
         if number % _DAMAGED_EVERY == _DAMAGED_EVERY - 1:
@@ -235,7 +235,7 @@ def _damage(stream: Iterator[Simulated]) -> Iterator[tuple[Simulated, bytes, str
             yield alert, alert.value, alert.truth.code if alert.truth else REAL
 
 
-def _send(sink: KafkaSink, tally: Tally, alert: Simulated, value: bytes, truth: str) -> None:
+def _send(sink: KafkaSink, tally: Tally, alert: SimulatedAlert, value: bytes, truth: str) -> None:
     def done(output: Output, trouble: Undeliverable | None) -> None:
         if trouble:
             raise TransportFailed(f"the embedded broker refused an alert: {trouble.detail}")

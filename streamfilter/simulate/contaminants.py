@@ -49,7 +49,7 @@ class Truth:
     """Of a matched filter: the root of the sum of (change / sigma)^2 over the stamp."""
 
 
-def truth_of(injection: Injection, seen: Conditions) -> Truth:
+def truth_of(injection: Injection, conditions: Conditions) -> Truth:
     """Judge an injection against the sky's noise.
 
     Raises
@@ -57,82 +57,82 @@ def truth_of(injection: Injection, seen: Conditions) -> Truth:
     ValueError
         The injection moves no pixel by 2 sigma.
     """
-    change = injection.light_e + injection.charge_e + (injection.response - 1) * seen.sky_e
-    significance = np.abs(change) / seen.sigma_e
+    change = injection.light_e + injection.charge_e + (injection.response - 1) * conditions.sky_e
+    significance = np.abs(change) / conditions.sigma_e
     mask = significance > _MASK_SIGMA
     if not mask.any():
         raise ValueError(f"a {injection.code} that moves no pixel by {_MASK_SIGMA} sigma")
     rows, columns = mask.nonzero()
-    distance = np.hypot(rows - seen.middle_px, columns - seen.middle_px).min()
+    distance = np.hypot(rows - conditions.middle_px, columns - conditions.middle_px).min()
     return Truth(injection.code, mask, float(distance), float(np.sqrt((significance**2).sum())))
 
 
-def cosmic_ray(rng: np.random.Generator, seen: Conditions) -> Injection:
+def cosmic_ray(rng: np.random.Generator, conditions: Conditions) -> Injection:
     """A particle's track through the silicon: straight (a muon) or a worm (a slow electron).
 
     Charge per length is the ionisation loss with Landau-like (Moyal) fluctuations; it spreads by
     diffusion with the depth at which it was freed, and by no optics.
     """
-    camera = seen.camera
+    camera = conditions.camera
     draw = _worm if rng.random() < _WORM_SHARE else _muon
     y, x, depth_um, charge = draw(rng, camera)
     spread_px = camera.diffusion_um / camera.pixel_um * np.sqrt(depth_um / camera.silicon_um)
     # Of the track, the point that the survey alerts on is somewhere near its brightest part.
     anchor = rng.integers(len(y))
-    y += seen.middle_px - y[anchor] + rng.uniform(-0.5, 0.5)
-    x += seen.middle_px - x[anchor] + rng.uniform(-0.5, 0.5)
+    y += conditions.middle_px - y[anchor] + rng.uniform(-0.5, 0.5)
+    x += conditions.middle_px - x[anchor] + rng.uniform(-0.5, 0.5)
     clouds = 16
     ys = np.repeat(y, clouds) + np.repeat(spread_px, clouds) * rng.normal(size=clouds * len(y))
     xs = np.repeat(x, clouds) + np.repeat(spread_px, clouds) * rng.normal(size=clouds * len(x))
-    edges = [np.arange(side + 1) - 0.5 for side in seen.shape]
+    edges = [np.arange(side + 1) - 0.5 for side in conditions.shape]
     image, _, _ = np.histogram2d(ys, xs, bins=edges, weights=np.repeat(charge / clouds, clouds))
-    return Injection("CR", np.zeros(seen.shape), np.ones(seen.shape), image)
+    return Injection("CR", np.zeros(conditions.shape), np.ones(conditions.shape), image)
 
 
-def trail(rng: np.random.Generator, seen: Conditions) -> Injection:
+def trail(rng: np.random.Generator, conditions: Conditions) -> Injection:
     """A satellite that crosses the whole stamp near its centre: a line as wide as the PSF.
 
     Satellites are 1,500 to 36,000 km away and out of focus accordingly; those of the lowest orbits
     would fill an LSST stamp. The ridge is 3 to 60 sigma high.
     """
     angle = rng.uniform(0, np.pi)
-    dy = np.arange(seen.side_px)[:, None] - seen.middle_px
-    dx = np.arange(seen.side_px)[None, :] - seen.middle_px
+    dy = np.arange(conditions.side_px)[:, None] - conditions.middle_px
+    dx = np.arange(conditions.side_px)[None, :] - conditions.middle_px
     across = dy * np.cos(angle) - dx * np.sin(angle) - rng.normal(0, 0.5)
     # A Moffat of exponent beta, summed along a line, has the exponent beta - 1/2.
-    camera, beta = seen.camera, seen.camera.moffat_beta
+    camera, beta = conditions.camera, conditions.camera.moffat_beta
     defocus_rad = camera.aperture_m / (_between(rng, 1500.0, 36_000.0) * 1e3)
-    fwhm_px = np.hypot(seen.fwhm_px, np.degrees(defocus_rad) * 3600 / camera.arcsec_per_px)
+    fwhm_px = np.hypot(conditions.fwhm_px, np.degrees(defocus_rad) * 3600 / camera.arcsec_per_px)
     alpha = fwhm_px / (2 * np.sqrt(2 ** (1 / beta) - 1))
     ridge = (1 + (across / alpha) ** 2) ** (0.5 - beta)
-    light = _between(rng, 3.0, 60.0) * seen.sigma_e * ridge
-    return Injection("TRL", light, np.ones(seen.shape), np.zeros(seen.shape))
+    light = _between(rng, 3.0, 60.0) * conditions.sigma_e * ridge
+    return Injection("TRL", light, np.ones(conditions.shape), np.zeros(conditions.shape))
 
 
-def hot_column(rng: np.random.Generator, seen: Conditions) -> Injection:
+def hot_column(rng: np.random.Generator, conditions: Conditions) -> Injection:
     """A column that leaks charge from one row on, 4 to 100 sigma in each pixel."""
-    light = np.zeros(seen.shape)
-    rows = _column_rows(rng, seen.side_px)
-    light[rows, _near(rng, seen)] = _between(rng, 4.0, 100.0) * seen.sigma_e
-    return Injection("HCL", light, np.ones(seen.shape), np.zeros(seen.shape))
+    light = np.zeros(conditions.shape)
+    rows = _column_rows(rng, conditions.side_px)
+    light[rows, _near(rng, conditions)] = _between(rng, 4.0, 100.0) * conditions.sigma_e
+    return Injection("HCL", light, np.ones(conditions.shape), np.zeros(conditions.shape))
 
 
-def dead_column(rng: np.random.Generator, seen: Conditions) -> Injection:
+def dead_column(rng: np.random.Generator, conditions: Conditions) -> Injection:
     """One to three columns that count 0 to 50 % of the light, sky included."""
-    response = np.ones(seen.shape)
-    first = _near(rng, seen)
+    response = np.ones(conditions.shape)
+    first = _near(rng, conditions)
     wide = int(rng.choice((1, 2, 3), p=(0.7, 0.2, 0.1)))
-    response[_column_rows(rng, seen.side_px), first : first + wide] = rng.uniform(0.0, 0.5)
-    return Injection("DCL", np.zeros(seen.shape), response, np.zeros(seen.shape))
+    response[_column_rows(rng, conditions.side_px), first : first + wide] = rng.uniform(0.0, 0.5)
+    return Injection("DCL", np.zeros(conditions.shape), response, np.zeros(conditions.shape))
 
 
-def hot_pixel(rng: np.random.Generator, seen: Conditions) -> Injection:
+def hot_pixel(rng: np.random.Generator, conditions: Conditions) -> Injection:
     """One pixel of high dark current, 8 to 300 sigma; up to 3 % trail into the next on readout."""
-    light = np.zeros(seen.shape)
-    row, column = _near(rng, seen), _near(rng, seen)
-    light[row, column] = _between(rng, 8.0, 300.0) * seen.sigma_e
+    light = np.zeros(conditions.shape)
+    row, column = _near(rng, conditions), _near(rng, conditions)
+    light[row, column] = _between(rng, 8.0, 300.0) * conditions.sigma_e
     light[row + 1, column] = light[row, column] * rng.uniform(0.0, 0.03)
-    return Injection("HP", light, np.ones(seen.shape), np.zeros(seen.shape))
+    return Injection("HP", light, np.ones(conditions.shape), np.zeros(conditions.shape))
 
 
 INJECT: dict[str, Callable[[np.random.Generator, Conditions], Injection]] = {
@@ -193,6 +193,6 @@ def _between(rng: np.random.Generator, low: float, high: float) -> float:
     return float(np.exp(rng.uniform(np.log(low), np.log(high))))
 
 
-def _near(rng: np.random.Generator, seen: Conditions) -> int:
+def _near(rng: np.random.Generator, conditions: Conditions) -> int:
     """A row or column within a pixel of the middle: the alert was sent for what is here."""
-    return round(seen.middle_px + rng.uniform(-1, 1))
+    return round(conditions.middle_px + rng.uniform(-1, 1))

@@ -49,7 +49,7 @@ def readout(exposure: Exposure, seed: int, camera: Camera = ZTF) -> list[bytes]:
 def _frame(rng: np.random.Generator, exposure: Exposure, camera: Camera) -> Image:
     """Counts of a detector: bias, sky, stars and their noise."""
     side = exposure.side_px
-    seen = Conditions(camera=camera, side_px=side, sky_e=_SKY_E, fwhm_px=_FWHM_PX)
+    conditions = Conditions(camera=camera, side_px=side, sky_e=_SKY_E, fwhm_px=_FWHM_PX)
     fine_side = (side + 2 * MARGIN_PX) * FINE
     grid = np.zeros((fine_side, fine_side))
     drift = exposure.drift_px * FINE
@@ -59,7 +59,7 @@ def _frame(rng: np.random.Generator, exposure: Exposure, camera: Camera) -> Imag
     edge = drift / 2 + 2
     for _ in range(rng.poisson(_STARS_PER_MPX * side**2 / 1e6)):
         y, x = rng.uniform(edge, fine_side - edge, 2)
-        flux = draw_flux(rng, seen, faintest_snr=20.0)
+        flux = draw_flux(rng, conditions, faintest_snr=20.0)
         for step in steps:
             add_star(grid, y + step * dy, x + step * dx, flux / len(steps))
     light = observe(grid, Psf(_FWHM_PX, camera.moffat_beta, 0.95), side) + _SKY_E

@@ -10,7 +10,7 @@ from streamfilter.simulate.contaminants import Truth
 EXPOSURE_S = 30.0
 """Both surveys' usual exposure."""
 
-Measured = dict[str, float | int | str | bool]
+Measurements = dict[str, float | int | str | bool]
 
 # Flags that LSST raises for a class; each is raised for about half of what is injected, so that
 # a filter has something to agree with and something to add.
@@ -24,17 +24,25 @@ _LSST_FLAGS = {
 
 
 def measure(
-    rng: np.random.Generator, seen: Conditions, truth: Truth | None, ra_deg: float, dec_deg: float
-) -> Measured:
+    rng: np.random.Generator,
+    conditions: Conditions,
+    truth: Truth | None,
+    ra_deg: float,
+    dec_deg: float,
+) -> Measurements:
     """The fields of the survey's detection record, less its ids and times."""
     # A position's fraction of a pixel is that of the stamp's middle and of the offset from it.
-    y, x = (float(rng.integers(60, 3000)) + seen.middle_px % 1 + o for o in seen.offset_px)
-    column, row = _POSITION[seen.camera.survey]
-    place: Measured = {"ra": ra_deg, "dec": dec_deg, column: x, row: y}
-    return place | _MEASURE[seen.camera.survey](rng, seen, truth)
+    y, x = (
+        float(rng.integers(60, 3000)) + conditions.middle_px % 1 + o for o in conditions.offset_px
+    )
+    column, row = _POSITION[conditions.camera.survey]
+    place: Measurements = {"ra": ra_deg, "dec": dec_deg, column: x, row: y}
+    return place | _MEASURE[conditions.camera.survey](rng, conditions, truth)
 
 
-def _ztf_measured(rng: np.random.Generator, seen: Conditions, truth: Truth | None) -> Measured:
+def _ztf_measured(
+    rng: np.random.Generator, conditions: Conditions, truth: Truth | None
+) -> Measurements:
     """A ZTF candidate's numbers; a contaminant scores low with most of them, not with all."""
     real = truth is None
     snr = float(5 * rng.random() ** (-1 / 1.4)) if truth is None else truth.snr
@@ -49,10 +57,10 @@ def _ztf_measured(rng: np.random.Generator, seen: Conditions, truth: Truth | Non
         "field": int(rng.integers(200, 880)),
         "magpsf": 20.5 - 2.5 * float(np.log10(snr / 5)),
         "sigmapsf": 1.09 / snr,
-        "fwhm": seen.fwhm_px if real else float(rng.uniform(0.6, 3)),
+        "fwhm": conditions.fwhm_px if real else float(rng.uniform(0.6, 3)),
         "classtar": float(rng.random()),
         "elong": elong,
-        "seeratio": seen.fwhm_px / 2.2,
+        "seeratio": conditions.fwhm_px / 2.2,
         "nneg": 0 if real else int(rng.integers(0, 5)),
         "nbad": 0 if real else int(rng.integers(0, 3)),
         "sumrat": float(rng.uniform(0.9, 1)) if real else float(rng.uniform(0.4, 1)),
@@ -71,11 +79,13 @@ def _ztf_measured(rng: np.random.Generator, seen: Conditions, truth: Truth | Non
     }
 
 
-def _lsst_measured(rng: np.random.Generator, seen: Conditions, truth: Truth | None) -> Measured:
+def _lsst_measured(
+    rng: np.random.Generator, conditions: Conditions, truth: Truth | None
+) -> Measurements:
     """A diaSource's numbers and flags; the survey flags about half of the contaminants."""
     snr = float(5 * rng.random() ** (-1 / 1.4)) if truth is None else truth.snr
-    sigma = seen.sigma_e / seen.camera.gain_e_per_unit * seen.fwhm_px
-    flags: Measured = {}
+    sigma = conditions.sigma_e / conditions.camera.gain_e_per_unit * conditions.fwhm_px
+    flags: Measurements = {}
     if truth is not None and rng.random() < 0.5:
         flags = dict.fromkeys(_LSST_FLAGS[truth.code], True)
     return {
@@ -94,11 +104,11 @@ def _lsst_measured(rng: np.random.Generator, seen: Conditions, truth: Truth | No
         # Alerts below 0.5 are not sent.
         "reliability": float(rng.uniform(0.5, 1.0)),
         "band": str(rng.choice(list("ugrizy"))),
-        "bboxSize": seen.side_px - 20,
+        "bboxSize": conditions.side_px - 20,
     }
 
 
-_MEASURE: dict[str, Callable[[np.random.Generator, Conditions, Truth | None], Measured]] = {
+_MEASURE: dict[str, Callable[[np.random.Generator, Conditions, Truth | None], Measurements]] = {
     "ztf": _ztf_measured,
     "lsst": _lsst_measured,
 }

@@ -45,7 +45,7 @@ class Sky:
     is what the exposure has and the template has not, and may be negative (a star that faded).
     """
 
-    seen: Conditions
+    conditions: Conditions
     psf: Psf
     template_psf: Psf
     static: Array
@@ -83,23 +83,23 @@ def draw_sky(rng: np.random.Generator, camera: Camera, *, event: bool = True) ->
     event
         False leaves the centre as it is in the template: what is found there is not on the sky.
     """
-    seen = draw_conditions(rng, camera)
-    psf = _draw_psf(rng, seen.fwhm_px, camera)
+    conditions = draw_conditions(rng, camera)
+    psf = _draw_psf(rng, conditions.fwhm_px, camera)
     template_psf = _draw_psf(rng, float(rng.uniform(*camera.template_fwhm_px)), camera)
-    side_px = seen.side_px + 2 * MARGIN_PX
+    side_px = conditions.side_px + 2 * MARGIN_PX
     fine_side = side_px * FINE
     static, changed = np.zeros((fine_side, fine_side)), np.zeros((fine_side, fine_side))
     area_arcmin2 = (side_px * camera.arcsec_per_px / 60) ** 2
     density = np.exp(rng.uniform(*np.log(camera.stars_per_arcmin2)))
     for _ in range(rng.poisson(density * area_arcmin2)):
         y, x = rng.uniform(1, fine_side - 2, 2)
-        add_star(static, y, x, draw_flux(rng, seen))
+        add_star(static, y, x, draw_flux(rng, conditions))
     for _ in range(rng.poisson(camera.galaxies_per_arcmin2 * area_arcmin2)):
         where = rng.uniform(0, fine_side, 2)
-        _add_galaxy(static, rng, camera, where, draw_flux(rng, seen))
+        _add_galaxy(static, rng, camera, where, draw_flux(rng, conditions))
     if event:
-        _add_event(rng, seen, static, changed)
-    return Sky(seen, psf, template_psf, static, changed)
+        _add_event(rng, conditions, static, changed)
+    return Sky(conditions, psf, template_psf, static, changed)
 
 
 def expose(rng: np.random.Generator, sky: Sky, injections: tuple[Injection, ...] = ()) -> Triplet:
@@ -109,20 +109,22 @@ def expose(rng: np.random.Generator, sky: Sky, injections: tuple[Injection, ...]
     difference, not in the template. The difference keeps residuals of registration (0.03 px) and
     of flux scale (0.5 %), as real subtractions do.
     """
-    seen, camera = sky.seen, sky.seen.camera
-    static = observe(sky.static, sky.psf, seen.side_px)
-    light = static + observe(sky.changed, sky.psf, seen.side_px)
-    science = _read_out(rng, seen, light, injections) - seen.sky_e
-    template_sigma = seen.sigma_e * rng.uniform(*camera.template_noise)
-    noise = _resampled(rng, template_sigma, seen.side_px)
-    ceiling = camera.saturation_e - seen.sky_e
-    template = np.minimum(observe(sky.static, sky.template_psf, seen.side_px), ceiling) + noise
+    conditions, camera = sky.conditions, sky.conditions.camera
+    static = observe(sky.static, sky.psf, conditions.side_px)
+    light = static + observe(sky.changed, sky.psf, conditions.side_px)
+    science = _read_out(rng, conditions, light, injections) - conditions.sky_e
+    template_sigma = conditions.sigma_e * rng.uniform(*camera.template_noise)
+    noise = _resampled(rng, template_sigma, conditions.side_px)
+    ceiling = camera.saturation_e - conditions.sky_e
+    template = (
+        np.minimum(observe(sky.static, sky.template_psf, conditions.side_px), ceiling) + noise
+    )
     shift_y, shift_x = rng.normal(0.0, 0.03, 2)
     slope_y, slope_x = np.gradient(static)
     matched = static * (1 + rng.normal(0.0, 0.005)) + shift_y * slope_y + shift_x * slope_x
-    kept = seen.sky_e * rng.uniform(*camera.kept_sky)
-    science_variance = np.clip(light, 0.0, None) + seen.sigma_e**2
-    template_variance = np.full(seen.shape, template_sigma**2)
+    kept = conditions.sky_e * rng.uniform(*camera.kept_sky)
+    science_variance = np.clip(light, 0.0, None) + conditions.sigma_e**2
+    template_variance = np.full(conditions.shape, template_sigma**2)
     gain = camera.gain_e_per_unit
     kernel = sky.psf.kernel(camera.psf_side_px)
     return Triplet(
@@ -154,16 +156,19 @@ def observe(fine: Array, psf: Psf, side: int) -> Array:
 
 
 def _read_out(
-    rng: np.random.Generator, seen: Conditions, light: Array, injections: tuple[Injection, ...]
+    rng: np.random.Generator,
+    conditions: Conditions,
+    light: Array,
+    injections: tuple[Injection, ...],
 ) -> Array:
     """Electrons that the detector counts: photons and dark current, charge, amplifier noise."""
-    expected = np.clip(light + seen.sky_e, 0.0, None)
+    expected = np.clip(light + conditions.sky_e, 0.0, None)
     charge = np.zeros_like(light)
     for injection in injections:
         expected = expected * injection.response + injection.light_e
         charge += injection.charge_e
-    counted = np.minimum(rng.poisson(expected) + charge, seen.camera.saturation_e)
-    return np.asarray(counted + rng.normal(0.0, seen.camera.read_noise_e, light.shape))
+    counted = np.minimum(rng.poisson(expected) + charge, conditions.camera.saturation_e)
+    return np.asarray(counted + rng.normal(0.0, conditions.camera.read_noise_e, light.shape))
 
 
 def _resampled(rng: np.random.Generator, sigma: float, side: int) -> Array:
@@ -183,29 +188,31 @@ def _draw_psf(rng: np.random.Generator, fwhm_px: float, camera: Camera) -> Psf:
 
 
 def draw_flux(
-    rng: np.random.Generator, seen: Conditions, faintest_snr: float = 3.0, wells: float = 3.0
+    rng: np.random.Generator, conditions: Conditions, faintest_snr: float = 3.0, wells: float = 3.0
 ) -> float:
     """Electrons of a source, from the power law of the counts; at most ``wells`` full pixels.
 
     A star's brightest pixel holds about a tenth of its light, so with 3 wells none saturates.
     """
     # A Gaussian's light is measured best over 4 pi sigma^2 pixels.
-    footprint_px2 = 4 * np.pi * (seen.fwhm_px / 2.355) ** 2
-    faintest = faintest_snr * seen.sigma_e * np.sqrt(footprint_px2)
+    footprint_px2 = 4 * np.pi * (conditions.fwhm_px / 2.355) ** 2
+    faintest = faintest_snr * conditions.sigma_e * np.sqrt(footprint_px2)
     flux = faintest * rng.random() ** (-1 / _COUNTS_SLOPE)
-    return float(min(flux, seen.camera.saturation_e * wells))
+    return float(min(flux, conditions.camera.saturation_e * wells))
 
 
-def _add_event(rng: np.random.Generator, seen: Conditions, static: Array, changed: Array) -> None:
+def _add_event(
+    rng: np.random.Generator, conditions: Conditions, static: Array, changed: Array
+) -> None:
     """Put the alert's own source at the centre: in a galaxy, a variable star, or on empty sky."""
-    first = MARGIN_PX + seen.middle_px + 0.5
-    y, x = ((first + offset) * FINE - 0.5 for offset in seen.offset_px)
+    first = MARGIN_PX + conditions.middle_px + 0.5
+    y, x = ((first + offset) * FINE - 0.5 for offset in conditions.offset_px)
     # Surveys alert from 5 sigma on; most alerts are near that.
-    flux = draw_flux(rng, seen, faintest_snr=6.0, wells=0.3)
+    flux = draw_flux(rng, conditions, faintest_snr=6.0, wells=0.3)
     kind = rng.random()
     if kind < 0.35:
         host = np.array([y, x]) + rng.normal(0, 1.5 * FINE, 2)
-        _add_galaxy(static, rng, seen.camera, host, flux * rng.uniform(0.5, 8))
+        _add_galaxy(static, rng, conditions.camera, host, flux * rng.uniform(0.5, 8))
     elif kind < 0.75:
         add_star(static, y, x, flux * rng.uniform(1.5, 10))
         flux *= rng.choice((-1.0, 1.0))

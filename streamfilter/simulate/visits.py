@@ -17,7 +17,7 @@ _START_UNIX_S = 1_788_220_800.0
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Simulated:
+class SimulatedAlert:
     """One alert of the simulated survey, and what was put into it."""
 
     survey: str
@@ -40,7 +40,7 @@ def alerts(
     per_visit: int = 100,
     scenes: int = 200,
     start_unix_s: float = _START_UNIX_S,
-) -> Iterator[Simulated]:
+) -> Iterator[SimulatedAlert]:
     """The same ``count`` alerts for the same arguments, visit by visit, ids counted up.
 
     Parameters
@@ -73,7 +73,7 @@ def alerts(
             pool.append(_scene(seed, at, surveys[at % len(surveys)], mix, start_unix_s))
         scene, visit = pool[at], number // per_visit
         light_end = start_unix_s + visit * CADENCE_S
-        yield Simulated(
+        yield SimulatedAlert(
             scene.survey,
             str(alert_id(number)),
             packet(scene, number, light_end),
