@@ -105,16 +105,16 @@ def replay_exposures(
     client = {"bootstrap.servers": bootstrap, **settings}
     if missing(client, [topic], timeout_s=_ANSWER_S):
         raise TransportFailed(f"no topic {topic}: streamfilter topics create {topic}")
-    given = readout.Given(
+    options = readout.AnnouncementOptions(
         instrument=instrument,
         exposure_id=exposure,
         detectors_expected=detectors,
         keywords=readout.with_keywords(readout.INSTRUMENTS[field_map], changes),
     )
     # One file in memory at a time: headers first, because every message says how many there are.
-    readouts = [readout.read_header(path, Path(path).read_bytes(), given) for path in paths]
+    readouts = [readout.read_header(path, Path(path).read_bytes(), options) for path in paths]
     try:
-        announcements = readout.expecting(readouts, given)
+        announcements = readout.announcements(readouts, options)
     except ValueError as error:
         raise click.ClickException(str(error)) from error
     outputs = (

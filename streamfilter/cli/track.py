@@ -112,7 +112,7 @@ def _looked_at(
         if not together:
             exposure = _Exposure(path)
         for frame in frames.read_frame_file(path, rules):
-            look = watcher.look(frame)
+            look = watcher.judge_frame(frame)
             evidence = look.evidence
             if together:
                 evidence = replace(evidence, detector=f"{Path(path).name}:{evidence.detector}")

@@ -21,7 +21,12 @@ from streamfilter.exposures import figures, frames
 from streamfilter.exposures.announce import encode_exposure
 from streamfilter.exposures.encode import key_of
 from streamfilter.exposures.figures import DetectorPicture, Row
-from streamfilter.exposures.readout import INSTRUMENTS, Given, expecting, read_header
+from streamfilter.exposures.readout import (
+    INSTRUMENTS,
+    AnnouncementOptions,
+    announcements,
+    read_header,
+)
 from streamfilter.exposures.watcher import Watcher
 from streamfilter.inference.cache import default_home
 from streamfilter.inference.runtimes import open_engine
@@ -78,9 +83,9 @@ def visits() -> Iterator[Exposure]:
 def messages(exposure: Exposure, seed: int, topic: str) -> Iterator[Output]:
     """A message for each detector of a simulated exposure, as a readout announces them."""
     files = readout(exposure, seed)
-    given = Given(keywords=INSTRUMENTS["ztf"])
-    read_out = [read_header(f"{n}.fits", content, given) for n, content in enumerate(files)]
-    for announced, content in zip(expecting(read_out, given), files, strict=True):
+    options = AnnouncementOptions(keywords=INSTRUMENTS["ztf"])
+    read_out = [read_header(f"{n}.fits", content, options) for n, content in enumerate(files)]
+    for announced, content in zip(announcements(read_out, options), files, strict=True):
         value = encode_exposure(announced, content)
         headers = ((PRODUCER_TIMESTAMP, b"%d" % (time.time_ns() // 1_000_000)),)
         yield Output(Origin(topic, -1, -1), topic, value, key_of(announced), headers)
@@ -181,7 +186,7 @@ def _draw(out: Path, found: list[SimulatedVisit], seed: int, home: Path) -> None
         seen: list[DetectorPicture] = []
         for number, content in enumerate(readout(watched.exposure, seed), start=1):
             for frame in frames.read_frames(content, IN, frames.FrameRules(), None):
-                look = watcher.look(frame)
+                look = watcher.judge_frame(frame)
                 named = replace(look.evidence, detector=f"CCD {number}")
                 seen.append(figures.picture_of(replace(look, evidence=named)))
         judgement = watcher.judge([each.evidence for each in seen])

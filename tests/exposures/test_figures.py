@@ -18,7 +18,9 @@ pytest.importorskip("matplotlib", reason="figures need the extra 'figures'")
 
 @pytest.fixture(scope="module")
 def seen() -> DetectorPicture:
-    return figures.picture_of(Watcher(Constant(0.9)).look(frame(Field(trail_px=9.0).image())))
+    return figures.picture_of(
+        Watcher(Constant(0.9)).judge_frame(frame(Field(trail_px=9.0).image()))
+    )
 
 
 def test_a_page_is_drawn_and_grows_with_its_exposures(
@@ -28,7 +30,7 @@ def test_a_page_is_drawn_and_grows_with_its_exposures(
     from matplotlib.image import imread
 
     refused = FrameRefused("x.fits", None, FrameReason.TRUNCATED, "cut", "CCD2")
-    blank = figures.picture_of(Watcher(Constant(0.9)).look(refused))
+    blank = figures.picture_of(Watcher(Constant(0.9)).judge_frame(refused))
     judgement = seen.evidence.judgement
     rows = [Row("a", judgement, (seen, blank)), Row("b", blank.evidence.judgement, (blank,))]
     figures.draw(rows[:1], tmp_path / "one.png")

@@ -40,7 +40,7 @@ def judged(watcher: Watcher, image: npt.NDArray[np.number], **cards: str) -> Jud
     out = io.BytesIO()
     fits.PrimaryHDU(image, fits.Header(cards)).writeto(out)
     (frame,) = frames.read_frames(out.getvalue(), "made")
-    return watcher.look(frame).evidence.judgement
+    return watcher.judge_frame(frame).evidence.judgement
 
 
 def sky(image: Pixels) -> tuple[float, float]:

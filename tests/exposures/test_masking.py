@@ -141,7 +141,7 @@ masker = Masker(
     open_engine("maximask", "onnxruntime", home, 2), MaskRules(tile_px=FrameContaminants().tile_px)
 )
 frame = Frame("made", 0, "1", image)
-tiles = masker.raw(watcher.look(frame).image)
+tiles = masker.raw(watcher.judge_frame(frame).image)
 bits = np.ones(image.shape, np.int16)
 next(tiles), next(tiles)
 (line,) = (x for x in open("/proc/self/status") if x.startswith("VmHWM"))

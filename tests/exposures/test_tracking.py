@@ -210,7 +210,7 @@ def test_detectors_of_few_stars_have_a_vote(failed: int, decision: Decision) -> 
 
 def test_detectors_that_were_not_evaluated_do_not_count() -> None:
     """An exposure of nothing else cannot tell."""
-    empty = DetectorEvidence("test", 0, "1", tracking.nothing(RULES), FrameReason.NO_DATA)
+    empty = DetectorEvidence("test", 0, "1", tracking.without_evidence(RULES), FrameReason.NO_DATA)
     found = tracking.judge_exposure([empty], Shapes(0), RULES)
     assert (Decision.CANNOT_TELL, None) == (found.decision, found.reference_mean)
 

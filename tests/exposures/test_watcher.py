@@ -34,7 +34,7 @@ def maxitrack(engine_home: Path) -> Iterator[Engine]:
 
 def look(engine: Engine, path: Path) -> DetectorEvidence:
     (found,) = frames.read_frame_file(str(path))
-    return Watcher(engine).look(found).evidence
+    return Watcher(engine).judge_frame(found).evidence
 
 
 def test_twenty_constant_tiles_at_batch_sixteen_give_the_constant() -> None:
@@ -49,7 +49,7 @@ def test_twenty_constant_tiles_at_batch_sixteen_give_the_constant() -> None:
 
 def test_every_tile_stands_in_the_evidence() -> None:
     """With its place, its stars and its weight."""
-    evidence = Watcher(Constant(0.9)).look(frame(Field().image())).evidence
+    evidence = Watcher(Constant(0.9)).judge_frame(frame(Field().image())).evidence
     assert 9 == len(evidence.tiles)
     assert evidence.judgement.tiles_used == sum(not tile.abstains for tile in evidence.tiles)
     assert {0, 400, 500} == {tile.y for tile in evidence.tiles}
@@ -67,7 +67,7 @@ def test_every_tile_stands_in_the_evidence() -> None:
 def test_frames_that_say_nothing_have_a_reason(image: Image, reason: FrameReason) -> None:
     """They are not evaluated, and the exposure cannot tell."""
     watcher = Watcher(Constant(1.0))
-    evidence = watcher.look(frame(image)).evidence
+    evidence = watcher.judge_frame(frame(image)).evidence
     assert reason == evidence.not_evaluated
     assert Decision.CANNOT_TELL == watcher.judge([evidence]).decision
 
@@ -79,7 +79,7 @@ def test_a_frame_saturated_over_half_says_nothing() -> None:
     out = io.BytesIO()
     fits.PrimaryHDU(image.clip(0, 65535).astype(np.uint16)).writeto(out)
     (read,) = frames.read_frames(out.getvalue(), "made")
-    assert FrameReason.SATURATED == Watcher(Constant(1.0)).look(read).evidence.not_evaluated
+    assert FrameReason.SATURATED == Watcher(Constant(1.0)).judge_frame(read).evidence.not_evaluated
 
 
 def test_a_zero_frame_from_a_file_has_no_variation() -> None:
@@ -87,13 +87,15 @@ def test_a_zero_frame_from_a_file_has_no_variation() -> None:
     out = io.BytesIO()
     fits.PrimaryHDU(np.full((500, 500), 7, np.uint16)).writeto(out)
     (read,) = frames.read_frames(out.getvalue(), "made")
-    assert FrameReason.NO_VARIATION == Watcher(Constant(1.0)).look(read).evidence.not_evaluated
+    assert (
+        FrameReason.NO_VARIATION == Watcher(Constant(1.0)).judge_frame(read).evidence.not_evaluated
+    )
 
 
 def test_a_refused_frame_keeps_its_reason() -> None:
     """It becomes a detector without a judgement, so that its exposure can close."""
     refused = FrameRefused("file", 3, FrameReason.TRUNCATED, "cut", "CCD3")
-    evidence = Watcher(Constant(1.0)).look(refused).evidence
+    evidence = Watcher(Constant(1.0)).judge_frame(refused).evidence
     assert (FrameReason.TRUNCATED, "CCD3", 3) == (
         evidence.not_evaluated,
         evidence.detector,
@@ -105,7 +107,7 @@ def test_masked_and_missing_pixels_reach_the_network_as_sky() -> None:
     """Tiles over half without data abstain."""
     image = Field().image()
     image[:400, :400] = np.nan
-    evidence = Watcher(Constant(0.9)).look(frame(image)).evidence
+    evidence = Watcher(Constant(0.9)).judge_frame(frame(image)).evidence
     assert evidence.tiles[0].abstains
     assert not evidence.tiles[-1].abstains
 
@@ -141,7 +143,7 @@ def test_a_sky_without_stars_cannot_tell(maxitrack: Engine) -> None:
     """Whatever the network says of empty tiles, with cosmic rays or without."""
     for rays in (0, 200):
         empty = Field(stars=0, cosmic_rays=rays).image()
-        found = Watcher(maxitrack).look(frame(empty)).evidence.judgement
+        found = Watcher(maxitrack).judge_frame(frame(empty)).evidence.judgement
         assert Decision.CANNOT_TELL == found.decision
 
 
