@@ -1,4 +1,4 @@
-"""What the simulated surveys measure of a source, under their own field names."""
+"""Simulates what the surveys measure of a source, under their own field names."""
 
 from collections.abc import Callable
 
@@ -12,8 +12,8 @@ EXPOSURE_S = 30.0
 
 Measurements = dict[str, float | int | str | bool]
 
-# Flags that LSST raises for a class; each is raised for about half of what is injected, so that
-# a filter has something to agree with and something to add.
+# Flags that LSST sets for a class. They are set for about half of the injections, so that a filter
+# can agree with some and add others.
 _LSST_FLAGS = {
     "CR": ("pixelFlags", "pixelFlags_cr"),
     "TRL": ("pixelFlags", "pixelFlags_streak", "pixelFlags_streakCenter"),
@@ -30,8 +30,8 @@ def measure(
     ra_deg: float,
     dec_deg: float,
 ) -> Measurements:
-    """The fields of the survey's detection record, less its ids and times."""
-    # A position's fraction of a pixel is that of the stamp's middle and of the offset from it.
+    """Returns the fields of the survey's detection record, without ids and times."""
+    # The fraction of a pixel comes from the stamp's middle and the offset from it.
     y, x = (
         float(rng.integers(60, 3000)) + conditions.middle_px % 1 + o for o in conditions.offset_px
     )
@@ -43,7 +43,7 @@ def measure(
 def _ztf_measured(
     rng: np.random.Generator, conditions: Conditions, truth: Truth | None
 ) -> Measurements:
-    """A ZTF candidate's numbers; a contaminant scores low with most of them, not with all."""
+    """Returns a ZTF candidate's numbers; most contaminants get low scores, but not all."""
     real = truth is None
     snr = float(5 * rng.random() ** (-1 / 1.4)) if truth is None else truth.snr
     score = float(rng.beta(8, 1.2)) if real else float(rng.beta(1.5, 3))
@@ -82,7 +82,7 @@ def _ztf_measured(
 def _lsst_measured(
     rng: np.random.Generator, conditions: Conditions, truth: Truth | None
 ) -> Measurements:
-    """A diaSource's numbers and flags; the survey flags about half of the contaminants."""
+    """Returns a diaSource's numbers and flags; about half of the contaminants are flagged."""
     snr = float(5 * rng.random() ** (-1 / 1.4)) if truth is None else truth.snr
     sigma = conditions.sigma_e / conditions.camera.gain_e_per_unit * conditions.fwhm_px
     flags: Measurements = {}

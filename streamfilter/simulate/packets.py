@@ -1,6 +1,6 @@
-"""Alerts in their surveys' true wire forms: ZTF's object container, LSST's Confluent form.
+"""Makes alerts in their surveys' true wire forms: ZTF's object container, LSST's Confluent form.
 
-The stamps, which take the time, are rendered once per scene; a packet is a record around them.
+Stamps take the most time and are rendered once per scene; a packet is a record around them.
 """
 
 from dataclasses import dataclass
@@ -25,7 +25,7 @@ _DAY_S = 86_400.0
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Scene:
-    """A rendered alert without its id and its time: what many packets may share."""
+    """A rendered alert without id and time; many packets may share it."""
 
     survey: str
     truth: Truth | None
@@ -43,12 +43,14 @@ def render(
     object_number: int,
     before_unix_s: float,
 ) -> Scene:
-    """Draw a field, inject the contaminant of that class (None: a real event) and expose it.
+    """Draw a field, inject a contaminant and expose it.
 
     Parameters
     ----------
+    code
+        Class of the contaminant; None for a real event.
     object_number
-        What the survey knows the place by.
+        The survey's number of the object.
     before_unix_s
         The object's history ends before this.
     """
@@ -61,7 +63,7 @@ def render(
         truth, triplet = truth_of(injection, sky.conditions), expose(rng, sky, (injection,))
     ra_deg, dec_deg = rng.uniform(0, 360), np.degrees(np.arcsin(rng.uniform(-1, 0.5)))
     measured = measure(rng, sky.conditions, truth, float(ra_deg), float(dec_deg))
-    # A contaminant does not come back to the same place; a real event was mostly seen before.
+    # Contaminants do not come back to the same place; most real events have earlier detections.
     ages = 2.9 * np.arange(0 if truth else rng.integers(0, 20), 0, -1)
     earlier = [before_unix_s - _DAY_S * float(age) for age in ages]
     if survey == "ztf":
@@ -73,12 +75,12 @@ def render(
 
 
 def alert_id(number: int) -> int:
-    """The id of the n-th simulated alert: above those that surveys give."""
+    """Returns the id of the n-th simulated alert, larger than any survey's own."""
     return _ID_BASE + number
 
 
 def packet(scene: Scene, number: int, light_end_unix_s: float) -> bytes:
-    """The message value of the n-th alert: the scene seen in an exposure that ended then."""
+    """Returns the message value of the n-th alert, whose exposure ended at the given time."""
     if scene.survey == "ztf":
         candid = alert_id(number)
         record: Record = {
@@ -163,9 +165,9 @@ def _lsst_tail(
 
 
 def _lsst_cards(measured: Measurements, conditions: Conditions) -> Cards:
-    """The primary header of an LSST stamp: where it was cut, and a linear WCS."""
+    """Returns the primary header of an LSST stamp: where it was cut, and a linear WCS."""
     x, y = float(measured["x"]), float(measured["y"])
-    # As in real stamps, where the source is on pixel x - CUTMINX - 1, counted from 0.
+    # As in real stamps: the source is on pixel x - CUTMINX - 1, counted from 0.
     corner_x, corner_y = (
         round(at - 1 - conditions.middle_px - offset)
         for at, offset in zip((x, y), reversed(conditions.offset_px), strict=True)

@@ -1,4 +1,4 @@
-"""A sky in difference imaging: science, template and difference that agree with one another."""
+"""Simulates difference imaging: science, template and difference that agree with each other."""
 
 from dataclasses import dataclass
 
@@ -13,7 +13,7 @@ Array = npt.NDArray[np.float64]
 
 # Sub-pixels per pixel and side: a star of 1.5 px FWHM is still integrated over its pixels.
 FINE = 3
-# Light from outside the stamp reaches into it; also keeps the FFT's wrap-around out.
+# Light from outside the stamp reaches into it; the margin also keeps the FFT's wrap-around out.
 MARGIN_PX = 16
 # Integral counts go as F^-0.7: d log N / d mag = 0.28, faint stars at middle latitudes.
 _COUNTS_SLOPE = 0.7
@@ -29,7 +29,7 @@ class Psf:
     angle_rad: float = 0.0
 
     def kernel(self, side: int, fine: int = 1) -> Array:
-        """The profile on a grid of ``fine`` sub-pixels per pixel, its centre on ``side // 2``."""
+        """Returns the profile on ``fine`` sub-pixels per pixel, its centre on ``side // 2``."""
         u, v = _axes(side, side // 2, side // 2, self.angle_rad)
         radius2 = (u**2 * self.axis_ratio + v**2 / self.axis_ratio) / fine**2
         alpha = self.fwhm_px / (2 * np.sqrt(2 ** (1 / self.beta) - 1))
@@ -39,10 +39,10 @@ class Psf:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Sky:
-    """What is on the sky at one alert, in electrons per exposure, before the atmosphere.
+    """The sky around one alert, in electrons per exposure, before the atmosphere blurs it.
 
-    ``static`` and ``changed`` are grids of sub-pixels with a margin around the stamp; ``changed``
-    is what the exposure has and the template has not, and may be negative (a star that faded).
+    ``static`` and ``changed`` are grids of sub-pixels with a margin around the stamp. ``changed``
+    is the light that the exposure has and the template lacks; negative for a star that faded.
     """
 
     conditions: Conditions
@@ -62,7 +62,7 @@ class Triplet:
 
 
 def draw_conditions(rng: np.random.Generator, camera: Camera) -> Conditions:
-    """The stamp's size, the night sky's light, the seeing, and the alert's place in its pixel."""
+    """Draws the stamp's size, the sky's light, the seeing and the alert's place in its pixel."""
     side = camera.side_px
     if rng.random() < camera.larger_share:
         side = int(min(side + 1 + rng.exponential(12), camera.largest_px))
@@ -76,12 +76,12 @@ def draw_conditions(rng: np.random.Generator, camera: Camera) -> Conditions:
 
 
 def draw_sky(rng: np.random.Generator, camera: Camera, *, event: bool = True) -> Sky:
-    """A random field: stars, galaxies and at the centre a new source or a star that varies.
+    """Draws a random field: stars, galaxies, and a new source or a variable star at the centre.
 
     Parameters
     ----------
     event
-        False leaves the centre as it is in the template: what is found there is not on the sky.
+        False leaves the centre as in the template: a detection there is not on the sky.
     """
     conditions = draw_conditions(rng, camera)
     psf = _draw_psf(rng, conditions.fwhm_px, camera)
@@ -105,9 +105,9 @@ def draw_sky(rng: np.random.Generator, camera: Camera, *, event: bool = True) ->
 def expose(rng: np.random.Generator, sky: Sky, injections: tuple[Injection, ...] = ()) -> Triplet:
     """Take the exposure and subtract the template from it.
 
-    The science image has the Poisson noise of all its light; contaminants are in it and in the
-    difference, not in the template. The difference keeps residuals of registration (0.03 px) and
-    of flux scale (0.5 %), as real subtractions do.
+    The science image has the Poisson noise of all its light. Contaminants are in the science image
+    and the difference, not in the template. The difference has residuals of registration (0.03 px)
+    and of flux scale (0.5 %), as real subtractions have.
     """
     conditions, camera = sky.conditions, sky.conditions.camera
     static = observe(sky.static, sky.psf, conditions.side_px)
@@ -161,7 +161,10 @@ def _read_out(
     light: Array,
     injections: tuple[Injection, ...],
 ) -> Array:
-    """Electrons that the detector counts: photons and dark current, charge, amplifier noise."""
+    """Returns the electrons that the detector counts.
+
+    They are photons, dark current, the charge of particles, and amplifier noise.
+    """
     expected = np.clip(light + conditions.sky_e, 0.0, None)
     charge = np.zeros_like(light)
     for injection in injections:
@@ -172,7 +175,7 @@ def _read_out(
 
 
 def _resampled(rng: np.random.Generator, sigma: float, side: int) -> Array:
-    """Noise of a template that was warped onto the exposure's pixels: neighbours share it."""
+    """Returns the noise of a template that was resampled: neighbouring pixels share it."""
     white = rng.normal(0.0, sigma, (side + 1, side + 1))
     # The mean of four pixels has half their sigma.
     return np.asarray((white[1:, 1:] + white[:-1, 1:] + white[1:, :-1] + white[:-1, :-1]) / 2)
@@ -190,11 +193,11 @@ def _draw_psf(rng: np.random.Generator, fwhm_px: float, camera: Camera) -> Psf:
 def draw_flux(
     rng: np.random.Generator, conditions: Conditions, faintest_snr: float = 3.0, wells: float = 3.0
 ) -> float:
-    """Electrons of a source, from the power law of the counts; at most ``wells`` full pixels.
+    """Draws the electrons of a source, from the power law of counts; at most ``wells`` full wells.
 
     A star's brightest pixel holds about a tenth of its light, so with 3 wells none saturates.
     """
-    # A Gaussian's light is measured best over 4 pi sigma^2 pixels.
+    # The noise of an optimal measurement of a Gaussian is that of 4 pi sigma^2 pixels.
     footprint_px2 = 4 * np.pi * (conditions.fwhm_px / 2.355) ** 2
     faintest = faintest_snr * conditions.sigma_e * np.sqrt(footprint_px2)
     flux = faintest * rng.random() ** (-1 / _COUNTS_SLOPE)
@@ -204,7 +207,7 @@ def draw_flux(
 def _add_event(
     rng: np.random.Generator, conditions: Conditions, static: Array, changed: Array
 ) -> None:
-    """Put the alert's own source at the centre: in a galaxy, a variable star, or on empty sky."""
+    """Add the alert's source at the centre: in a galaxy, as a variable star, or on empty sky."""
     first = MARGIN_PX + conditions.middle_px + 0.5
     y, x = ((first + offset) * FINE - 0.5 for offset in conditions.offset_px)
     # Surveys alert from 5 sigma on; most alerts are near that.
@@ -220,7 +223,7 @@ def _add_event(
 
 
 def add_star(grid: Array, y: float, x: float, flux: float) -> None:
-    """Share a point's flux among the four sub-pixels around it."""
+    """Add a point source: its flux is divided among the four sub-pixels around it."""
     row, column = int(y), int(x)
     dy, dx = y - row, x - column
     grid[row, column] += flux * (1 - dy) * (1 - dx)
@@ -232,7 +235,7 @@ def add_star(grid: Array, y: float, x: float, flux: float) -> None:
 def _add_galaxy(
     grid: Array, rng: np.random.Generator, camera: Camera, where: Array, flux: float
 ) -> None:
-    """An inclined exponential disc, one in three with a compact bulge (n = 1 beside n = 2)."""
+    """Add an inclined exponential disc; one in three has a compact bulge (n = 1 beside n = 2)."""
     scale = np.exp(rng.uniform(*np.log(camera.galaxy_scale_px))) * FINE
     u, v = _axes(grid.shape[0], where[0], where[1], rng.uniform(0, np.pi))
     radius = np.sqrt(u**2 + (v / rng.uniform(0.3, 1.0)) ** 2) / scale
@@ -243,7 +246,7 @@ def _add_galaxy(
 
 
 def _axes(side: int, y: float, x: float, angle_rad: float) -> tuple[Array, Array]:
-    """Coordinates along and across a direction, from the point (y, x)."""
+    """Returns coordinates along and across a direction, from the point (y, x)."""
     dy = np.arange(side)[:, None] - y
     dx = np.arange(side)[None, :] - x
     cosine, sine = np.cos(angle_rad), np.sin(angle_rad)
