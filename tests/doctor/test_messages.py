@@ -6,7 +6,7 @@ import pytest
 
 from streamfilter import config
 from streamfilter.doctor import Finding, State
-from streamfilter.doctor.messages import understood
+from streamfilter.doctor.messages import check_message
 from streamfilter.files import bundled_folder
 from streamfilter.records import Message, Origin
 
@@ -27,7 +27,7 @@ def said(
         text = text.replace(old, new)
     (maps / "mine.toml").write_text(text)
     overrides = [f"alerts.survey_folders=['{maps}']", f"alerts.planes=['{planes}']"]
-    return understood(config.load(environment={}, overrides=overrides), message, exposure=False)
+    return check_message(config.load(environment={}, overrides=overrides), message, exposure=False)
 
 
 def test_a_message_of_which_all_is_read_is_well(alert: Message, tmp_path: Path) -> None:
