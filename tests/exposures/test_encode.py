@@ -65,7 +65,7 @@ def test_an_exposure_s_record_holds_its_detectors_in_short() -> None:
 
 
 def test_a_record_dates_the_way_of_its_exposure() -> None:
-    """Of several messages the last counts; what one does not know another may."""
+    """The last message's times count; a field that one message lacks comes from another."""
     silent = make_received(mid_exposure_unix_s=None, filter=None)
     value, _ = ENCODER.exposure([silent, make_received()], make_verdict(), "tracking")
     record = streamfilter.read(value)
@@ -78,7 +78,7 @@ def test_a_record_dates_the_way_of_its_exposure() -> None:
 
 
 def test_an_exposure_s_contaminants_are_those_of_all_that_was_searched() -> None:
-    """Pooled by pixels; a detector that was not searched counts for nothing."""
+    """Shares are weighted by pixels; a detector that was not searched does not count."""
     shares = dict.fromkeys(CODES, 0.0)
     areas = [ContaminantAreas(n, shares | {"CR": cr}, "x") for n, cr in ((100, 0.1), (300, 0.3))]
     detectors = [make_evidence(contaminants=each) for each in (*areas, None)]
@@ -99,7 +99,7 @@ def test_headers_route_without_decoding() -> None:
 
 
 def test_messages_of_one_exposure_have_one_key() -> None:
-    """One instrument's numbers are not another's."""
+    """The same exposure id of another instrument has another key."""
     assert key_of(make_announced(detector="1")) == key_of(make_announced(detector="2"))
     assert key_of(make_announced(instrument="a")) != key_of(make_announced(instrument="b"))
 

@@ -38,7 +38,7 @@ def look(engine: Engine, path: Path) -> DetectorEvidence:
 
 
 def test_twenty_constant_tiles_at_batch_sixteen_give_the_constant() -> None:
-    """The reference program's last batch overwrites earlier scores and leaves zeros: 0.64 of 1."""
+    """The reference program does not: its last batch overwrites scores, which leaves 0.64 of 1."""
     engine = Constant(0.75)
     watcher = Watcher(engine, ExposureRules(batch=16))
     image = np.zeros((1600, 2000), np.float32)
@@ -48,7 +48,7 @@ def test_twenty_constant_tiles_at_batch_sixteen_give_the_constant() -> None:
 
 
 def test_every_tile_stands_in_the_evidence() -> None:
-    """With its place, its stars and its weight."""
+    """Each has its place, its stars and its weight."""
     evidence = Watcher(Constant(0.9)).judge_frame(frame(Field().image())).evidence
     assert 9 == len(evidence.tiles)
     assert evidence.judgement.tiles_used == sum(not tile.abstains for tile in evidence.tiles)
@@ -65,7 +65,7 @@ def test_every_tile_stands_in_the_evidence() -> None:
     ids=["small", "zeros", "nan"],
 )
 def test_frames_that_say_nothing_have_a_reason(image: Image, reason: FrameReason) -> None:
-    """They are not evaluated, and the exposure cannot tell."""
+    """They are not evaluated, and their exposure cannot be judged."""
     watcher = Watcher(Constant(1.0))
     evidence = watcher.judge_frame(frame(image)).evidence
     assert reason == evidence.not_evaluated
@@ -73,7 +73,7 @@ def test_frames_that_say_nothing_have_a_reason(image: Image, reason: FrameReason
 
 
 def test_a_frame_saturated_over_half_says_nothing() -> None:
-    """Also where only the plateau tells the level, as in 16-bit frames without the keyword."""
+    """The level may come from a plateau alone, as in 16-bit frames without the keyword."""
     image = Field().image()
     image[:500] = 65535
     out = io.BytesIO()
@@ -83,7 +83,7 @@ def test_a_frame_saturated_over_half_says_nothing() -> None:
 
 
 def test_a_zero_frame_from_a_file_has_no_variation() -> None:
-    """It is not taken for a saturated one."""
+    """It does not count as saturated."""
     out = io.BytesIO()
     fits.PrimaryHDU(np.full((500, 500), 7, np.uint16)).writeto(out)
     (read,) = frames.read_frames(out.getvalue(), "made")
@@ -113,14 +113,14 @@ def test_masked_and_missing_pixels_reach_the_network_as_sky() -> None:
 
 
 def test_an_engine_for_pixels_is_refused() -> None:
-    """MaxiMask gives no tracking error."""
+    """MaxiMask has no output for a tracking error."""
     with pytest.raises(ValueError, match="no TRACKING_ERROR"):
         Watcher(Constant(1.0, "maximask"))
 
 
 @pytest.mark.engine
 def test_a_trailed_frame_is_a_tracking_error(maxitrack: Engine, samples: Path) -> None:
-    """A real non-sidereal LCO frame: network and shapes say so, beyond 0.9."""
+    """On a real non-sidereal LCO frame, network and shapes agree, with a probability over 0.9."""
     found = look(maxitrack, samples / "exposures/trailed/lco0m4_banzai_trailed.fits.fz").judgement
     assert (Decision.TRACKING_ERROR, Voice.BOTH) == (found.decision, found.voice)
     assert 0.9 < (found.probability or 0)
@@ -129,7 +129,7 @@ def test_a_trailed_frame_is_a_tracking_error(maxitrack: Engine, samples: Path) -
 
 @pytest.mark.engine
 def test_good_frames_are_no_tracking_errors(maxitrack: Engine, samples: Path) -> None:
-    """Real frames: ok where there are stars; too small or too empty is said."""
+    """Real frames with stars are ok; others have a reason, too small or too empty."""
     paths = sorted((samples / "exposures/good").iterdir())
     found = {path.name.split(".")[0]: look(maxitrack, path) for path in paths}
     decisions = {name: evidence.judgement.decision for name, evidence in found.items()}
@@ -140,7 +140,7 @@ def test_good_frames_are_no_tracking_errors(maxitrack: Engine, samples: Path) ->
 
 @pytest.mark.engine
 def test_a_sky_without_stars_cannot_tell(maxitrack: Engine) -> None:
-    """Whatever the network says of empty tiles, with cosmic rays or without."""
+    """The network's output for empty tiles does not count, with or without cosmic rays."""
     for rays in (0, 200):
         empty = Field(stars=0, cosmic_rays=rays).image()
         found = Watcher(maxitrack).judge_frame(frame(empty)).evidence.judgement
@@ -149,14 +149,14 @@ def test_a_sky_without_stars_cannot_tell(maxitrack: Engine) -> None:
 
 @pytest.mark.engine
 def test_a_satellite_on_few_stars_is_no_tracking_error(maxitrack: Engine, samples: Path) -> None:
-    """Real cut-outs of one tile: the network is sure of an error, there is too little to judge."""
+    """On real cut-outs of one tile, the network is sure of an error, but stars are too few."""
     for path in sorted((samples / "exposures/trails").glob("cutout_*[!k].fits.gz")):
         assert Decision.CANNOT_TELL == look(maxitrack, path).judgement.decision
 
 
 @pytest.mark.engine
 def test_the_worst_of_a_season_fail_and_the_best_do_not(maxitrack: Engine, samples: Path) -> None:
-    """SAAO frames: ellipticity 0.47 fails by its shapes, 0.09 is well."""
+    """Of SAAO frames, ellipticity 0.47 fails by its shapes, and 0.09 is ok."""
     folder = samples / "exposures/tracking"
     worst = look(maxitrack, folder / "AKB13475I0092.fits.gz").judgement
     best = look(maxitrack, folder / "AKB13475I0016.fits.gz").judgement

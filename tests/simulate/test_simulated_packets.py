@@ -21,7 +21,7 @@ STAMPS = ("cutoutScience", "cutoutTemplate", "cutoutDifference")
 
 @pytest.fixture(scope="module")
 def night() -> list[SimulatedAlert]:
-    """Forty alerts of both surveys, half of them contaminated."""
+    """Returns forty alerts of both surveys, half of them contaminated."""
     mix = dict.fromkeys(("CR", "TRL", "HCL", "DCL", "HP"), 0.1)
     return list(alerts(7, 40, mix=mix, per_visit=10))
 
@@ -103,7 +103,7 @@ def test_the_true_pixels_stand_out_in_the_science_stamp(night: list[SimulatedAle
 
 
 def test_a_ztf_stamp_loses_pixels_at_the_chips_edge_and_keeps_its_source() -> None:
-    """Cut or without data, truth and stamp stay in step; pixel (31, 31) is there in 300 of 300."""
+    """Truth and stamp lose the same pixels; 300 of 300 stamps have pixel (31, 31)."""
     rng = np.random.default_rng(0)
     sky = draw_sky(rng, ZTF, event=False)
     triplet, everywhere = expose(rng, sky), Truth("HP", np.ones((63, 63), dtype=bool), 0.0, 1.0)
@@ -132,7 +132,7 @@ def test_the_exposures_end_can_be_read_from_the_packet(night: list[SimulatedAler
 
 
 def test_lsst_flags_some_contaminants_and_nothing_else() -> None:
-    """So that a filter has something to agree with and something to add."""
+    """So a filter can agree with some flags and add others."""
     flags = {True: 0, False: 0}
     for alert in alerts(5, 60, surveys=("lsst",), mix={"CR": 0.5}):
         flagged = record_of(alert)["diaSource"]["pixelFlags_cr"]
