@@ -42,7 +42,7 @@ def make_message(
     return Message(Origin("exposures", 0, offset), value, b"e1", 1_765_000_030_000)
 
 
-def make_heard(**changes: Any) -> ReceivedExposure:
+def make_received(**changes: Any) -> ReceivedExposure:
     """The same, its frame left out."""
     message = Message(Origin("exposures", 0, 5), None, b"e1", 1_765_000_030_000)
     return ReceivedExposure(message, make_announced(**changes), 1_765_000_031.0)

@@ -29,7 +29,7 @@ _COMMANDS = {
     "topics": "streamfilter.cli.topics:topics",
     "track": "streamfilter.cli.track:track",
 }
-"""Loaded when chosen: ``streamfilter --help`` need not import a network's runtime."""
+"""A command's module is loaded when the command runs: ``--help`` imports no network's runtime."""
 
 
 class _Commands(click.Group):
@@ -53,12 +53,12 @@ def root() -> None:
     Start with `streamfilter demo`; look at your own packets with `streamfilter inspect FILES...`;
     then `streamfilter config show > site.toml`, edit, and `streamfilter run --config site.toml`.
     """
-    # Standard output is the command's answer; those that read settings choose their own level.
+    # Standard output is for the command's result. Commands with settings set their own log level.
     logs.configure(level="warning")
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Run the command line; a failure is one line on standard error and an exit code."""
+    """Run the command line; a failure ends with one line on standard error and an exit code."""
     try:
         root.main(args=arguments, prog_name="streamfilter")
     except StreamfilterError as error:

@@ -1,23 +1,23 @@
-"""How many partitions, workers and GPUs a survey needs: arithmetic over measured rates.
+"""Computes how many partitions, workers and GPUs a survey needs, from measured rates.
 
-Alerts come in bursts, one a visit. Workers are enough when a visit's alerts are judged in a given
-share of the time to the next, so that there is time left to catch up after a stop.
+Alerts come in bursts, one a visit. There are enough workers when they judge a visit's alerts in a
+given share of the time to the next visit. The rest is time to catch up after a stop.
 """
 
 import math
 from dataclasses import dataclass
 
 ANNOTATION_BYTES = 640
-"""Of one annotation, as published."""
-# Divisible by many numbers of workers, so that each may have as many partitions as the others.
+"""Size of one published annotation."""
+# Many numbers of workers divide these, so that all workers can have equally many partitions.
 _EVEN = (1, 2, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512, 768, 1024)
-# The least and the most that one answer of a broker should hold.
+# Bounds of the size of one fetch.
 _LEAST_FETCH_BYTES, _MOST_FETCH_BYTES = 2**20, 64 * 2**20
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Survey:
-    """What comes."""
+    """The alerts that a survey sends."""
 
     alerts_per_visit: int
     cadence_s: float
@@ -29,20 +29,20 @@ class Survey:
 
     @property
     def mean_per_s(self) -> float:
-        """Alerts a second, over the night."""
+        """Mean alerts per second over the night."""
         return self.alerts_per_visit / self.cadence_s
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Operation:
-    """How a site wants to run."""
+    """How a site wants to run its workers."""
 
     utilisation: float = 0.7
-    """Share of the time between visits in which a visit is to be judged."""
+    """Share of the time between visits in which a visit must be judged."""
     efficiency: float = 0.84
-    """What a worker makes, from Kafka to Kafka, of the rate of its engine alone."""
+    """Rate of a worker, from Kafka to Kafka, divided by the rate of its engine alone."""
     partitions: int | None = None
-    """Of the topic that is read, where the survey has decided; None: to be decided."""
+    """Of the input topic, if the survey has decided; None if not."""
     replication: int = 3
     retention_days: float = 7.0
     night_hours: float = 10.0
@@ -60,31 +60,31 @@ class Fleet:
     busy: float
     """Share of the time between visits that this takes."""
     catch_up: float
-    """Time to work off what a stop of 1 s leaves waiting, while alerts go on coming, in s; infinite
-    where there is nothing to spare."""
+    """Time in s to catch up after a stop of 1 s, while new alerts come; infinite where workers have
+    no time to spare."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Streams:
-    """What brokers and the network carry, in bytes."""
+    """The data on the network and on brokers, in bytes."""
 
     mean_in_per_s: float
     peak_in_per_s: float
     """While a visit is judged."""
     mean_out_per_s: float
     input_kept: float
-    """With replicas, for the retention."""
+    """Kept on the brokers with all replicas, for the time of retention."""
     output_kept: float
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Plan:
-    """What is needed."""
+    """What a survey needs."""
 
     fleet: Fleet
     partitions: int
     enough_partitions: bool
-    """False where the survey's topic has fewer partitions than workers are needed."""
+    """False where the survey's topic has fewer partitions than the workers that are needed."""
     streams: Streams
     fetch_bytes: int
     """For ``fetch.max.bytes``: about what one worker judges in a second."""
@@ -92,7 +92,10 @@ class Plan:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ExposureWorkers:
-    """What watching exposures takes: all messages of one have one key, so one worker judges it."""
+    """What judging exposures needs.
+
+    All messages of an exposure have one key, so one worker judges it.
+    """
 
     workers: int
     judged_s: float
@@ -101,12 +104,12 @@ class ExposureWorkers:
 
 
 def fleet(survey: Survey, operation: Operation, stamps_per_s: float) -> Fleet:
-    """The workers that judge a visit in time.
+    """Returns the workers that judge a visit in time.
 
     Parameters
     ----------
     stamps_per_s
-        Of one worker's engine alone.
+        Rate of one worker's engine alone.
     """
     each = stamps_per_s / survey.planes * operation.efficiency
     allowed_s = survey.cadence_s * operation.utilisation
@@ -123,7 +126,7 @@ def fleet(survey: Survey, operation: Operation, stamps_per_s: float) -> Fleet:
 
 
 def plan(survey: Survey, operation: Operation, stamps_per_s: float) -> Plan:
-    """Workers, partitions, bytes and sizes for a survey.
+    """Returns workers, partitions, bytes and sizes for a survey.
 
     Partitions that are not decided yet are twice the workers: they can be doubled without moving
     any key to another partition.
@@ -152,7 +155,7 @@ def plan(survey: Survey, operation: Operation, stamps_per_s: float) -> Plan:
 def exposure_workers(
     survey: Survey, operation: Operation, detectors: int, frames_per_s: float
 ) -> ExposureWorkers:
-    """Workers that keep up with the exposures of a camera.
+    """Returns the workers that keep up with the exposures of a camera.
 
     Parameters
     ----------
@@ -165,5 +168,5 @@ def exposure_workers(
 
 
 def even(least: int) -> int:
-    """A number of partitions that many numbers of workers divide."""
+    """Returns a number of partitions, at least ``least``, that many numbers of workers divide."""
     return next((each for each in _EVEN if each >= least), -(-least // 512) * 512)

@@ -1,4 +1,4 @@
-"""``streamfilter config``: what the settings are, and whether they can work."""
+"""``streamfilter config``: shows the settings, and checks whether they can work."""
 
 from dataclasses import asdict
 from enum import StrEnum
@@ -62,11 +62,11 @@ def rules(surveys: tuple[str, ...], config: Path | None, overrides: tuple[str, .
 
 
 def _policy(settings: Settings, survey: str) -> dict[str, object]:
-    found = policy_of(settings, survey)
+    policy = policy_of(settings, survey)
     return {
-        "priors": {prior.code: prior.prior for prior in found.priors},
-        "thresholds": {prior.code: prior.threshold for prior in found.priors},
-        "rules": [{k: _text(v) for k, v in asdict(rule).items()} for rule in found.rules],
+        "priors": {prior.code: prior.prior for prior in policy.priors},
+        "thresholds": {prior.code: prior.threshold for prior in policy.priors},
+        "rules": [{k: _text(v) for k, v in asdict(rule).items()} for rule in policy.rules],
     }
 
 

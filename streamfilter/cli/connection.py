@@ -1,4 +1,4 @@
-"""Options of the commands that speak to Kafka without a worker."""
+"""Options of the commands that connect to Kafka without a worker."""
 
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
@@ -11,18 +11,18 @@ Command = TypeVar("Command", bound=Callable[..., Any])
 
 
 def pairs(_context: click.Context, option: click.Parameter, given: Sequence[str]) -> dict[str, str]:
-    """``KEY=VALUE`` texts as a mapping; a value may name a secret, as in the settings."""
-    found: dict[str, str] = {}
+    """Returns ``KEY=VALUE`` texts as a mapping; a value may name a secret, as in the settings."""
+    values: dict[str, str] = {}
     for text in given:
         key, sign, value = text.partition("=")
         if not (sign and key.strip()):
             raise click.BadParameter(f"{key!r} is not KEY=VALUE", param=option)
-        found[key.strip()] = config.expanded(value.strip())
-    return found
+        values[key.strip()] = config.expanded(value.strip())
+    return values
 
 
 def broker(command: Command) -> Command:
-    """``--bootstrap HOST:PORT`` and ``--setting KEY=VALUE``, passed under these names."""
+    """Adds ``--bootstrap HOST:PORT`` and ``--setting KEY=VALUE``, passed under these names."""
     for option in (
         click.option(
             "--setting",

@@ -70,9 +70,9 @@ def demo(count: int, rate: float, seed: int, out: Path) -> None:
             count=count, rate_per_s=rate, seed=seed, out=out, home=None, say=say, progress=progress
         )
     _report(console, tally, out)
-    watched = exposures.run(seed=seed, out=out, home=None, say=say)
-    _report_exposures(console, watched, out)
-    if wrong := [each for each in watched if not each.right]:
+    judged = exposures.run(seed=seed, out=out, home=None, say=say)
+    _report_exposures(console, judged, out)
+    if wrong := [each for each in judged if not each.right]:
         names = ", ".join(f"{each.exposure.exposure_id} {each.decision}" for each in wrong)
         raise click.ClickException(f"exposures judged wrongly: {names}")
     if errors := tally.errors():
@@ -105,13 +105,13 @@ def _report(console: Console, tally: Tally, out: Path) -> None:
     )
 
 
-def _report_exposures(console: Console, watched: list[exposures.SimulatedVisit], out: Path) -> None:
+def _report_exposures(console: Console, judged: list[exposures.SimulatedVisit], out: Path) -> None:
     table = Table(title="Exposures of four detectors, and what was said of them")
     for name in ("exposure", "telescope", "verdict"):
         table.add_column(name, no_wrap=True)
     for name in ("probability", "elongation", "s"):
         table.add_column(name, justify="right", no_wrap=True)
-    for each in watched:
+    for each in judged:
         drift_px = each.exposure.drift_px
         row = [each.exposure.exposure_id, f"drifted {drift_px:g} px" if drift_px else "tracked"]
         row.append(each.decision)

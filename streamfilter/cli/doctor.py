@@ -27,7 +27,7 @@ def doctor(config: Path | None, overrides: tuple[str, ...], as_json: bool) -> No
     nothing. It reads the last messages of the topics, to see that they can be used.
     """
     settings = settings_room.load(config, overrides=overrides)
-    # What goes wrong is in the findings; the clients' own lines would stand between them.
+    # Failures are in the findings; log lines of the Kafka clients would mix with them.
     logs.configure(form=settings.logs.form, level="error")
     found: list[Finding] = []
     for finding in examine(settings):

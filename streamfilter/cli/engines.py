@@ -1,4 +1,4 @@
-"""``streamfilter engines``: the published networks, where they are and how they do here."""
+"""``streamfilter engines``: lists, fetches, checks and times the published networks."""
 
 import json
 import os
@@ -18,8 +18,8 @@ from streamfilter.inference.engine import Running
 from streamfilter.inference.fetch import fetch as fetched
 from streamfilter.inference.manifest import Manifest, Precision, Tolerance
 
-# What every other runtime and precision is held against.
-_MEASURE = "onnxruntime"
+# The runtime that all others are compared with.
+_REFERENCE = "onnxruntime"
 
 _name = click.argument("name", type=click.Choice(manifest.names()))
 _precision = click.option(
@@ -75,7 +75,7 @@ def fetch(name: str, wheel: Path | None) -> None:
 @click.option(
     "--runtime",
     type=click.Choice((runtimes.AUTO, *runtimes.RUNTIMES)),
-    default=_MEASURE,
+    default=_REFERENCE,
     show_default=True,
     help="The runtime to hold against them.",
 )
@@ -179,7 +179,7 @@ def bench(
 
 @dataclass(frozen=True, slots=True)
 class _Check:
-    """What came of holding one cached engine against the facts."""
+    """The result of comparing one cached engine with its pinned and expected numbers."""
 
     engine: Manifest
     runtime: str
@@ -191,10 +191,10 @@ class _Check:
     def right(self) -> bool:
         if self.differences is None:
             return False
-        authors, measure = self.differences
-        exact = self.runtime.startswith(_MEASURE)
+        authors, reference = self.differences
+        exact = self.runtime.startswith(_REFERENCE)
         bound = golden.TOLERANCE if exact else self.allowed.largest
-        return authors <= bound and measure.within(self.allowed)
+        return authors <= bound and reference.within(self.allowed)
 
     @property
     def row(self) -> tuple[str, ...]:
@@ -204,14 +204,14 @@ class _Check:
         way = (self.runtime, str(self.allowed.precision))
         if self.differences is None:
             return *facts, *way, "damaged", "not run", "not run", verdict
-        authors, measure = self.differences
-        apart = f"{measure.largest:.1e}, mean {measure.mean:.1e}"
+        authors, reference = self.differences
+        apart = f"{reference.largest:.1e}, mean {reference.mean:.1e}"
         return *facts, *way, "sha256 as pinned", f"{authors:.1e}", apart, verdict
 
 
 @dataclass(frozen=True, slots=True)
-class _Measured:
-    """The speeds of one engine."""
+class _EngineSpeeds:
+    """The measured speeds of one engine."""
 
     engine: str
     weights_sha256: str
@@ -222,23 +222,26 @@ class _Measured:
 
 
 def _chosen(name: str | None) -> tuple[Manifest, ...]:
-    """The manifest of the named engine, or of all."""
+    """Returns the manifest of the named engine, or those of all."""
     return tuple(manifest.load(one) for one in ((name,) if name else manifest.names()))
 
 
 def _check(one: Manifest, home: Path, runtime: str, precision: str) -> _Check:
-    """Hash the cached file; run it only where it is whole."""
+    """Hash the cached file, and run it only if it is undamaged."""
     allowed = one.tolerance(Precision(precision))
     if cache.sha256_of(cache.onnx_path(one, home)) != one.onnx_sha256:
         return _Check(one, runtime, None, allowed)
     engine = runtimes.open_engine(one.name, runtime, home, 0, precision=precision, progress=_say)
-    measure = runtimes.open_engine(one.name, _MEASURE, home, 0)
-    apart = golden.largest_difference(engine), golden.difference(engine, measure)
+    reference = runtimes.open_engine(one.name, _REFERENCE, home, 0)
+    apart = golden.largest_difference(engine), golden.difference(engine, reference)
     return _Check(one, engine.runtime, apart, allowed)
 
 
 def _ways(chosen: Sequence[str], precision: str | None) -> list[tuple[str, str]]:
-    """Runtimes and precisions to time: those named, which may fail to open, or all that work."""
+    """Returns runtimes and precisions to time: the named ones, or all that work here.
+
+    A named one may fail to open later.
+    """
     here = {state.runtime: state.precisions for state in runtimes.states()}
     if chosen and precision:
         return [(runtime, precision) for runtime in chosen]
@@ -257,16 +260,18 @@ def _ways(chosen: Sequence[str], precision: str | None) -> list[tuple[str, str]]
 
 def _measure(
     one: Manifest, home: Path, ways: Sequence[tuple[str, str]], threads: int, seconds: float
-) -> list[_Measured]:
-    """Open an engine on every runtime, fetched where it is not cached, and time them together."""
+) -> list[_EngineSpeeds]:
+    """Open an engine on every runtime, and time them together; fetches an engine not cached."""
     engines = [
         runtimes.open_engine(one.name, runtime, home, threads, precision=each, progress=_say)
         for runtime, each in ways
     ]
     cells = zip(*speeds.measure(engines, cell_s=seconds), strict=True)
     return [
-        _Measured(one.name, one.weights_sha256, one.onnx_sha256, engine.runtime, way[1], found)
-        for engine, way, found in zip(engines, ways, cells, strict=True)
+        _EngineSpeeds(
+            one.name, one.weights_sha256, one.onnx_sha256, engine.runtime, way[1], cell_speeds
+        )
+        for engine, way, cell_speeds in zip(engines, ways, cells, strict=True)
     ]
 
 
@@ -275,14 +280,14 @@ def _say(line: str) -> None:
 
 
 def _row(one: Manifest, home: Path) -> tuple[str, ...]:
-    """An engine's line in the list."""
-    found = cache.sha256_of(cache.onnx_path(one, home))
-    cached = "no" if found is None else "yes" if found == one.onnx_sha256 else "damaged"
+    """Returns an engine's line in the list."""
+    sha256 = cache.sha256_of(cache.onnx_path(one, home))
+    cached = "no" if sha256 is None else "yes" if sha256 == one.onnx_sha256 else "damaged"
     return one.name, one.version, one.weights_sha256[:12], str(one.shape), cached
 
 
 def _show_plans(chosen: Sequence[Manifest], home: Path) -> None:
-    """A line for each plan that is kept, if any."""
+    """Print a line for each kept plan, if any."""
     rows = [
         (
             one.name,
@@ -300,7 +305,7 @@ def _show_plans(chosen: Sequence[Manifest], home: Path) -> None:
 
 
 def _speed_row(speed: speeds.Speed) -> tuple[str, ...]:
-    """A speed for humans."""
+    """Returns a table row with a speed in units for people."""
     return (
         f"{speed.side_px} px",
         str(speed.batch),
@@ -311,7 +316,7 @@ def _speed_row(speed: speeds.Speed) -> tuple[str, ...]:
 
 
 def _show(head: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """Print a table, in a pipe as wide as it needs."""
+    """Print a table; in a pipe, it is as wide as needed."""
     table = Table(*head)
     for row in rows:
         table.add_row(*row)

@@ -1,4 +1,4 @@
-"""What the commands share that judge frames in files, without Kafka."""
+"""Shared parts of the commands that judge frames in files, without Kafka."""
 
 import os
 from collections.abc import Iterable
@@ -22,20 +22,20 @@ background = click.option(
 
 
 def paths(files: Iterable[str]) -> list[str]:
-    """The frames that FILES name, of which one at least is there.
+    """Returns the paths of the frames in FILES, of which at least one exists.
 
     Raises
     ------
     ClickException
-        There is none: exit code 1.
+        No file exists: exit code 1.
     """
-    found = list(frame_paths.expand(files))
-    if not found:
+    frame_files = list(frame_paths.expand(files))
+    if not frame_files:
         raise click.ClickException("no FITS file in these folders or lists")
-    if all(_missing(path) for path in found):
-        more = ", ..." if len(found) > _MOST_NAMED else ""
-        raise click.ClickException(f"no such file: {', '.join(found[:_MOST_NAMED])}{more}")
-    return found
+    if all(_missing(path) for path in frame_files):
+        more = ", ..." if len(frame_files) > _MOST_NAMED else ""
+        raise click.ClickException(f"no such file: {', '.join(frame_files[:_MOST_NAMED])}{more}")
+    return frame_files
 
 
 def _missing(path: str) -> bool:
@@ -43,17 +43,17 @@ def _missing(path: str) -> bool:
         Path(frames.split_hdu(path)[0]).stat()
     except FileNotFoundError:
         return True
-    except OSError:  # reading it says why it cannot be read
+    except OSError:  # the later attempt to read it reports the reason
         return False
     return False
 
 
 def engine(name: str) -> Engine:
-    """A network on all cores; what is fetched at first use is told on standard error."""
+    """Opens a network on all cores; prints on standard error what it fetches at first use."""
     home, cores = cache.default_home(os.environ), os.cpu_count() or 1
     return runtimes.open_engine(name, "onnxruntime", home, cores, progress=say)
 
 
 def say(line: str) -> None:
-    """A line for the person, beside the answer on standard output."""
+    """Print a line for the user on standard error; standard output is for the result."""
     click.echo(line, err=True)

@@ -33,7 +33,7 @@ _STYLES = {
     Label.NOT_EVALUATED: "dim",
 }
 _MOST_DRAWN = 12
-# What a person wants to see first.
+# In the order that a person wants to see them.
 _ORDER = (Label.CONTAMINATED, Label.SUSPECT, Label.NOT_EVALUATED, Label.CLEAN)
 
 
@@ -60,7 +60,7 @@ def inspect(
     that is a finding; it is 1 when there is no packet at all.
     """
     settings = settings_room.load(config, overrides=overrides)
-    # Nothing is published, so nothing is registered: the annotation is read back from its own form.
+    # Nothing is published, so no schema is registered; single-object encoding needs no registry.
     schemas = settings.schemas.model_copy(update={"publish": settings_room.Registry()})
     settings = settings.model_copy(update={"schemas": schemas})
     logs.configure(form=settings.logs.form, level="warning")
@@ -68,9 +68,9 @@ def inspect(
     parts = open_parts(settings, threads=os.cpu_count() or 1, say=console.print)
     table = _Table()
     gallery = _Gallery()
-    found = False
+    any_packet = False
     for packet, outcome in _judge(parts, files):
-        found = True
+        any_packet = True
         if as_json:
             click.echo(json.dumps(_line(parts, packet, outcome), default=plain))
         else:
@@ -80,7 +80,7 @@ def inspect(
     for news in parts.pipeline.news():
         if isinstance(news, Gaps):
             console.print(f"[yellow]{escape(str(news))}[/]", soft_wrap=True)
-    if not found:
+    if not any_packet:
         raise click.ClickException("no alert packet in these files (the log says what was left)")
     if not as_json:
         table.show()
@@ -90,7 +90,7 @@ def inspect(
 
 
 def _judge(parts: Parts, files: tuple[Path, ...]) -> Iterator[tuple[packets.Packet, Outcome]]:
-    """Each packet with what came of it, in order."""
+    """Yields each packet with its result, in order."""
     waiting: deque[packets.Packet] = deque()
 
     def messages() -> Iterator[Message]:
@@ -103,7 +103,7 @@ def _judge(parts: Parts, files: tuple[Path, ...]) -> Iterator[tuple[packets.Pack
 
 
 def _line(parts: Parts, packet: packets.Packet, outcome: Outcome) -> dict[str, Any]:
-    """What is published of a packet, as a consumer reads it, and where the packet stands."""
+    """Returns what a consumer would read about a packet, and the packet's file and index."""
     place = {"file": packet.source, "index": packet.index}
     if isinstance(outcome, Rejected):
         return place | {"rejected": outcome.reason, "detail": outcome.detail}
@@ -111,7 +111,7 @@ def _line(parts: Parts, packet: packets.Packet, outcome: Outcome) -> dict[str, A
 
 
 class _Table:
-    """One row a packet, and the sums below."""
+    """A table with one row a packet."""
 
     def __init__(self) -> None:
         self._table = Table()
@@ -140,7 +140,7 @@ class _Table:
         )
 
     def show(self) -> None:
-        """Print it, as wide as the terminal, or as needed where there is none."""
+        """Print the table, as wide as the terminal, or 160 columns where there is none."""
         console = Console()
         if not console.is_terminal:
             console = Console(width=160)
@@ -156,7 +156,7 @@ def _why_not(annotation: Annotation) -> str:
 
 
 def _core(annotation: Annotation) -> str:
-    """Core posterior of the class that decided."""
+    """Returns the core posterior of the class that decided; empty where there is none."""
     code = annotation.verdict.contaminant
     for stamp in annotation.stamps:
         if code and stamp.plane is Plane.SCIENCE and stamp.classes:
@@ -165,23 +165,25 @@ def _core(annotation: Annotation) -> str:
 
 
 class _Gallery:
-    """The alerts to draw: a bounded number of each label."""
+    """Collects the alerts to draw: a bounded number of each label."""
 
     def __init__(self) -> None:
-        self._found: dict[Label, list[tuple[Prepared, Annotation]]] = {each: [] for each in _ORDER}
+        self._by_label: dict[Label, list[tuple[Prepared, Annotation]]] = {
+            each: [] for each in _ORDER
+        }
         self._alerts = 0
 
     def add(self, outcome: Outcome) -> None:
         if isinstance(outcome, Rejected):
             return
         self._alerts += 1
-        kept = self._found[outcome[1].verdict.label]
+        kept = self._by_label[outcome[1].verdict.label]
         if len(kept) < _MOST_DRAWN:
             kept.append(outcome)
 
     def draw(self, parts: Parts, path: Path) -> bool:
-        """Write the page, what a person wants to see first on top; False where nothing is there."""
-        rows = [row for label in _ORDER for row in self._found[label]][:_MOST_DRAWN]
+        """Write the page, with contaminated alerts first; False where there is no alert to draw."""
+        rows = [row for label in _ORDER for row in self._by_label[label]][:_MOST_DRAWN]
         inspected = [figures.look(parts.pipeline, parts.engine, *row) for row in rows]
         if inspected:
             figures.draw(inspected, path, most_rows=_MOST_DRAWN, others=self._alerts - len(rows))

@@ -26,7 +26,7 @@ Pixels = npt.NDArray[np.number]
 
 @dataclass(frozen=True, slots=True)
 class _Job:
-    """What is asked for."""
+    """The options of the command."""
 
     masker: Masker
     rules: MaskRules
@@ -85,12 +85,12 @@ def mask(
 
 
 def _targets(paths: Iterable[str], output: Path, ending: str) -> dict[str, Path]:
-    """The file of each frame's mask.
+    """Returns the file of each frame's mask.
 
     Raises
     ------
     ClickException
-        Two frames have one.
+        Two frames would have the same file.
     """
     frame_of: dict[Path, str] = {}
     for path in paths:
@@ -105,7 +105,7 @@ def _targets(paths: Iterable[str], output: Path, ending: str) -> dict[str, Path]
 
 
 def _mask_file(path: str, target: Path, job: _Job) -> bool:
-    """Write one file's mask; False where there is none."""
+    """Write one file's mask; returns False where it cannot be made."""
     from astropy.io import fits
 
     rules = frames.FrameRules(use_sections=False, mask_extensions=(), mask_planes=())
@@ -117,21 +117,21 @@ def _mask_file(path: str, target: Path, job: _Job) -> bool:
         masks[frame.hdu] = _masked(frame, job)
     if not masks:
         return False
-    # astropy warns of what it mends or raises: cards of the frame's that are copied.
+    # astropy warns of damaged cards in the copied headers; it repairs them, or raises.
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
             hdus = _among_copies(path, masks)
             whole = fits.HDUList([*_primary(hdus[0]), *hdus[1:]])
             whole.writeto(target, overwrite=True, output_verify="silentfix+ignore")
-        except Exception as error:  # of many kinds, for whatever stands in a copied HDU
-            frame_files.say(f"{path}: the mask cannot be written: {_told(error)}")
+        except Exception as error:  # of many kinds, from whatever a copied HDU contains
+            frame_files.say(f"{path}: the mask cannot be written: {_in_one_line(error)}")
             return False
     return True
 
 
 def _among_copies(path: str, masks: "Mapping[int, fits.ImageHDU]") -> "list[fits.ImageHDU]":
-    """The masks at their places in the file; alone where one HDU was asked for."""
+    """Returns the file's HDUs with masks in place of frames; the mask alone for ``x.fits[2]``."""
     from astropy.io import fits
 
     file, only = frames.split_hdu(path)
@@ -142,31 +142,31 @@ def _among_copies(path: str, masks: "Mapping[int, fits.ImageHDU]") -> "list[fits
         for index, hdu in enumerate(original):
             try:
                 hdus.append(masks.get(index) or _copied(hdu))
-            except Exception as error:  # it is cut, or damaged in another way
-                frame_files.say(f"{path}[{index}]: left out: {_told(error)}")
+            except Exception as error:  # the HDU is cut, or damaged in another way
+                frame_files.say(f"{path}[{index}]: left out: {_in_one_line(error)}")
     return hdus
 
 
-def _told(error: Exception) -> str:
-    """Its kind and words, on one line."""
+def _in_one_line(error: Exception) -> str:
+    """Returns an error's type and text on one line."""
     return f"{type(error).__name__}: {' '.join(str(error).split())}"
 
 
 def _masked(frame: Frame, job: _Job) -> "fits.ImageHDU":
-    """A detector's mask with the header of the MaxiMask program."""
+    """Returns a detector's mask with the header of the MaxiMask program."""
     from astropy.io import fits
 
-    found = normalise(frame.image, None, job.mesh)
-    if isinstance(found, FrameReason):
-        click.echo(f"{frame.source}[{frame.hdu}]: {found}: the mask is empty", err=True)
+    normalised = normalise(frame.image, None, job.mesh)
+    if isinstance(normalised, FrameReason):
+        click.echo(f"{frame.source}[{frame.hdu}]: {normalised}: the mask is empty", err=True)
         shape = frame.image.shape if job.form == "bits" else (len(TABLE), *frame.image.shape)
         pixels: Pixels = np.zeros(shape, np.int16 if job.form == "bits" else np.uint8)
     elif job.form == "bits":
-        result = job.masker.mask(found[0])
+        result = job.masker.mask(normalised[0])
         pixels = result.bits
         click.echo(f"{frame.source}[{frame.hdu}]: {_shares(result.areas)}")
     else:
-        pixels = job.masker.probabilities(found[0])
+        pixels = job.masker.probabilities(normalised[0])
         if job.form == "classes":
             limits = [job.rules.thresholds[row.code] for row in TABLE]
             pixels = (pixels > np.array(limits, np.float32)[:, None, None]).astype(np.uint8)
@@ -179,13 +179,13 @@ def _masked(frame: Frame, job: _Job) -> "fits.ImageHDU":
 
 
 def _shares(areas: Mapping[str, float]) -> str:
-    """Contaminants with any pixel, the largest first."""
+    """Returns the contaminants that have any pixel, as text, the largest share first."""
     bad = [(areas[row.code], row.code) for row in TABLE if not row.normal and areas[row.code] > 0]
     return ", ".join(f"{code} {share:.3%}" for share, code in sorted(bad, reverse=True)) or "clean"
 
 
 def _copied(hdu: "fits.ImageHDU") -> "fits.ImageHDU":
-    """Any other HDU, its pixels not compressed, as the MaxiMask program leaves them."""
+    """Returns a copy of another HDU, uncompressed, as the MaxiMask program writes it."""
     from astropy.io import fits
 
     if isinstance(hdu, fits.CompImageHDU):
@@ -200,7 +200,7 @@ def _compressed(hdu: "fits.ImageHDU") -> "fits.CompImageHDU":
 
 
 def _primary(hdu: "fits.ImageHDU") -> "list[fits.PrimaryHDU]":
-    """The first HDU as a primary one; a compressed or tabular one comes behind an empty one."""
+    """Returns the first HDU as a primary one; before a compressed one or a table, an empty one."""
     from astropy.io import fits
 
     if isinstance(hdu, fits.PrimaryHDU):

@@ -10,7 +10,7 @@ Command = TypeVar("Command", bound=Callable[..., Any])
 
 
 def settings(command: Command) -> Command:
-    """``--config FILE`` and ``--set section.key=value``, passed as ``config`` and ``overrides``."""
+    """Adds ``--config FILE`` and ``--set section.key=value``; sets ``config`` and ``overrides``."""
     for option in (
         click.option(
             "--set",

@@ -130,24 +130,24 @@ def plan(
     per_core, source = _rate(rate, bench, int(side))
     made = capacity.plan(survey, operation, per_core * cores)
     gpus = None if gpu_rate is None else capacity.fleet(survey, operation, gpu_rate)
-    watched = None
+    exposures = None
     if detectors is not None and frame_rate is not None:
-        watched = capacity.exposure_workers(survey, operation, detectors, frame_rate)
+        exposures = capacity.exposure_workers(survey, operation, detectors, frame_rate)
     if as_json:
-        click.echo(_document(per_core, source, made, gpus, watched))
+        click.echo(_document(per_core, source, made, gpus, exposures))
         return
     _show_alerts(survey, made, cores, f"{per_core:.1f} stamps/s of a core, {source}")
     _show("on GPUs, one a worker", _gpu_rows(gpus))
-    if watched is not None:
-        _show(f"exposures of {detectors} detectors", _watch_rows(watched))
+    if exposures is not None:
+        _show(f"exposures of {detectors} detectors", _exposure_rows(exposures))
 
 
 def _rate(rate: float | None, bench: Path | None, side_px: int) -> tuple[float, str]:
-    """Stamps a second of one core, and where that is from."""
+    """Returns the stamps per second of one core, and the source of this number."""
     if rate is not None:
         return rate, "as given"
     if bench is not None:
-        return _read(bench, side_px), f"of {bench}"
+        return _best_rate(bench, side_px), f"of {bench}"
     engine = runtimes.open_engine(
         _ENGINE, "onnxruntime", cache.default_home(os.environ), 1, progress=_say
     )
@@ -155,8 +155,8 @@ def _rate(rate: float | None, bench: Path | None, side_px: int) -> tuple[float, 
     return speed.images_per_s, f"measured here on {engine.runtime}, batches of {_BATCH}"
 
 
-def _read(path: Path, side_px: int) -> float:
-    """The best rate of one core at a side, over the runtimes and batches of a benchmark."""
+def _best_rate(path: Path, side_px: int) -> float:
+    """Returns one core's best rate at a side, over a benchmark's runtimes and batch sizes."""
     try:
         document = json.loads(path.read_text(encoding="utf-8"))
         threads = document["machine"]["threads"] or document["machine"]["cpus"]
@@ -229,25 +229,25 @@ def _gpu_rows(gpus: Fleet | None) -> list[tuple[str, str]]:
     return [("GPUs", _UNKNOWN)] if gpus is None else _fleet_rows(gpus, "GPUs")
 
 
-def _watch_rows(watched: ExposureWorkers) -> list[tuple[str, str]]:
+def _exposure_rows(exposures: ExposureWorkers) -> list[tuple[str, str]]:
     return [
-        ("workers", str(watched.workers)),
-        ("an exposure is judged in", f"{watched.judged_s:.1f} s, by the one worker that has it"),
-        ("partitions", str(watched.partitions)),
+        ("workers", str(exposures.workers)),
+        ("an exposure is judged in", f"{exposures.judged_s:.1f} s, by the one worker that has it"),
+        ("partitions", str(exposures.partitions)),
     ]
 
 
 def _document(
-    per_core: float, source: str, made: Plan, gpus: Fleet | None, watched: ExposureWorkers | None
+    per_core: float, source: str, made: Plan, gpus: Fleet | None, exposures: ExposureWorkers | None
 ) -> str:
-    def told(part: Plan | Fleet | ExposureWorkers | None) -> Any:
+    def as_dict(part: Plan | Fleet | ExposureWorkers | None) -> Any:
         return None if part is None else dataclasses.asdict(part)
 
     whole = {
         "rate": {"stamps_per_s_of_a_core": per_core, "source": source},
-        "cpu": told(made),
-        "gpu": told(gpus),
-        "exposures": told(watched),
+        "cpu": as_dict(made),
+        "gpu": as_dict(gpus),
+        "exposures": as_dict(exposures),
     }
     return json.dumps(whole, indent=2)
 

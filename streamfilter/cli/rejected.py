@@ -1,4 +1,4 @@
-"""``streamfilter rejected``: look at what could not be used, and send it in again after a fix."""
+"""``streamfilter rejected``: shows messages that could not be used, and sends them in again."""
 
 import json
 import time
@@ -26,7 +26,7 @@ DELIVERY_MS = 30_000  # a person waits
 _HOUR_MS = 3_600_000
 _AROUND = 48  # bytes shown before and after the place of failure
 _ROW = 16
-# Of what is said to the producer alone, this also opens the way to the brokers.
+# Settings of the producer that are also needed to read from the brokers.
 _CONNECTION = ("security.", "sasl.", "ssl.")
 
 
@@ -45,7 +45,7 @@ class _Position(click.ParamType[tuple[int, int]]):
 
 
 def _choice(command: Command) -> Command:
-    """``--reason`` and ``--hours``: which of the rejected messages."""
+    """Adds ``--reason`` and ``--hours``, which choose among the rejected messages."""
     for option in (
         click.option(
             "--hours",
@@ -188,7 +188,7 @@ def _settings(config: Path | None, overrides: tuple[str, ...]) -> Settings:
 
 
 def _client(settings: Settings) -> dict[str, Scalar]:
-    """How to reach the brokers that have the rejected topic."""
+    """Returns the client settings for the brokers that have the rejected topic."""
     kafka = settings.kafka
     secured = {k: v for k, v in kafka.producer.items() if k.startswith(_CONNECTION)}
     bootstrap = kafka.output_bootstrap or kafka.bootstrap
@@ -202,24 +202,24 @@ def _chosen(
     for stored in reader.read_topic(
         _client(settings), settings.outputs.rejected, since_ms=since_ms
     ):
-        found = rejections.rejection_of(stored)
-        if found is not None and (not reasons or found.reason in reasons):
-            yield found
+        rejection = rejections.rejection_of(stored)
+        if rejection is not None and (not reasons or rejection.reason in reasons):
+            yield rejection
 
 
 def _at(settings: Settings, position: tuple[int, int]) -> Rejection:
     topic, (partition, offset) = settings.outputs.rejected, position
     stored = reader.one(_client(settings), topic, partition, offset)
-    found = None if stored is None else rejections.rejection_of(stored)
-    if found is None:
+    rejection = None if stored is None else rejections.rejection_of(stored)
+    if rejection is None:
         raise click.ClickException(f"{topic} has no rejected message at {partition}:{offset}")
-    return found
+    return rejection
 
 
 def _outputs(
     chosen: Iterator[Rejection], topic: str | None, *, force: bool
 ) -> Iterator[Output | str]:
-    """What is sent, and a line for each that is not."""
+    """Yields the message to send for each rejection, or a line that says why none is sent."""
     for each in chosen:
         why = each.why_not_replayable
         goal = topic or (each.origin.topic if each.origin else None)
@@ -232,7 +232,7 @@ def _outputs(
 
 
 def _send(settings: Settings, outputs: list[Output | str], *, dry_run: bool) -> None:
-    """Send, wait for every acknowledgement, and say what was left."""
+    """Send, wait for every acknowledgement, and print what was not sent."""
     lines = [each for each in outputs if isinstance(each, str)]
     ready = [each for each in outputs if isinstance(each, Output)]
     acknowledged: Counter[str] = Counter()
@@ -269,7 +269,7 @@ def _place(each: Rejection) -> str:
 
 
 def _facts(each: Rejection) -> dict[str, str | int | None]:
-    """What `list` prints of a message; ``position`` is in the rejected topic."""
+    """Returns what `list` prints of a message; ``position`` is in the rejected topic."""
     origin, stamp = each.origin, each.stored.timestamp_ms
     moment = None if stamp is None else datetime.fromtimestamp(stamp / 1000, UTC)
     value = each.stored.value
@@ -286,12 +286,12 @@ def _facts(each: Rejection) -> dict[str, str | int | None]:
 
 
 def _text(value: object) -> str:
-    """A fact on one line of a terminal."""
+    """Returns a fact as text on one line, safe to print on a terminal."""
     return "-" if value is None else printable(str(value))
 
 
 def _dump(value: bytes, start: int, end: int, place: int | None) -> Iterator[str]:
-    """Rows of bytes in hexadecimal and as text; the row with ``place`` is marked."""
+    """Yields rows of bytes in hexadecimal and as text; marks the row with ``place``."""
     for at in range(start, min(end, len(value)), _ROW):
         row = value[at : at + _ROW]
         text = "".join(chr(each) if 32 <= each < 127 else "." for each in row)

@@ -1,4 +1,4 @@
-"""``streamfilter replay``: send packets from files to a topic, as a survey would."""
+"""``streamfilter replay``: sends packets from files to a topic, as a survey would."""
 
 import itertools
 import re
@@ -24,10 +24,10 @@ from streamfilter.records import PRODUCER_TIMESTAMP, Message, Origin, Output, Re
 from streamfilter.schemas.finder import SchemaFinder
 from streamfilter.schemas.sources import PackageSource
 
-# A person waits: a broker that is away is told sooner than a service would give up.
+# A person waits: an unreachable broker is reported sooner than by a service.
 ANSWER_S = 10.0
 DELIVERY_MS = 30_000
-# How often acknowledgements are served and the progress is drawn while nothing is due.
+# Interval of handling acknowledgements and drawing the progress while no packet is due.
 TICK_S = 0.1
 
 KeyOf = Callable[[bytes], bytes | None]
@@ -35,19 +35,19 @@ KeyOf = Callable[[bytes], bytes | None]
 
 @dataclass(frozen=True, slots=True)
 class Pace:
-    """``size`` packets at once, every ``every_s`` seconds; 0 s is as fast as can be."""
+    """``size`` packets at once, every ``every_s`` seconds; 0 s means as fast as possible."""
 
     size: int = 1
     every_s: float = 0.0
 
     def due_s(self, index: int) -> float:
-        """When a packet is sent, in seconds after the first."""
+        """Returns when a packet is due, in seconds after the first."""
         return index // self.size * self.every_s
 
 
 @dataclass(slots=True)
 class Tally:
-    """What became of the packets."""
+    """Counts the packets by their result."""
 
     sent: int = 0
     size_bytes: int = 0
@@ -57,14 +57,14 @@ class Tally:
     skipped: list[str] = field(default_factory=list)
 
     def done(self, output: Output, error: Undeliverable | None) -> None:
-        """Count an answer of the broker."""
+        """Count a broker's acknowledgement or refusal."""
         if error is None:
             self.acknowledged += 1
         else:
             self.refused.append(f"{output.origin.topic}: {error.detail}")
 
     def skip(self, source: str, reason: str) -> None:
-        """Count a file that is no alert."""
+        """Count a file that is not an alert."""
         self.skipped.append(f"{source}: {reason}")
 
 
@@ -76,10 +76,10 @@ class _Bursts(click.ParamType[Pace]):
     ) -> Pace:
         if isinstance(value, Pace):
             return value
-        found = re.fullmatch(r"(\d+)/(\d+(?:\.\d+)?)s?", str(value))
-        if found is None or int(found[1]) == 0:
+        match = re.fullmatch(r"(\d+)/(\d+(?:\.\d+)?)s?", str(value))
+        if match is None or int(match[1]) == 0:
             self.fail(f"{value!r} is not N/S, such as 10000/39: packets and seconds", param, ctx)
-        return Pace(int(found[1]), float(found[2]))
+        return Pace(int(match[1]), float(match[2]))
 
 
 @click.command()
@@ -162,7 +162,7 @@ def replay(
 
 
 def _passes(files: Iterable[Path], repeat: int, tally: Tally) -> Iterator[Iterator[Packet]]:
-    """The packets of each pass; what is skipped is told once."""
+    """Yields the packets of each pass; skipped files are counted in the first pass only."""
     for number in range(repeat):
         sent = tally.sent
         yield packets.read_packets(files, skipped=tally.skip if number == 0 else lambda *_: None)
@@ -207,20 +207,20 @@ def _send(
 
 
 def _no_key(_: bytes) -> None:
-    """No key."""
+    """Returns no key."""
 
 
 def _alert_id_keys() -> KeyOf:
-    """What finds the alert's id in a packet, as bytes; None where it cannot be decoded."""
+    """Returns a function from a packet to its alert id as bytes; None if it cannot be decoded."""
     finder = SchemaFinder([PackageSource()], Limits())
     decoder = Decoder(finder, Surveys.load(), Limits())
 
     def key_of(value: bytes) -> bytes | None:
         try:
-            found = decoder.decode(Message(Origin("", 0, 0), value), planes=())
+            decoded = decoder.decode(Message(Origin("", 0, 0), value), planes=())
         except SchemaUnavailable:
             return None
-        return None if isinstance(found, Rejected) else found.alert_id.encode()
+        return None if isinstance(decoded, Rejected) else decoded.alert_id.encode()
 
     return key_of
 

@@ -1,4 +1,4 @@
-"""``streamfilter replay-exposures``: announce exposures in files, as a readout would."""
+"""``streamfilter replay-exposures``: announces exposures in files, as a readout would."""
 
 import time
 from collections.abc import Iterable, Mapping, Sequence
@@ -19,7 +19,7 @@ from streamfilter.records import PRODUCER_TIMESTAMP, Origin, Output
 _ANSWER_S = 10.0
 _DELIVERY_MS = 60_000
 _LARGEST_BYTES = 256 * 2**20
-"""Of a message; what a topic takes is the broker's affair, and it says so."""
+"""Limit for a message; a topic's own limit is checked by the broker."""
 
 
 def _keywords(
@@ -105,16 +105,17 @@ def replay_exposures(
     client = {"bootstrap.servers": bootstrap, **settings}
     if missing(client, [topic], timeout_s=_ANSWER_S):
         raise TransportFailed(f"no topic {topic}: streamfilter topics create {topic}")
-    given = readout.Given(
+    options = readout.AnnouncementOptions(
         instrument=instrument,
         exposure_id=exposure,
         detectors_expected=detectors,
         keywords=readout.with_keywords(readout.INSTRUMENTS[field_map], changes),
     )
-    # One file in memory at a time: headers first, because every message says how many there are.
-    readouts = [readout.read_header(path, Path(path).read_bytes(), given) for path in paths]
+    # The headers are read first, because every message has the number of detectors. One file is in
+    # memory at a time.
+    readouts = [readout.read_header(path, Path(path).read_bytes(), options) for path in paths]
     try:
-        announcements = readout.expecting(readouts, given)
+        announcements = readout.announcements(readouts, options)
     except ValueError as error:
         raise click.ClickException(str(error)) from error
     outputs = (
@@ -131,7 +132,7 @@ def replay_exposures(
 
 
 def _send(outputs: Iterable[Output], client: Mapping[str, str], every_s: float) -> list[str]:
-    """Send one after the other, each acknowledged; which the broker refused, and why."""
+    """Send one message after the other; returns those that the broker refused, and why."""
     sink = KafkaSink(
         {"delivery.timeout.ms": _DELIVERY_MS, "message.max.bytes": _LARGEST_BYTES, **client}
     )

@@ -1,4 +1,4 @@
-"""``streamfilter run``: workers until SIGTERM."""
+"""``streamfilter run``: runs workers until SIGTERM."""
 
 import signal
 import threading
@@ -27,7 +27,7 @@ from streamfilter.traces.spans import Tracer
 
 log = structlog.get_logger("streamfilter")
 
-_LAST_SPANS_S = 2.0  # for spans that wait at a stop
+_LAST_SPANS_S = 2.0  # time to send the last spans at a stop
 
 
 class _Worker(Protocol):
@@ -77,7 +77,7 @@ def run(config: Path | None, overrides: tuple[str, ...], only: str | None) -> No
         load=lambda: settings_room.load(config, overrides=overrides),
         metrics=ConfigMetrics(registry),
     )
-    # From the first: without a handler the signal would end the process.
+    # Set early: without a handler the signal would end the process.
     signal.signal(signal.SIGHUP, lambda *_: reloader.ask())
     tracer = open_traces(settings, TraceMetrics(registry)) if settings.traces.endpoint else None
     workers, prepare = _opened(settings, topics, registry, tracer)
@@ -102,7 +102,7 @@ def _opened(
     registry: CollectorRegistry,
     tracer: Tracer | None,
 ) -> tuple[list[_Worker], list[Prepare]]:
-    """The workers that were asked for, and how each takes a reload."""
+    """Opens the chosen workers; returns them, and what prepares a reload for each."""
     workers: list[_Worker] = []
     prepare: list[Prepare] = []
     if "alerts" in topics:
@@ -111,9 +111,9 @@ def _opened(
         workers.append(worker)
         prepare.append(of_alerts(settings, worker, parts, tracer))
     if "exposures" in topics:
-        watching = open_exposures(settings, registry=registry, say=log.info)
-        workers.append(watching)
-        prepare.append(of_exposures(settings, watching, exposures_reading))
+        tracking = open_exposures(settings, registry=registry, say=log.info)
+        workers.append(tracking)
+        prepare.append(of_exposures(settings, tracking, exposures_reading))
     if "contaminants" in topics:
         masking = open_contaminants(settings, registry=registry, say=log.info)
         workers.append(masking)
@@ -122,7 +122,7 @@ def _opened(
 
 
 def _endpoint(settings: Settings, registry: CollectorRegistry, workers: list[_Worker]) -> Endpoint:
-    """What is wrong with any worker is wrong with the process."""
+    """Opens the HTTP endpoint; the process is unhealthy, or not ready, if any worker is."""
     endpoint = Endpoint(
         settings.metrics,
         registry,
@@ -139,7 +139,7 @@ def _stop(workers: list[_Worker]) -> None:
 
 
 def _run(workers: list[_Worker]) -> None:
-    """Run the first here, the others on threads; the end of one is the end of all."""
+    """Run the first worker here and the others on threads; if one ends, all are stopped."""
     failures: list[Exception] = []
 
     def guarded(worker: _Worker) -> None:

@@ -1,4 +1,4 @@
-"""``streamfilter schemas``: what readers of our topics need."""
+"""``streamfilter schemas``: lists and exports the schemas that readers of our topics need."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""``streamfilter simulate``: a survey and a camera that do not exist, for a real broker."""
+"""``streamfilter simulate``: sends a simulated survey and camera to a real broker."""
 
 import signal
 import sys
@@ -17,17 +17,17 @@ from streamfilter.kafka.topics import missing
 from streamfilter.records import PRODUCER_TIMESTAMP, Origin, Output
 from streamfilter.simulate.visits import CADENCE_S, alerts
 
-# A person or an orchestrator waits: a broker that is away is told sooner than a service gives up.
+# A person or an orchestrator waits: an unreachable broker is reported sooner than by a service.
 _ANSWER_S = 10.0
 _DELIVERY_MS = 30_000
-# How soon SIGTERM is seen.
+# Longest time until SIGTERM is noticed.
 _TICK_S = 0.1
 _SURVEYS = ("ztf", "lsst")
 
 
 @dataclass(frozen=True, slots=True)
 class _Sequence:
-    """Outputs of one kind; a turn makes those that are due together."""
+    """Outputs of one kind, in turns; the outputs of a turn are sent together."""
 
     turns: Iterator[list[Output]]
     every_s: float
@@ -35,14 +35,14 @@ class _Sequence:
 
 @dataclass(slots=True)
 class _Tally:
-    """What became of the messages."""
+    """Counts the messages by their result."""
 
     sent: int = 0
     refused: int = 0
     stopped: bool = False
 
     def done(self, output: Output, error: Undeliverable | None) -> None:
-        """Count an answer of the broker; the first refusal is told."""
+        """Count a broker's acknowledgement or refusal; prints the first refusal."""
         self.sent += error is None
         if error is not None:
             self.refused += 1
@@ -143,7 +143,7 @@ def simulate(
 
 
 def _send(sink: KafkaSink, sequences: list[_Sequence], tally: _Tally, for_s: float) -> None:
-    """Send each turn when it is due, until told to stop, then wait for all acknowledgements."""
+    """Send each turn when it is due, until the stop, then wait for all acknowledgements."""
     begin = time.monotonic()
     due_s = [0.0 for _ in sequences]
     while not tally.stopped:
@@ -165,7 +165,7 @@ def _send(sink: KafkaSink, sequences: list[_Sequence], tally: _Tally, for_s: flo
 def _alerts(
     topic: str, rate_per_s: float, surveys: tuple[str, ...], seed: int
 ) -> Iterator[list[Output]]:
-    """One alert a turn; at this rate their visits follow each other as time does."""
+    """Yields one alert a turn; at this rate, simulated visits follow each other in real time."""
     stream = alerts(
         seed,
         sys.maxsize,
@@ -181,7 +181,7 @@ def _alerts(
 
 
 def _exposures(topic: str, drift_every: int, seed: int) -> Iterator[list[Output]]:
-    """All detectors of an exposure a turn; its name is of the time, so that none comes twice."""
+    """Yields all detectors of an exposure a turn; the name is the time, so that it is unique."""
     number = 0
     while True:
         number += 1

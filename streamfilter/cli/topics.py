@@ -1,4 +1,4 @@
-"""``streamfilter topics``: make the topics that alerts come from and go to."""
+"""``streamfilter topics``: makes input and output topics."""
 
 import click
 

@@ -1,4 +1,4 @@
-"""``streamfilter track``: judge the tracking of exposures in files, without Kafka."""
+"""``streamfilter track``: judges the tracking of exposures in files, without Kafka."""
 
 import json
 from collections.abc import Iterator
@@ -26,11 +26,11 @@ _HEAD = (
 
 @dataclass(slots=True)
 class _Exposure:
-    """Detectors that were looked at together."""
+    """The judged detectors of one exposure, and their pictures if a figure is drawn."""
 
     name: str
     detectors: list[DetectorEvidence] = field(default_factory=list)
-    seen: list[figures.DetectorPicture] = field(default_factory=list)
+    pictures: list[figures.DetectorPicture] = field(default_factory=list)
 
 
 def _section(_context: click.Context, option: click.Parameter, given: str | None) -> str | None:
@@ -84,15 +84,15 @@ def track(
     watcher = Watcher(engine, ExposureRules(mesh=mesh, tracking=TrackingRules(prior=prior)))
     rules = frames.FrameRules(section=section)
     table, rows = Table(*_HEAD), []
-    for exposure in _looked_at(watcher, paths, rules, together, draw=figure is not None):
+    for exposure in _judged_exposures(watcher, paths, rules, together, draw=figure is not None):
         judgement = watcher.judge(exposure.detectors)
         if as_json:
             click.echo(json.dumps(_line(exposure, judgement)))
         else:
             _add(table, exposure, judgement)
         if figure is not None:
-            seen = tuple(exposure.seen)
-            rows.append(figures.Row(Path(exposure.name).name, judgement, seen))
+            pictures = tuple(exposure.pictures)
+            rows.append(figures.Row(Path(exposure.name).name, judgement, pictures))
     engine.close()
     if not as_json:
         out = Console()
@@ -103,22 +103,22 @@ def track(
         frame_files.say(f"figure: {figure}")
 
 
-def _looked_at(
+def _judged_exposures(
     watcher: Watcher, paths: list[str], rules: frames.FrameRules, together: bool, *, draw: bool
 ) -> Iterator[_Exposure]:
-    """Exposures in order, one detector in memory at a time."""
+    """Yields the exposures in order; one detector's image is in memory at a time."""
     exposure = _Exposure("together")
     for path in paths:
         if not together:
             exposure = _Exposure(path)
         for frame in frames.read_frame_file(path, rules):
-            look = watcher.look(frame)
-            evidence = look.evidence
+            judged = watcher.judge_frame(frame)
+            evidence = judged.evidence
             if together:
                 evidence = replace(evidence, detector=f"{Path(path).name}:{evidence.detector}")
             exposure.detectors.append(evidence)
             if draw:
-                exposure.seen.append(figures.picture_of(replace(look, evidence=evidence)))
+                exposure.pictures.append(figures.picture_of(replace(judged, evidence=evidence)))
         if not together:
             yield exposure
     if together:
@@ -126,13 +126,13 @@ def _looked_at(
 
 
 def _badness(judgement: Judgement) -> float:
-    """What a person wants to see first: tracking errors, then what cannot be told."""
+    """Returns a sort key: tracking errors are highest, then exposures that cannot be judged."""
     order = {Decision.TRACKING_ERROR: 2.0, Decision.CANNOT_TELL: 1.0, Decision.OK: 0.0}
     return order[judgement.decision] + (judgement.probability or 0.0) / 2
 
 
 def _line(exposure: _Exposure, judgement: Judgement) -> dict[str, Any]:
-    """All of an exposure, the names as in the records."""
+    """Returns all facts of an exposure, with the field names of the records."""
     detectors = [asdict(evidence) for evidence in exposure.detectors]
     return {"exposure": exposure.name, "judgement": asdict(judgement), "detectors": detectors}
 

@@ -1,1 +1,1 @@
-"""The demonstration: a simulated survey through real workers, audited."""
+"""The demonstration: real workers filter a simulated survey, and every alert is audited."""

@@ -1,7 +1,7 @@
 """The demo: a simulated survey, a real worker and an audit, over an embedded broker.
 
-The embedded broker keeps 5 MB a partition and silently drops the oldest, so the survey holds
-back: it never runs far ahead of what is annotated.
+The embedded broker keeps 5 MB a partition and silently drops the oldest messages. So the survey
+never sends many alerts before the earlier ones are annotated.
 """
 
 import json
@@ -28,7 +28,7 @@ from streamfilter.reading import plain, read
 from streamfilter.records import PRODUCER_TIMESTAMP, Label, Message, Origin, Output, Rejected
 from streamfilter.service.alerts.worker import AlertWorker
 from streamfilter.service.assembly.alerts import Parts, open_parts, open_worker
-from streamfilter.simulate.visits import Simulated, alerts
+from streamfilter.simulate.visits import SimulatedAlert, alerts
 
 IN = "demo.alerts"
 OUTPUTS = {
@@ -38,8 +38,8 @@ OUTPUTS = {
     "rejected": "demo.rejected",
 }
 PARTITIONS = 16
-# The embedded broker rebalances fastest in the newer protocol, and answers a fetch that found
-# nothing only when its wait is over, though something came meanwhile.
+# The embedded broker rebalances fastest in the newer protocol. It answers an empty fetch only when
+# the wait is over, even if a message came meanwhile.
 CONSUMER: dict[str, str | int] = {"group.protocol": "consumer", "fetch.wait.max.ms": 10}
 ANNOTATIONS, METRICS, FIGURE = "annotations.jsonl", "metrics.txt", "alerts.png"
 DAMAGED = "damaged"
@@ -49,12 +49,12 @@ _DRAWN = 8  # alerts in the figure
 _AHEAD = 32  # alerts; 16 partitions of 5 MB hold twenty times that
 _RENDERED_FIRST = 200  # distinct skies of the simulation, 10 to 30 ms each
 _DAMAGED_EVERY = 100
-_SILENCE_S = 30.0  # without an output for so long, something is broken
+_SILENCE_S = 30.0  # with no output for this long, something is broken
 
 
 @dataclass(slots=True)
 class Tally:
-    """What went in and what came out, alert by alert."""
+    """Counts what went in and what came out, alert by alert."""
 
     truth: dict[str, str] = field(default_factory=dict)
     """Injected class code, REAL or DAMAGED, by alert."""
@@ -71,7 +71,7 @@ class Tally:
         return sum(1 for output, _ in self.copies if output in ("annotations", "rejected"))
 
     def verdict(self, alert_id: str) -> str:
-        """What came out of an alert."""
+        """Returns what came out for an alert: its label, ``rejected`` or ``lost``."""
         if alert_id in self.annotations:
             return _label(self.annotations[alert_id])
         return "rejected" if self.copies["rejected", alert_id] else "lost"
@@ -84,8 +84,8 @@ class Tally:
         return dict(sorted(rows.items(), key=lambda row: (row[0] != REAL, row[0])))
 
     def errors(self) -> list[str]:
-        """What does not add up; empty when every alert is accounted for exactly once."""
-        found = []
+        """Returns a line for each alert with wrong outputs; empty if each came out exactly once."""
+        errors = []
         for alert_id, truth in self.truth.items():
             copies = {name: self.copies[name, alert_id] for name in OUTPUTS}
             if truth == DAMAGED:
@@ -100,20 +100,20 @@ class Tally:
                     "rejected": 0,
                 }
             if copies != expected:
-                found.append(f"alert {alert_id} ({truth}): expected {expected}, found {copies}")
-        return found
+                errors.append(f"alert {alert_id} ({truth}): expected {expected}, found {copies}")
+        return errors
 
     def quantile_s(self, q: float) -> float:
-        """Latency from the survey's producer to the consumer of the annotation."""
+        """Returns a quantile of the latency from the producer to the annotation's consumer."""
         return float(np.quantile(self.latencies_s, q)) if self.latencies_s else float("nan")
 
     def per_s(self) -> float:
-        """Alerts annotated or rejected a second, over the whole run."""
+        """Returns the alerts annotated or rejected per second, over the whole run."""
         return self.done / max(self.ended_s - self.started_s, 1e-9)
 
 
 def settings(bootstrap: str, home: Path | None) -> Settings:
-    """The demo's settings: everything published, groups of the newer protocol."""
+    """Returns the demo's settings: all outputs, and consumer groups of the newer protocol."""
     return Settings.model_validate(
         {
             "kafka": {
@@ -186,7 +186,7 @@ def _survey(
     progress: Callable[[Tally], None],
     failures: list[StreamfilterError],
 ) -> Tally:
-    """Produce the alerts, read the outputs beside, and tally both."""
+    """Send the alerts, read the outputs at the same time, and count both."""
     connection: dict[str, str | int] = {"bootstrap.servers": bootstrap}
     sink = KafkaSink(connection)
     group = {"group.id": "demo-audit", **CONSUMER}
@@ -195,7 +195,7 @@ def _survey(
     stream = _damage(alerts(seed, count, scenes=_RENDERED_FIRST))
     stream = chain(list(islice(stream, _RENDERED_FIRST)), stream)
     tally = Tally()
-    sent, heard_s = 0, time.monotonic()
+    sent, last_output_s = 0, time.monotonic()
     try:
         while tally.done < count or not _settled(tally):
             due = int((time.monotonic() - tally.started_s) * rate_per_s)
@@ -204,16 +204,16 @@ def _survey(
                 sent += 1
             sink.poll(0)
             messages = source.poll(256, 0.02)
-            # Nothing is missed while nothing is under way, at a slow rate.
+            # With no alert under way, as at a slow rate, there is no output to wait for.
             if messages or tally.done == sent:
-                heard_s = time.monotonic()
+                last_output_s = time.monotonic()
             for message in messages:
-                _note(tally, message)
+                _count(tally, message)
             tally.ended_s = time.monotonic()
             progress(tally)
             if failures:
                 raise failures[0]
-            if time.monotonic() - heard_s > _SILENCE_S:
+            if time.monotonic() - last_output_s > _SILENCE_S:
                 break  # the table says what is lost
     finally:
         source.close()
@@ -227,8 +227,8 @@ def _settled(tally: Tally) -> bool:
     return routed >= len(tally.annotations)
 
 
-def _damage(stream: Iterator[Simulated]) -> Iterator[tuple[Simulated, bytes, str]]:
-    """Cut some packets short, as a broken connection would."""
+def _damage(stream: Iterator[SimulatedAlert]) -> Iterator[tuple[SimulatedAlert, bytes, str]]:
+    """Yields the alerts with their truth; some packets are cut, as by a broken connection."""
     for number, alert in enumerate(stream):
         if number % _DAMAGED_EVERY == _DAMAGED_EVERY - 1:
             yield alert, alert.value[: len(alert.value) * 2 // 3], DAMAGED
@@ -236,7 +236,7 @@ def _damage(stream: Iterator[Simulated]) -> Iterator[tuple[Simulated, bytes, str
             yield alert, alert.value, alert.truth.code if alert.truth else REAL
 
 
-def _send(sink: KafkaSink, tally: Tally, alert: Simulated, value: bytes, truth: str) -> None:
+def _send(sink: KafkaSink, tally: Tally, alert: SimulatedAlert, value: bytes, truth: str) -> None:
     def done(output: Output, trouble: Undeliverable | None) -> None:
         if trouble:
             raise TransportFailed(f"the embedded broker refused an alert: {trouble.detail}")
@@ -249,8 +249,8 @@ def _send(sink: KafkaSink, tally: Tally, alert: Simulated, value: bytes, truth: 
     sink.send(Output(Origin(IN, -1, -1), IN, value, key, headers), done)
 
 
-def _note(tally: Tally, message: Message) -> None:
-    """Count one output message."""
+def _count(tally: Tally, message: Message) -> None:
+    """Add one output message to the tally."""
     output = next(name for name, topic in OUTPUTS.items() if topic == message.origin.topic)
     headers = dict(message.headers)
     alert_id = (headers["demo-alert"] or b"").decode()
@@ -264,7 +264,7 @@ def _note(tally: Tally, message: Message) -> None:
 
 
 def _write(out: Path, tally: Tally, registry: CollectorRegistry) -> None:
-    """Annotations as JSON lines beside their truth, and the worker's metrics."""
+    """Write the annotations as JSON lines, each with its truth, and the worker's metrics."""
     with (out / ANNOTATIONS).open("w", encoding="utf-8") as file:
         for alert_id, record in tally.annotations.items():
             line = {"truth": tally.truth[alert_id], **record}
@@ -273,10 +273,10 @@ def _write(out: Path, tally: Tally, registry: CollectorRegistry) -> None:
 
 
 def _draw(out: Path, tally: Tally, parts: Parts, seed: int) -> None:
-    """A figure of the first alerts that were not clean."""
-    wanted = {key for key, record in tally.annotations.items() if _label(record) != Label.CLEAN}
+    """Draw a figure of the first alerts that were not clean."""
+    not_clean = {key for key, record in tally.annotations.items() if _label(record) != Label.CLEAN}
     stream = alerts(seed, len(tally.truth), scenes=_RENDERED_FIRST)
-    chosen = islice((alert for alert in stream if alert.alert_id in wanted), _DRAWN)
+    chosen = islice((alert for alert in stream if alert.alert_id in not_clean), _DRAWN)
     messages = (Message(Origin(IN, 0, 0), alert.value) for alert in chosen)
     judged = parts.pipeline.judge(parts.engine, messages)
     rows = [

@@ -1,7 +1,7 @@
-"""The demo's second half: a telescope that drifts once, and the worker that notices.
+"""The demo's second half: a telescope drifts once, and the worker must notice.
 
-Like the first it runs over the embedded broker, which keeps 5 MB a partition: an exposure is sent
-when the verdict on the one before is there.
+It also runs over the embedded broker, which keeps 5 MB a partition. So an exposure is sent only
+when the verdict on the exposure before has come.
 """
 
 import os
@@ -21,7 +21,12 @@ from streamfilter.exposures import figures, frames
 from streamfilter.exposures.announce import encode_exposure
 from streamfilter.exposures.encode import key_of
 from streamfilter.exposures.figures import DetectorPicture, Row
-from streamfilter.exposures.readout import INSTRUMENTS, Given, expecting, read_header
+from streamfilter.exposures.readout import (
+    INSTRUMENTS,
+    AnnouncementOptions,
+    announcements,
+    read_header,
+)
 from streamfilter.exposures.watcher import Watcher
 from streamfilter.inference.cache import default_home
 from streamfilter.inference.runtimes import open_engine
@@ -44,11 +49,11 @@ _SILENCE_S = 60.0
 
 @dataclass(frozen=True, slots=True, eq=False)
 class SimulatedVisit:
-    """An exposure: what was done to it, and what came out."""
+    """A simulated exposure, and the verdict on it."""
 
     exposure: Exposure
     verdict: dict[str, Any] | None
-    """None where nothing came out."""
+    """None where no verdict came out."""
     seconds: float
     """From its first message to its verdict."""
 
@@ -59,28 +64,28 @@ class SimulatedVisit:
 
     @property
     def right(self) -> bool:
-        """Whether the decision is what was simulated."""
+        """Whether the decision agrees with the simulation."""
         return self.decision == ("tracking_error" if self.exposure.drift_px else "ok")
 
 
 def visit(exposure_id: str, *, drifts: bool) -> Exposure:
-    """An exposure of the demo's camera, while the telescope tracks or drifts."""
+    """Returns an exposure of the demo's camera, while the telescope tracks or drifts."""
     drift_px = _DRIFT_PX if drifts else 0.0
     return Exposure(exposure_id, _DETECTORS, _SIDE_PX, drift_px, _DRIFT_ANGLE_RAD)
 
 
 def visits() -> Iterator[Exposure]:
-    """Three exposures, the telescope drifts during the second."""
+    """Yields three exposures; the telescope drifts during the second."""
     for number in (1, 2, 3):
         yield visit(f"visit-{number}", drifts=number == 2)
 
 
 def messages(exposure: Exposure, seed: int, topic: str) -> Iterator[Output]:
-    """A message for each detector of a simulated exposure, as a readout announces them."""
+    """Yields a message for each detector of a simulated exposure, as a readout would."""
     files = readout(exposure, seed)
-    given = Given(keywords=INSTRUMENTS["ztf"])
-    read_out = [read_header(f"{n}.fits", content, given) for n, content in enumerate(files)]
-    for announced, content in zip(expecting(read_out, given), files, strict=True):
+    options = AnnouncementOptions(keywords=INSTRUMENTS["ztf"])
+    read_out = [read_header(f"{n}.fits", content, options) for n, content in enumerate(files)]
+    for announced, content in zip(announcements(read_out, options), files, strict=True):
         value = encode_exposure(announced, content)
         headers = ((PRODUCER_TIMESTAMP, b"%d" % (time.time_ns() // 1_000_000)),)
         yield Output(Origin(topic, -1, -1), topic, value, key_of(announced), headers)
@@ -89,7 +94,7 @@ def messages(exposure: Exposure, seed: int, topic: str) -> Iterator[Output]:
 def run(
     *, seed: int, out: Path, home: Path | None, say: Callable[[str], None]
 ) -> list[SimulatedVisit]:
-    """Watch the visits and draw the first two.
+    """Send the visits through a worker and draw the first two.
 
     Raises
     ------
@@ -104,12 +109,12 @@ def run(
         thread = threading.Thread(target=_guarded(worker, failures), name="exposures")
         thread.start()
         try:
-            found = _watch(broker.bootstrap, seed, failures)
+            sent = _send_visits(broker.bootstrap, seed, failures)
         finally:
             worker.stop()
             thread.join()
-    _draw(out, found[:2], seed, home or default_home(os.environ))
-    return found
+    _draw(out, sent[:2], seed, home or default_home(os.environ))
+    return sent
 
 
 def _settings(bootstrap: str, home: Path | None) -> Settings:
@@ -133,8 +138,10 @@ def _guarded(worker: ExposureWorker, failures: list[StreamfilterError]) -> Calla
     return work
 
 
-def _watch(bootstrap: str, seed: int, failures: list[StreamfilterError]) -> list[SimulatedVisit]:
-    """Send the visits one by one, each with its verdict."""
+def _send_visits(
+    bootstrap: str, seed: int, failures: list[StreamfilterError]
+) -> list[SimulatedVisit]:
+    """Send the visits one by one, and wait for each verdict."""
     connection: dict[str, str | int] = {"bootstrap.servers": bootstrap}
     sink = KafkaSink(connection)
     source = KafkaSource(connection | {"group.id": "demo-observer", **CONSUMER}, [TRACKING])
@@ -173,18 +180,18 @@ def _sent(_output: Output, trouble: Undeliverable | None) -> None:
         raise TransportFailed(f"the embedded broker refused an exposure: {trouble.detail}")
 
 
-def _draw(out: Path, found: list[SimulatedVisit], seed: int, home: Path) -> None:
-    """The focal planes as the worker saw them."""
+def _draw(out: Path, sent: list[SimulatedVisit], seed: int, home: Path) -> None:
+    """Draw the focal planes with the same judgements as the worker's."""
     engine = open_engine("maxitrack", "onnxruntime", home, 1, progress=lambda line: None)
     watcher = Watcher(engine)
     rows = []
-    for watched in found:
-        seen: list[DetectorPicture] = []
-        for number, content in enumerate(readout(watched.exposure, seed), start=1):
+    for each in sent:
+        pictures: list[DetectorPicture] = []
+        for number, content in enumerate(readout(each.exposure, seed), start=1):
             for frame in frames.read_frames(content, IN, frames.FrameRules(), None):
-                look = watcher.look(frame)
-                named = replace(look.evidence, detector=f"CCD {number}")
-                seen.append(figures.picture_of(replace(look, evidence=named)))
-        judgement = watcher.judge([each.evidence for each in seen])
-        rows.append(Row(watched.exposure.exposure_id, judgement, tuple(seen)))
+                judged = watcher.judge_frame(frame)
+                named = replace(judged.evidence, detector=f"CCD {number}")
+                pictures.append(figures.picture_of(replace(judged, evidence=named)))
+        judgement = watcher.judge([picture.evidence for picture in pictures])
+        rows.append(Row(each.exposure.exposure_id, judgement, tuple(pictures)))
     figures.draw(rows, out / FIGURE)

@@ -1,7 +1,7 @@
-"""Is all here that a worker needs? Asked before a start, or beside a worker that runs.
+"""Checks that all a worker needs is there, before its start or beside a running worker.
 
-Nothing is published, no consumer group is joined, nothing is fetched or built; what is asked of
-others is bounded in time.
+The checks publish nothing, join no consumer group, and fetch or build nothing. Calls to other
+systems are bounded in time.
 """
 
 from collections.abc import Callable, Iterator
@@ -34,17 +34,17 @@ _CHECKS: tuple[tuple[str, Check], ...] = (
     ("masks", places.check_masks),
     ("traces", places.check_traces),
 )
-"""In this order: what was read at the brokers is what registries and clocks are held against."""
+"""The order counts: registries and clocks are compared with messages that ``kafka`` reads."""
 
 
 def examine(settings: Settings) -> Iterator[Finding]:
-    """Every finding, as it is made."""
-    seen: list[SampledMessage] = []
+    """Yields each finding as soon as it is made."""
+    samples: list[SampledMessage] = []
     for name, check in _CHECKS:
         started = monotonic()
         try:
-            for found in check(settings, seen):
-                yield replace(found, took_s=monotonic() - started)
+            for finding in check(settings, samples):
+                yield replace(finding, took_s=monotonic() - started)
                 started = monotonic()
         except StreamfilterError as error:
             yield replace(failed(name, "check", error), took_s=monotonic() - started)

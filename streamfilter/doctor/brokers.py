@@ -1,4 +1,4 @@
-"""Brokers, topics, rights and groups."""
+"""Checks brokers, topics, rights and groups."""
 
 from collections.abc import Generator, Iterator, Mapping
 from dataclasses import dataclass
@@ -15,42 +15,42 @@ from streamfilter.service.assembly.alerts import reads
 from streamfilter.service.assembly.clients import Reader, outputs, readers
 from streamfilter.service.assembly.delivery import EXACTLY_ONCE
 
-# A broker on a slow line; each of a few questions takes at most so long.
+# Time limit for each request to a broker, which may be on a slow line.
 ANSWER_S = 6.0
 
 
 @dataclass(frozen=True, slots=True)
 class _Need:
-    """A topic that a worker writes, or reads."""
+    """A topic that a worker reads or writes, and the right that it needs for that."""
 
     key: str
     topic: str
     right: str
     whole: bool = False
-    """It takes whole messages as they came, which may be large."""
+    """Whether whole input messages go into it, which may be large."""
 
 
-def check(settings: Settings, seen: list[SampledMessage]) -> Iterator[Finding]:
-    """Both sides of a worker: where it reads, and where it writes."""
-    reading = yield from _opened("kafka.bootstrap", clients.consumer_settings(settings))
+def check(settings: Settings, samples: list[SampledMessage]) -> Iterator[Finding]:
+    """Check the brokers that a worker reads from, and those that it writes to."""
+    reading = yield from _connected("kafka.bootstrap", clients.consumer_settings(settings))
     largest: dict[str, int | None] = {}
     if reading is not None:
         for reader in readers(settings):
-            largest[reader.section] = yield from _read(reading, settings, reader, seen)
+            largest[reader.section] = yield from _check_reader(reading, settings, reader, samples)
     apart = settings.kafka.output_bootstrap
     key = "kafka.output_bootstrap" if apart else "kafka.bootstrap (producer)"
-    writing = yield from _opened(key, clients.producer_settings(settings))
+    writing = yield from _connected(key, clients.producer_settings(settings))
     if writing is not None:
-        yield from _written(writing, settings, largest)
+        yield from _check_outputs(writing, settings, largest)
         if settings.delivery.guarantee == EXACTLY_ONCE:
             why = "the right to its transactional.id is known only by beginning a transaction"
             yield not_applicable("transactions", "delivery.guarantee", why)
 
 
-def _opened(
+def _connected(
     key: str, client_settings: Mapping[str, Scalar]
 ) -> Generator[Finding, None, Inspector | None]:
-    """Reach the brokers; the generator's value is who asks them, None where nobody can."""
+    """Connect to the brokers; the generator's value is an inspector, None if this fails."""
     subject = f"{key} {client_settings['bootstrap.servers']}"
     try:
         inspector = Inspector(client_settings, timeout_s=ANSWER_S)
@@ -74,31 +74,34 @@ def _cluster(subject: str, cluster: Cluster, client_settings: Mapping[str, Scala
     return ok("brokers", subject, found)
 
 
-def _read(
-    inspector: Inspector, settings: Settings, reader: Reader, seen: list[SampledMessage]
+def _check_reader(
+    inspector: Inspector, settings: Settings, reader: Reader, samples: list[SampledMessage]
 ) -> Generator[Finding, None, int | None]:
-    """What is read; the generator's value is the largest message that may come, where known."""
-    key, wanted = f"{reader.section}.topics", reader.topics
+    """Check the topics of a reader.
+
+    The generator's value is the size of the largest message that may come, None if not known.
+    """
+    key, configured = f"{reader.section}.topics", reader.topics
     yield _group(inspector, reader.group_key, reader.group)
-    shown = inspector.names()
-    names = {each for each in wanted if not each.startswith("^")}
-    for pattern in (each for each in wanted if each.startswith("^")):
-        taken = {topic for topic in shown if reads(pattern, topic)}
-        names |= taken
-        yield _pattern(key, pattern, taken)
+    existing = inspector.names()
+    names = {each for each in configured if not each.startswith("^")}
+    for pattern in (each for each in configured if each.startswith("^")):
+        matching = {topic for topic in existing if reads(pattern, topic)}
+        names |= matching
+        yield _pattern(key, pattern, matching)
     sizes: list[int | None] = []
     for name, facts in inspector.topics(sorted(names)).items():
         yield _topic(_Need(key, name, READ), facts)
         if isinstance(facts, TopicFacts):
             sizes.append(facts.max_message_bytes)
             if not facts.rights or READ in facts.rights:
-                yield from _last(inspector, settings, facts, reader, seen)
+                yield from _check_last_message(inspector, settings, facts, reader, samples)
     return None if None in sizes else max((each for each in sizes if each), default=None)
 
 
-def _pattern(key: str, pattern: str, taken: set[str]) -> Finding:
-    if taken:
-        return ok("topics", f"{key} {pattern}", f"takes {len(taken)} topics")
+def _pattern(key: str, pattern: str, matching: set[str]) -> Finding:
+    if matching:
+        return ok("topics", f"{key} {pattern}", f"takes {len(matching)} topics")
     return Finding(
         "topics", f"{key} {pattern}", State.WARNING, "takes no topic that is there now",
         "at least one", "right before the first night; else mend the pattern, or ask for rights",
@@ -108,25 +111,25 @@ def _pattern(key: str, pattern: str, taken: set[str]) -> Finding:
 def _group(inspector: Inspector, key: str, group: str) -> Finding:
     subject = f"{key} {group}"
     try:
-        found = inspector.group(group)
+        facts = inspector.group(group)
     except TransportFailed as error:
         return failed("group", subject, error)
-    if found.rights and READ not in found.rights:
+    if facts.rights and READ not in facts.rights:
         return Finding(
-            "group", subject, State.FAILED, f"rights: {', '.join(sorted(found.rights))}",
+            "group", subject, State.FAILED, f"rights: {', '.join(sorted(facts.rights))}",
             READ, "ask the broker's operators for it, or use another group",
         )  # fmt: skip
-    # What a broker calls dead has no members and no offsets.
-    state = "not used yet" if found.state == "dead" else f"{found.state}, {found.members} members"
+    # A broker calls a group dead that has no members and no offsets.
+    state = "not used yet" if facts.state == "dead" else f"{facts.state}, {facts.members} members"
     return ok("group", subject, state)
 
 
-def _last(
+def _check_last_message(
     inspector: Inspector,
     settings: Settings,
     facts: TopicFacts,
     reader: Reader,
-    seen: list[SampledMessage],
+    samples: list[SampledMessage],
 ) -> Iterator[Finding]:
     try:
         message = inspector.last(facts.name, facts.partitions, reader.group)
@@ -137,24 +140,24 @@ def _last(
         yield not_applicable("message", facts.name, "the topic holds none to look at")
         return
     kind = facts.config.get("message.timestamp.type", "")
-    by = {"LogAppendTime": "broker", "CreateTime": "producer"}.get(kind, "")
-    seen.append(messages.sampled(message, by))
-    yield messages.understood(settings, message, exposure=reader.section != "alerts")
+    stamped_by = {"LogAppendTime": "broker", "CreateTime": "producer"}.get(kind, "")
+    samples.append(messages.sample_of(message, stamped_by))
+    yield messages.check_message(settings, message, exposure=reader.section != "alerts")
 
 
-def _written(
+def _check_outputs(
     inspector: Inspector, settings: Settings, largest: Mapping[str, int | None]
 ) -> Iterator[Finding]:
     needs = {need.topic: need for need in _outputs(settings)}
     for name, facts in inspector.topics(needs).items():
         need = needs[name]
-        yield (found := _topic(need, facts))
-        if isinstance(facts, TopicFacts) and found.state is not State.FAILED and need.whole:
+        yield (finding := _topic(need, facts))
+        if isinstance(facts, TopicFacts) and finding.state is not State.FAILED and need.whole:
             yield _size(need, facts, settings, largest)
 
 
 def _outputs(settings: Settings) -> Iterator[_Need]:
-    """The topics that are written with these settings."""
+    """Yields the topics that a worker with these settings writes."""
     for name, topic in outputs(settings).items():
         whole = name in ("enriched", "clean", "contaminated", "rejected")
         yield _Need(f"outputs.{name}", topic, WRITE, whole)
@@ -195,7 +198,7 @@ def _topic(need: _Need, facts: TopicFacts | TransportFailed) -> Finding:
 def _size(
     need: _Need, facts: TopicFacts, settings: Settings, largest: Mapping[str, int | None]
 ) -> Finding:
-    """Whether a topic takes what may come in."""
+    """Check that a topic takes the largest message that may come in."""
     limits = {
         reader.section: settings.limits.max_message_bytes
         if reader.section == "alerts"
@@ -204,20 +207,20 @@ def _size(
         if reader.section == "alerts" or need.key == "outputs.rejected"
     }
     known = all(largest.get(key) is not None for key in limits)
-    comes = max(min(limit, largest.get(key) or limit) for key, limit in limits.items())
+    needed = max(min(limit, largest.get(key) or limit) for key, limit in limits.items())
     subject = f"{need.key} {need.topic}"
     takes = facts.max_message_bytes
-    mend = f"raise max.message.bytes of {need.topic} to {comes}"
+    mend = f"raise max.message.bytes of {need.topic} to {needed}"
     if takes is None:
         return Finding(
             "size", subject, State.WARNING, "max.message.bytes may not be read",
-            f"at least {comes}", "ask for DESCRIBE_CONFIGS, or ask the broker's operators",
+            f"at least {needed}", "ask for DESCRIBE_CONFIGS, or ask the broker's operators",
         )  # fmt: skip
-    if takes >= comes:
-        return ok("size", subject, f"takes {takes:,} bytes; at most {comes:,} come")
+    if takes >= needed:
+        return ok("size", subject, f"takes {takes:,} bytes; at most {needed:,} come")
     return Finding(
         "size", subject, State.FAILED if known else State.WARNING,
         f"takes {takes:,} bytes (max.message.bytes)",
-        f"at least {comes:,}, which {'are read' if known else 'the limits let in'}; larger ones "
+        f"at least {needed:,}, which {'are read' if known else 'the limits let in'}; larger ones "
         "come out as rejected, or without their bytes", mend,
     )  # fmt: skip

@@ -1,4 +1,4 @@
-"""Do the settings fit each other?"""
+"""Checks that the settings fit each other."""
 
 from collections.abc import Iterator
 
@@ -10,7 +10,7 @@ from streamfilter.service.assembly.checking import checked_all
 
 
 def check(settings: Settings, _: list[SampledMessage]) -> Iterator[Finding]:
-    """What ``streamfilter config check`` holds, before anything is asked of others."""
+    """Run the checks of ``streamfilter config check``, which contact no other system."""
     try:
         surveys = checked_all(settings)
     except ConfigurationInvalid as error:

@@ -1,4 +1,4 @@
-"""Engines: in the cache, whole, and run once; and the GPU where one is asked for."""
+"""Checks engines: in the cache, undamaged, and running; and the GPU where one is needed."""
 
 import os
 import shutil
@@ -20,14 +20,14 @@ from streamfilter.inference import cache, runtimes
 from streamfilter.inference.engine import Plans
 from streamfilter.inference.manifest import Manifest, load
 
-# Runtimes that need a GPU, and the modules that they need.
+# Runtimes that need a GPU, and the modules that they import.
 _GPU_RUNTIMES = {"tensorrt": ("tensorrt", "pycuda")}
 _NVIDIA_S = 20.0
 
 
 @dataclass(frozen=True, slots=True)
-class _Wanted:
-    """A network that these settings run."""
+class _ConfiguredEngine:
+    """A network that a worker with these settings runs."""
 
     name: str
     runtime: str
@@ -35,41 +35,41 @@ class _Wanted:
     precision: str
 
 
-def _wanted(settings: Settings) -> list[_Wanted]:
+def _configured(settings: Settings) -> list[_ConfiguredEngine]:
     own, exposures = settings.engine, settings.exposures
-    found = []
+    configured = []
     if settings.alerts.topics:
-        found.append(_Wanted(own.name, own.runtime, own.threads, own.precision))
+        configured.append(_ConfiguredEngine(own.name, own.runtime, own.threads, own.precision))
     for reader, each in (
         (exposures, exposures.engine),
         (exposures.contaminants, exposures.contaminants.engine),
     ):
         if reader.topics:
             threads = reader.threads or os.cpu_count() or 1
-            found.append(_Wanted(each.name, each.runtime, threads, each.precision))
-    return found
+            configured.append(_ConfiguredEngine(each.name, each.runtime, threads, each.precision))
+    return configured
 
 
 def check(settings: Settings, _: list[SampledMessage]) -> Iterator[Finding]:
-    """The networks that these settings run, each on its runtime."""
+    """Check the networks of these settings, each on its runtime."""
     home = settings.engine.home or cache.default_home(os.environ)
-    for wanted in _wanted(settings):
+    for configured in _configured(settings):
         try:
-            manifest = load(wanted.name)
+            manifest = load(configured.name)
             whole = yield from _cached(manifest, home)
             if whole:
-                yield _run(manifest, wanted, home, settings.batch.size)
+                yield _run(manifest, configured, home, settings.batch.size)
         except EngineUnavailable as error:
-            yield failed("engine", f"{wanted.name} on {wanted.runtime}", error)
+            yield failed("engine", f"{configured.name} on {configured.runtime}", error)
 
 
 def _cached(manifest: Manifest, home: Path) -> Generator[Finding, None, bool]:
-    """The generator's value is whether the file is whole, and nobody else's."""
+    """Check a cached file; the generator's value is whether it is undamaged and its own user's."""
     path = cache.onnx_path(manifest, home)
-    found = cache.sha256_of(path)
+    sha256 = cache.sha256_of(path)
     mend = f"streamfilter engines fetch {manifest.name} (with --wheel FILE where no index is)"
-    if found != manifest.onnx_sha256:
-        what = f"no file {path}" if found is None else f"{path} is damaged, sha256 {found[:12]}"
+    if sha256 != manifest.onnx_sha256:
+        what = f"no file {path}" if sha256 is None else f"{path} is damaged, sha256 {sha256[:12]}"
         yield Finding(
             "engine", f"{manifest.name} in the cache", State.FAILED, what,
             f"sha256 {manifest.onnx_sha256[:12]}", mend,
@@ -80,14 +80,14 @@ def _cached(manifest: Manifest, home: Path) -> Generator[Finding, None, bool]:
     return True
 
 
-def _run(manifest: Manifest, wanted: _Wanted, home: Path, batch_size: int) -> Finding:
-    """Open an engine and time a batch; a plan that is not there is not built."""
+def _run(manifest: Manifest, configured: _ConfiguredEngine, home: Path, batch_size: int) -> Finding:
+    """Open an engine and time two batches; a missing plan is not built."""
     engine = runtimes.open_engine(
-        wanted.name,
-        wanted.runtime,
+        configured.name,
+        configured.runtime,
         home,
-        wanted.threads,
-        precision=wanted.precision,
+        configured.threads,
+        precision=configured.precision,
         plans=Plans.REFUSE,
     )
     side = manifest.shape.side_px or SIDES_PX[0]
@@ -102,16 +102,16 @@ def _run(manifest: Manifest, wanted: _Wanted, home: Path, batch_size: int) -> Fi
     first, again = (f"{1e3 * each:.0f} ms" for each in times)
     return ok(
         "engine", f"{manifest.name} on {engine.runtime}",
-        f"{count} of {side} px on {wanted.threads} threads: {first}, then {again}",
+        f"{count} of {side} px on {configured.threads} threads: {first}, then {again}",
     )  # fmt: skip
 
 
 def check_gpu(settings: Settings, _: list[SampledMessage]) -> Iterator[Finding]:
-    """Driver, memory, and the libraries that the runtime needs."""
-    asked = {wanted.runtime for wanted in _wanted(settings)}
-    modules = [each for runtime in asked for each in _GPU_RUNTIMES.get(runtime, ())]
+    """Check the driver, the memory, and the libraries that the runtime needs."""
+    used = {each.runtime for each in _configured(settings)}
+    modules = [each for runtime in used for each in _GPU_RUNTIMES.get(runtime, ())]
     if not modules:
-        yield not_applicable("gpu", ", ".join(sorted(asked)), "no runtime is named that needs one")
+        yield not_applicable("gpu", ", ".join(sorted(used)), "no runtime is named that needs one")
         return
     for module in modules:
         if find_spec(module) is None:
@@ -125,22 +125,22 @@ def check_gpu(settings: Settings, _: list[SampledMessage]) -> Iterator[Finding]:
 
 
 def _driver() -> Finding:
-    """What the driver says of its devices; no context is made there."""
+    """Ask the driver for its devices, without making a context on one."""
     tool = shutil.which("nvidia-smi")
     fields = "name,driver_version,memory.free,memory.total"
-    said = ""
+    devices = ""
     if tool is not None:
         try:
             done = subprocess.run(
                 [tool, f"--query-gpu={fields}", "--format=csv,noheader"],
                 capture_output=True, text=True, timeout=_NVIDIA_S, check=False,
             )  # fmt: skip
-            said = done.stdout.strip() if done.returncode == 0 else ""
+            devices = done.stdout.strip() if done.returncode == 0 else ""
         except (OSError, subprocess.TimeoutExpired):
-            said = ""
-    if not said:
+            devices = ""
+    if not devices:
         return Finding(
             "gpu", "driver", State.FAILED, "nvidia-smi is not here or shows no device",
             "a device with its driver", "install NVIDIA's driver; in a container pass the GPU in",
         )  # fmt: skip
-    return ok("gpu", "driver", "; ".join(said.splitlines()))
+    return ok("gpu", "driver", "; ".join(devices.splitlines()))

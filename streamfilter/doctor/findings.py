@@ -1,19 +1,19 @@
-"""What a check found, what it expected, and how to mend it."""
+"""The result of a check: what it found, what it expected, and how to mend it."""
 
 from dataclasses import dataclass
 from enum import StrEnum
 
 
 class State(StrEnum):
-    """How it stands."""
+    """The result of one check."""
 
     OK = "ok"
     WARNING = "warning"
-    """A worker starts, and something will be missing or slow."""
+    """A worker starts, but something will be missing or slow."""
     FAILED = "failed"
     """A worker does not start, or does not do its work."""
     NOT_APPLICABLE = "not applicable"
-    """The settings do not ask for it, or it cannot be looked at; ``found`` says which."""
+    """The settings do not need it, or it cannot be checked; ``found`` says which."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,16 +30,16 @@ class Finding:
 
 
 def ok(check: str, subject: str, found: str) -> Finding:
-    """All is well."""
+    """Makes the finding that all is well."""
     return Finding(check, subject, State.OK, found)
 
 
 def not_applicable(check: str, subject: str, why: str) -> Finding:
-    """Nothing to look at."""
+    """Makes the finding that there is nothing to check."""
     return Finding(check, subject, State.NOT_APPLICABLE, why)
 
 
 def failed(check: str, subject: str, error: Exception, mend: str = "") -> Finding:
-    """An error of ours, whose text ends with its mend after a semicolon."""
-    found, _, told = str(error).rpartition("; ")
-    return Finding(check, subject, State.FAILED, found or told, "", mend or (told if found else ""))
+    """Makes a finding from an error of ours, whose text ends with "; " and how to mend it."""
+    found, _, last = str(error).rpartition("; ")
+    return Finding(check, subject, State.FAILED, found or last, "", mend or (last if found else ""))

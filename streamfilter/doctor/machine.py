@@ -1,4 +1,4 @@
-"""Disk, memory and cores against the settings."""
+"""Checks that disk, memory and cores are enough for the settings."""
 
 import os
 import shutil
@@ -11,19 +11,19 @@ from streamfilter.doctor.messages import SampledMessage
 from streamfilter.inference.cache import default_home
 
 _MIB = 2**20
-# Both engines with the release's wheel while it is read, and some schemas; a plan is as large.
+# Both engines, the release's wheel while it is unpacked, and some schemas; a plan is as large.
 _ROOM_MIB, _FULL_MIB = 500, 50
 # A worker at its default bounds stays below 1,000 MB (tests/integration/test_filter.py), 96 MiB of
 # them messages in flight, of which a second copy goes out.
 _BASE_MIB, _COPIES = 800, 2
 _PIXEL_BYTES = 20  # as measured for a frame of 10,560 x 10,560 px of 16 bits
-# A process that masks a frame of 4,096 x 4,096 px stays below it (tests/test_masking.py).
+# A process that masks a frame of 4,096 x 4,096 px stays below this (tests/test_masking.py).
 _MASKING_MIB = 1_500
 _CGROUP = Path("/sys/fs/cgroup")
 
 
 def check_disk(settings: Settings, _: list[SampledMessage]) -> Iterator[Finding]:
-    """Room and rights at the cache of engines, plans and schemas."""
+    """Check free space and rights at the cache of engines, plans and schemas."""
     home = settings.engine.home or default_home(os.environ)
     place = next(each for each in (home, *home.parents) if each.exists())
     subject = f"cache {home}"
@@ -31,7 +31,7 @@ def check_disk(settings: Settings, _: list[SampledMessage]) -> Iterator[Finding]
     found = f"{free:,} MiB free"
     mend = "make room, or set engine.home (or STREAMFILTER_HOME) to another place"
     if not os.access(place, os.W_OK | os.X_OK):
-        # With whole engines in it a worker only reads there; new schemas are asked for again.
+        # A worker can run with engines that are already there; new schemas are fetched every time.
         yield Finding(
             "disk", subject, State.WARNING, f"{place} cannot be written by user {os.geteuid()}",
             "a place for engines, plans and schemas", f"chown it, or {mend}",
@@ -44,7 +44,7 @@ def check_disk(settings: Settings, _: list[SampledMessage]) -> Iterator[Finding]
 
 
 def check_memory(settings: Settings, _: list[SampledMessage]) -> Iterator[Finding]:
-    """What may be had, beside what the settings let a worker hold."""
+    """Compare the available memory with what a worker with these settings may use."""
     available = _available_mib()
     if available is None:
         yield not_applicable("memory", "worker", "this system does not tell")
@@ -68,10 +68,10 @@ def check_memory(settings: Settings, _: list[SampledMessage]) -> Iterator[Findin
 
 
 def check_cores(settings: Settings, _: list[SampledMessage]) -> Iterator[Finding]:
-    """Cores that may be used, beside the threads that the settings ask for."""
-    seen, allowed = os.cpu_count() or 1, _cores()
+    """Compare the usable cores with the threads that the settings ask for."""
+    present, allowed = os.cpu_count() or 1, _cores()
     engine = settings.engine
-    threads = (engine.workers or seen) * engine.threads
+    threads = (engine.workers or present) * engine.threads
     subject = f"engine.workers {engine.workers}, engine.threads {engine.threads}"
     found = f"{allowed:g} cores may be used"
     if threads <= allowed:
@@ -85,22 +85,22 @@ def check_cores(settings: Settings, _: list[SampledMessage]) -> Iterator[Finding
 
 
 def _available_mib() -> int | None:
-    """What the system and this container leave; None where neither tells."""
-    found = []
+    """Returns the memory left by the system and this container; None where neither tells."""
+    available = []
     try:
         for line in Path("/proc/meminfo").read_text(encoding="ascii").splitlines():
             if line.startswith("MemAvailable:"):
-                found.append(int(line.split()[1]) // 1024)
+                available.append(int(line.split()[1]) // 1024)
     except OSError:
         pass
     most, used = _cgroup("memory.max"), _cgroup("memory.current")
     if most.isdigit() and used.isdigit():
-        found.append((int(most) - int(used)) // _MIB)
-    return min(found, default=None)
+        available.append((int(most) - int(used)) // _MIB)
+    return min(available, default=None)
 
 
 def _cores() -> float:
-    """The affinity's cores, or the share of them that a container has."""
+    """Returns the cores of the process's affinity, or a container's smaller quota."""
     affinity = getattr(os, "sched_getaffinity", None)
     cores = float(len(affinity(0)) if affinity else os.cpu_count() or 1)
     quota, _, period = _cgroup("cpu.max").partition(" ")
@@ -110,7 +110,7 @@ def _cores() -> float:
 
 
 def _cgroup(name: str) -> str:
-    """A value of this container's group (version 2); empty where there is none."""
+    """Returns a value of this container's cgroup (version 2); empty where there is none."""
     try:
         return (_CGROUP / name).read_text(encoding="ascii").strip()
     except OSError:

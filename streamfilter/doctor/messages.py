@@ -1,4 +1,4 @@
-"""One message of what is read: can it be had, and can it be understood?"""
+"""Checks that a worker could use the last message of a topic."""
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
@@ -22,26 +22,27 @@ from streamfilter.service.assembly.alerts import schema_sources
 
 @dataclass(frozen=True, slots=True)
 class SampledMessage:
-    """A message that was read, and what can be held against others."""
+    """A message's facts that later checks compare with registries and clocks."""
 
     topic: str
     timestamp_ms: int | None
     stamped_by: str
-    """``broker``, ``producer``, or empty where the topic's settings may not be read."""
+    """``broker`` or ``producer``; empty where the topic's settings are not readable."""
     schema_id: int | None
 
 
-def sampled(message: Message, stamped_by: str) -> SampledMessage:
-    """What is kept of a message."""
+def sample_of(message: Message, stamped_by: str) -> SampledMessage:
+    """Returns what later checks compare: topic, timestamp, schema id."""
     schema_id = schema_id_of(message.value) if message.value else None
     return SampledMessage(message.origin.topic, message.timestamp_ms, stamped_by, schema_id)
 
 
-def understood(settings: Settings, message: Message, *, exposure: bool) -> Finding:
-    """Whether a worker could use a message."""
+def check_message(settings: Settings, message: Message, *, exposure: bool) -> Finding:
+    """Check that a worker could use a message."""
     origin = message.origin
     subject = f"{origin.topic}[{origin.partition}]@{origin.offset}"
-    # Schemas of a registry are kept on disk; another user's files in the cache would be in the way.
+    # A registry's schemas are kept on disk; in the worker's own cache, files of this user would be
+    # in the worker's way.
     with TemporaryDirectory(prefix="streamfilter-") as home:
         try:
             return _decoded(settings, message, Path(home), subject, exposure=exposure)
@@ -58,31 +59,31 @@ def _decoded(
     limits = Limits(max_message_bytes=largest) if exposure else settings.limits
     finder = SchemaFinder(schema_sources(settings, home), limits)
     if exposure:
-        found: object = ExposureDecoder(finder).decode(message)
+        decoded: object = ExposureDecoder(finder).decode(message)
         finding = None
     else:
         planes = settings.alerts.planes
         decoder = Decoder(finder, Surveys.load(settings.alerts.survey_folders), limits)
-        found = decoder.decode(message, planes)
-        finding = _in_part(subject, found, decoder.news(), planes)
-    if isinstance(found, Rejected):
-        return _rejected(subject, f"{found.reason}, {found.detail}")
+        decoded = decoder.decode(message, planes)
+        finding = _missing_parts(subject, decoded, decoder.news(), planes)
+    if isinstance(decoded, Rejected):
+        return _rejected(subject, f"{decoded.reason}, {decoded.detail}")
     read = f"{len(message.value or b''):,} bytes, read and understood"
     return finding or ok("message", subject, read)
 
 
-def _in_part(
-    subject: str, found: Alert | Rejected, news: Sequence[Drift | Gaps], planes: Collection[Plane]
+def _missing_parts(
+    subject: str, decoded: Alert | Rejected, news: Sequence[Drift | Gaps], planes: Collection[Plane]
 ) -> Finding | None:
-    """What an alert lacks, if it lacks something."""
+    """Returns a finding about what an alert lacks; None where it is complete."""
     for each in news:
         if isinstance(each, Gaps):
             return _not_given(subject, each, planes)
-    if isinstance(found, Alert) and (absent := _absent(found, planes)):
+    if isinstance(decoded, Alert) and (absent := _absent(decoded, planes)):
         return Finding(
             "message", subject, State.WARNING, f"it has no stamp for {absent}",
             "one for each of alerts.planes",
-            f"name its field in the field map of {found.survey}, if its alerts have one",
+            f"name its field in the field map of {decoded.survey}, if its alerts have one",
         )  # fmt: skip
     return None
 

@@ -1,4 +1,4 @@
-"""What a worker opens to others, whom it calls, where frames come from and masks go to."""
+"""Checks ports, called addresses, and the places of frames and masks."""
 
 import errno
 import os
@@ -19,7 +19,7 @@ _WORKER_S = 2.0
 
 
 def check_metrics(settings: Settings, _: list[SampledMessage]) -> Iterator[Finding]:
-    """Whether the port can be listened on, or a worker does so already."""
+    """Check that the port is free, or that a worker already listens there."""
     listening = settings.metrics
     subject = f"metrics.host/port {listening.host}:{listening.port}"
     if not listening.enabled:
@@ -35,13 +35,13 @@ def check_metrics(settings: Settings, _: list[SampledMessage]) -> Iterator[Findi
         try:
             probe.bind((listening.host, listening.port))
         except OSError as error:
-            yield _taken(subject, error, listening.host, listening.port)
+            yield _port_in_use(subject, error, listening.host, listening.port)
             return
     yield ok("metrics", subject, "free")
 
 
-def _taken(subject: str, error: OSError, host: str, port: int) -> Finding:
-    """Somebody listens there: perhaps the worker that this is run beside."""
+def _port_in_use(subject: str, error: OSError, host: str, port: int) -> Finding:
+    """Returns a finding about a port in use, perhaps by the worker beside this command."""
     mend = "choose another metrics.port (0: any free one)"
     if error.errno == errno.EADDRINUSE and _answers_as_worker(host, port):
         return Finding(
@@ -53,21 +53,21 @@ def _taken(subject: str, error: OSError, host: str, port: int) -> Finding:
 
 
 def _answers_as_worker(host: str, port: int) -> bool:
-    """Whether who listens says of another page what a worker says (TLS is taken for one)."""
+    """Whether the answer to an unknown page is that of a worker; TLS counts as one."""
     try:
         with socket.create_connection((host, port), _WORKER_S) as wire:
             wire.sendall(b"GET /who HTTP/1.0\r\n\r\n")
             wire.settimeout(_WORKER_S)
-            said = wire.recv(4096)
+            answer = wire.recv(4096)
             while part := wire.recv(4096):
-                said += part
+                answer += part
     except OSError:
         return False
-    return b"/healthz" in said or b"metrics.user" in said
+    return b"/healthz" in answer or b"metrics.user" in answer
 
 
 def check_webhook(settings: Settings, _: list[SampledMessage]) -> Iterator[Finding]:
-    """Whether the receiver may be called, by its name and by the address behind it."""
+    """Check that the receiver's name and address may be called."""
     url = settings.webhook.url
     if not url:
         yield not_applicable("webhook", "webhook.url", "none is configured")
@@ -79,7 +79,7 @@ def check_webhook(settings: Settings, _: list[SampledMessage]) -> Iterator[Findi
 
 
 def check_references(settings: Settings, _: list[SampledMessage]) -> Iterator[Finding]:
-    """Folders can be read, hosts have addresses that may be called, buckets have their client."""
+    """Check that folders are readable, hosts may be called, and buckets have their client."""
     chosen = settings.exposures
     allowed = chosen.reference_folders or chosen.reference_hosts or chosen.reference_buckets
     if not (allowed and (chosen.topics or chosen.contaminants.topics)):
@@ -112,7 +112,7 @@ def check_references(settings: Settings, _: list[SampledMessage]) -> Iterator[Fi
 
 
 def check_masks(settings: Settings, _: list[SampledMessage]) -> Iterator[Finding]:
-    """Whether masks can be written to their folder, by a file that has no name."""
+    """Check that masks can be written, by a temporary file without a name in their folder."""
     chosen = settings.exposures.contaminants
     if not (chosen.topics and chosen.folder):
         yield not_applicable("masks", "exposures.contaminants.folder", "no masks are written")
@@ -130,7 +130,7 @@ def check_masks(settings: Settings, _: list[SampledMessage]) -> Iterator[Finding
 
 
 def check_traces(settings: Settings, _: list[SampledMessage]) -> Iterator[Finding]:
-    """Whether spans can be made, and somebody listens for them."""
+    """Check that spans can be exported, and that a collector listens."""
     endpoint = settings.traces.endpoint
     if not endpoint:
         yield not_applicable("traces", "traces.endpoint", "none is configured")
@@ -166,7 +166,7 @@ def _missing(check: str, subject: str, library: str, extra: str) -> Finding:
 
 
 def _reachable(settings: Settings, check: str, subject: str, url: str, host: str = "") -> Finding:
-    """Ask for the address; nothing is sent there."""
+    """Resolve a URL's name and check that its addresses may be called; sends nothing to them."""
     try:
         allowed = (host or urlsplit(url).netloc,)
         addresses = caller(settings, allowed).resolve(url)

@@ -1,4 +1,4 @@
-"""Schema registries: do they answer as registries do, and know what is in use?"""
+"""Checks that schema registries answer, and that they know the schemas in use."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,22 +15,22 @@ from streamfilter.service.assembly.alerts import registry_settings
 _MEND = "see that it is up, and check url, credentials and certificates"
 
 
-def check(settings: Settings, seen: list[SampledMessage]) -> Iterator[Finding]:
-    """The survey's, by the schemas of the last messages; and where ours are registered."""
-    used = dict.fromkeys(each.schema_id for each in seen if each.schema_id is not None)
+def check(settings: Settings, samples: list[SampledMessage]) -> Iterator[Finding]:
+    """Check the survey's registry with the last messages' schemas, then our own registry."""
+    used = dict.fromkeys(each.schema_id for each in samples if each.schema_id is not None)
     schemas = settings.schemas
-    yield _asked("schemas.registry", schemas.registry, settings, list(used))
-    yield _asked("schemas.publish", schemas.publish, settings, [])
+    yield _registry("schemas.registry", schemas.registry, settings, list(used))
+    yield _registry("schemas.publish", schemas.publish, settings, [])
 
 
-def _asked(key: str, registry: Registry, settings: Settings, ids: list[int]) -> Finding:
+def _registry(key: str, registry: Registry, settings: Settings, ids: list[int]) -> Finding:
     if not registry.url:
         return not_applicable("registry", key, "none is configured")
     subject = f"{key} {without_credentials(registry.url)}"
     with TemporaryDirectory(prefix="streamfilter-") as cache:
         try:
             source = RegistrySource(registry_settings(registry), Path(cache), settings.limits)
-            # Any id does to see that it answers: one that it has not is an answer too.
+            # Any id will do: "no such schema" is an answer too.
             known = {each: source.by_id(each) is not None for each in ids or [1]}
         except (SchemaUnavailable, ConfigurationInvalid, MessageRejected) as error:
             return failed("registry", subject, error, _MEND)

@@ -1,4 +1,4 @@
-"""Messages of the exposure stream, as a telescope's readout writes them."""
+"""Writes messages of the exposure stream, as a telescope's readout would."""
 
 import io
 from dataclasses import asdict
@@ -10,7 +10,7 @@ from streamfilter.schemas.published import exposure_schema, single_object_header
 
 
 def encode_exposure(announced: Announced, frame: bytes | FrameReference) -> bytes:
-    """A message in single-object encoding, which is read without a registry."""
+    """Returns the message in single-object encoding, which readers decode without a registry."""
     schema = exposure_schema()
     mid_unix_s = announced.mid_exposure_unix_s
     record = {

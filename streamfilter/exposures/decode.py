@@ -1,4 +1,4 @@
-"""Message bytes of the exposure stream to what they announce, or to a Rejected with its reason."""
+"""Decodes messages of the exposure stream; an unusable one becomes a Rejected with a reason."""
 
 import math
 import re
@@ -28,7 +28,7 @@ _FIELDS: dict[str, frozenset[str]] = {
     "reference.sha256": _TEXT,
     "frame": frozenset({"bytes", "null"}),
 }
-"""Paths that are read, and the Avro types that each can have."""
+"""The paths that the decoder reads, and the Avro types that each may have."""
 _REQUIRED = ("exposure_id", "instrument")
 _LONGEST_NAME = 200
 """Characters; names are repeated in keys, headers and logs."""
@@ -54,12 +54,12 @@ class ExposureDecoder:
         self._walk = lru_cache(maxsize=64)(_walk)
 
     def decode(self, message: Message) -> ExposureMessage | Rejected:
-        """What a message announces, or why it cannot be used.
+        """Returns the decoded message, or a Rejected that says why it cannot be used.
 
         Raises
         ------
         SchemaUnavailable
-            The writer schema could not be had now; the message may be decoded later.
+            The writer schema is not available now; the message can be decoded later.
         """
         value = message.value
         if not value:
@@ -67,28 +67,28 @@ class ExposureDecoder:
         try:
             envelope = self._finder.open(value)
             paths, walk = self._walk(envelope.schema)
-            found = dict(zip(paths, walk.read(envelope.body), strict=True))
-            return ExposureMessage(message, _announced(found), _frame(found))
+            values = dict(zip(paths, walk.read(envelope.body), strict=True))
+            return ExposureMessage(message, _announced(values), _frame(values))
         except MessageRejected as rejected:
             return Rejected(message, rejected.reason, rejected.detail, schema_id_of(value))
 
     def fetch(self, key: SchemaKey) -> None:
-        """Learn a writer schema now, so that its messages need not wait for it.
+        """Fetch a writer schema now, so that messages written with it need not wait.
 
         Raises
         ------
         MessageRejected
-            No source knows it, or it is malformed.
+            No source knows the schema, or it is malformed.
         SchemaUnavailable
-            It could not be had now.
+            The schema is not available now.
         """
         self._finder.find(key)
 
 
 def _walk(schema: WriterSchema) -> tuple[tuple[str, ...], RecordWalk]:
-    """How records of a writer schema are read."""
-    there = {path: types for path in _FIELDS if (types := leaf_types(schema, path)) is not None}
-    for path, types in there.items():
+    """Returns the paths that a writer schema has, and a walk that reads their values."""
+    present = {path: types for path in _FIELDS if (types := leaf_types(schema, path)) is not None}
+    for path, types in present.items():
         if not types <= _FIELDS[path]:
             raise MessageRejected(
                 Reason.FIELD_TYPE,
@@ -96,47 +96,47 @@ def _walk(schema: WriterSchema) -> tuple[tuple[str, ...], RecordWalk]:
                 f"it can be {' or '.join(sorted(_FIELDS[path]))}",
             )
     for path in _REQUIRED:
-        if path not in there:
+        if path not in present:
             raise MessageRejected(
                 Reason.FIELD_MISSING, f"{schema.name} has no {path}; expected an Exposure"
             )
-    return tuple(there), RecordWalk(schema, list(there))
+    return tuple(present), RecordWalk(schema, list(present))
 
 
-def _announced(found: dict[str, object]) -> Announced:
-    expected = _value(found, "detectors_expected", int)
+def _announced(values: dict[str, object]) -> Announced:
+    expected = _value(values, "detectors_expected", int)
     if expected is not None and not 0 < expected <= _MOST_DETECTORS:
         raise MessageRejected(
             Reason.FIELD_TYPE, f"detectors_expected is {expected}; expected 1 to {_MOST_DETECTORS}"
         )
-    mid_us = _value(found, "mid_exposure", int)
+    mid_us = _value(values, "mid_exposure", int)
     mid_unix_s = None if mid_us is None else mid_us / 1e6
     if mid_unix_s is not None and not 0 <= mid_unix_s <= _YEAR_9999_UNIX_S:
-        mid_unix_s = None  # a clock that was never set dates nothing
-    exposure_time_s = _value(found, "exposure_time_s", float)
+        mid_unix_s = None  # the producer's clock was never set
+    exposure_time_s = _value(values, "exposure_time_s", float)
     if exposure_time_s is not None and not math.isfinite(exposure_time_s):
         exposure_time_s = None
     return Announced(
-        exposure_id=_name(found, "exposure_id") or "",
-        instrument=_name(found, "instrument") or "",
-        detector=_name(found, "detector"),
+        exposure_id=_name(values, "exposure_id") or "",
+        instrument=_name(values, "instrument") or "",
+        detector=_name(values, "detector"),
         detectors_expected=expected,
-        hdu=_name(found, "hdu"),
+        hdu=_name(values, "hdu"),
         mid_exposure_unix_s=mid_unix_s,
         exposure_time_s=exposure_time_s,
-        filter=_name(found, "filter"),
+        filter=_name(values, "filter"),
     )
 
 
-def _frame(found: dict[str, object]) -> bytes | FrameReference:
-    frame = _value(found, "frame", bytes)
-    uri = _value(found, "reference.uri", str)
+def _frame(values: dict[str, object]) -> bytes | FrameReference:
+    frame = _value(values, "frame", bytes)
+    uri = _value(values, "reference.uri", str)
     if (frame is None) == (uri is None):
         both = "neither is given" if frame is None else "both are given"
         raise MessageRejected(Reason.FIELD_MISSING, f"one of frame and reference: {both}")
     if frame is not None or uri is None:
         return frame or b""
-    size, sha256 = _value(found, "reference.size", int), _value(found, "reference.sha256", str)
+    size, sha256 = _value(values, "reference.size", int), _value(values, "reference.sha256", str)
     if size is None or size < 0 or _SHA256.fullmatch((sha256 or "").lower()) is None:
         raise MessageRejected(
             Reason.FIELD_TYPE, "reference: expected its size in bytes and 64 digits of sha256"
@@ -144,9 +144,15 @@ def _frame(found: dict[str, object]) -> bytes | FrameReference:
     return FrameReference(uri, size, (sha256 or "").lower())
 
 
-def _name(found: dict[str, object], path: str) -> str | None:
-    """A short name; a field that is there but null, empty or too long is refused if required."""
-    text = _value(found, path, str)
+def _name(values: dict[str, object], path: str) -> str | None:
+    """Returns a name, or None where it is missing or empty.
+
+    Raises
+    ------
+    MessageRejected
+        The name is required and empty, or it is too long.
+    """
+    text = _value(values, path, str)
     if path in _REQUIRED and not (text or "").strip():
         raise MessageRejected(Reason.FIELD_MISSING, f"{path} is empty")
     if text is not None and len(text) > _LONGEST_NAME:
@@ -156,6 +162,6 @@ def _name(found: dict[str, object], path: str) -> str | None:
     return text or None
 
 
-def _value(found: dict[str, object], path: str, kind: type[Kind]) -> Kind | None:
-    value = found.get(path)
+def _value(values: dict[str, object], path: str, kind: type[Kind]) -> Kind | None:
+    value = values.get(path)
     return value if isinstance(value, kind) else None

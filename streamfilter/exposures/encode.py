@@ -1,4 +1,4 @@
-"""Output bytes of the exposure half: what is said of a detector or an exposure."""
+"""Encodes the verdicts on detectors and exposures as output messages."""
 
 import io
 import time
@@ -37,10 +37,10 @@ HEADERS: dict[str, str] = {
 
 @dataclass(frozen=True, slots=True)
 class ReceivedExposure:
-    """A message of an exposure, its frame left out."""
+    """A message of an exposure without its frame, with the time at which it came."""
 
     message: Message
-    """``value`` is None: frames are large."""
+    """Its ``value`` is None, because frames are large."""
     announced: Announced
     received_unix_s: float
 
@@ -51,13 +51,13 @@ class TrackingEncoder:
     Parameters
     ----------
     engine
-        The network that spoke.
+        The network that judges tracking.
     masking
-        The network that found contaminants, where frames are searched for them.
+        The network that finds contaminants; None where frames are not searched for them.
     registrar
-        Where the schema is registered; without one messages are single-object encoded.
+        Registers the schema; without one, messages are single-object encoded.
     clock
-        Unix seconds.
+        Returns Unix seconds.
     """
 
     def __init__(
@@ -85,14 +85,14 @@ class TrackingEncoder:
         self._header(topic)
 
     def detector(
-        self, heard: ReceivedExposure, evidence: DetectorEvidence, look_s: float, topic: str
+        self, received: ReceivedExposure, evidence: DetectorEvidence, look_s: float, topic: str
     ) -> tuple[bytes, Headers]:
-        """Value and headers of what is said of one detector.
+        """Returns value and headers of the message about one detector.
 
         Raises
         ------
         SchemaUnavailable
-            The schema could not be registered; only before the first message of a topic.
+            The schema could not be registered. Only the first message of a topic raises this.
         """
         record = {
             "kind": "detector",
@@ -103,28 +103,28 @@ class TrackingEncoder:
             "detail": evidence.detail,
             "tiles": [asdict(tile) for tile in evidence.tiles],
             "closing": None,
-            "detectors_expected": heard.announced.detectors_expected,
+            "detectors_expected": received.announced.detectors_expected,
             "detectors": [],
             "irregularities": [],
-            "origin": asdict(heard.message.origin),
+            "origin": asdict(received.message.origin),
             "contaminants": self._areas(evidence.contaminants),
         }
-        return self._message(record, [heard], look_s, topic)
+        return self._message(record, [received], look_s, topic)
 
     def exposure(
-        self, heard: Sequence[ReceivedExposure], verdict: ExposureVerdict, topic: str
+        self, received: Sequence[ReceivedExposure], verdict: ExposureVerdict, topic: str
     ) -> tuple[bytes, Headers]:
-        """Value and headers of what is said of an exposure.
+        """Returns value and headers of the message about an exposure.
 
         Parameters
         ----------
-        heard
+        received
             At least one message of the exposure.
 
         Raises
         ------
         SchemaUnavailable
-            The schema could not be registered; only before the first message of a topic.
+            The schema could not be registered. Only the first message of a topic raises this.
         """
         record = {
             "kind": "exposure",
@@ -141,29 +141,29 @@ class TrackingEncoder:
             "origin": None,
             "contaminants": self._areas(verdict.contaminants),
         }
-        return self._message(record, heard, None, topic)
+        return self._message(record, received, None, topic)
 
-    def _areas(self, found: ContaminantAreas | None) -> dict[str, object] | None:
-        if found is None:
+    def _areas(self, areas: ContaminantAreas | None) -> dict[str, object] | None:
+        if areas is None:
             return None
-        shares = {code.lower(): share for code, share in found.shares.items()}
-        return {"pixels": found.pixels, **shares, "mask": found.mask, "engine": self._masking}
+        shares = {code.lower(): share for code, share in areas.shares.items()}
+        return {"pixels": areas.pixels, **shares, "mask": areas.mask, "engine": self._masking}
 
     def _message(
         self,
         record: dict[str, Any],
-        heard: Sequence[ReceivedExposure],
+        received: Sequence[ReceivedExposure],
         look_s: float | None,
         topic: str,
     ) -> tuple[bytes, Headers]:
-        first = heard[0].announced
+        first = received[0].announced
         record |= {
             "exposure_id": first.exposure_id,
             "instrument": first.instrument,
-            "filter": _first([each.announced.filter for each in heard]),
-            "exposure_time_s": _first([each.announced.exposure_time_s for each in heard]),
+            "filter": _first([each.announced.filter for each in received]),
+            "exposure_time_s": _first([each.announced.exposure_time_s for each in received]),
             "engine": self._engine,
-            "times": _times(heard, look_s, self._clock()),
+            "times": _times(received, look_s, self._clock()),
             "version": __version__,
         }
         out = io.BytesIO()
@@ -186,12 +186,12 @@ class TrackingEncoder:
 
 
 def key_of(announced: Announced) -> bytes:
-    """Of all messages about an exposure: they stand in one partition, in order."""
+    """Returns one key for all messages about an exposure: one partition keeps their order."""
     return f"{announced.instrument}/{announced.exposure_id}".encode()
 
 
 def mask_headers(announced: Announced, detector: str) -> Headers:
-    """Beside a mask: whose it is."""
+    """Returns the headers of a mask's message: the exposure and the detector that it belongs to."""
     texts = {
         "streamfilter-kind": "mask",
         "streamfilter-exposure-id": announced.exposure_id,
@@ -216,20 +216,23 @@ def _summary(evidence: DetectorEvidence) -> dict[str, object]:
 
 
 def _times(
-    heard: Sequence[ReceivedExposure], look_s: float | None, now_unix_s: float
+    received: Sequence[ReceivedExposure], look_s: float | None, now_unix_s: float
 ) -> dict[str, object]:
-    """Microseconds since 1970, the message's in milliseconds; of several messages the last."""
-    mid_unix_s = _first([each.announced.mid_exposure_unix_s for each in heard])
-    stamps = [each.message.timestamp_ms for each in heard]
+    """Returns times in microseconds since 1970, but ``message`` in milliseconds.
+
+    Of several messages, the last one counts.
+    """
+    mid_unix_s = _first([each.announced.mid_exposure_unix_s for each in received])
+    stamps = [each.message.timestamp_ms for each in received]
     return {
         "mid_exposure": None if mid_unix_s is None else round(mid_unix_s * 1e6),
         "message": max((stamp for stamp in stamps if stamp is not None), default=None),
-        "received": round(max(each.received_unix_s for each in heard) * 1e6),
+        "received": round(max(each.received_unix_s for each in received) * 1e6),
         "judged": round(now_unix_s * 1e6),
         "look_s": look_s,
     }
 
 
 def _first(values: Sequence[Any]) -> Any:
-    """The first that is known."""
+    """Returns the first value that is not None."""
     return next((value for value in values if value is not None), None)

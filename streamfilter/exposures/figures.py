@@ -1,4 +1,4 @@
-"""A page of exposures: the tile map of each detector, its worst cut-outs, the verdict in words.
+"""Draws a page of exposures: each detector's tile map and worst cut-outs, the verdict in words.
 
 matplotlib comes with the extra ``figures`` and is imported only when a figure is drawn.
 """
@@ -30,17 +30,17 @@ _COLOURS = {
 _ERROR_TINT, _ABSTAIN = "#D55E00", "#CCCCCC"
 _THUMBNAIL_PX = 320
 _CUT_PX = 100
-"""Shows a trail of 30 FWHM and still a star of two pixels."""
+"""Large enough for a trail of 30 FWHM, small enough to show a star of two pixels."""
 _CUTS = 3
 _ROW_IN, _WIDTH_IN = 4.0, 15.0
 _SMALL_DPI = (80, 60, 40)
-"""Of a page in a message: text of 9 points is read down to 60."""
+"""Resolutions to try for a page in a message; text of 9 points is readable down to 60 dpi."""
 MOST_EXPOSURES = 8
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class CutOut:
-    """A star of a tile."""
+    """The image of one star, and the tile that it is from."""
 
     image: Image
     tile: TileEvidence
@@ -48,7 +48,7 @@ class CutOut:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class DetectorPicture:
-    """One detector, small enough to keep until the page is drawn."""
+    """What the page shows of one detector; small enough to keep until the page is drawn."""
 
     evidence: DetectorEvidence
     thumbnail: Image | None
@@ -62,23 +62,28 @@ class Row:
 
     title: str
     judgement: Judgement
-    seen: tuple[DetectorPicture, ...]
+    pictures: tuple[DetectorPicture, ...]
+    """Of its detectors."""
 
 
-def picture_of(look: JudgedFrame) -> DetectorPicture:
-    """What the page needs of a detector: a thumbnail and the cut-outs of its worst tiles."""
-    if look.image is None:
-        return DetectorPicture(look.evidence, None, (0, 0), ())
-    height, width = look.image.shape
+def picture_of(judged: JudgedFrame) -> DetectorPicture:
+    """Returns what the page needs of a detector: a thumbnail and cut-outs of its worst tiles."""
+    if judged.image is None:
+        return DetectorPicture(judged.evidence, None, (0, 0), ())
+    height, width = judged.image.shape
     step = max(math.ceil(max(height, width) / _THUMBNAIL_PX), 1)
     rows, columns = height // step * step, width // step * step
-    blocks = look.image[:rows, :columns].reshape(rows // step, step, columns // step, step)
+    blocks = judged.image[:rows, :columns].reshape(rows // step, step, columns // step, step)
     # The highest pixel of each block: a mean would wash the stars out.
-    return DetectorPicture(look.evidence, blocks.max(axis=(1, 3)), (height, width), _worst(look))
+    return DetectorPicture(
+        judged.evidence, blocks.max(axis=(1, 3)), (height, width), _worst(judged)
+    )
 
 
 def draw(exposures: Sequence[Row], path: Path) -> None:
-    """Write a page, one exposure a row, at most ``MOST_EXPOSURES``; it says how many are left out.
+    """Write a page with one exposure a row, at most ``MOST_EXPOSURES``.
+
+    The page says how many exposures are left out.
 
     Raises
     ------
@@ -91,7 +96,9 @@ def draw(exposures: Sequence[Row], path: Path) -> None:
 
 
 def png(row: Row, *, max_bytes: int) -> bytes | None:
-    """A page of one exposure as PNG, as sharp as it can be; None where it is larger at its worst.
+    """Returns a page of one exposure as PNG, at the highest resolution that fits ``max_bytes``.
+
+    None where even the lowest resolution does not fit.
 
     Raises
     ------
@@ -117,14 +124,14 @@ def _page(exposures: Sequence[Row]) -> "Figure":
     return figure
 
 
-def _worst(look: JudgedFrame) -> tuple[CutOut, ...]:
-    """The brightest star of each of the tiles that speak loudest for a tracking error."""
-    if look.image is None or look.stars is None:
+def _worst(judged: JudgedFrame) -> tuple[CutOut, ...]:
+    """Returns the brightest star of each of the tiles with the highest output for an error."""
+    if judged.image is None or judged.stars is None:
         return ()
-    loudest = sorted(look.evidence.tiles, key=lambda t: (t.abstains, -(t.probability or 0)))
-    stars = look.stars
+    loudest = sorted(judged.evidence.tiles, key=lambda t: (t.abstains, -(t.probability or 0)))
+    stars = judged.stars
     cuts: list[CutOut] = []
-    side = _side(loudest, look.image.shape) if loudest else 0
+    side = _side(loudest, judged.image.shape) if loudest else 0
     left = np.ones(len(stars.x), bool)
     for tile in loudest:
         inside = left & (stars.y >= tile.y) & (stars.y < tile.y + side)
@@ -132,14 +139,14 @@ def _worst(look: JudgedFrame) -> tuple[CutOut, ...]:
         if inside.any() and len(cuts) < _CUTS:
             best = int(np.flatnonzero(inside)[np.argmax(stars.flux[inside])])
             y, x = float(stars.y[best]), float(stars.x[best])
-            cuts.append(CutOut(_window(look.image, y, x), tile))
-            # Tiles overlap: what is on one cut-out need not be on the next.
+            cuts.append(CutOut(_window(judged.image, y, x), tile))
+            # Tiles overlap: a star on one cut-out need not be on the next.
             left &= np.maximum(np.abs(stars.y - y), np.abs(stars.x - x)) > _CUT_PX / 2
     return tuple(cuts)
 
 
 def _window(image: Image, y: float, x: float) -> Image:
-    """A square around a point, shifted to stay inside the image; a copy."""
+    """Returns a copy of the square around a point, shifted to stay inside the image."""
     top = int(np.clip(round(y) - _CUT_PX // 2, 0, max(image.shape[0] - _CUT_PX, 0)))
     left = int(np.clip(round(x) - _CUT_PX // 2, 0, max(image.shape[1] - _CUT_PX, 0)))
     return image[top : top + _CUT_PX, left : left + _CUT_PX].copy()
@@ -147,8 +154,8 @@ def _window(image: Image, y: float, x: float) -> Image:
 
 def _draw_row(part: "SubFigure", row: Row) -> None:
     left, middle, right = np.ravel(part.subfigures(1, 3, width_ratios=[5, 6, 4], squeeze=False))
-    _draw_focal_plane(left, row.seen)
-    cuts = [(seen.evidence.detector, cut) for seen in row.seen for cut in seen.cuts]
+    _draw_focal_plane(left, row.pictures)
+    cuts = [(one.evidence.detector, cut) for one in row.pictures for cut in one.cuts]
     cuts.sort(key=lambda pair: (pair[1].tile.abstains, -(pair[1].tile.probability or 0)))
     for number, (detector, cut) in enumerate(cuts[:_CUTS]):
         panel = middle.add_axes((0.01 + number / _CUTS, 0.12, 0.94 / _CUTS, 0.76))
@@ -159,20 +166,20 @@ def _draw_row(part: "SubFigure", row: Row) -> None:
     _write_verdict(right, row)
 
 
-def _draw_focal_plane(part: "SubFigure", seen: Sequence[DetectorPicture]) -> None:
-    """Detectors side by side, each with its tiles tinted by the network's output."""
-    columns = math.ceil(math.sqrt(len(seen)))
-    rows = math.ceil(len(seen) / columns)
+def _draw_focal_plane(part: "SubFigure", pictures: Sequence[DetectorPicture]) -> None:
+    """Draw the detectors side by side, each with its tiles tinted by the network's output."""
+    columns = math.ceil(math.sqrt(len(pictures)))
+    rows = math.ceil(len(pictures) / columns)
     panels = part.subplots(rows, columns, squeeze=False)
     part.subplots_adjust(0.02, 0.03, 0.98, 0.93, wspace=0.04, hspace=0.16)
-    for panel in panels.flat[len(seen) :]:
+    for panel in panels.flat[len(pictures) :]:
         panel.set_axis_off()
-    for panel, one in zip(panels.flat, seen, strict=False):
-        _draw_detector(panel, one, len(seen))
+    for panel, one in zip(panels.flat, pictures, strict=False):
+        _draw_detector(panel, one, len(pictures))
 
 
 def _draw_detector(panel: "Axes", one: DetectorPicture, detectors: int) -> None:
-    """One panel; what cannot be read at its size is left out."""
+    """Draw one detector; text that would be too small to read is left out."""
     from matplotlib.colors import to_rgb
     from matplotlib.patches import Rectangle
 
@@ -218,7 +225,7 @@ def _draw_detector(panel: "Axes", one: DetectorPicture, detectors: int) -> None:
 def _mean_map(
     tiles: Sequence[TileEvidence], side: int, shape: tuple[int, int], size: tuple[int, ...]
 ) -> Image:
-    """Mean output of the tiles that cover each place of a thumbnail and do not abstain."""
+    """Returns, for each pixel of a thumbnail, the mean output of the tiles that do not abstain."""
     total, count = np.zeros(size, np.float32), np.zeros(size, np.float32)
     down, across = size[0] / shape[0], size[1] / shape[1]
     for tile in tiles:
@@ -231,12 +238,12 @@ def _mean_map(
 
 
 def _side(tiles: Sequence[TileEvidence], shape: tuple[int, ...]) -> int:
-    """Side of the tiles: what is left of the frame from the last one on."""
+    """Returns the side of the tiles: the last tile ends where the frame ends."""
     return shape[0] - max(tile.y for tile in tiles)
 
 
 def _draw_image(panel: "Axes", image: Image, extent: tuple[int, int] | None = None) -> None:
-    """An image in units of its noise, asinh-stretched to its bright pixels."""
+    """Draw an image in units of its noise, asinh-stretched to its bright pixels."""
     panel.set_xticks([])
     panel.set_yticks([])
     stretched = np.arcsinh(image)
@@ -262,10 +269,10 @@ def _write_verdict(part: "SubFigure", row: Row) -> None:
 
 
 def words(row: Row) -> list[str]:
-    """Lines of plain text under the headline."""
+    """Returns the lines of plain text under the headline."""
     judgement, shapes = row.judgement, row.judgement.shapes
     lines = [_short(row.title, 44), f"said by: {judgement.voice}"]
-    if all(one.evidence.not_evaluated is not None for one in row.seen):
+    if all(one.evidence.not_evaluated is not None for one in row.pictures):
         return [lines[0], *_unread(row)]
     if judgement.probability is None:
         lines.append("network: every tile abstained")
@@ -283,14 +290,14 @@ def words(row: Row) -> list[str]:
 
 
 def _short(name: str, most: int) -> str:
-    """A name, its beginning left out where it is long."""
+    """Returns a name; a long one loses its beginning."""
     return name if len(name) <= most else "..." + name[3 - most :]
 
 
 def _unread(row: Row) -> list[str]:
-    """Why detectors were not evaluated, of the first few."""
-    found = [one.evidence for one in row.seen if one.evidence.not_evaluated is not None]
-    words = [f"{one.detector or 'file'}: {one.not_evaluated}".replace("_", " ") for one in found]
+    """Returns lines that say why detectors were not evaluated, at most three and a count."""
+    skipped = [one.evidence for one in row.pictures if one.evidence.not_evaluated is not None]
+    words = [f"{one.detector or 'file'}: {one.not_evaluated}".replace("_", " ") for one in skipped]
     return words[:3] + ([f"and {len(words) - 3} more"] if len(words) > 3 else [])
 
 

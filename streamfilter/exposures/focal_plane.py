@@ -1,7 +1,7 @@
-"""Detectors to exposures as they come: a state machine, the clock passed in.
+"""Collects detectors into exposures: a state machine, to which the caller passes the time.
 
-An exposure closes when all its detectors came or its time is over. What its messages were read
-from stays open until then, so a restart in the middle reads them again and loses none.
+An exposure closes when all its detectors came or its time is over. Its messages' offsets are not
+committed before, so a restart in the middle reads the messages again and loses none.
 """
 
 from collections.abc import Callable, Collection
@@ -18,20 +18,20 @@ from streamfilter.exposures.records import (
 from streamfilter.records import Origin
 
 Judge = Callable[[tuple[DetectorEvidence, ...]], Judgement]
-"""What an exposure's detectors say together."""
+"""Judges an exposure from the evidence of its detectors."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class FocalPlaneRules:
-    """How long exposures wait and how many are remembered."""
+    """How long exposures wait for detectors, and how many exposures are remembered."""
 
     wait_s: float = 60.0
-    """From the last detector that came: however many there are, a slow worker closes once."""
+    """Since the last detector that came, so that a slow worker still closes an exposure once."""
     most_open: int = 64
     most_closed: int = 64
-    """Exposures that are remembered for detectors that come late."""
+    """Closed exposures that are remembered, for detectors that come late."""
     most_detectors: int = 1000
-    """Of one exposure; LSST has 205."""
+    """In one exposure; LSST has 205."""
 
     def __post_init__(self) -> None:
         """Refuse bounds under which no exposure closes.
@@ -48,7 +48,7 @@ class FocalPlaneRules:
 
 @dataclass(frozen=True, slots=True)
 class Closed:
-    """A verdict, and what may be settled once it is delivered."""
+    """A verdict, and the messages whose offsets may be committed once it is delivered."""
 
     verdict: ExposureVerdict
     origins: tuple[Origin, ...]
@@ -56,11 +56,11 @@ class Closed:
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """What an event led to."""
+    """The result of an event: exposures that closed, and messages that change nothing."""
 
     closed: tuple[Closed, ...] = ()
     ignored: tuple[Origin, ...] = ()
-    """May be settled at once: nothing is published for them."""
+    """Their offsets may be committed at once: nothing is published for them."""
 
 
 @dataclass(slots=True)
@@ -72,15 +72,15 @@ class _Exposure:
     revision: int = 0
     detectors: dict[str, DetectorEvidence] = field(default_factory=dict)
     origins: dict[str, Origin] = field(default_factory=dict)
-    """By detector, of those not yet in a verdict."""
+    """By detector, for those that are in no verdict yet."""
     irregular: set[Irregularity] = field(default_factory=set)
 
 
 class FocalPlanes:
-    """Exposures that are open, and those lately closed; not for several threads."""
+    """Holds the open exposures and those that closed lately; for one thread alone."""
 
     def __init__(self, judge: Judge, rules: FocalPlaneRules | None = None) -> None:
-        """Nothing is open.
+        """Start with no open exposure.
 
         Parameters
         ----------
@@ -95,20 +95,20 @@ class FocalPlanes:
 
     @property
     def open_exposures(self) -> int:
-        """How many wait for detectors."""
+        """How many exposures wait for detectors."""
         return len(self._open)
 
     def wait(self, wait_s: float) -> None:
-        """Wait so long for an exposure's detectors, also of those that are open."""
+        """Change how long exposures wait for detectors, those already open included."""
         self._rules = replace(self._rules, wait_s=wait_s)
 
     def add(self, arrived: DetectorArrived, now_s: float) -> Step:
-        """Take in a detector.
+        """Add a detector; returns the exposures that this closes.
 
         Parameters
         ----------
         now_s
-            Of a clock that does not go backwards.
+            Time of a clock that does not go backwards.
         """
         key = (arrived.instrument, arrived.exposure_id)
         late = key in self._closed
@@ -116,7 +116,7 @@ class FocalPlanes:
         if exposure is None:
             exposure = _Exposure(arrived.exposure_id, arrived.instrument, now_s)
             self._open[key] = exposure
-        if not self._taken(exposure, arrived):
+        if not self._add_to(exposure, arrived):
             again = arrived.origin is None or arrived.origin in exposure.origins.values()
             return Step(ignored=() if again or arrived.origin is None else (arrived.origin,))
         exposure.latest_s = now_s
@@ -130,12 +130,12 @@ class FocalPlanes:
         return Step(tuple(closed))
 
     def tick(self, now_s: float) -> Step:
-        """Close what has waited long enough."""
+        """Close the exposures that have waited long enough."""
         over = [k for k, e in self._open.items() if now_s - e.latest_s >= self._rules.wait_s]
         return Step(tuple(self._close(key, Closing.TIMED_OUT) for key in over))
 
     def forget(self, partitions: Collection[tuple[str, int]]) -> None:
-        """Leave out detectors read from these partitions: who reads them now judges them."""
+        """Drop detectors read from these partitions: another worker now reads and judges them."""
         for key, exposure in list(self._open.items()):
             gone = [d for d, o in exposure.origins.items() if (o.topic, o.partition) in partitions]
             for detector in gone:
@@ -143,8 +143,8 @@ class FocalPlanes:
             if gone and not exposure.detectors:
                 del self._open[key]
 
-    def _taken(self, exposure: _Exposure, arrived: DetectorArrived) -> bool:
-        """Add a detector; False where it adds nothing."""
+    def _add_to(self, exposure: _Exposure, arrived: DetectorArrived) -> bool:
+        """Add a detector to an exposure; returns False where it is a duplicate or one too many."""
         announced = arrived.detectors_expected
         if announced is not None and announced > 0:
             if exposure.expected not in (None, announced):
@@ -160,7 +160,7 @@ class FocalPlanes:
         if len(exposure.detectors) >= self._rules.most_detectors:
             exposure.irregular.add(Irregularity.MORE_DETECTORS_THAN_EXPECTED)
             return False
-        # Tiles are published with their detector; kept for thousands of detectors they add up.
+        # Tiles were published with their detector; for thousands of them they would fill memory.
         exposure.detectors[evidence.detector] = replace(evidence, tiles=())
         if arrived.origin is not None:
             exposure.origins[evidence.detector] = arrived.origin

@@ -1,4 +1,4 @@
-"""Arguments of a command to paths of frames: files, folders, lists, ``file.fits[2]``."""
+"""Turns a command's arguments into paths of frames: files, folders, lists, ``file.fits[2]``."""
 
 import re
 from collections.abc import Iterable, Iterator
@@ -8,15 +8,15 @@ from streamfilter.exposures.frames import split_hdu
 
 _FRAME = re.compile(r".+\.(fits?|fts)(\.(fz|gz))?", re.IGNORECASE)
 _OWN_MASK = re.compile(r".+\.mask\d*\.fits(\.fz)?", re.IGNORECASE)
-"""What ``streamfilter mask`` and the reference program write beside a frame."""
+"""Names of the masks that ``streamfilter mask`` and the reference program write."""
 
 
 def expand(arguments: Iterable[str]) -> Iterator[str]:
-    """Paths in the order given; a folder's in the order of their names.
+    """Yields paths in the order of the arguments; those of a folder are sorted by name.
 
-    A folder gives its frames, not those of folders in it, and no masks; a ``.list`` or ``.txt``
-    file gives its lines, relative to where the program runs, blank ones and ``#`` left out.
-    Whatever else is named is a path, there or not.
+    A folder gives its frames, without masks and without the folders in it. A ``.list`` or ``.txt``
+    file gives its lines, as paths relative to where the program runs; blank lines and those with
+    ``#`` are left out. Any other argument is itself a path, whether the file exists or not.
     """
     for argument in arguments:
         path = Path(argument)
@@ -33,7 +33,7 @@ def expand(arguments: Iterable[str]) -> Iterator[str]:
 
 
 def mask_name(path: str) -> str:
-    """File name of a frame's mask, as the reference program has it: ``x.mask.fits``."""
+    """Returns the file name of a frame's mask, as the reference program has it: ``x.mask.fits``."""
     file, hdu = split_hdu(path)
     name = re.sub(r"(\.fz|\.gz)$", "", Path(file).name, flags=re.IGNORECASE)
     stem = re.sub(r"\.(fits?|fts)$", "", name, flags=re.IGNORECASE)

@@ -1,4 +1,4 @@
-"""FITS bytes and files to detectors' frames; what cannot be read is a value with a reason."""
+"""Reads detectors' frames from FITS bytes and files; a failure is a value with its reason."""
 
 import io
 import re
@@ -38,8 +38,8 @@ _OTHER_COMPRESSION = {
     b"\x1f\x9d": "compress",
     b"\x04\x22\x4d\x18": "lz4",
 }
-_PLANES = "MASK"
-"""Extension of Rubin's, whose bits have names."""
+_RUBIN_MASK = "MASK"
+"""Rubin's mask extension, whose bits have names."""
 _SECTION = re.compile(r"\[\s*(\d+)\s*:\s*(\d+)\s*,\s*(\d+)\s*:\s*(\d+)\s*\]")
 _WITH_HDU = re.compile(r"(.+)\[([^\[\]]+)\]")
 _MOST_HDUS = 2000
@@ -47,46 +47,45 @@ _MOST_HDUS = 2000
 _LONGEST_HEADER_BYTES = 800_000
 """Of one HDU, 10,000 cards; where keywords repeat, astropy's time grows with their square."""
 _FLAT_TOP = (0.02, 10)
-"""So many pixels in the highest 2 % above the sky are a plateau: saturation no header tells."""
+"""So many pixels in the highest 2 % above the sky are a plateau, which means saturation."""
 _LOWEST_SATURATION = 0.5
-"""Of the sky's level, below which what a header says is no level of saturation."""
+"""Share of the sky's level; a smaller value in a header is not a level of saturation."""
 _HIGHEST_SKY = 2.0**20
-"""Up to which float32 has steps of an eighth or finer."""
+"""Up to this value, float32 has steps of an eighth or finer."""
 _EVERY = 7
 """Pixels along each axis from which the sky's level is guessed."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class FrameRules:
-    """What is read of a file, and what it may cost."""
+    """What to read of a file, and the limits on its size."""
 
     max_bytes: int = 512 * 2**20
-    """Of a file or message, and again of what a gzip holds."""
+    """Limit for a file or message, and also for the unpacked content of a gzip file."""
     max_pixels: int = 2**27
-    """Of one detector: a frame takes about 20 bytes a pixel while it is judged."""
+    """Limit for one detector: a frame takes about 20 bytes a pixel while it is judged."""
     auxiliary_extensions: tuple[str, ...] = ()
-    """Further extensions whose images are no detector's, by name or a name's last word."""
+    """More extensions whose images are not a detector's, by name or the last word of a name."""
     use_sections: bool = True
-    """Leave out what TRIMSEC, DATASEC and BIASSEC say is no sky."""
+    """Leave out the pixels that, by TRIMSEC, DATASEC and BIASSEC, hold no sky."""
     section: str | None = None
-    """Instead of the header's, such as ``[17:528,1:520]`` (x then y, from 1, inclusive)."""
+    """Used instead of the header's; such as ``[17:528,1:520]`` (x then y, from 1, inclusive)."""
     mask_extensions: tuple[str, ...] = ("BPM",)
     """Extensions whose non-zero pixels are bad."""
     mask_planes: tuple[str, ...] = ("BAD", "NO_DATA")
-    """Planes of an extension MASK with ``MP_`` keywords (Rubin) that are bad."""
+    """Planes that mark bad pixels, in an extension MASK with ``MP_`` keywords (Rubin)."""
     saturation_keywords: tuple[str, ...] = ("SATURATE", "SATLEVEL", "MAXLIN")
     saturation: float | None = None
-    """Level in the image's unit, instead of the header's."""
+    """Level in the image's unit, used instead of the header's."""
 
 
 def read_frame_file(path: str, rules: FrameRules | None = None) -> Iterator[Frame | FrameRefused]:
-    """The frames of a file, one detector at a time.
+    """Yields the frames of a file, one detector at a time.
 
     Parameters
     ----------
     path
-        ``x.fits``, ``x.fits.fz``, ``x.fits.gz``; with ``[2]`` or ``[NAME]`` behind it that HDU
-        alone.
+        ``x.fits``, ``x.fits.fz`` or ``x.fits.gz``; ``x.fits[2]`` or ``x.fits[NAME]`` for one HDU.
     """
     rules = rules or FrameRules()
     name, hdu = split_hdu(path)
@@ -108,77 +107,77 @@ def read_frame_file(path: str, rules: FrameRules | None = None) -> Iterator[Fram
 
 
 def split_hdu(path: str) -> tuple[str, str | None]:
-    """A path and the HDU named behind it in brackets, where there is one."""
-    found = _WITH_HDU.fullmatch(path)
-    if found is None or Path(path).exists():
+    """Splits ``x.fits[2]`` into the path and the HDU; None where no HDU is named."""
+    match = _WITH_HDU.fullmatch(path)
+    if match is None or Path(path).exists():
         return path, None
-    return found[1], found[2]
+    return match[1], match[2]
 
 
 def read_frames(
     content: bytes, source: str, rules: FrameRules | None = None, hdu: str | None = None
 ) -> Iterator[Frame | FrameRefused]:
-    """The frames in FITS bytes, plain, in gzip or with Rice-compressed tiles.
+    """Yields the frames in FITS bytes: plain, in gzip, or with Rice-compressed tiles.
 
     Parameters
     ----------
     source
-        Named in what comes back.
+        Name of the file or topic, for the results' ``source``.
     hdu
-        Number or name of the only HDU to read; all images that are a detector's otherwise.
+        Number or name of the only HDU to read; None reads every detector's image.
 
     Yields
     ------
     frame or refusal
-        At least one; nothing is raised, whatever the bytes.
+        At least one. Damaged bytes raise no exception.
     """
     rules = rules or FrameRules()
     try:
         hdus = _opened(_unpacked(content, rules.max_bytes))
-        with _quiet():
+        with _translated_errors():
             detectors = _detectors(hdus, rules)
-            wanted = detectors if hdu is None else [_chosen(hdus, hdu)]
+            chosen = detectors if hdu is None else [_hdu_number(hdus, hdu)]
             names = detector_images.names(hdus, detectors)
-            kinds = (*rules.mask_extensions, _PLANES)
-            masks = detector_images.masks(hdus, sorted({*detectors, *wanted}), kinds)
-        if not wanted:
+            kinds = (*rules.mask_extensions, _RUBIN_MASK)
+            masks = detector_images.masks(hdus, sorted({*detectors, *chosen}), kinds)
+        if not chosen:
             raise _Refusal(FrameReason.NO_IMAGE, "no HDU holds a detector's image")
     except _Refusal as refusal:
         yield FrameRefused(source, None, refusal.reason, refusal.detail)
         return
-    for index in wanted:
+    for index in chosen:
         yield _frame(hdus, index, names[index], masks[index], source, rules)
 
 
 @dataclass(frozen=True, slots=True)
 class FileHeaders:
-    """What a file says of itself; all empty where it cannot be read."""
+    """The headers of a file; all fields are empty where it cannot be read."""
 
     primary: Header
     detectors: tuple[Header, ...] = ()
     names: tuple[str, ...] = ()
-    """Of the detectors, as ``read_frames`` has them."""
+    """Names of the detectors, the same as in the frames of ``read_frames``."""
 
 
 def headers(content: bytes, rules: FrameRules | None = None) -> FileHeaders:
-    """The headers of FITS bytes; keywords that cannot be read are left out."""
+    """Returns the headers in FITS bytes; keywords that cannot be read are left out."""
     rules = rules or FrameRules()
     try:
         hdus = _opened(_unpacked(content, rules.max_bytes))
-        with _quiet():
-            found = _detectors(hdus, rules)
-            names = detector_images.names(hdus, found)
+        with _translated_errors():
+            detectors = _detectors(hdus, rules)
+            names = detector_images.names(hdus, detectors)
             return FileHeaders(
                 fits_headers.readable(hdus[0].header),
-                tuple(fits_headers.readable(hdus[index].header) for index in found),
-                tuple(names[index] for index in found),
+                tuple(fits_headers.readable(hdus[index].header) for index in detectors),
+                tuple(names[index] for index in detectors),
             )
     except _Refusal:
         return FileHeaders({})
 
 
 class _Refusal(Exception):
-    """Carries a reason to the rim of this room."""
+    """Carries a reason up to the public functions of this module, which return it as a value."""
 
     def __init__(self, reason: FrameReason, detail: str) -> None:
         super().__init__(detail)
@@ -187,7 +186,7 @@ class _Refusal(Exception):
 
 
 def _unpacked(content: bytes, most: int) -> bytes:
-    """Plain FITS bytes."""
+    """Returns plain FITS bytes, unpacked where they are in gzip."""
     if not content:
         raise _Refusal(FrameReason.EMPTY, "0 bytes")
     if content.startswith(_GZIP_MAGIC):
@@ -204,21 +203,21 @@ def _unpacked(content: bytes, most: int) -> bytes:
 
 
 def _gunzipped(content: bytes, most: int) -> bytes:
-    """The content of a gzip file of one or more members, checksums checked."""
+    """Returns the content of a gzip file of one or more members; checks the checksums."""
     unpacked, position = bytearray(), 0
     for _ in range(_MOST_GZIP_MEMBERS):
-        position = _member(content, position, unpacked, most)
-        # Zeros after the last member are fill; a member begins otherwise.
+        position = _unpack_member(content, position, unpacked, most)
+        # Zeros after the last member are padding; no member begins with a zero.
         if content[position : position + 1] in (b"", b"\0") and not content[position:].strip(b"\0"):
             return bytes(unpacked)
     raise _Refusal(FrameReason.MALFORMED, f"gzip of over {_MOST_GZIP_MEMBERS} members")
 
 
-def _member(content: bytes, position: int, unpacked: bytearray, most: int) -> int:
-    """Append what a member of a gzip file holds; where it ends."""
+def _unpack_member(content: bytes, position: int, unpacked: bytearray, most: int) -> int:
+    """Append a gzip member's content to ``unpacked``; returns the position behind the member."""
     machine, view = zlib.decompressobj(zlib.MAX_WBITS | 16), memoryview(content)
     while not machine.eof:
-        # Piece by piece: what follows the member's end is copied.
+        # Piece by piece, because zlib copies all bytes that follow the member's end.
         piece = view[position : position + _GZIP_PIECE_BYTES]
         try:
             unpacked += machine.decompress(piece, most + 1 - len(unpacked))
@@ -233,9 +232,9 @@ def _member(content: bytes, position: int, unpacked: bytearray, most: int) -> in
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
-    """Refusals as they are; whatever else astropy raises says only that bytes are damaged."""
-    # astropy warns of what it then raises, or mends; both are reported here in words of ours.
+def _translated_errors() -> Iterator[None]:
+    """Turns every exception of the block but a refusal into a refusal, and hides warnings."""
+    # astropy warns of damage that it then raises or repairs; our own reason replaces the warning.
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
@@ -254,7 +253,7 @@ def _quiet() -> Iterator[None]:
 def _opened(content: bytes) -> "fits.HDUList":
     from astropy.io import fits
 
-    with _quiet():
+    with _translated_errors():
         content = fits_headers.walked(
             content, most_hdus=_MOST_HDUS, longest_header_bytes=_LONGEST_HEADER_BYTES
         )
@@ -266,8 +265,8 @@ def _detectors(hdus: "fits.HDUList", rules: FrameRules) -> list[int]:
     return detector_images.detectors(hdus, rules.max_pixels, further)
 
 
-def _chosen(hdus: "fits.HDUList", hdu: str) -> int:
-    """Number of the HDU that is asked for by number or name."""
+def _hdu_number(hdus: "fits.HDUList", hdu: str) -> int:
+    """Returns the number of the HDU that a user asks for by number or name."""
     number, names = hdu.strip(), [item.name for item in hdus]
     index = int(number) if number.isdecimal() else -1
     if index < 0 and number.upper() in names:
@@ -287,13 +286,13 @@ def _frame(
     source: str,
     rules: FrameRules,
 ) -> Frame | FrameRefused:
-    """One detector; a damaged one does not take the others with it."""
+    """Returns one detector's frame or its refusal, so that the other detectors are still read."""
     hdu = hdus[index]
     try:
-        with _quiet():
+        with _translated_errors():
             pixels = _pixels(hdu, rules)
             masked = _masked(hdus, masks, pixels.shape, rules)
-            sky = _sky(pixels)
+            sky = _sky_level(pixels)
             saturation = _saturation(hdu.header, pixels, sky, rules)
             rows, columns, bias = _sections(hdu.header, pixels.shape, rules)
     except _Refusal as refusal:
@@ -307,7 +306,7 @@ def _frame(
     offset = _offset(pixels.dtype, sky)
     if saturation is not None:
         saturation -= offset
-    image = _single(pixels[rows, columns], offset)
+    image = _as_float32(pixels[rows, columns], offset)
     if masked is not None:
         masked = np.ascontiguousarray(masked[rows, columns])
     corner = rows.start or 0, columns.start or 0
@@ -315,21 +314,21 @@ def _frame(
     return Frame(source, index, detector, image, masked, saturation, corner, binning)
 
 
-def _sky(pixels: npt.NDArray[np.number]) -> float | None:
-    """About the level of the sky; None where there are no data."""
+def _sky_level(pixels: npt.NDArray[np.number]) -> float | None:
+    """Estimates the level of the sky; None where there are no data."""
     sample = pixels[::_EVERY, ::_EVERY]
     sample = sample[np.isfinite(sample)]
     return float(np.median(sample)) if sample.size else None
 
 
 def _offset(dtype: np.dtype[Any], sky: float | None) -> float:
-    """What is taken off pixels of more digits than float32 has: their sky where it is high."""
+    """Returns what to subtract before the change to float32: the sky if it is high, else 0."""
     wide = not np.can_cast(dtype, np.float32)
     return sky if wide and sky is not None and abs(sky) > _HIGHEST_SKY else 0.0
 
 
-def _single(pixels: npt.NDArray[np.number], offset: float) -> Image:
-    """Pixels less an offset, as float32."""
+def _as_float32(pixels: npt.NDArray[np.number], offset: float) -> Image:
+    """Returns the pixels minus an offset, as float32."""
     with np.errstate(over="ignore", invalid="ignore"):
         if not offset:
             return np.ascontiguousarray(pixels, dtype=np.float32)
@@ -339,7 +338,7 @@ def _single(pixels: npt.NDArray[np.number], offset: float) -> Image:
 
 
 def _pixels(hdu: "ImageHdu", rules: FrameRules) -> npt.NDArray[np.number]:
-    """The image as stored, 2-D, scaled; checked before anything is allocated."""
+    """Returns the stored image, 2-D and scaled; checks its size before memory is allocated."""
     axes = [side for side in hdu.shape if side != 1]
     if len(hdu.shape) > 2 and len(axes) > 2:
         sides = " x ".join(str(side) for side in hdu.shape[::-1])
@@ -360,7 +359,7 @@ def _pixels(hdu: "ImageHdu", rules: FrameRules) -> npt.NDArray[np.number]:
 
 
 def _require_sound(hdu: "ImageHdu") -> None:
-    """Refuse an HDU that announces more bytes than there are, or whose tiles hold too much."""
+    """Refuse an HDU that announces more bytes than the file has, or whose tiles are damaged."""
     from astropy.io import fits
 
     # A tile-compressed image keeps the table it came from in a private place.
@@ -368,9 +367,9 @@ def _require_sound(hdu: "ImageHdu") -> None:
     info = stored.fileinfo()
     if info is None:
         return
-    there = info["file"].size - info["datLoc"]
-    if stored.size > there:
-        detail = f"{stored.size} bytes of pixels announced, {max(there, 0)} are there"
+    available = info["file"].size - info["datLoc"]
+    if stored.size > available:
+        detail = f"{stored.size} bytes of pixels announced, {max(available, 0)} are there"
         raise _Refusal(FrameReason.TRUNCATED, detail)
     if isinstance(hdu, fits.CompImageHDU) and (wrong := wrong_with(hdu)):
         raise _Refusal(FrameReason.MALFORMED, wrong)
@@ -382,7 +381,13 @@ def _masked(
     shape: tuple[int, ...],
     rules: FrameRules,
 ) -> Mask | None:
-    """Bad pixels from the masks that go with an image, by kind and number."""
+    """Returns the bad pixels that an image's masks mark; None where no mask fits the image.
+
+    Parameters
+    ----------
+    masks
+        Kind and HDU number of each.
+    """
     masked: Mask | None = None
     for kind, index in masks:
         hdu = hdus[index]
@@ -409,14 +414,14 @@ def _bad_pixels(hdu: "ImageHdu", kind: str, rules: FrameRules) -> Mask | None:
 def _saturation(
     header: "fits.Header", pixels: npt.NDArray[np.number], sky: float | None, rules: FrameRules
 ) -> float | None:
-    """Level from the rules or the header, or a plateau at the highest value."""
+    """Returns the level of saturation: from the rules, the header, or a plateau at the top."""
     if rules.saturation is not None:
         return rules.saturation
     for keyword in rules.saturation_keywords:
         level = fits_headers.value_of(header, keyword)
         if isinstance(level, bool) or not isinstance(level, int | float):
             continue
-        # The sky of a frame is hardly above what its pixels hold: T, 60 and 1.0 are no levels.
+        # A level below the frame's own sky is a mistake in the header: T, 60 and 1.0 occur.
         if isfinite(level) and level > max(0.0, _LOWEST_SATURATION * (sky or 0.0)):
             return float(level)
     finite = np.isfinite(pixels)
@@ -433,38 +438,38 @@ def _saturation(
 def _sections(
     header: "fits.Header", shape: tuple[int, ...], rules: FrameRules
 ) -> tuple[slice, slice, tuple[slice, slice] | None]:
-    """Rows and columns with sky, and the overscan where only that is named.
+    """Returns rows and columns with sky, and the overscan where the header names only that.
 
-    A section that reaches beyond the image was written before the frame was trimmed: then none
-    of the header's sections is believed.
+    A section that reaches beyond the image was written before the frame was trimmed. Then none
+    of the header's sections is used.
     """
     whole = slice(0, shape[0]), slice(0, shape[1])
     if rules.section is not None:
-        given = section(rules.section, shape)
-        if given is None:
+        configured = section(rules.section, shape)
+        if configured is None:
             raise _Refusal(FrameReason.MALFORMED, f"section {rules.section} of {shape} px")
-        return *given, None
+        return *configured, None
     keys = ("TRIMSEC", "DATASEC", "BIASSEC")
     named = {key: fits_headers.value_of(header, key) for key in keys}
-    found = {key: section(str(text), shape) for key, text in named.items() if is_section(text)}
-    if not rules.use_sections or not found or None in found.values():
+    sections = {key: section(str(text), shape) for key, text in named.items() if is_section(text)}
+    if not rules.use_sections or not sections or None in sections.values():
         return *whole, None
-    kept = found.get("TRIMSEC") or found.get("DATASEC")
-    return (*kept, None) if kept else (*whole, found["BIASSEC"])
+    kept = sections.get("TRIMSEC") or sections.get("DATASEC")
+    return (*kept, None) if kept else (*whole, sections["BIASSEC"])
 
 
 def is_section(text: object) -> bool:
-    """Whether it reads ``[x1:x2,y1:y2]``, from 1: ``[0:0,0:0]`` stands for none."""
-    found = _SECTION.fullmatch(text.strip()) if isinstance(text, str) else None
-    return found is not None and min(int(number) for number in found.groups()) >= 1
+    """Whether a text is a section ``[x1:x2,y1:y2]`` from 1; ``[0:0,0:0]`` means no section."""
+    match = _SECTION.fullmatch(text.strip()) if isinstance(text, str) else None
+    return match is not None and min(int(number) for number in match.groups()) >= 1
 
 
 def section(text: str, shape: tuple[int, ...]) -> tuple[slice, slice] | None:
-    """Rows and columns of ``[x1:x2,y1:y2]`` (from 1, inclusive); None where it does not fit."""
-    found = _SECTION.fullmatch(text.strip())
-    if found is None:
+    """Returns rows and columns of ``[x1:x2,y1:y2]`` (from 1, inclusive); None if outside."""
+    match = _SECTION.fullmatch(text.strip())
+    if match is None:
         return None
-    x1, x2, y1, y2 = (int(number) for number in found.groups())
+    x1, x2, y1, y2 = (int(number) for number in match.groups())
     (left, right), (bottom, top) = sorted((x1, x2)), sorted((y1, y2))
     if left < 1 or bottom < 1 or right > shape[1] or top > shape[0]:
         return None

@@ -1,4 +1,4 @@
-"""Masks as FITS: the header of the MaxiMask program, and one detector's mask as bytes."""
+"""Writes masks as FITS: the header of the MaxiMask program, and one detector's mask as bytes."""
 
 import io
 from collections.abc import Mapping
@@ -15,12 +15,13 @@ if TYPE_CHECKING:
 def fill(
     header: "fits.Header", rules: MaskRules, *, priors: bool, thresholded: bool, single: bool
 ) -> None:
-    """Write the keywords of the MaxiMask program.
+    """Write the MaxiMask program's keywords into a header.
 
     Parameters
     ----------
     priors, thresholded, single
-        Whether the prior was changed, thresholds were applied, and classes are bits of one image.
+        Whether the prior was changed, whether thresholds were applied, and whether the classes
+        are bits of one image.
     """
     now = datetime.now(UTC)
     header["MM_UTC"] = (now.ctime(), "MaxiMask UTC processing date")
@@ -43,14 +44,15 @@ def fill(
 def packed(
     bits: Bits, rules: MaskRules, corner: tuple[int, int], words: Mapping[str, str]
 ) -> bytes:
-    """A FITS file with the mask in Rice-compressed tiles behind an empty primary HDU.
+    """Returns a FITS file: an empty primary HDU, then the mask in Rice-compressed tiles.
 
     Parameters
     ----------
     corner
-        (y, x) of the mask's first pixel in the frame as stored: LTV1 and LTV2 say it (IRAF).
+        (y, x) of the mask's first pixel in the frame as stored; written as LTV1 and LTV2 (IRAF).
     words
-        Further keywords of at most eight letters; what FITS cannot hold is replaced by "?".
+        Further keywords of at most eight letters, with their values. Characters that FITS cannot
+        hold become "?".
     """
     from astropy.io import fits
 

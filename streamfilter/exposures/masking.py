@@ -1,8 +1,8 @@
-"""Contaminants of a whole frame: MaxiMask on large tiles with a margin that is thrown away.
+"""Finds the contaminants of a whole frame: MaxiMask on large tiles, without their margins.
 
 The reference program computes every inner pixel four times, on tiles of 400 px of which it keeps
 the middle. Here tiles are larger and start on the network's own grid of 32 px: a pixel is computed
-2.4 times and what is kept is what the frame in one piece would give.
+2.4 times, and the result agrees with that of the frame in one piece.
 """
 
 from collections.abc import Iterator, Mapping
@@ -20,18 +20,19 @@ Bits = npt.NDArray[np.int16]
 Planes = npt.NDArray[np.float32]
 
 GRID_PX = 32
-"""Five times halved: tiles that start on this grid pool the same pixels as the whole frame."""
+"""The network halves the image five times (2^5 = 32): tiles that start on this grid pool the same
+pixels as the whole frame."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class MaskRules:
-    """How a frame is cut and what counts as contaminated."""
+    """How a frame is cut into tiles, and which probability counts as contaminated."""
 
     tile_px: int = 896
     """The network's activations take 1.1 kB a pixel: 0.9 GB."""
     margin_px: int = 160
-    """Thrown away at inner edges. The network sees 167 px far; on real frames a margin of 128 px
-    moves one logit in a thousand by 0.06 (at most 0.2), one of 96 px by 0.4 (1.4)."""
+    """Thrown away at inner edges. The network uses pixels up to 167 px away. On real frames, a
+    margin of 128 px moves one logit in 1000 by 0.06 (at most 0.2), one of 96 px by 0.4 (1.4)."""
     priors: Mapping[str, float] = field(default_factory=lambda: {r.code: r.prior for r in TABLE})
     """Per class; the training priors leave the network's output as it is."""
     thresholds: Mapping[str, float] = field(
@@ -40,7 +41,7 @@ class MaskRules:
     """Per class, on the probability after the prior change."""
 
     def __post_init__(self) -> None:
-        """Refuse tiles that are no multiple of the grid or all margin.
+        """Refuse tiles that are not a multiple of the grid, or that are nothing but margin.
 
         Raises
         ------
@@ -58,7 +59,7 @@ class MaskRules:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class FrameMask:
-    """Bit codes of the class table per pixel, and the share of the frame that each class has."""
+    """Bit codes of the class table by pixel, and the share of the frame's pixels by class code."""
 
     bits: Bits
     areas: Mapping[str, float]
@@ -66,7 +67,7 @@ class FrameMask:
 
 @dataclass(frozen=True, slots=True)
 class Span:
-    """Along one side: the pixels that a tile reads and those that are kept of it."""
+    """The pixels that a tile covers along one side, and those whose result is kept."""
 
     start: int
     stop: int
@@ -78,12 +79,12 @@ class Masker:
     """Masks frames with one network."""
 
     def __init__(self, engine: Engine, rules: MaskRules | None = None) -> None:
-        """The engine is used, not owned.
+        """Use an engine; the caller closes it.
 
         Raises
         ------
         ValueError
-            The engine's outputs are not the class table's.
+            The engine's outputs are not the classes of the table.
         """
         if engine.manifest.codes != CODES:
             raise ValueError(f"engine {engine.manifest.name} gives {engine.manifest.codes}")
@@ -91,7 +92,9 @@ class Masker:
         self._rules = rules or MaskRules()
 
     def mask(self, image: Image) -> FrameMask:
-        """Bit codes of the classes above their thresholds; sky counts in the areas, has no bit.
+        """Returns the bit codes of the classes above their thresholds, and the classes' areas.
+
+        The class of plain sky has an area and no bit.
 
         Parameters
         ----------
@@ -114,7 +117,7 @@ class Masker:
         return FrameMask(bits, dict(zip(CODES, shares, strict=True)))
 
     def probabilities(self, image: Image) -> Planes:
-        """(14, height, width) after the prior change: 56 bytes a pixel."""
+        """Returns probabilities after the prior change, (14, height, width): 56 bytes a pixel."""
         result = np.empty((len(CODES), *image.shape), np.float32)
         training = np.array([row.training_prior for row in TABLE])[:, None, None]
         priors = np.array([self._rules.priors[code] for code in CODES])[:, None, None]
@@ -123,7 +126,10 @@ class Masker:
         return result
 
     def raw(self, image: Image) -> Iterator[tuple[tuple[slice, slice], Planes]]:
-        """Rows and columns of the frame, and the network's output there (14, rows, columns)."""
+        """Yields rows and columns of the frame, and the network's output there.
+
+        The output has the shape (14, rows, columns) and the priors of training.
+        """
         height, width = image.shape
         smallest = self._engine.manifest.shape.min_side_px
         down, across = _missing(height, smallest), _missing(width, smallest)
@@ -136,21 +142,27 @@ class Masker:
         for rows in spans(height + down, self._rules):
             for columns in spans(width + across, self._rules):
                 tile = padded[rows.start : rows.stop, columns.start : columns.stop]
-                found = self._engine.infer(np.ascontiguousarray(tile)[None, None])[0]
+                output = self._engine.infer(np.ascontiguousarray(tile)[None, None])[0]
                 bottom, right = min(rows.kept_to, height), min(columns.kept_to, width)
                 where = slice(rows.kept_from, bottom), slice(columns.kept_from, right)
                 y = slice(rows.kept_from - rows.start, bottom - rows.start)
                 x = slice(columns.kept_from - columns.start, right - columns.start)
-                yield where, found[:, y, x]
+                yield where, output[:, y, x]
 
 
 def _missing(length: int, smallest: int) -> int:
-    """Pixels up to the next length that the network takes."""
+    """Returns how many pixels are missing to the next length that the network accepts."""
     return max(-length % GRID_PX, smallest - length)
 
 
 def spans(length: int, rules: MaskRules) -> tuple[Span, ...]:
-    """Tiles along a side of a frame whose length the grid divides; the last one is shifted in."""
+    """Returns the tiles along one side of a frame; the last one is shifted to end at the edge.
+
+    Parameters
+    ----------
+    length
+        A multiple of the grid.
+    """
     if length <= rules.tile_px:
         return (Span(0, length, 0, length),)
     step = rules.tile_px - 2 * rules.margin_px

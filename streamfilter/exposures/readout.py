@@ -1,4 +1,4 @@
-"""Headers of FITS files to announcements of exposures, by the keywords of an instrument."""
+"""Makes announcements of exposures from FITS headers, by the keywords of an instrument."""
 
 import hashlib
 import re
@@ -20,31 +20,31 @@ _NOTHING = ("UNSPECIFIED", "UNKNOWN", "NONE", "N/A", "NA")
 _CLOCK = re.compile(r"\d{1,2}:\d{2}:\d{2}(\.\d+)?")
 
 _JOINED = "+"
-"""Between keywords that say something together; no keyword has it."""
+"""Joins keywords whose values form one word together; no keyword contains it."""
 
 Header = Mapping[str, object]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Keywords:
-    """Which keywords say what; the first that a header has counts."""
+    """The FITS keywords for each field; of several keywords, the first in the header counts."""
 
     exposure_id: tuple[str, ...] = ("EXPID", "EXPNUM", "OBSID", "ORIGNAME")
-    """Without any the file's name is taken."""
+    """Where a header has none of them, the file's name is used."""
     instrument: tuple[str, ...] = ("INSTRUME", "CAMERA", "TELESCOP")
     detector: tuple[str, ...] = ()
-    """Of a file, in its primary header where it has several images; without any the file names
-    its detectors. ``RAFTBAY+CCDSLOT`` are two keywords that name one together."""
+    """Looked up in the primary header where a file has several images. Where it has none of them,
+    the names of the images are used. ``RAFTBAY+CCDSLOT``: two keywords make one name."""
     mid_exposure: tuple[str, ...] = ("DATE-AVG", "DATE-MID", "MJD-AVG", "MJD-MID")
     start: tuple[str, ...] = ("DATE-OBS", "DATE-BEG", "MJD-BEG", "MJD-OBS")
-    """Where the middle is not given: the start, to which half the exposure time is added."""
+    """Used where the middle is missing: the start, to which half the exposure time is added."""
     start_time: tuple[str, ...] = ("UTSTART", "TIME-OBS", "UTC-OBS", "UT")
-    """Time of day, where the start is a date alone."""
+    """Time of day, used where the start is only a date."""
     exposure_time_s: tuple[str, ...] = ("EXPTIME", "EXPOSURE", "XPOSURE")
     filter: tuple[str, ...] = ("FILTER", "BAND", "FILTER1")
 
 
-# Raw files have RAFTBAY and CCDSLOT, of which `R22_S11` is made; what is made of them a number.
+# Processed files have a detector number; raw files have RAFTBAY and CCDSLOT, as in `R22_S11`.
 _LSST_DETECTORS = ("DETECTOR", "DET_NAME", "RAFTBAY+CCDSLOT")
 # A science file is a quadrant (RCID, 0 to 63), a raw one a CCD with four of them.
 _ZTF_DETECTORS = ("RCID", "CCDID+QID", "CCD_ID", "CCDID")
@@ -55,90 +55,90 @@ INSTRUMENTS: dict[str, Keywords] = {
     "lsstcam": Keywords(exposure_id=("EXPID", "OBSID"), detector=_LSST_DETECTORS),
     "ztf": Keywords(exposure_id=("EXPID", "FRAMENUM"), detector=_ZTF_DETECTORS),
 }
-"""Field maps by name; ``default`` fits most FITS files."""
+"""Keywords by instrument; ``default`` fits most FITS files."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Given:
-    """What the producer says in place of headers; None leaves it to them."""
+class AnnouncementOptions:
+    """What the producer states instead of the headers; None means that the headers count."""
 
     instrument: str | None = None
     exposure_id: str | None = None
-    """All files are of one exposure."""
+    """One for all files."""
     detectors_expected: int | None = None
-    """Counted over the files of an exposure otherwise."""
+    """None: counted over the files of an exposure."""
     keywords: Keywords = field(default_factory=Keywords)
 
 
 @dataclass(frozen=True, slots=True)
 class Readout:
-    """What the headers of a file say."""
+    """The announcement that the headers of a file give."""
 
     path: str
     announced: Announced
     names: tuple[str, ...]
-    """Of its detectors, as the file has them; one without a name where it cannot be read."""
+    """Names of the detectors in the file; one empty name where the file cannot be read."""
 
     @property
     def detectors(self) -> int:
-        """In the file; 1 where it cannot be read."""
+        """Number of detectors in the file; 1 where it cannot be read."""
         return len(self.names)
 
 
-def read_header(path: str, content: bytes, given: Given) -> Readout:
-    """What the headers of a file say; a damaged file is announced by its name.
+def read_header(path: str, content: bytes, options: AnnouncementOptions) -> Readout:
+    """Returns the announcement of a file; a damaged file is announced under its name.
 
     Parameters
     ----------
     path
-        Names the exposure where no keyword does.
+        Its name is the exposure's where no keyword has one.
     """
-    found = frames.headers(content)
-    primary, images = found.primary, found.detectors
+    headers = frames.headers(content)
+    primary, images = headers.primary, headers.detectors
     merged = {**(images[0] if images else {}), **primary}
-    keys = given.keywords
+    keys = options.keywords
     exposure_time_s = _number(merged, keys.exposure_time_s)
     announced = Announced(
-        exposure_id=given.exposure_id or _text(merged, keys.exposure_id) or _stem(path),
-        instrument=given.instrument or _text(merged, keys.instrument) or "unknown",
-        # What an extension says is true of it alone; it is named so when it is read.
+        exposure_id=options.exposure_id or _text(merged, keys.exposure_id) or _stem(path),
+        instrument=options.instrument or _text(merged, keys.instrument) or "unknown",
+        # An extension's keyword holds for that extension alone; the reader names it later.
         detector=_text(merged if len(images) == 1 else primary, keys.detector) or None,
         mid_exposure_unix_s=_mid_exposure(merged, keys, exposure_time_s),
         exposure_time_s=exposure_time_s,
         filter=_text(merged, keys.filter) or None,
     )
-    return Readout(path, announced, found.names or ("",))
+    return Readout(path, announced, headers.names or ("",))
 
 
-def expecting(readouts: Sequence[Readout], given: Given) -> list[Announced]:
-    """Announcements that say how many detectors their exposure has, each under its own name.
+def announcements(readouts: Sequence[Readout], options: AnnouncementOptions) -> list[Announced]:
+    """Returns the files' announcements with the number of detectors of their exposure.
 
-    Where two files of an exposure would have a detector of one name, or more files are to come, and
-    no keyword tells the detector, the files' names do.
+    Detectors of an exposure get distinct names. Where two files share one, or more files are to
+    come, the file's name becomes the detector's, unless a keyword names the detector.
 
     Raises
     ------
     ValueError
-        Two files have a detector of one name all the same; which, and what to give.
+        Two files still share a detector name; says which, and which options help.
     """
     exposures: dict[tuple[str, str], list[int]] = defaultdict(list)
     for index, each in enumerate(readouts):
         exposures[each.announced.instrument, each.announced.exposure_id].append(index)
-    found = [each.announced for each in readouts]
+    result = [each.announced for each in readouts]
     for indices in exposures.values():
         files = [readouts[index] for index in indices]
         here = sum(each.detectors for each in files)
-        expected = given.detectors_expected or here
-        # What files that are announced later call their detectors nobody knows.
+        expected = options.detectors_expected or here
+        # Files that come later may use the same detector names.
         if expected > here or _shared(files) is not None:
-            files = _told_apart(files)
+            files = _with_file_names(files)
         for index, each in zip(indices, files, strict=True):
-            found[index] = replace(each.announced, detectors_expected=expected)
-    return found
+            result[index] = replace(each.announced, detectors_expected=expected)
+    return result
 
 
-def _told_apart(files: list[Readout]) -> list[Readout]:
-    """The files of an exposure, by their own names where no keyword says the detector."""
+def _with_file_names(files: list[Readout]) -> list[Readout]:
+    """Returns the files of an exposure, named after the file where no keyword has a detector."""
     named = [
         each
         if each.announced.detector
@@ -156,34 +156,34 @@ def _told_apart(files: list[Readout]) -> list[Readout]:
 
 
 def _shared(files: Sequence[Readout]) -> tuple[str, str, str] | None:
-    """A detector's name and the first two files that have it."""
-    seen: dict[str, str] = {}
+    """Returns a detector name that two files share, and these files; None if there is none."""
+    file_of: dict[str, str] = {}
     for each in files:
         for name in detector_names(each.announced.detector, each.names):
-            if name in seen:
-                return name, seen[name], each.path
-            seen[name] = each.path
+            if name in file_of:
+                return name, file_of[name], each.path
+            file_of[name] = each.path
     return None
 
 
 def refer(path: str, content: bytes) -> FrameReference:
-    """A file as a message refers to it."""
+    """Returns the reference to a file that a message carries instead of its content."""
     digest = hashlib.sha256(content).hexdigest()
     return FrameReference(Path(path).resolve().as_uri(), len(content), digest)
 
 
 def with_keywords(keywords: Keywords, changes: Mapping[str, str]) -> Keywords:
-    """A field map with some words read from other keywords.
+    """Returns a copy of keywords in which some fields are read from other keywords.
 
     Parameters
     ----------
     changes
-        Keyword by word of ``Keywords``.
+        New keyword by field name of ``Keywords``.
 
     Raises
     ------
     ValueError
-        There is no such word.
+        ``Keywords`` has no such field.
     """
     known = [each.name for each in fields(Keywords)]
     if unknown := sorted(set(changes) - set(known)):
@@ -192,8 +192,8 @@ def with_keywords(keywords: Keywords, changes: Mapping[str, str]) -> Keywords:
 
 
 def _mid_exposure(header: Header, keys: Keywords, exposure_time_s: float | None) -> float | None:
-    """Unix seconds (UTC) of the middle; None where no keyword dates it."""
-    # Leap seconds have stood at 37 since 2017.
+    """Returns Unix seconds (UTC) of mid-exposure; None where no keyword has a date."""
+    # TAI has been 37 s ahead of UTC since 2017.
     late_s = _TAI_S if _text(header, ("TIMESYS",)).upper() == "TAI" else 0.0
     for keyword in keys.mid_exposure:
         if (moment := _moment(header, keyword, "")) is not None:
@@ -206,7 +206,7 @@ def _mid_exposure(header: Header, keys: Keywords, exposure_time_s: float | None)
 
 
 def _moment(header: Header, keyword: str, clock: str) -> float | None:
-    """Unix seconds of an ISO date or a modified Julian date; a date alone needs a clock."""
+    """Returns Unix seconds of an ISO or modified Julian date; a plain date needs ``clock``."""
     value = header.get(keyword)
     if keyword.startswith("MJD"):
         days = value if isinstance(value, int | float) and value > 0 else None
@@ -217,14 +217,14 @@ def _moment(header: Header, keyword: str, clock: str) -> float | None:
             return None
         text = f"{text}T{clock.zfill(8) if '.' not in clock else clock}"
     try:
-        found = datetime.fromisoformat(text)
+        moment = datetime.fromisoformat(text)
     except ValueError:
         return None
-    return (found if found.tzinfo else found.replace(tzinfo=UTC)).timestamp()
+    return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
 
 
 def _text(header: Header, keywords: Sequence[str]) -> str:
-    """The first keyword's value that says something; empty where none does."""
+    """Returns the value of the first keyword that has one; empty where none has."""
     for keyword in keywords:
         words = [_word(header.get(part)) for part in keyword.split(_JOINED)]
         if all(words):

@@ -1,4 +1,4 @@
-"""Frozen values of the exposure half, from a detector's frame to the focal plane's verdict."""
+"""Frozen values of the exposure half, from a detector's frame to the exposure's verdict."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ Mask = npt.NDArray[np.bool_]
 
 
 class FrameReason(StrEnum):
-    """Why a frame, or what should have been one, was not evaluated: a closed set."""
+    """Why a frame was not evaluated: a closed set."""
 
     EMPTY = "empty"
     NOT_FITS = "not_fits"
@@ -23,13 +23,13 @@ class FrameReason(StrEnum):
     MALFORMED = "malformed"
     NO_IMAGE = "no_image"
     NOT_AN_IMAGE = "not_an_image"
-    """The HDU that was asked for holds no image, or is not there."""
+    """The requested HDU holds no image, or does not exist."""
     CUBE = "cube"
     TOO_LARGE = "too_large"
     REFERENCE_MISSING = "reference_missing"
     REFERENCE_UNREACHABLE = "reference_unreachable"
     REFERENCE_DIFFERS = "reference_differs"
-    """Its size or sha256 is not the one announced."""
+    """The file's size or sha256 is not the announced one."""
     TOO_SMALL = "too_small"
     NO_DATA = "no_data"
     NO_VARIATION = "no_variation"
@@ -38,7 +38,7 @@ class FrameReason(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class FrameReference:
-    """A file that is read only if it is the one announced."""
+    """Where a frame's file is, with the size and sha256 that it must have."""
 
     uri: str
     size: int
@@ -49,9 +49,9 @@ class FrameReference:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Announced:
-    """What a message of the exposure stream says, the frame aside.
+    """The content of an exposure message without the frame.
 
-    ``detector`` and ``hdu`` are None where the file's HDUs are the detectors.
+    ``detector`` and ``hdu`` are None where each image of the file is a detector.
     """
 
     exposure_id: str
@@ -64,24 +64,24 @@ class Announced:
     filter: str | None = None
 
 
-def detector_names(announced: str | None, found: Sequence[str]) -> list[str]:
-    """What the detectors of one message are called.
+def detector_names(announced: str | None, in_file: Sequence[str]) -> list[str]:
+    """Returns the names of the detectors of one message.
 
     Parameters
     ----------
     announced
-        In the message: a lone detector's name, or what several belong to.
-    found
-        As the file has them.
+        Name in the message: that of a lone detector, or the prefix of several.
+    in_file
+        Names of the detectors in the file.
     """
     if announced is None:
-        return list(found)
-    return [announced] if len(found) == 1 else [f"{announced}:{name}" for name in found]
+        return list(in_file)
+    return [announced] if len(in_file) == 1 else [f"{announced}:{name}" for name in in_file]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ExposureMessage:
-    """A decoded message of the exposure stream; its frame is inside or referred to."""
+    """A decoded message of the exposure stream, with its frame or a reference to it."""
 
     message: Message
     announced: Announced
@@ -90,12 +90,12 @@ class ExposureMessage:
 
 @dataclass(frozen=True, slots=True)
 class FrameRefused:
-    """A frame that could not be read or that says nothing, with the reason."""
+    """A frame that cannot be read or evaluated, with the reason."""
 
     source: str
-    """File, URI or topic; for people."""
+    """File, URI or topic, for people to read."""
     hdu: int | None
-    """None where it is the whole file."""
+    """None where the whole file is refused."""
     reason: FrameReason
     detail: str
     detector: str = ""
@@ -103,10 +103,10 @@ class FrameRefused:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Frame:
-    """One detector's image as read, overscan left out.
+    """One detector's image as read, without overscan.
 
-    ``image`` is in the file's unit, from its sky where that is too high for float32 (and then
-    ``saturation`` too); ``masked`` has its shape, None where no pixel is masked.
+    ``image`` is in the file's unit. A sky too high for float32 is subtracted from it and from
+    ``saturation``. ``masked`` has the shape of ``image``; None where no pixel is masked.
     """
 
     source: str
@@ -115,21 +115,21 @@ class Frame:
     image: Image
     masked: Mask | None = None
     saturation: float | None = None
-    """Level in the image's unit from which on pixels are saturated, where it is known."""
+    """Level in the image's unit from which pixels are saturated; None where it is not known."""
     corner: tuple[int, int] = (0, 0)
     """(y, x) of the image's first pixel in the HDU as stored, 0-based."""
     binning: tuple[int, int] = (1, 1)
-    """Rows and columns of the sensor in a pixel, where the header says so."""
+    """Rows and columns of the sensor in one pixel; (1, 1) where the header does not say."""
 
 
 @dataclass(frozen=True, slots=True)
 class Shapes:
-    """What the stars of a detector look like; None where no star could be measured.
+    """Shapes of a detector's stars; the numbers are None where no star could be measured.
 
     ``elongation`` is the median of major over minor axis; ``position_angle_deg`` runs from the
     first axis (x) towards y, in [-90, 90); ``coherence`` is the length of the mean vector of
     twice the angle, 0 for random and 1 for parallel stars; ``fwhm_px`` is that of the minor axis.
-    Where rows and columns are binned differently, all are of square pixels of the finer side.
+    Where rows and columns are binned differently, lengths are in pixels of the finer side.
     """
 
     stars: int
@@ -143,29 +143,29 @@ class Shapes:
 
 @dataclass(frozen=True, slots=True)
 class TileEvidence:
-    """What the network says of one tile, and how much there was to judge by."""
+    """The network's output for one tile, and how much data the tile has."""
 
     y: int
     x: int
     """First row and column in the frame, 0-based."""
     probability: float | None
-    """Raw network output for a tracking error; None where the tile was not put through."""
+    """Raw network output for a tracking error; None where the network did not run on the tile."""
     stars: int
     unmasked: float
     """Share of pixels with data."""
     share: float
-    """Share of the tile's area that is its own when overlaps are divided evenly."""
+    """Share of the tile's area that counts for it when overlaps are divided evenly."""
     weight: float
-    """Of its log-odds in the pool; 0 where it abstains."""
+    """Weight of its log-odds in the pooled evidence; 0 where it abstains."""
 
     @property
     def abstains(self) -> bool:
-        """Whether the tile has too little to judge by."""
+        """Whether the tile has too little data to be judged."""
         return self.weight == 0.0
 
 
 class Decision(StrEnum):
-    """What is believed of a detector or an exposure."""
+    """The decision on a detector or an exposure."""
 
     TRACKING_ERROR = "tracking_error"
     OK = "ok"
@@ -173,7 +173,7 @@ class Decision(StrEnum):
 
 
 class Voice(StrEnum):
-    """Which evidence spoke for a decision."""
+    """Which evidence a decision rests on."""
 
     NETWORK = "network"
     SHAPES = "shapes"
@@ -183,20 +183,20 @@ class Voice(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Judgement:
-    """A decision, who spoke for it, and the numbers behind it."""
+    """A decision, the evidence that it rests on, and the numbers behind it."""
 
     decision: Decision
     voice: Voice
     probability: float | None
     """Posterior of the pooled log-odds under ``prior``; None where every tile abstained."""
     log_odds: float | None
-    """Of the evidence alone, without the prior; positive speaks for a tracking error."""
+    """Log-odds of the evidence without the prior; positive means a tracking error."""
     weight: float
-    """Sum of the tiles' weights; what ``mean_log_odds`` is the mean under."""
+    """Sum of the tiles' weights, which are those of ``mean_log_odds``."""
     mean_log_odds: float | None
     """Weighted mean over the tiles that did not abstain."""
     reference_mean: float | None
-    """Mean of the tiles' posteriors, as the MaxiTrack program has it, abstention or not."""
+    """Mean of the tiles' posteriors, as in the MaxiTrack program; tiles that abstain count too."""
     prior: float
     tiles_used: int
     tiles_abstained: int
@@ -205,14 +205,14 @@ class Judgement:
 
 @dataclass(frozen=True, slots=True)
 class ContaminantAreas:
-    """How much of a frame, or of an exposure's frames, each class of contaminants has."""
+    """How much of a frame, or of an exposure's frames, each class of contaminants covers."""
 
     pixels: int
-    """That were searched."""
+    """Number of pixels that were searched."""
     shares: Mapping[str, float]
-    """Of them, by the class's code; a pixel may be of several classes."""
+    """Share of these pixels by class code; a pixel may be of several classes."""
     mask: str | None = None
-    """The file with the mask, where one was written."""
+    """The file with the mask; None where none was written."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -227,18 +227,18 @@ class DetectorEvidence:
     detail: str = ""
     tiles: tuple[TileEvidence, ...] = ()
     contaminants: ContaminantAreas | None = None
-    """None where the frame was not searched for them."""
+    """None where the frame was not searched for contaminants."""
 
 
 @dataclass(frozen=True, slots=True)
 class DetectorArrived:
-    """A detector of an exposure, with what the focal plane needs to know."""
+    """A judged detector, with what is needed to add it to its exposure."""
 
     exposure_id: str
     instrument: str
     evidence: DetectorEvidence
     detectors_expected: int | None = None
-    """None where the producer does not say: the exposure then closes on time-out."""
+    """None where the producer does not know: the exposure then closes on time-out."""
     origin: Origin | None = None
 
 
@@ -263,7 +263,7 @@ class Irregularity(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class ExposureVerdict:
-    """All that is known of an exposure; a higher revision replaces a lower one."""
+    """The verdict on an exposure; a higher revision replaces a lower one."""
 
     exposure_id: str
     instrument: str
@@ -277,13 +277,13 @@ class ExposureVerdict:
 
     @property
     def contaminants(self) -> ContaminantAreas | None:
-        """Of all detectors that were searched together; None where none was."""
-        found = [each.contaminants for each in self.detectors if each.contaminants is not None]
-        if not found:
+        """Areas over all detectors that were searched; None where none was."""
+        areas = [each.contaminants for each in self.detectors if each.contaminants is not None]
+        if not areas:
             return None
-        pixels = sum(each.pixels for each in found)
+        pixels = sum(each.pixels for each in areas)
         shares = {
-            code: sum(each.pixels * each.shares[code] for each in found) / pixels
-            for code in found[0].shares
+            code: sum(each.pixels * each.shares[code] for each in areas) / pixels
+            for code in areas[0].shares
         }
         return ContaminantAreas(pixels, shares)

@@ -1,10 +1,10 @@
-"""What the stars of a detector look like: the evidence that a person would ask for.
+"""Measures the shapes of a detector's stars: the evidence that a person would look at.
 
 Detection is SEP's (Barbary 2016, JOSS 1(6) 58; Bertin & Arnouts 1996). Shapes are adaptive
 moments (Hirata & Seljak 2003, MNRAS 343, 459): an elliptical Gaussian weight is fitted to each
-star, which keeps neighbours and the wings' noise out. Left out are blended, truncated and
-saturated sources, what is sharper than a star (cosmic rays, hot pixels), and what is much larger
-than the detector's stars (galaxies, satellite trails).
+star, which keeps neighbours and the wings' noise out. Some sources are left out: blended,
+truncated and saturated ones, those sharper than a star (cosmic rays, hot pixels), and those much
+larger than the detector's stars (galaxies, satellite trails).
 """
 
 from dataclasses import dataclass, field
@@ -20,83 +20,85 @@ Array = npt.NDArray[np.float64]
 Sources = npt.NDArray[np.void]
 
 _THRESHOLD = 3.0
-"""Of detection, in units of sigma of the filtered image's pixels."""
+"""Detection threshold, in units of sigma of the filtered image's pixels."""
 _SMALLEST_AREA_PX = 6
 _SHARPEST = 2.3
 """Peak over peak after SEP's filter, [1, 2, 1]/4 along both axes: 4 for a single pixel, 2.2 for a
 star of FWHM 1.5 px, below 2 for its trail."""
 _PEAK = 15.0
-"""A star whose filtered peak is this high, in sigma, has a shape worth measuring."""
+"""Lowest filtered peak, in sigma, of a star whose shape is worth measuring."""
 _MOST_STARS = 300
-"""Measured per detector, from the brightest down; the median needs no more."""
+"""At most so many are measured per detector, the brightest first; the median needs no more."""
 _MOST_PIXELS = 10**7
 """SEP's buffer for pixels over threshold; beyond it the threshold is raised."""
 _WIDTHS = (0.5, 1.6)
-"""Minor axis of stars, relative to the detector's median."""
+"""Range of the minor axis of stars, relative to the detector's median."""
 _LENGTHS = (0.4, 2.0)
-"""Major axis, likewise."""
+"""The same for the major axis."""
 _LINE = 3.0
-"""Elongation of pieces of a satellite's trail, which are no stars unless all stars trail."""
+"""Elongation from which a source is a piece of a satellite's trail, unless all stars trail."""
 _FEWEST_LONG = 5
 _SHORTEST_LINE_PX = 60.0
-"""Of what MaxiTrack takes for a trail in a tile of stars that are round."""
+"""Shortest line that MaxiTrack takes for a trail in a tile of round stars."""
 _HALF_OF_LINE = 3**0.5
 """Half a uniform line's length, in units of its rms."""
 _POINTS_OF_LINE = 257
 _MOST_PAIRED = 150
 _FARTHEST_PX = 60
-"""Of companions that a jump of the guider leaves."""
+"""Largest distance of the companions that a jump of the guider leaves."""
 _FEWEST_PAIRS, _PAIRED = 6, 0.2
-"""Pairs at one offset that no sky has, and as a share of the stars."""
+"""Pairs at one offset, more than any sky has: their number, and their share of the stars."""
 _BIN_PX = 2
-"""Of offsets; windows of three by three are counted, as positions are good to a pixel."""
+"""Bin of offsets. Pairs are counted in windows of 3 x 3 bins: positions are good to a pixel."""
 _OTHER_DIRECTION = 0.5
-"""Pairs at a second offset, relative to the first: under 0.2 after a jump, over 0.8 of pieces."""
+"""Pairs at a second offset, relative to the first: under 0.2 after a jump of the guider, over 0.8
+where stars break into pieces."""
 _HARDLY_ANY = 0.3
-"""Share of the bright sources whose shape could be measured: up to 0.2 of large or broken rings,
-over 0.4 of stars, also in crowds, trailed or doubled."""
+"""Share of the bright sources whose shape could be measured: at most 0.2 of large or broken rings,
+over 0.4 of stars, also if crowded, trailed or doubled."""
 _THINNEST_PX = 0.4
-"""Minor rms of a star of FWHM 1 px; below it a fit has gone astray."""
+"""Minor rms of a star of FWHM 1 px; a fit with a smaller one has failed."""
 _SAMPLED = 1.2
-"""FWHM in pixels; below it round stars on pixels of unequal sides have elongations up to 2."""
+"""Smallest FWHM in pixels. Narrower round stars, on pixels of unequal sides, have elongations up
+to 2."""
 _SATURATED = 0.9
-"""Of the saturation level, where detectors are no longer linear."""
+"""Share of the saturation level above which detectors are no longer linear."""
 _FWHM_OVER_RMS = 2.3548
 _RMS_OF_TRAIL = 12**-0.5
 """Root mean square of a uniform line of length 1."""
 _ROUNDS = 12
-"""Adaptive moments settle in fewer for a star that stands alone."""
+"""Adaptive moments of a star that stands alone settle in fewer rounds."""
 _RADII_PX = (8, 40)
-"""Half the side of a star's cut-out, at least and at most."""
+"""Smallest and largest half side of a star's cut-out."""
 _REACH = 3.5
 """Half the side of a cut-out, in units of its star's rms."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Stars:
-    """Sources of a frame that are no hot pixels, cosmic rays or cut by an edge."""
+    """The sources of a frame, without hot pixels, cosmic rays and sources cut by an edge."""
 
     x: Array
     y: Array
     flux: Array
     """In sigma times pixels."""
     moments: Array
-    """(n, 3): variances along x, along y, and covariance, px^2, of the n that were measured.
+    """(n, 3): variances along x, along y, and covariance, px^2, of the n measured stars.
 
-    Of square pixels, of the finer side where rows and columns are binned differently.
+    Pixels are square; where rows and columns are binned differently, they have the finer side.
     """
     lines: Array = field(default_factory=lambda: np.zeros((0, 4)))
-    """(n, 4): x and y of both ends of lines that are no stars: satellites, bleeding columns."""
+    """(n, 4): x and y of both ends of lines that are not stars: satellites, bleeding columns."""
     bright: int = 0
     """Number of sources whose shape should have been measured."""
 
     @property
     def unmeasured(self) -> bool:
-        """Whether hardly any shape could be measured: stars are large rings or pieces of such."""
+        """Whether hardly any shape could be measured, as where stars are large or broken rings."""
         return len(self.moments) < _HARDLY_ANY * self.bright
 
     def crossed(self, y: int, x: int, side: int) -> bool:
-        """Whether a line that is no star goes through a square."""
+        """Whether a line that is not a star goes through a square."""
         steps = np.linspace(0, 1, _POINTS_OF_LINE)[:, None]
         along = self.lines[:, 0] + steps * (self.lines[:, 2] - self.lines[:, 0])
         down = self.lines[:, 1] + steps * (self.lines[:, 3] - self.lines[:, 1])
@@ -104,7 +106,7 @@ class Stars:
         return bool(inner.any())
 
     def inside(self, y: int, x: int, side: int) -> int:
-        """Number of sources in a square."""
+        """Returns the number of sources in a square."""
         rows = (self.y >= y) & (self.y < y + side)
         return int(np.count_nonzero(rows & (self.x >= x) & (self.x < x + side)))
 
@@ -115,7 +117,7 @@ def find(
     saturation: float | None = None,
     binning: tuple[int, int] = (1, 1),
 ) -> Stars:
-    """Stars of a frame.
+    """Finds the stars of a frame.
 
     Parameters
     ----------
@@ -124,53 +126,55 @@ def find(
     masked
         Pixels without data.
     saturation
-        Level from which on pixels are saturated, in units of sigma above the sky.
+        Level from which pixels are saturated, in units of sigma above the sky.
     binning
         Rows and columns of the sensor in a pixel.
     """
-    found = every = _extracted(image, masked)
-    sharp = found["peak"] > _SHARPEST * found["cpeak"]
-    found = found[~sharp & (found["flag"] & (sep.OBJ_TRUNC | sep.OBJ_SINGU) == 0)]
-    linear = np.full(len(found), True)
+    sources = all_sources = _extracted(image, masked)
+    sharp = sources["peak"] > _SHARPEST * sources["cpeak"]
+    sources = sources[~sharp & (sources["flag"] & (sep.OBJ_TRUNC | sep.OBJ_SINGU) == 0)]
+    linear = np.full(len(sources), True)
     if saturation is not None:
-        linear = found["peak"] < _SATURATED * saturation
-    single = found["flag"] & sep.OBJ_MERGED == 0
-    chosen = np.flatnonzero(linear & single & (found["peak"] > _PEAK))
-    chosen = chosen[np.argsort(-found["flux"][chosen])][:_MOST_STARS]
-    moments = _of_one_kind(_square(_moments(image, found[chosen]), binning))
+        linear = sources["peak"] < _SATURATED * saturation
+    single = sources["flag"] & sep.OBJ_MERGED == 0
+    chosen = np.flatnonzero(linear & single & (sources["peak"] > _PEAK))
+    chosen = chosen[np.argsort(-sources["flux"][chosen])][:_MOST_STARS]
+    moments = _star_like(_square(_moments(image, sources[chosen]), binning))
     if _undersampled(moments, max(binning) / min(binning)):
         moments = moments[:0]
-    compact = found["a"] < _LINE * found["b"]
-    wide = _REACH * found["b"] > _RADII_PX[1]  # a large ring is bright, its peak is not
-    worth = int(np.count_nonzero(linear & compact & (wide | (found["peak"] > _PEAK))))
+    compact = sources["a"] < _LINE * sources["b"]
+    wide = _REACH * sources["b"] > _RADII_PX[1]  # a large ring is bright, its peak is not
+    worth = int(np.count_nonzero(linear & compact & (wide | (sources["peak"] > _PEAK))))
     bright = min(worth, _MOST_STARS)
-    if _all_trail(moments, found):
-        return Stars(found["x"], found["y"], found["flux"], moments, bright=bright)
-    found = found[compact]
-    return Stars(found["x"], found["y"], found["flux"], moments, _lines(every), bright)
+    if _all_trail(moments, sources):
+        return Stars(sources["x"], sources["y"], sources["flux"], moments, bright=bright)
+    sources = sources[compact]
+    return Stars(sources["x"], sources["y"], sources["flux"], moments, _lines(all_sources), bright)
 
 
-def _all_trail(moments: Array, found: Sources) -> bool:
-    """Whether the stars themselves are lines, so that lines may be stars."""
+def _all_trail(moments: Array, sources: Sources) -> bool:
+    """Whether the stars themselves are lines, so that a line can be a star."""
     if len(moments) >= 3:
         major, minor = axes(moments)
         return bool(np.median(major / minor) > _LINE / 2)
-    # Too long to be measured: as many as stars are, where one satellite leaves a few pieces.
-    long = np.count_nonzero(found["a"] >= _LINE * found["b"])
-    return bool(long >= _FEWEST_LONG and 2 * long > len(found))
+    # Trails too long to be measured: one for each star, where a satellite leaves a few pieces.
+    long = np.count_nonzero(sources["a"] >= _LINE * sources["b"])
+    return bool(long >= _FEWEST_LONG and 2 * long > len(sources))
 
 
-def _lines(every: Sources) -> Array:
-    """Ends of the sources that are much longer than wide, and than stars are."""
-    half = _HALF_OF_LINE * every["a"]
-    long = (every["a"] >= _LINE * every["b"]) & (2 * half > _SHORTEST_LINE_PX)
-    x, y, half, angle = (each[long] for each in (every["x"], every["y"], half, every["theta"]))
+def _lines(sources: Sources) -> Array:
+    """Returns both ends of the sources that are much longer than wide, and longer than stars."""
+    half = _HALF_OF_LINE * sources["a"]
+    long = (sources["a"] >= _LINE * sources["b"]) & (2 * half > _SHORTEST_LINE_PX)
+    x, y, half, angle = (
+        each[long] for each in (sources["x"], sources["y"], half, sources["theta"])
+    )
     dx, dy = half * np.cos(angle), half * np.sin(angle)
     return np.stack([x - dx, y - dy, x + dx, y + dy], axis=1)
 
 
 def measure(stars: Stars) -> Shapes:
-    """Medians over the stars whose shape was measured."""
+    """Returns the medians over the stars whose shape was measured."""
     if not len(stars.moments):
         return Shapes(0)
     major, minor = axes(stars.moments)
@@ -189,11 +193,11 @@ def measure(stars: Stars) -> Shapes:
 
 
 def doubled(stars: Stars) -> bool:
-    """Whether stars have companions that all stand in one direction at one distance.
+    """Whether stars have companions, all in one direction and at one distance.
 
-    A guider that jumps leaves each star twice, round both times. Companions in several directions
-    are a second jump's where stars can be measured, else pieces: a spider's vanes cut each star
-    that is far out of focus.
+    A jump of the guider leaves two round images of each star. Companions in several directions
+    come from a second jump, where stars can be measured. Otherwise they are pieces of stars that
+    are far out of focus and cut by the spider's vanes.
     """
     brightest = np.argsort(-stars.flux)[:_MOST_PAIRED]
     x, y = stars.x[brightest], stars.y[brightest]
@@ -211,23 +215,24 @@ def doubled(stars: Stars) -> bool:
 
 
 def axes(moments: Array) -> tuple[Array, Array]:
-    """Rms along the major and the minor axis, px, of (n, 3) moments."""
+    """Returns the rms along the major and the minor axis, px, from (n, 3) moments."""
     xx, yy, xy = moments.T
     middle, half = (xx + yy) / 2, np.hypot((xx - yy) / 2, xy)
     return np.sqrt(middle + half), np.sqrt(middle - half)
 
 
 def _half_angle_deg(double: complex) -> float:
-    """Position angle in [-90, 90) from the vector of twice the angle."""
+    """Returns the position angle in [-90, 90) from the vector of twice the angle."""
     angle = float(np.degrees(np.angle(double) / 2))
     return angle if angle < 90 else -90.0
 
 
 def pool(detectors: list[Shapes]) -> Shapes:
-    """Shapes of an exposure: means over its detectors, each as heavy as its stars, at most 100.
+    """Returns the shapes of an exposure: means over its detectors.
 
-    The angles' mean vector is that of the detectors' mean vectors, so detectors that trail in
-    different directions (rotation) lower the coherence.
+    A detector's weight is its number of stars, at most 100. The mean direction is the mean of the
+    detectors' mean vectors: detectors that trail in different directions (rotation) lower the
+    coherence.
     """
     known = [s for s in detectors if s.elongation is not None]
     if not known:
@@ -251,12 +256,12 @@ def pool(detectors: list[Shapes]) -> Shapes:
 
 
 def _extracted(image: Image, masked: Mask | None) -> Sources:
-    """SEP's catalogue; in crowded frames of a higher threshold, so that it is bounded."""
+    """Returns SEP's catalogue; crowded frames get a higher threshold, which bounds its size."""
     sep.set_extract_pixstack(_MOST_PIXELS)
     sep.set_sub_object_limit(10_000)
     for threshold in (_THRESHOLD, 3 * _THRESHOLD, 10 * _THRESHOLD):
         try:
-            found: Sources = sep.extract(
+            catalogue: Sources = sep.extract(
                 np.ascontiguousarray(image),
                 threshold,
                 mask=masked,
@@ -264,34 +269,34 @@ def _extracted(image: Image, masked: Mask | None) -> Sources:
                 deblend_nthresh=16,
                 deblend_cont=0.02,
             )
-            return found
+            return catalogue
         except Exception as error:  # SEP raises bare exceptions when a buffer is full
             if "overflow" not in str(error) and "full" not in str(error):
                 raise
-    return _nothing()
+    return _empty_catalogue()
 
 
-def _nothing() -> Sources:
-    """An empty catalogue."""
+def _empty_catalogue() -> Sources:
+    """Returns a catalogue without sources."""
     names = ("x", "y", "a", "b", "theta", "x2", "y2", "xy", "peak", "cpeak", "flux")
     return np.zeros(0, [(name, float) for name in names] + [("flag", int)])
 
 
-def _moments(image: Image, found: Sources) -> Array:
-    """Adaptive moments of sources, (n, 3); those that do not settle are left out."""
-    if not len(found):
+def _moments(image: Image, sources: Sources) -> Array:
+    """Returns adaptive moments of sources, (n, 3), without those that do not settle."""
+    if not len(sources):
         return np.zeros((0, 3))
-    wanted = _REACH * float(np.percentile(found["a"], 75))
-    radius = int(np.clip(np.ceil(wanted), *_RADII_PX))
-    column, row = np.rint(found["x"]).astype(int), np.rint(found["y"]).astype(int)
+    half_side = _REACH * float(np.percentile(sources["a"], 75))
+    radius = int(np.clip(np.ceil(half_side), *_RADII_PX))
+    column, row = np.rint(sources["x"]).astype(int), np.rint(sources["y"]).astype(int)
     height, width = image.shape
     inner = (row >= radius) & (row < height - radius) & (column >= radius)
     inner &= column < width - radius
-    found, row, column = found[inner], row[inner], column[inner]
+    sources, row, column = sources[inner], row[inner], column[inner]
     along = np.arange(-radius, radius + 1)
     cut = image[(row[:, None] + along)[:, :, None], (column[:, None] + along)[:, None, :]]
-    centre = np.stack([found["x"] - column, found["y"] - row])
-    shape = np.stack([found["x2"], found["y2"], found["xy"]])
+    centre = np.stack([sources["x"] - column, sources["y"] - row])
+    shape = np.stack([sources["x2"], sources["y2"], sources["xy"]])
     with np.errstate(all="ignore"):
         for _ in range(_ROUNDS):
             before = shape
@@ -305,7 +310,7 @@ def _moments(image: Image, found: Sources) -> Array:
 
 
 def _one_round(cut: Image, along: Image, centre: Array, shape: Array) -> tuple[Array, Array]:
-    """New centres and moments under Gaussian weights of the old ones; arrays (2 or 3, n)."""
+    """Returns new centres and moments, under Gaussian weights from the old ones; (2 or 3, n)."""
     xx, yy, xy = shape
     determinant = xx * yy - xy**2
     dx = (along - centre[0][:, None]).astype(np.float32)[:, None, :]
@@ -324,21 +329,21 @@ def _one_round(cut: Image, along: Image, centre: Array, shape: Array) -> tuple[A
 
 
 def _square(moments: Array, binning: tuple[int, int]) -> Array:
-    """Moments in square pixels of the finer side, less what the coarser ones add (Sheppard)."""
+    """Returns moments in square pixels of the finer side, with Sheppard's correction."""
     y, x = (side / min(binning) for side in binning)
     return moments * [x**2, y**2, x * y] - np.array([x**2 - 1, y**2 - 1, 0.0]) / 12
 
 
 def _undersampled(moments: Array, coarse: float) -> bool:
-    """Whether stars are narrower than the longer side of pixels, which would make them long."""
+    """Whether stars are narrower than the pixels' longer side, which makes them look elongated."""
     if coarse == 1 or not len(moments):
         return False
     fwhm = float(np.median(axes(moments)[1])) * _FWHM_OVER_RMS
     return fwhm < _SAMPLED * coarse
 
 
-def _of_one_kind(moments: Array) -> Array:
-    """Sources of about the detector's median width and length."""
+def _star_like(moments: Array) -> Array:
+    """Returns the moments of sources of about the detector's median width and length."""
     if len(moments) < 3:
         return moments
     major, minor = axes(moments)

@@ -1,4 +1,4 @@
-"""Sky level and noise of a frame on a mesh, as the reference program has it but much faster.
+"""Measures sky level and noise of a frame on a mesh, as the reference program but much faster.
 
 The method is SExtractor's (Bertin & Arnouts 1996, A&AS 117, 393) in the variant of MaxiMask 1.4.1
 (``utils.background_est``): clipped statistics per cell, outlying cells replaced by their
@@ -17,15 +17,15 @@ from streamfilter.records import Image
 Array = npt.NDArray[np.float64]
 
 _K = 3.0
-"""Clipping of pixels and of cells, in units of sigma."""
+"""Clipping limit for pixels and for cells, in units of sigma."""
 _GRID_ROUNDS = 5
 """Rounds of clipping among cells, as in the reference."""
 _SMALLEST_BESIDE = 0.005
-"""Share of a cell's pixels a step off the others: as many as noise of 0.2 steps has."""
+"""Share of a cell's pixels that are one digital step off the others: that of noise of 0.2 steps."""
 _BAND_ROWS = 32
-"""Rows that are normalised at once: a band of 4,096 columns stays in the cache."""
+"""Rows normalised at once: a band of 4,096 columns stays in the processor's cache."""
 _REFERENCE_ADU = (-500.0, 80000.0)
-"""The reference's clip, in the image's unit."""
+"""The reference program's range of values, in the image's unit."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -39,14 +39,14 @@ class Mesh:
 
     cell_px: int = 200
     largest_sigmas: float = 1e4
-    """Clip of the result, for detectors of any unit; no star's core is needed beyond it."""
+    """The result is clipped here, whatever the detector's unit; star cores need no higher value."""
     smallest_share: float = 0.1
-    """Share of a cell's pixels with data below which its neighbours speak for it."""
+    """Share of a cell's pixels with data; with a smaller one, the neighbours' values are used."""
     threads: int = 2
     as_reference: bool = False
 
     def __post_init__(self) -> None:
-        """Refuse cells whose middle falls between pixels, and no threads.
+        """Refuse cells that are odd or too small, and fewer than one thread.
 
         Raises
         ------
@@ -61,11 +61,11 @@ class Mesh:
 
 @dataclass(frozen=True, slots=True)
 class Axis:
-    """Where the grid's values stand along one side of the frame."""
+    """The positions of the grid's values along one side of the frame."""
 
     length: int
     first: int
-    """Pixel of the first, padded, value; before the frame."""
+    """Pixel of the first value, which is padded and stands before the frame."""
     step: int
     knots: int
 
@@ -81,19 +81,19 @@ class Sky:
 
     @property
     def median_level(self) -> float:
-        """Over the cells."""
+        """Median of the level over the cells."""
         return float(np.median(self.level))
 
     @property
     def median_sigma(self) -> float:
-        """Over the cells."""
+        """Median of sigma over the cells."""
         return float(np.median(self.sigma))
 
 
 def normalise(
     image: Image, masked: Mask | None = None, mesh: Mesh | None = None
 ) -> tuple[Image, Sky] | FrameReason:
-    """The frame in units of its own noise, its background subtracted.
+    """Subtracts the background of a frame and divides by its noise.
 
     Parameters
     ----------
@@ -122,7 +122,7 @@ def normalise(
 
 
 def unusable(image: Image, masked: Mask | None) -> Mask | None:
-    """Pixels that are masked or not finite; None where there are none."""
+    """Returns the pixels that are masked or not finite; None where there are none."""
     finite = np.isfinite(image)
     if masked is None:
         return None if finite.all() else ~finite
@@ -130,7 +130,7 @@ def unusable(image: Image, masked: Mask | None) -> Mask | None:
 
 
 def measure(image: Image, masked: Mask | None, mesh: Mesh) -> Sky | FrameReason:
-    """Level and sigma on the mesh.
+    """Measures level and sigma on the mesh; returns the reason where that is not possible.
 
     Parameters
     ----------
@@ -152,8 +152,8 @@ def measure(image: Image, masked: Mask | None, mesh: Mesh) -> Sky | FrameReason:
         return level, sigma
 
     with ThreadPoolExecutor(mesh.threads) as pool:
-        found = list(pool.map(cell, [(top, left) for top in tops for left in lefts]))
-    grid = np.array(found).reshape(len(tops), len(lefts), 2)
+        cells = list(pool.map(cell, [(top, left) for top in tops for left in lefts]))
+    grid = np.array(cells).reshape(len(tops), len(lefts), 2)
     if np.isnan(grid[..., 0]).all():
         return FrameReason.NO_DATA
     if mesh.as_reference:
@@ -172,16 +172,16 @@ def measure(image: Image, masked: Mask | None, mesh: Mesh) -> Sky | FrameReason:
 
 
 def clipped_statistics(values: npt.NDArray[np.float32]) -> tuple[float, float]:
-    """Sky level and sigma of a cell's pixels, clipped about the median until nothing changes.
+    """Returns sky level and sigma of a cell's pixels, clipped until no pixel is clipped any more.
 
     Notes
     -----
-    One sort serves all rounds: what is kept is a slice and its median stands in the middle.
-    Values are taken from the first median, so that sums of squares keep their digits.
+    The values are sorted once: the remaining pixels are always a slice, with the median in its
+    middle. The first median is subtracted, so that sums of squares keep their digits.
     """
-    found = np.sort(values)
-    shift = float(found[found.size // 2])
-    ordered = found - np.float64(shift)
+    in_order = np.sort(values)
+    shift = float(in_order[in_order.size // 2])
+    ordered = in_order - np.float64(shift)
     low, high = 0, ordered.size
     total, squares = _sums(ordered)
     median, mean, start = _statistics(ordered, total, squares)
@@ -203,12 +203,12 @@ def clipped_statistics(values: npt.NDArray[np.float32]) -> tuple[float, float]:
 
 
 def digitisation(values: npt.NDArray[np.float32]) -> float:
-    """Noise of pixels whose steps are so coarse that clipping leaves one value of them.
+    """Returns the noise of pixels with digital steps so coarse that clipping leaves one value.
 
     Returns
     -------
     sigma
-        Of an even spread over a step; 0 where hardly a pixel is a step off, so nothing varies.
+        That of values spread evenly over one step; 0 where hardly any pixel is a step off.
     """
     ordered = np.sort(values)
     middle = ordered[ordered.size // 2]
@@ -225,12 +225,12 @@ def digitisation(values: npt.NDArray[np.float32]) -> float:
 
 
 def _sums(ordered: Array) -> tuple[float, float]:
-    """Sum and sum of squares; no BLAS, whose threads and the mesh's would wait for each other."""
+    """Returns sum and sum of squares, without BLAS: its threads would compete with the mesh's."""
     return float(ordered.sum()), float(np.einsum("i,i->", ordered, ordered))
 
 
 def _statistics(ordered: Array, total: float, squares: float) -> tuple[float, float, float]:
-    """Median, mean and standard deviation of a sorted slice and its sums."""
+    """Returns median, mean and standard deviation, from a sorted slice and its sums."""
     n = ordered.size
     mean = total / n
     variance = max(squares / n - mean * mean, 0.0)
@@ -238,7 +238,10 @@ def _statistics(ordered: Array, total: float, squares: float) -> tuple[float, fl
 
 
 def _cells(length: int, cell_px: int) -> tuple[list[int], int]:
-    """First pixels of whole cells centred in a length, and their size; one if it is shorter."""
+    """Returns the first pixels of the cells along a side, and the cells' size.
+
+    The whole cells are centred; a side shorter than a cell is one cell.
+    """
     if length < cell_px:
         return [0], length
     start = length % cell_px // 2
@@ -246,7 +249,7 @@ def _cells(length: int, cell_px: int) -> tuple[list[int], int]:
 
 
 def _smoothed(grid: Array, mesh: Mesh) -> Array:
-    """Outliers replaced, one cell padded on each side, median of 3x3."""
+    """Replaces outliers, pads one cell on each side, and takes the median of 3x3."""
     padded = np.pad(_without_outliers(grid), 1, "edge")
     # The reference's median filter takes zeros beyond the padded grid.
     around = np.pad(padded, 1, "constant" if mesh.as_reference else "edge")
@@ -255,7 +258,7 @@ def _smoothed(grid: Array, mesh: Mesh) -> Array:
 
 
 def _without_outliers(grid: Array) -> Array:
-    """Cells off by 3 sigma, and cells without an estimate, from their neighbours' mean."""
+    """Replaces outlying cells (3 sigma) and cells without a value by their neighbours' mean."""
     good = ~np.isnan(grid)
     for _ in range(_GRID_ROUNDS):
         median, sigma = np.median(grid[good]), np.std(grid[good])
@@ -276,10 +279,10 @@ def _without_outliers(grid: Array) -> Array:
 
 
 def curvatures(knots: int) -> Array:
-    """Second derivatives of the spline at its values, as a matrix on the values.
+    """Returns the matrix that turns the values into the spline's second derivatives there.
 
-    The spline has no knot at the second and the last but one value ("not a knot"), as FITPACK's;
-    fewer than four values are joined by straight lines.
+    As in FITPACK, the spline has no knot at the second value and the last but one ("not a knot").
+    Fewer than four values are joined by straight lines.
     """
     if knots < 4:
         return np.zeros((knots, knots))
@@ -292,7 +295,7 @@ def curvatures(knots: int) -> Array:
 
 
 def along_rows(grid: Array, axis: Axis) -> Array:
-    """The spline along the grid's first axis, at every pixel: (length, columns of the grid)."""
+    """Evaluates the spline along the grid's first axis at every pixel: (length, grid columns)."""
     position = (np.arange(axis.length) - axis.first) / axis.step
     left = np.clip(np.floor(position).astype(int), 0, axis.knots - 2)
     b = (position - left)[:, None]
@@ -307,10 +310,10 @@ def along_rows(grid: Array, axis: Axis) -> Array:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Cubics:
-    """A cubic per row and interval between grid columns: the map before the last step.
+    """A cubic per row and interval between grid columns: the map, all but the last step.
 
-    The last step multiplies small matrices, an interval's cubics by the powers along it. They are
-    too small for BLAS to share among threads, which would wait for each other on a busy machine.
+    The last step multiplies small matrices: an interval's cubics by the powers along it. They are
+    too small for BLAS to use several threads, which would wait for each other on a busy machine.
     """
 
     coefficients: npt.NDArray[np.float32]
@@ -321,7 +324,7 @@ class Cubics:
 
     @classmethod
     def of(cls, grid: Array, sky: Sky) -> "Cubics":
-        """The map of a grid of the sky's shape."""
+        """Makes the map of a grid that has the sky's shape."""
         values = along_rows(grid, sky.rows)
         bend = values @ curvatures(sky.columns.knots).T
         y0, y1, m0, m1 = values[:, :-1], values[:, 1:], bend[:, :-1], bend[:, 1:]
@@ -332,12 +335,12 @@ class Cubics:
         return cls(ordered, powers.astype(np.float32), sky.columns)
 
     def band(self, rows: slice, room: Image | None = None) -> Image:
-        """The map in some rows of the frame.
+        """Returns the map in some rows of the frame.
 
         Parameters
         ----------
         room
-            What ``room`` made for at least so many rows, to write into.
+            Array to write into, made by ``room`` for at least as many rows.
         """
         cubics = self.coefficients[:, rows]
         room = self.room(cubics.shape[1]) if room is None else room[: cubics.shape[1]]
@@ -346,12 +349,15 @@ class Cubics:
         return flat[:, -self.axis.first : self.axis.length - self.axis.first]
 
     def room(self, rows: int) -> Image:
-        """An array for ``band``: making one anew for every band costs as much as the map."""
+        """Returns an array to reuse in ``band``: a new one for every band costs as much time."""
         return np.empty((rows, len(self.coefficients), self.axis.step), np.float32)
 
 
 def _divided(image: Image, sky: Sky, mesh: Mesh) -> Image:
-    """(image - level) / sigma, band by band; float32 with the common level taken off first."""
+    """Returns (image - level) / sigma, computed band by band.
+
+    The median level is subtracted first, because float32 would lose digits.
+    """
     result = np.empty(image.shape, np.float32)
     anchor = np.float32(sky.median_level)
     level, sigma = Cubics.of(sky.level - float(anchor), sky), Cubics.of(sky.sigma, sky)

@@ -1,4 +1,4 @@
-"""Square tiles that cover a whole frame; the last row and column are shifted in."""
+"""Square tiles that cover a whole frame; those in the last row and column end at its edge."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ from streamfilter.exposures.records import Mask
 from streamfilter.records import Image
 
 SIDE_PX = 400
-"""MaxiTrack's slopes are one per activation, which ties it to this side."""
+"""The only side that MaxiTrack takes: it has one learned slope (PReLU) per activation."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,17 +22,17 @@ class Tile:
     unmasked: float
     """Share of pixels with data."""
     share: float
-    """Share of its area that is its own when overlaps are divided evenly, in (0, 1]."""
+    """Share of its area that counts for it when overlaps are divided evenly, in (0, 1]."""
     side: int = SIDE_PX
 
     @property
     def where(self) -> tuple[slice, slice]:
-        """Its rows and columns."""
+        """Rows and columns of the tile."""
         return slice(self.y, self.y + self.side), slice(self.x, self.x + self.side)
 
 
 def starts(length: int, side: int = SIDE_PX) -> tuple[int, ...]:
-    """First pixels of tiles along one side; none where the frame is smaller than a tile."""
+    """Returns the tiles' first pixels along a side; none if the frame is smaller than a tile."""
     if length < side:
         return ()
     whole = tuple(range(0, length - side + 1, side))
@@ -40,14 +40,14 @@ def starts(length: int, side: int = SIDE_PX) -> tuple[int, ...]:
 
 
 def cut(shape: tuple[int, int], masked: Mask | None = None, side: int = SIDE_PX) -> list[Tile]:
-    """Tiles of a frame, row by row.
+    """Returns the tiles of a frame, row by row.
 
     Parameters
     ----------
     shape
         (height, width) of the frame.
     masked
-        Its pixels without data.
+        The frame's pixels without data.
     """
     rows, columns = starts(shape[0], side), starts(shape[1], side)
     row_shares, column_shares = _shares(shape[0], rows, side), _shares(shape[1], columns, side)
@@ -60,7 +60,7 @@ def cut(shape: tuple[int, int], masked: Mask | None = None, side: int = SIDE_PX)
 
 
 def _shares(length: int, first: tuple[int, ...], side: int) -> list[float]:
-    """Along one side: mean over a tile's pixels of one over the tiles that have the pixel."""
+    """Returns each tile's share along one side: its pixels' mean of 1 / (tiles on the pixel)."""
     covered = np.zeros(length)
     for start in first:
         covered[start : start + side] += 1
@@ -68,5 +68,5 @@ def _shares(length: int, first: tuple[int, ...], side: int) -> list[float]:
 
 
 def stacked(image: Image, tiles: Iterable[Tile]) -> npt.NDArray[np.float32]:
-    """Tiles as the network takes them: (N, 1, side, side), a copy."""
+    """Returns a copy of the tiles as the network takes them: (N, 1, side, side)."""
     return np.stack([image[tile.where] for tile in tiles])[:, None]

@@ -1,8 +1,8 @@
-"""Tiles to detectors to exposures: pooled evidence, decisions with the voice that spoke.
+"""Pools the evidence of tiles into decisions on detectors, and these into one on the exposure.
 
-The reference program averages the tiles' posteriors and cannot say "cannot tell". Here tiles are
-witnesses of one common cause: their log-odds are averaged under weights and count as few
-independent witnesses, because tiles of one exposure err together.
+The reference program averages the tiles' posteriors and cannot answer "cannot tell". Here tiles are
+witnesses of one common cause. Their log-odds are averaged with weights and count as those of a few
+independent witnesses, because tiles of one exposure have common errors.
 """
 
 from collections import Counter
@@ -27,36 +27,36 @@ class TrackingRules:
     """How evidence becomes a decision."""
 
     prior: float = 0.05
-    """Of a tracking error, before looking."""
+    """Probability of a tracking error before any evidence."""
     fewest_stars: int = 3
-    """In a tile; with fewer the network flags 69 to 94 % of good tiles, so they abstain."""
+    """Tiles with fewer stars abstain: the network flags 69 to 94 % of the good ones among them."""
     half_weight_stars: float = 5.0
-    """A tile with so many stars counts half as much as one full of stars."""
+    """A tile with this many stars counts half as much as one full of stars."""
     smallest_unmasked: float = 0.5
-    """Share of a tile with data, below which it abstains."""
+    """A tile with a smaller share of pixels with data abstains."""
     error_rate: float = 0.02
-    """Of the network on a tile of clear stars: no tile speaks more surely than that."""
+    """Of the network on a tile of clear stars: no tile's output counts as more certain."""
     correlation: float = 0.3
-    """Between the errors of tiles: however many there are, they count as 1/0.3 = 3.3."""
+    """Between the errors of tiles: any number of tiles counts as at most 1/0.3 = 3.3."""
     decided_at: float = 0.5
-    """Posterior from which on it is a tracking error."""
+    """Posterior from which the decision is a tracking error."""
     smallest_weight: float = 1.0
-    """Sum of tiles' weights below which the network cannot say that all is well."""
+    """With a smaller sum of tiles' weights, the network cannot decide "ok"."""
     shape_stars: int = 8
-    """Fewest stars whose shapes may speak."""
+    """With fewer stars, shapes do not count."""
     elongated: float = 1.5
-    """Median elongation that speaks for a tracking error: a trail of 1.6 times the FWHM."""
+    """Median elongation that means a tracking error: a trail of 1.6 times the FWHM."""
     round: float = 1.35
-    """Median elongation below which shapes say that all is well."""
+    """Median elongation below which shapes mean "ok"."""
     perfect: float = 1.2
-    """Median elongation below which stars do not trail; the network then sees something else."""
+    """Median elongation below which stars do not trail, whatever the network's output."""
     coherent: float = 0.8
-    """Coherence of position angles that a tracking error has at least."""
+    """Smallest coherence of position angles in a tracking error."""
     incoherent: float = 0.5
-    """Coherence below which sources that are not round are galaxies or noise."""
+    """Coherence below which elongated sources are galaxies or noise, not trails."""
 
     def __post_init__(self) -> None:
-        """Refuse rules that decide nothing.
+        """Refuse rules that cannot give a decision.
 
         Raises
         ------
@@ -73,24 +73,24 @@ class TrackingRules:
 
 
 @dataclass(frozen=True, slots=True)
-class Stars:
-    """What the stars' shapes say, and what the network may not say against them."""
+class ShapeOpinion:
+    """The decision that the stars' shapes give, and those that they forbid the network."""
 
     vote: Decision | None = None
     vetoes: frozenset[Decision] = frozenset()
 
 
 def tile_weight(stars: int, unmasked: float, share: float, rules: TrackingRules) -> float:
-    """Weight of a tile's log-odds in [0, 1); 0 where it abstains.
+    """Returns the weight of a tile's log-odds, in [0, 1); 0 where the tile abstains.
 
     Parameters
     ----------
     stars
-        Sources in it.
+        Number of sources in the tile.
     unmasked
         Share of pixels with data.
     share
-        Share of its area that is its own when overlaps are divided evenly.
+        Share of its area that counts for it when overlaps are divided evenly.
     """
     if stars < rules.fewest_stars or unmasked < rules.smallest_unmasked:
         return 0.0
@@ -105,14 +105,14 @@ def judge_detector(
     doubled: bool = False,
     doubtful: bool = False,
 ) -> Judgement:
-    """What the tiles and the stars of one detector say.
+    """Judges one detector from its tiles and its stars' shapes.
 
     Parameters
     ----------
     doubled
-        Whether the stars have companions all at one offset.
+        Whether the stars have companions, all at one offset.
     doubtful
-        Whether the network may not convict alone: what it sees may be no star's trail.
+        Whether the network alone cannot decide on an error, as it may not have seen star trails.
     """
     speaking = [tile for tile in tiles if not tile.abstains and tile.probability is not None]
     weight = sum(tile.weight for tile in speaking)
@@ -125,59 +125,68 @@ def judge_detector(
     vetoes = set() if veto is None else {veto}
     if doubtful and vote is not Decision.TRACKING_ERROR:
         vetoes.add(Decision.TRACKING_ERROR)
-    say = Stars(vote, frozenset(vetoes))
+    opinion = ShapeOpinion(vote, frozenset(vetoes))
     if doubled:
-        say = Stars(Decision.TRACKING_ERROR)
+        opinion = ShapeOpinion(Decision.TRACKING_ERROR)
     return _judged(
-        mean, weight, reference, (len(speaking), len(tiles) - len(speaking)), shapes, say, rules
+        mean, weight, reference, (len(speaking), len(tiles) - len(speaking)), shapes, opinion, rules
     )
 
 
 def judge_exposure(
     detectors: Sequence[DetectorEvidence], shapes: Shapes, rules: TrackingRules
 ) -> Judgement:
-    """What all detectors of an exposure say together.
+    """Judges an exposure from all its detectors.
 
     Parameters
     ----------
     shapes
-        Pooled over the detectors.
+        Shapes pooled over the detectors.
     """
-    found = [d.judgement for d in detectors if d.not_evaluated is None]
-    weight = sum(j.weight for j in found)
+    judgements = [d.judgement for d in detectors if d.not_evaluated is None]
+    weight = sum(j.weight for j in judgements)
     mean = None
     if weight > 0:
-        mean = sum(j.weight * (j.mean_log_odds or 0.0) for j in found) / weight
-    means = [j.reference_mean for j in found if j.reference_mean is not None]
-    counts = sum(j.tiles_used for j in found), sum(j.tiles_abstained for j in found)
+        mean = sum(j.weight * (j.mean_log_odds or 0.0) for j in judgements) / weight
+    means = [j.reference_mean for j in judgements if j.reference_mean is not None]
+    counts = sum(j.tiles_used for j in judgements), sum(j.tiles_abstained for j in judgements)
     reference = float(np.mean(means)) if means else None
-    votes = [_vote_of(judgement, rules) for judgement in found]
+    votes = [_vote_of(judgement, rules) for judgement in judgements]
     vote = _majority(votes) or shape_vote(shapes, rules)
-    # By detector: in a field that turned a little, each is coherent and all together are not.
-    vetoes = Counter(_veto_of(judgement, rules) for judgement in found)
-    most = frozenset(v for v, count in vetoes.items() if v is not None and 2 * count > len(found))
-    stars = Stars(vote) if vote is Decision.TRACKING_ERROR else Stars(vote, most)
-    return _judged(mean, weight, reference, counts, shapes, stars, rules)
+    # Vetoes are counted by detector: after a small field rotation each detector is coherent, and
+    # all together are not.
+    vetoes = Counter(_veto_of(judgement, rules) for judgement in judgements)
+    most = frozenset(
+        v for v, count in vetoes.items() if v is not None and 2 * count > len(judgements)
+    )
+    opinion = ShapeOpinion(vote) if vote is Decision.TRACKING_ERROR else ShapeOpinion(vote, most)
+    return _judged(mean, weight, reference, counts, shapes, opinion, rules)
 
 
-def nothing(rules: TrackingRules, shapes: Shapes | None = None) -> Judgement:
-    """The judgement where nothing could be looked at."""
-    return _judged(None, 0.0, None, (0, 0), shapes or Shapes(0), Stars(), rules)
+def without_evidence(rules: TrackingRules, shapes: Shapes | None = None) -> Judgement:
+    """Returns the judgement of a detector that could not be evaluated: "cannot tell"."""
+    return _judged(None, 0.0, None, (0, 0), shapes or Shapes(0), ShapeOpinion(), rules)
 
 
 def log_odds(probability: float, rules: TrackingRules) -> float:
-    """Of a tile's raw output, no surer than the network is right."""
+    """Returns a tile's log-odds from its raw output, limited by the network's error rate."""
     p = min(max(probability, rules.error_rate), 1 - rules.error_rate)
     return float(np.log(p / (1 - p)))
 
 
 def witnesses(weight: float, rules: TrackingRules) -> float:
-    """Number of independent tiles that count as much as correlated ones of this total weight."""
+    """Returns the number of independent tiles with the evidence of correlated ones.
+
+    Parameters
+    ----------
+    weight
+        Total weight of the correlated tiles.
+    """
     return weight / (1 + max(weight - 1, 0.0) * rules.correlation)
 
 
 def shape_vote(shapes: Shapes, rules: TrackingRules) -> Decision | None:
-    """What the stars' shapes say; None where they are too few or in between."""
+    """Returns the decision of the stars' shapes; None where stars are few or shapes unclear."""
     if shapes.stars < rules.shape_stars or shapes.elongation is None or shapes.coherence is None:
         return None
     if shapes.elongation >= rules.elongated and shapes.coherence >= rules.coherent:
@@ -186,11 +195,11 @@ def shape_vote(shapes: Shapes, rules: TrackingRules) -> Decision | None:
 
 
 def shape_veto(shapes: Shapes, rules: TrackingRules) -> Decision | None:
-    """The decision that the network may not take alone; None where it may take any.
+    """Returns the decision that the network may not take alone; None where it may take any.
 
-    It misses trails under two FWHM, so of stars that are elongated alike it does not say that all
-    is well. It takes galaxies, defocus and large stars for trails, so of sources that are round, or
-    elongated each its own way, it does not say that they trail.
+    The network misses trails under two FWHM: it may not decide "ok" where all stars are elongated
+    in one direction. It takes galaxies, defocus and large stars for trails: it may not decide on a
+    tracking error where sources are round, or elongated in different directions.
     """
     if shapes.stars < rules.shape_stars or shapes.elongation is None or shapes.coherence is None:
         return None
@@ -204,9 +213,10 @@ def shape_veto(shapes: Shapes, rules: TrackingRules) -> Decision | None:
 
 
 def _vote_of(judgement: Judgement, rules: TrackingRules) -> Decision | None:
-    """What a detector's stars said, doubled ones too; that it is well may be the network's word.
+    """Returns a detector's vote in its exposure: that of its stars, or "ok" from the network.
 
-    A detector of few stars would else have no vote against one whose stars trail or are doubled.
+    A detector of few stars would otherwise have no vote against one whose stars trail or are
+    doubled.
     """
     if judgement.decision is Decision.OK:
         return Decision.OK
@@ -217,7 +227,7 @@ def _vote_of(judgement: Judgement, rules: TrackingRules) -> Decision | None:
 
 
 def _veto_of(judgement: Judgement, rules: TrackingRules) -> Decision | None:
-    """What the network may not say of a detector; a conviction that came to nothing tells too."""
+    """Returns the decision that the network may not take; also where it was vetoed before."""
     undecided = judgement.decision is Decision.CANNOT_TELL
     if undecided and (judgement.probability or 0.0) >= rules.decided_at:
         return Decision.TRACKING_ERROR
@@ -225,7 +235,7 @@ def _veto_of(judgement: Judgement, rules: TrackingRules) -> Decision | None:
 
 
 def _majority(votes: Iterable[Decision | None]) -> Decision | None:
-    """A tracking error where most detectors that vote fail, also in a field that turned."""
+    """Returns a tracking error where most votes are for one, as also after field rotation."""
     cast = [vote for vote in votes if vote is not None]
     failed = sum(vote is Decision.TRACKING_ERROR for vote in cast)
     return Decision.TRACKING_ERROR if 2 * failed > len(cast) else None
@@ -237,7 +247,7 @@ def _judged(
     reference: float | None,
     counts: tuple[int, int],
     shapes: Shapes,
-    stars: Stars,
+    opinion: ShapeOpinion,
     rules: TrackingRules,
 ) -> Judgement:
     pooled = probability = None
@@ -250,9 +260,10 @@ def _judged(
             network = Decision.TRACKING_ERROR
         elif weight >= rules.smallest_weight:
             network = Decision.OK
-    vote = stars.vote
-    if network in stars.vetoes:
-        # Doubled stars that were not noticed are round: then the network is right.
+    vote = opinion.vote
+    if network in opinion.vetoes:
+        # Round shapes may be doubled stars that were not noticed: then the network is right, so
+        # the shapes' "ok" does not count either.
         vote = None if network is Decision.TRACKING_ERROR else vote
         network = None
     decision, voice = _combined(network, vote)
@@ -262,7 +273,7 @@ def _judged(
 
 
 def _combined(network: Decision | None, shapes: Decision | None) -> tuple[Decision, Voice]:
-    """A tracking error where either sees one, else well where either says so."""
+    """Returns a tracking error where either has one, else "ok" where either has that."""
     for decision in (Decision.TRACKING_ERROR, Decision.OK):
         if network == shapes == decision:
             return decision, Voice.BOTH

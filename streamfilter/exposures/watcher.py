@@ -1,4 +1,4 @@
-"""The composition of the exposure half: frame, tiles, network and shapes, evidence; no I/O."""
+"""Judges frames and exposures: sky, tiles, network, star shapes, evidence; without any I/O."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -20,28 +20,28 @@ from streamfilter.inference.engine import Engine
 from streamfilter.records import Image
 
 TRACKING_ERROR = "TRACKING_ERROR"
-"""Code of the network's output that is read."""
+"""Code of the network's output for a tracking error."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ExposureRules:
-    """How a frame is looked at."""
+    """How frames and exposures are judged."""
 
     mesh: Mesh = field(default_factory=Mesh)
     tracking: TrackingRules = field(default_factory=TrackingRules)
     batch: int = 8
     """Tiles per call of the network: 8 of 400 px take about 0.4 GB."""
     largest_saturated: float = 0.5
-    """Share of saturated pixels above which a frame says nothing."""
+    """A frame with a larger share of saturated pixels is not evaluated."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class JudgedFrame:
-    """A detector's evidence and the frame that it was found in, in units of sigma."""
+    """A detector's evidence, with its image in units of sigma and the stars in it."""
 
     evidence: DetectorEvidence
     image: Image | None = None
-    """None where the frame was not evaluated."""
+    """None where the frame was not evaluated; so are ``stars``."""
     stars: shapes.Stars | None = None
 
 
@@ -49,12 +49,12 @@ class Watcher:
     """Judges detectors and exposures with one network."""
 
     def __init__(self, engine: Engine, rules: ExposureRules | None = None) -> None:
-        """The engine is used, not owned: who opened it closes it.
+        """Use an engine; the caller, who opened it, closes it.
 
         Raises
         ------
         ValueError
-            The engine's outputs hold no tracking error.
+            The engine has no output for a tracking error.
         """
         if TRACKING_ERROR not in engine.manifest.codes:
             raise ValueError(
@@ -67,16 +67,16 @@ class Watcher:
 
     @property
     def engine(self) -> Engine:
-        """The network that speaks."""
+        """The network that judges tiles."""
         return self._engine
 
     def assume(self, prior: float) -> None:
-        """Judge under another prior of a tracking error; from any thread."""
+        """Change the prior of a tracking error, for later judgements; any thread may call this."""
         tracking_rules = replace(self._rules.tracking, prior=prior)
         self._rules = replace(self._rules, tracking=tracking_rules)
 
-    def look(self, frame: Frame | FrameRefused) -> JudgedFrame:
-        """A detector's evidence; never raises for what is in the frame."""
+    def judge_frame(self, frame: Frame | FrameRefused) -> JudgedFrame:
+        """Judges one detector. No content of a frame raises an exception."""
         if isinstance(frame, FrameRefused):
             return JudgedFrame(self._without(frame, frame.reason, frame.detail))
         reason, detail = self._unfit(frame)
@@ -91,8 +91,8 @@ class Watcher:
         if frame.saturation is not None:
             saturation = (frame.saturation - background.median_level) / background.median_sigma
         stars = shapes.find(image, masked, saturation, frame.binning)
-        found = tiles.cut((image.shape[0], image.shape[1]), masked, self._side)
-        witnesses = self._witnesses(found, stars, self.probabilities(image, found))
+        squares = tiles.cut((image.shape[0], image.shape[1]), masked, self._side)
+        witnesses = self._witnesses(squares, stars, self.probabilities(image, squares))
         judgement = tracking.judge_detector(
             witnesses,
             shapes.measure(stars),
@@ -106,35 +106,35 @@ class Watcher:
         return JudgedFrame(evidence, image, stars)
 
     def judge(self, detectors: Sequence[DetectorEvidence]) -> Judgement:
-        """What an exposure's detectors say together."""
+        """Judges an exposure from its detectors."""
         known = [d.judgement.shapes for d in detectors if d.not_evaluated is None]
         return tracking.judge_exposure(detectors, shapes.pool(known), self._rules.tracking)
 
     def probabilities(self, image: Image, where: Sequence[tiles.Tile]) -> list[float]:
-        """Raw network output for a tracking error, tile by tile."""
-        found: list[float] = []
+        """Returns the raw network output for a tracking error, by tile."""
+        outputs: list[float] = []
         for start in range(0, len(where), self._rules.batch):
             batch = tiles.stacked(image, where[start : start + self._rules.batch])
-            found.extend(float(p) for p in self._engine.infer(batch)[:, self._output])
-        return found
+            outputs.extend(float(p) for p in self._engine.infer(batch)[:, self._output])
+        return outputs
 
     def _witnesses(
-        self, found: Sequence[tiles.Tile], stars: shapes.Stars, raw: Sequence[float]
+        self, squares: Sequence[tiles.Tile], stars: shapes.Stars, raw: Sequence[float]
     ) -> tuple[TileEvidence, ...]:
         return tuple(
             self._witness(tile, stars, probability)
-            for tile, probability in zip(found, raw, strict=True)
+            for tile, probability in zip(squares, raw, strict=True)
         )
 
     def _witness(self, tile: tiles.Tile, stars: shapes.Stars, probability: float) -> TileEvidence:
         count = stars.inside(tile.y, tile.x, tile.side)
         weight = tracking.tile_weight(count, tile.unmasked, tile.share, self._rules.tracking)
         if stars.crossed(tile.y, tile.x, tile.side):
-            weight = 0.0  # the network takes a satellite's trail for the stars'
+            weight = 0.0  # the network takes a satellite's trail for that of the stars
         return TileEvidence(tile.y, tile.x, probability, count, tile.unmasked, tile.share, weight)
 
     def _unfit(self, frame: Frame) -> tuple[FrameReason | None, str]:
-        """Why a frame says nothing, before its sky is measured."""
+        """Returns why a frame cannot be evaluated, as far as known before its sky is measured."""
         height, width = frame.image.shape
         if min(height, width) < self._side:
             detail = f"{width} x {height} px; a tile has {self._side} x {self._side}"
@@ -154,7 +154,7 @@ class Watcher:
             source=frame.source,
             hdu=frame.hdu,
             detector=frame.detector,
-            judgement=tracking.nothing(self._rules.tracking),
+            judgement=tracking.without_evidence(self._rules.tracking),
             not_evaluated=reason,
             detail=detail,
         )

@@ -1,10 +1,10 @@
-"""The two simulated cameras: what their detectors and skies do to light, in electrons."""
+"""The two simulated cameras: properties of their detectors and skies, in electrons."""
 
 import math
 from dataclasses import dataclass
 
 Range = tuple[float, float]
-"""Lowest and highest value of what varies from alert to alert."""
+"""Lowest and highest value of a quantity that varies from alert to alert."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -13,7 +13,7 @@ class Camera:
 
     survey: str
     aperture_m: float
-    """Of the telescope: it sees a satellite out of focus by aperture over distance."""
+    """Of the telescope: the blur of a satellite is the aperture over its distance."""
     arcsec_per_px: float
     side_px: int
     """The nominal stamp is a square of this side."""
@@ -22,13 +22,13 @@ class Camera:
     read_noise_e: float
     sky_e: Range
     kept_sky: Range
-    """Share of the sky level that stays in the science and template stamps."""
+    """Share of the sky level that is left in the science and template stamps."""
     saturation_e: float
     fwhm_px: Range
     template_fwhm_px: Range
     moffat_beta: float
     template_noise: Range
-    """Noise of the template over that of the exposure."""
+    """Noise of the template divided by that of the exposure."""
     stars_per_arcmin2: Range
     galaxies_per_arcmin2: float
     galaxy_scale_px: Range
@@ -36,9 +36,9 @@ class Camera:
     silicon_um: float
     """Thickness of the sensitive layer: sets the charge and the length of cosmic-ray tracks."""
     diffusion_um: float
-    """Spread (sigma) of charge that drifts through the whole layer."""
+    """Spread (sigma) of a charge that drifts through the whole layer."""
     larger_share: float
-    """Share of stamps larger than nominal (LSST sizes them by the source's footprint)."""
+    """Share of stamps larger than nominal; LSST sizes stamps by the source's footprint."""
     largest_px: int
     psf_side_px: int
     template_psf_side_px: int
@@ -47,7 +47,10 @@ class Camera:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Conditions:
-    """One exposure as a stamp sees it; images are squares until a chip's edge cuts them."""
+    """The conditions of one exposure at a stamp.
+
+    Images are square; those at a chip's edge are cut later.
+    """
 
     camera: Camera
     side_px: int
@@ -63,12 +66,12 @@ class Conditions:
 
     @property
     def middle_px(self) -> float:
-        """Row and column of the stamp's middle; between pixels where the side is even."""
+        """Row and column of the stamp's middle; between two pixels where the side is even."""
         return (self.side_px - 1) / 2
 
     @property
     def shape(self) -> tuple[int, int]:
-        """Of every image of this exposure."""
+        """Shape of every image of this exposure."""
         return self.side_px, self.side_px
 
 

@@ -1,7 +1,7 @@
-"""Contaminants injected at known places, from the physics of what makes them.
+"""Injects contaminants at known places, from the physics of what makes them.
 
-Order in the detector: light (a trail) falls on pixels of some response (dead columns), dark
-current adds to it (hot pixels, hot columns) with Poisson noise, particles leave charge.
+The order in the detector is: light (a trail) falls on pixels of some response (dead columns), dark
+current with Poisson noise is added (hot pixels, hot columns), and particles leave charge.
 """
 
 from collections.abc import Callable
@@ -19,19 +19,19 @@ Array = npt.NDArray[np.float64]
 _PAIRS_PER_UM = 80.0
 # Photons and slow electrons of the surroundings: tracks that scatter at every few um.
 _WORM_SHARE = 0.35
-# Pixels of a contaminant: those that it moves by more than this many sigma of the sky.
+# A pixel belongs to a contaminant that changes it by more than this many sigma of the sky.
 _MASK_SIGMA = 2.0
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Injection:
-    """What a contaminant does to a stamp: arrays of its shape, in electrons."""
+    """The effect of a contaminant on a stamp: arrays of the stamp's shape, in electrons."""
 
     code: str
     light_e: Array
     """Expected electrons with Poisson noise: light of a trail, dark current."""
     response: Array
-    """Factor on the light that falls there; 1 for a good pixel."""
+    """Factor on the light that falls on a pixel; 1 for a good pixel."""
     charge_e: Array
     """Charge left by a particle, without Poisson noise."""
 
@@ -42,97 +42,97 @@ class Truth:
 
     code: str
     mask: npt.NDArray[np.bool_]
-    """Pixels that it moves by more than 2 sigma of the sky."""
+    """Pixels that the contaminant changes by more than 2 sigma of the sky."""
     distance_px: float
-    """From the middle of the stamp to the nearest of them."""
+    """From the middle of the stamp to the nearest of these pixels."""
     snr: float
-    """Of a matched filter: the root of the sum of (change / sigma)^2 over the stamp."""
+    """That of a matched filter: the root of the sum of (change / sigma)^2 over the stamp."""
 
 
-def truth_of(injection: Injection, seen: Conditions) -> Truth:
-    """Judge an injection against the sky's noise.
+def truth_of(injection: Injection, conditions: Conditions) -> Truth:
+    """Returns where and how strong an injection is, compared with the sky's noise.
 
     Raises
     ------
     ValueError
-        The injection moves no pixel by 2 sigma.
+        The injection changes no pixel by 2 sigma.
     """
-    change = injection.light_e + injection.charge_e + (injection.response - 1) * seen.sky_e
-    significance = np.abs(change) / seen.sigma_e
+    change = injection.light_e + injection.charge_e + (injection.response - 1) * conditions.sky_e
+    significance = np.abs(change) / conditions.sigma_e
     mask = significance > _MASK_SIGMA
     if not mask.any():
         raise ValueError(f"a {injection.code} that moves no pixel by {_MASK_SIGMA} sigma")
     rows, columns = mask.nonzero()
-    distance = np.hypot(rows - seen.middle_px, columns - seen.middle_px).min()
+    distance = np.hypot(rows - conditions.middle_px, columns - conditions.middle_px).min()
     return Truth(injection.code, mask, float(distance), float(np.sqrt((significance**2).sum())))
 
 
-def cosmic_ray(rng: np.random.Generator, seen: Conditions) -> Injection:
+def cosmic_ray(rng: np.random.Generator, conditions: Conditions) -> Injection:
     """A particle's track through the silicon: straight (a muon) or a worm (a slow electron).
 
-    Charge per length is the ionisation loss with Landau-like (Moyal) fluctuations; it spreads by
-    diffusion with the depth at which it was freed, and by no optics.
+    Charge per length is the ionisation loss with Landau-like (Moyal) fluctuations. It spreads by
+    diffusion, which depends on the depth at which it was freed; optics do not blur it.
     """
-    camera = seen.camera
+    camera = conditions.camera
     draw = _worm if rng.random() < _WORM_SHARE else _muon
     y, x, depth_um, charge = draw(rng, camera)
     spread_px = camera.diffusion_um / camera.pixel_um * np.sqrt(depth_um / camera.silicon_um)
-    # Of the track, the point that the survey alerts on is somewhere near its brightest part.
+    # The survey alerts on some point of the track.
     anchor = rng.integers(len(y))
-    y += seen.middle_px - y[anchor] + rng.uniform(-0.5, 0.5)
-    x += seen.middle_px - x[anchor] + rng.uniform(-0.5, 0.5)
+    y += conditions.middle_px - y[anchor] + rng.uniform(-0.5, 0.5)
+    x += conditions.middle_px - x[anchor] + rng.uniform(-0.5, 0.5)
     clouds = 16
     ys = np.repeat(y, clouds) + np.repeat(spread_px, clouds) * rng.normal(size=clouds * len(y))
     xs = np.repeat(x, clouds) + np.repeat(spread_px, clouds) * rng.normal(size=clouds * len(x))
-    edges = [np.arange(side + 1) - 0.5 for side in seen.shape]
+    edges = [np.arange(side + 1) - 0.5 for side in conditions.shape]
     image, _, _ = np.histogram2d(ys, xs, bins=edges, weights=np.repeat(charge / clouds, clouds))
-    return Injection("CR", np.zeros(seen.shape), np.ones(seen.shape), image)
+    return Injection("CR", np.zeros(conditions.shape), np.ones(conditions.shape), image)
 
 
-def trail(rng: np.random.Generator, seen: Conditions) -> Injection:
+def trail(rng: np.random.Generator, conditions: Conditions) -> Injection:
     """A satellite that crosses the whole stamp near its centre: a line as wide as the PSF.
 
-    Satellites are 1,500 to 36,000 km away and out of focus accordingly; those of the lowest orbits
-    would fill an LSST stamp. The ridge is 3 to 60 sigma high.
+    Satellites are 1,500 to 36,000 km away, and out of focus by that distance; closer ones would
+    fill an LSST stamp. The trail's ridge is 3 to 60 sigma high.
     """
     angle = rng.uniform(0, np.pi)
-    dy = np.arange(seen.side_px)[:, None] - seen.middle_px
-    dx = np.arange(seen.side_px)[None, :] - seen.middle_px
+    dy = np.arange(conditions.side_px)[:, None] - conditions.middle_px
+    dx = np.arange(conditions.side_px)[None, :] - conditions.middle_px
     across = dy * np.cos(angle) - dx * np.sin(angle) - rng.normal(0, 0.5)
     # A Moffat of exponent beta, summed along a line, has the exponent beta - 1/2.
-    camera, beta = seen.camera, seen.camera.moffat_beta
+    camera, beta = conditions.camera, conditions.camera.moffat_beta
     defocus_rad = camera.aperture_m / (_between(rng, 1500.0, 36_000.0) * 1e3)
-    fwhm_px = np.hypot(seen.fwhm_px, np.degrees(defocus_rad) * 3600 / camera.arcsec_per_px)
+    fwhm_px = np.hypot(conditions.fwhm_px, np.degrees(defocus_rad) * 3600 / camera.arcsec_per_px)
     alpha = fwhm_px / (2 * np.sqrt(2 ** (1 / beta) - 1))
     ridge = (1 + (across / alpha) ** 2) ** (0.5 - beta)
-    light = _between(rng, 3.0, 60.0) * seen.sigma_e * ridge
-    return Injection("TRL", light, np.ones(seen.shape), np.zeros(seen.shape))
+    light = _between(rng, 3.0, 60.0) * conditions.sigma_e * ridge
+    return Injection("TRL", light, np.ones(conditions.shape), np.zeros(conditions.shape))
 
 
-def hot_column(rng: np.random.Generator, seen: Conditions) -> Injection:
-    """A column that leaks charge from one row on, 4 to 100 sigma in each pixel."""
-    light = np.zeros(seen.shape)
-    rows = _column_rows(rng, seen.side_px)
-    light[rows, _near(rng, seen)] = _between(rng, 4.0, 100.0) * seen.sigma_e
-    return Injection("HCL", light, np.ones(seen.shape), np.zeros(seen.shape))
+def hot_column(rng: np.random.Generator, conditions: Conditions) -> Injection:
+    """A column that leaks charge, the whole or from one row on: 4 to 100 sigma in each pixel."""
+    light = np.zeros(conditions.shape)
+    rows = _column_rows(rng, conditions.side_px)
+    light[rows, _near(rng, conditions)] = _between(rng, 4.0, 100.0) * conditions.sigma_e
+    return Injection("HCL", light, np.ones(conditions.shape), np.zeros(conditions.shape))
 
 
-def dead_column(rng: np.random.Generator, seen: Conditions) -> Injection:
+def dead_column(rng: np.random.Generator, conditions: Conditions) -> Injection:
     """One to three columns that count 0 to 50 % of the light, sky included."""
-    response = np.ones(seen.shape)
-    first = _near(rng, seen)
+    response = np.ones(conditions.shape)
+    first = _near(rng, conditions)
     wide = int(rng.choice((1, 2, 3), p=(0.7, 0.2, 0.1)))
-    response[_column_rows(rng, seen.side_px), first : first + wide] = rng.uniform(0.0, 0.5)
-    return Injection("DCL", np.zeros(seen.shape), response, np.zeros(seen.shape))
+    response[_column_rows(rng, conditions.side_px), first : first + wide] = rng.uniform(0.0, 0.5)
+    return Injection("DCL", np.zeros(conditions.shape), response, np.zeros(conditions.shape))
 
 
-def hot_pixel(rng: np.random.Generator, seen: Conditions) -> Injection:
-    """One pixel of high dark current, 8 to 300 sigma; up to 3 % trail into the next on readout."""
-    light = np.zeros(seen.shape)
-    row, column = _near(rng, seen), _near(rng, seen)
-    light[row, column] = _between(rng, 8.0, 300.0) * seen.sigma_e
+def hot_pixel(rng: np.random.Generator, conditions: Conditions) -> Injection:
+    """One pixel of high dark current, 8 to 300 sigma; up to 3 % of it is read in the next pixel."""
+    light = np.zeros(conditions.shape)
+    row, column = _near(rng, conditions), _near(rng, conditions)
+    light[row, column] = _between(rng, 8.0, 300.0) * conditions.sigma_e
     light[row + 1, column] = light[row, column] * rng.uniform(0.0, 0.03)
-    return Injection("HP", light, np.ones(seen.shape), np.zeros(seen.shape))
+    return Injection("HP", light, np.ones(conditions.shape), np.zeros(conditions.shape))
 
 
 INJECT: dict[str, Callable[[np.random.Generator, Conditions], Injection]] = {
@@ -145,7 +145,7 @@ INJECT: dict[str, Callable[[np.random.Generator, Conditions], Injection]] = {
 
 
 def _muon(rng: np.random.Generator, camera: Camera) -> tuple[Array, Array, Array, Array]:
-    """Points (px), depths (um) and charges (e) of a straight track through the layer."""
+    """Returns y, x (px), depths (um) and charges (e) along a straight track through the layer."""
     # Flux at sea level goes as cos^2 of the zenith angle; the camera looks anywhere upwards.
     tangent = np.tan(np.arccos(rng.uniform(0.05, 1.0) ** (1 / 3)))
     angle = rng.uniform(0, 2 * np.pi)
@@ -162,7 +162,7 @@ def _muon(rng: np.random.Generator, camera: Camera) -> tuple[Array, Array, Array
 
 
 def _worm(rng: np.random.Generator, camera: Camera) -> tuple[Array, Array, Array, Array]:
-    """The same for an electron of some 100 keV that scatters at every step and stays inside."""
+    """Returns the same for an electron of about 100 keV, which scatters at every step."""
     path_px = rng.lognormal(np.log(80.0), 0.7) / camera.pixel_um
     steps = int(10 * path_px) + 20
     heading = rng.uniform(0, 2 * np.pi) + np.cumsum(rng.normal(0, 0.22, steps))
@@ -174,7 +174,7 @@ def _worm(rng: np.random.Generator, camera: Camera) -> tuple[Array, Array, Array
 
 
 def _ionisation(rng: np.random.Generator, steps: int, step_um: float) -> Array:
-    """Electrons freed per step: Moyal fluctuations of a quarter of the most probable loss."""
+    """Returns the electrons freed per step; they fluctuate (Moyal) by a quarter of their mode."""
     # Fluctuations are drawn per 10 um or so: finer ones average out within a pixel.
     patches = max(1, int(steps * step_um / 10))
     moyal = -np.log(rng.normal(size=patches) ** 2)
@@ -183,16 +183,16 @@ def _ionisation(rng: np.random.Generator, steps: int, step_um: float) -> Array:
 
 
 def _column_rows(rng: np.random.Generator, side: int) -> slice:
-    """The whole column in two of three cases, otherwise from a row before the centre on."""
+    """Returns rows: the whole column in two of three cases, else a part that holds the centre."""
     start = 0 if rng.random() < 2 / 3 else int(rng.integers(0, side // 2 - 2))
     return slice(start, side) if rng.random() < 0.5 else slice(0, side - start)
 
 
 def _between(rng: np.random.Generator, low: float, high: float) -> float:
-    """Strengths are spread evenly in their logarithm."""
+    """Returns a random strength, uniform in its logarithm."""
     return float(np.exp(rng.uniform(np.log(low), np.log(high))))
 
 
-def _near(rng: np.random.Generator, seen: Conditions) -> int:
-    """A row or column within a pixel of the middle: the alert was sent for what is here."""
-    return round(seen.middle_px + rng.uniform(-1, 1))
+def _near(rng: np.random.Generator, conditions: Conditions) -> int:
+    """Returns a row or column within a pixel of the middle, where the alert's position is."""
+    return round(conditions.middle_px + rng.uniform(-1, 1))

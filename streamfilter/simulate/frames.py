@@ -1,4 +1,4 @@
-"""Detectors of a camera on a sky of stars, while the telescope tracks or drifts."""
+"""Simulates a camera's detectors under a sky of stars, while the telescope tracks or drifts."""
 
 import io
 from dataclasses import dataclass
@@ -26,7 +26,7 @@ class Exposure:
     Attributes
     ----------
     drift_px
-        How far the stars moved over the detectors while the shutter was open; 0: it tracked.
+        How far the stars moved over the detectors while the shutter was open; 0 if it tracked.
     """
 
     exposure_id: str
@@ -37,7 +37,7 @@ class Exposure:
 
 
 def readout(exposure: Exposure, seed: int, camera: Camera = ZTF) -> list[bytes]:
-    """A FITS file per detector, as a readout writes them."""
+    """Returns a FITS file per detector, as a readout writes them."""
     rng = np.random.default_rng((seed, *exposure.exposure_id.encode()))
     now = datetime.now(UTC)
     return [
@@ -47,19 +47,19 @@ def readout(exposure: Exposure, seed: int, camera: Camera = ZTF) -> list[bytes]:
 
 
 def _frame(rng: np.random.Generator, exposure: Exposure, camera: Camera) -> Image:
-    """Counts of a detector: bias, sky, stars and their noise."""
+    """Returns the counts of a detector: bias, sky, stars and their noise."""
     side = exposure.side_px
-    seen = Conditions(camera=camera, side_px=side, sky_e=_SKY_E, fwhm_px=_FWHM_PX)
+    conditions = Conditions(camera=camera, side_px=side, sky_e=_SKY_E, fwhm_px=_FWHM_PX)
     fine_side = (side + 2 * MARGIN_PX) * FINE
     grid = np.zeros((fine_side, fine_side))
     drift = exposure.drift_px * FINE
     dy, dx = drift * np.sin(exposure.drift_angle_rad), drift * np.cos(exposure.drift_angle_rad)
-    # A step for each sub-pixel: a drifting star is the sum of where it was.
+    # One step for each sub-pixel: the image of a drifting star is the sum over its positions.
     steps = np.linspace(-0.5, 0.5, int(drift) + 1) if drift else np.zeros(1)
     edge = drift / 2 + 2
     for _ in range(rng.poisson(_STARS_PER_MPX * side**2 / 1e6)):
         y, x = rng.uniform(edge, fine_side - edge, 2)
-        flux = draw_flux(rng, seen, faintest_snr=20.0)
+        flux = draw_flux(rng, conditions, faintest_snr=20.0)
         for step in steps:
             add_star(grid, y + step * dy, x + step * dx, flux / len(steps))
     light = observe(grid, Psf(_FWHM_PX, camera.moffat_beta, 0.95), side) + _SKY_E

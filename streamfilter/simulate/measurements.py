@@ -1,4 +1,4 @@
-"""What the simulated surveys measure of a source, under their own field names."""
+"""Simulates what the surveys measure of a source, under their own field names."""
 
 from collections.abc import Callable
 
@@ -10,10 +10,10 @@ from streamfilter.simulate.contaminants import Truth
 EXPOSURE_S = 30.0
 """Both surveys' usual exposure."""
 
-Measured = dict[str, float | int | str | bool]
+Measurements = dict[str, float | int | str | bool]
 
-# Flags that LSST raises for a class; each is raised for about half of what is injected, so that
-# a filter has something to agree with and something to add.
+# Flags that LSST sets for a class. They are set for about half of the injections, so that a filter
+# can agree with some and add others.
 _LSST_FLAGS = {
     "CR": ("pixelFlags", "pixelFlags_cr"),
     "TRL": ("pixelFlags", "pixelFlags_streak", "pixelFlags_streakCenter"),
@@ -24,18 +24,26 @@ _LSST_FLAGS = {
 
 
 def measure(
-    rng: np.random.Generator, seen: Conditions, truth: Truth | None, ra_deg: float, dec_deg: float
-) -> Measured:
-    """The fields of the survey's detection record, less its ids and times."""
-    # A position's fraction of a pixel is that of the stamp's middle and of the offset from it.
-    y, x = (float(rng.integers(60, 3000)) + seen.middle_px % 1 + o for o in seen.offset_px)
-    column, row = _POSITION[seen.camera.survey]
-    place: Measured = {"ra": ra_deg, "dec": dec_deg, column: x, row: y}
-    return place | _MEASURE[seen.camera.survey](rng, seen, truth)
+    rng: np.random.Generator,
+    conditions: Conditions,
+    truth: Truth | None,
+    ra_deg: float,
+    dec_deg: float,
+) -> Measurements:
+    """Returns the fields of the survey's detection record, without ids and times."""
+    # The fraction of a pixel comes from the stamp's middle and the offset from it.
+    y, x = (
+        float(rng.integers(60, 3000)) + conditions.middle_px % 1 + o for o in conditions.offset_px
+    )
+    column, row = _POSITION[conditions.camera.survey]
+    place: Measurements = {"ra": ra_deg, "dec": dec_deg, column: x, row: y}
+    return place | _MEASURE[conditions.camera.survey](rng, conditions, truth)
 
 
-def _ztf_measured(rng: np.random.Generator, seen: Conditions, truth: Truth | None) -> Measured:
-    """A ZTF candidate's numbers; a contaminant scores low with most of them, not with all."""
+def _ztf_measured(
+    rng: np.random.Generator, conditions: Conditions, truth: Truth | None
+) -> Measurements:
+    """Returns a ZTF candidate's numbers; most contaminants get low scores, but not all."""
     real = truth is None
     snr = float(5 * rng.random() ** (-1 / 1.4)) if truth is None else truth.snr
     score = float(rng.beta(8, 1.2)) if real else float(rng.beta(1.5, 3))
@@ -49,10 +57,10 @@ def _ztf_measured(rng: np.random.Generator, seen: Conditions, truth: Truth | Non
         "field": int(rng.integers(200, 880)),
         "magpsf": 20.5 - 2.5 * float(np.log10(snr / 5)),
         "sigmapsf": 1.09 / snr,
-        "fwhm": seen.fwhm_px if real else float(rng.uniform(0.6, 3)),
+        "fwhm": conditions.fwhm_px if real else float(rng.uniform(0.6, 3)),
         "classtar": float(rng.random()),
         "elong": elong,
-        "seeratio": seen.fwhm_px / 2.2,
+        "seeratio": conditions.fwhm_px / 2.2,
         "nneg": 0 if real else int(rng.integers(0, 5)),
         "nbad": 0 if real else int(rng.integers(0, 3)),
         "sumrat": float(rng.uniform(0.9, 1)) if real else float(rng.uniform(0.4, 1)),
@@ -71,11 +79,13 @@ def _ztf_measured(rng: np.random.Generator, seen: Conditions, truth: Truth | Non
     }
 
 
-def _lsst_measured(rng: np.random.Generator, seen: Conditions, truth: Truth | None) -> Measured:
-    """A diaSource's numbers and flags; the survey flags about half of the contaminants."""
+def _lsst_measured(
+    rng: np.random.Generator, conditions: Conditions, truth: Truth | None
+) -> Measurements:
+    """Returns a diaSource's numbers and flags; about half of the contaminants are flagged."""
     snr = float(5 * rng.random() ** (-1 / 1.4)) if truth is None else truth.snr
-    sigma = seen.sigma_e / seen.camera.gain_e_per_unit * seen.fwhm_px
-    flags: Measured = {}
+    sigma = conditions.sigma_e / conditions.camera.gain_e_per_unit * conditions.fwhm_px
+    flags: Measurements = {}
     if truth is not None and rng.random() < 0.5:
         flags = dict.fromkeys(_LSST_FLAGS[truth.code], True)
     return {
@@ -94,11 +104,11 @@ def _lsst_measured(rng: np.random.Generator, seen: Conditions, truth: Truth | No
         # Alerts below 0.5 are not sent.
         "reliability": float(rng.uniform(0.5, 1.0)),
         "band": str(rng.choice(list("ugrizy"))),
-        "bboxSize": seen.side_px - 20,
+        "bboxSize": conditions.side_px - 20,
     }
 
 
-_MEASURE: dict[str, Callable[[np.random.Generator, Conditions, Truth | None], Measured]] = {
+_MEASURE: dict[str, Callable[[np.random.Generator, Conditions, Truth | None], Measurements]] = {
     "ztf": _ztf_measured,
     "lsst": _lsst_measured,
 }

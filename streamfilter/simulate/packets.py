@@ -1,6 +1,6 @@
-"""Alerts in their surveys' true wire forms: ZTF's object container, LSST's Confluent form.
+"""Makes alerts in their surveys' true wire forms: ZTF's object container, LSST's Confluent form.
 
-The stamps, which take the time, are rendered once per scene; a packet is a record around them.
+Stamps take the most time and are rendered once per scene; a packet is a record around them.
 """
 
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ import numpy as np
 from streamfilter.records import Plane
 from streamfilter.simulate.cameras import CAMERAS, Conditions
 from streamfilter.simulate.contaminants import INJECT, Truth, truth_of
-from streamfilter.simulate.measurements import EXPOSURE_S, Measured, measure
+from streamfilter.simulate.measurements import EXPOSURE_S, Measurements, measure
 from streamfilter.simulate.sky import Triplet, draw_sky, expose
 from streamfilter.simulate.stamps import Cards, at_the_edge, lsst_stamp, ztf_stamp
 from streamfilter.simulate.writers import Record, confluent, object_container, writer
@@ -25,12 +25,12 @@ _DAY_S = 86_400.0
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Scene:
-    """A rendered alert without its id and its time: what many packets may share."""
+    """A rendered alert without id and time; many packets may share it."""
 
     survey: str
     truth: Truth | None
     object_number: int
-    measured: Measured
+    measured: Measurements
     tail: bytes
     """The encoded fields after the detection: history and stamps."""
 
@@ -43,12 +43,14 @@ def render(
     object_number: int,
     before_unix_s: float,
 ) -> Scene:
-    """Draw a field, inject the contaminant of that class (None: a real event) and expose it.
+    """Draw a field, inject a contaminant and expose it.
 
     Parameters
     ----------
+    code
+        Class of the contaminant; None for a real event.
     object_number
-        What the survey knows the place by.
+        The survey's number of the object.
     before_unix_s
         The object's history ends before this.
     """
@@ -57,28 +59,28 @@ def render(
     if code is None:
         triplet = expose(rng, sky)
     else:
-        injection = INJECT[code](rng, sky.seen)
-        truth, triplet = truth_of(injection, sky.seen), expose(rng, sky, (injection,))
+        injection = INJECT[code](rng, sky.conditions)
+        truth, triplet = truth_of(injection, sky.conditions), expose(rng, sky, (injection,))
     ra_deg, dec_deg = rng.uniform(0, 360), np.degrees(np.arcsin(rng.uniform(-1, 0.5)))
-    measured = measure(rng, sky.seen, truth, float(ra_deg), float(dec_deg))
-    # A contaminant does not come back to the same place; a real event was mostly seen before.
+    measured = measure(rng, sky.conditions, truth, float(ra_deg), float(dec_deg))
+    # Contaminants do not come back to the same place; most real events have earlier detections.
     ages = 2.9 * np.arange(0 if truth else rng.integers(0, 20), 0, -1)
     earlier = [before_unix_s - _DAY_S * float(age) for age in ages]
     if survey == "ztf":
         triplet, truth = at_the_edge(rng, triplet, truth)
         tail = _ztf_tail(triplet, measured, object_number, earlier)
     else:
-        tail = _lsst_tail(triplet, measured, object_number, earlier, sky.seen)
+        tail = _lsst_tail(triplet, measured, object_number, earlier, sky.conditions)
     return Scene(survey, truth, object_number, measured, tail)
 
 
 def alert_id(number: int) -> int:
-    """The id of the n-th simulated alert: above those that surveys give."""
+    """Returns the id of the n-th simulated alert, larger than any survey's own."""
     return _ID_BASE + number
 
 
 def packet(scene: Scene, number: int, light_end_unix_s: float) -> bytes:
-    """The message value of the n-th alert: the scene seen in an exposure that ended then."""
+    """Returns the message value of the n-th alert, whose exposure ended at the given time."""
     if scene.survey == "ztf":
         candid = alert_id(number)
         record: Record = {
@@ -94,7 +96,7 @@ def packet(scene: Scene, number: int, light_end_unix_s: float) -> bytes:
     return confluent(writer("lsst").encode_head(record) + scene.tail)
 
 
-def _ztf_detection(measured: Measured, candid: int, light_end_unix_s: float) -> Record:
+def _ztf_detection(measured: Measurements, candid: int, light_end_unix_s: float) -> Record:
     jd = (light_end_unix_s - EXPOSURE_S) / _DAY_S + _JD_OF_UNIX_EPOCH
     # As ZTF numbers its images: milli-days since 2017-01-01, then the readout channel.
     pid = int((jd - 2_457_754.5) * 1000) * 10**6 + 10**4 * int(measured["rcid"])
@@ -102,7 +104,7 @@ def _ztf_detection(measured: Measured, candid: int, light_end_unix_s: float) -> 
 
 
 def _ztf_tail(
-    triplet: Triplet, measured: Measured, object_number: int, earlier: list[float]
+    triplet: Triplet, measured: Measurements, object_number: int, earlier: list[float]
 ) -> bytes:
     history = [
         _ztf_detection(measured, alert_id(object_number) - 10**9 - n, end)
@@ -120,7 +122,7 @@ def _ztf_tail(
 
 
 def _lsst_detection(
-    measured: Measured, number: int, object_number: int, light_end_unix_s: float
+    measured: Measurements, number: int, object_number: int, light_end_unix_s: float
 ) -> Record:
     tai_s = light_end_unix_s + _LEAP_S
     return {
@@ -135,16 +137,16 @@ def _lsst_detection(
 
 def _lsst_tail(
     triplet: Triplet,
-    measured: Measured,
+    measured: Measurements,
     object_number: int,
     earlier: list[float],
-    seen: Conditions,
+    conditions: Conditions,
 ) -> bytes:
     history = [
         _lsst_detection(measured, object_number - 10**9 - n, object_number, end)
         for n, end in enumerate(earlier)
     ]
-    cards = _lsst_cards(measured, seen)
+    cards = _lsst_cards(measured, conditions)
     return writer("lsst").encode_tail(
         {
             "prvDiaSources": history or None,
@@ -162,20 +164,20 @@ def _lsst_tail(
     )
 
 
-def _lsst_cards(measured: Measured, seen: Conditions) -> Cards:
-    """The primary header of an LSST stamp: where it was cut, and a linear WCS."""
+def _lsst_cards(measured: Measurements, conditions: Conditions) -> Cards:
+    """Returns the primary header of an LSST stamp: where it was cut, and a linear WCS."""
     x, y = float(measured["x"]), float(measured["y"])
-    # As in real stamps, where the source is on pixel x - CUTMINX - 1, counted from 0.
+    # As in real stamps: the source is on pixel x - CUTMINX - 1, counted from 0.
     corner_x, corner_y = (
-        round(at - 1 - seen.middle_px - offset)
-        for at, offset in zip((x, y), reversed(seen.offset_px), strict=True)
+        round(at - 1 - conditions.middle_px - offset)
+        for at, offset in zip((x, y), reversed(conditions.offset_px), strict=True)
     )
-    degrees = seen.camera.arcsec_per_px / 3600
+    degrees = conditions.camera.arcsec_per_px / 3600
     return {
         "CUTMINX": corner_x,
         "CUTMINY": corner_y,
         "ROTPA": 0.0,
-        "BUNIT": seen.camera.unit,
+        "BUNIT": conditions.camera.unit,
         "WCSAXES": 2,
         "CRPIX1": x - corner_x,
         "CRPIX2": y - corner_y,

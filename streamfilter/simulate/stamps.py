@@ -1,4 +1,4 @@
-"""Stamps as the surveys write them: FITS of one image (ZTF, gzip) or of three (LSST).
+"""Writes stamps as the surveys do: FITS of one image (ZTF, gzip) or of three (LSST).
 
 Source: FITS Standard 4.0, sections 3 and 4.
 """
@@ -22,7 +22,7 @@ _BITPIX = {4: -32, 8: -64}
 
 
 def hdu(pixels: Pixels, cards: Cards, extension: str | None = None) -> bytes:
-    """One header-data unit, primary where no extension name is given."""
+    """Returns one header-data unit; the primary one where no extension name is given."""
     big_endian = pixels.astype(pixels.dtype.newbyteorder(">"))
     structure: Cards = {"SIMPLE": True} if extension is None else {"XTENSION": "IMAGE   "}
     structure |= {"BITPIX": _BITPIX[pixels.itemsize], "NAXIS": 2}
@@ -38,12 +38,12 @@ def hdu(pixels: Pixels, cards: Cards, extension: str | None = None) -> bytes:
 
 
 def ztf_stamp(image: Image, unit: str = "DN") -> bytes:
-    """A gzip FITS of one image."""
+    """Returns FITS of one image in gzip."""
     return gzip.compress(hdu(image, {"BUNIT": unit}), compresslevel=6, mtime=0)
 
 
 def lsst_stamp(triplet: Triplet, plane: Plane, cards: Cards) -> bytes:
-    """FITS with the image, its variance (``UNCERT``) and the PSF (``PSFIMAGE``, float64)."""
+    """Returns FITS with the image, its variance (``UNCERT``), the PSF (``PSFIMAGE``, float64)."""
     return b"".join(
         (
             hdu(triplet.images[plane], {"EXTEND": True, **cards}),
@@ -56,11 +56,11 @@ def lsst_stamp(triplet: Triplet, plane: Plane, cards: Cards) -> bytes:
 def at_the_edge(
     rng: np.random.Generator, triplet: Triplet, truth: Truth | None
 ) -> tuple[Triplet, Truth | None]:
-    """Now and then lose pixels as ZTF does: a stamp cut short, or blocks without data.
+    """Remove pixels of some stamps, as in ZTF: a stamp is cut, or blocks have no data.
 
-    One stamp in fifty is cut at its top or right edge, so it is no longer square and the source
-    stays on pixel (31, 31); one in ten has NaN where a saturated star was or the chip ends. The
-    centre's own 13 px are always there.
+    One stamp in fifty is cut at its top or right edge: it is no longer square, and the source
+    stays on pixel (31, 31). One in ten has NaN at a saturated star or behind the chip's edge. The
+    13 px at the centre always have data.
     """
     images = {plane: image.copy() for plane, image in triplet.images.items()}
     mask = None if truth is None else truth.mask.copy()
@@ -84,7 +84,7 @@ def at_the_edge(
 
 
 def _missing(rng: np.random.Generator, side: int) -> npt.NDArray[np.bool_]:
-    """Where there are no data: blocks of 11 px (masked stars), or a strip along one side."""
+    """Draws the pixels without data: blocks of 11 px (masked stars), or a strip along one side."""
     missing = np.zeros((side, side), dtype=bool)
     if rng.random() < 0.3:
         missing[side - int(rng.integers(2, side // 2 - 8)) :, :] = True
@@ -98,7 +98,7 @@ def _missing(rng: np.random.Generator, side: int) -> npt.NDArray[np.bool_]:
 
 
 def _card(key: str, value: bool | float | str) -> str:
-    """One header card in fixed format."""
+    """Returns one header card in fixed format."""
     if isinstance(value, bool):
         text = f"{'T' if value else 'F':>20}"
     elif isinstance(value, str):

@@ -1,4 +1,4 @@
-"""A night's stream: alerts in bursts, one burst a visit, each with its truth."""
+"""Simulates a night's stream: alerts in bursts, one burst per visit, each with its truth."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ from streamfilter.simulate.contaminants import Truth
 from streamfilter.simulate.packets import Scene, alert_id, packet, render
 
 MIX: Mapping[str, float] = {"CR": 0.10, "TRL": 0.05, "HCL": 0.04, "DCL": 0.04, "HP": 0.03}
-"""Shares of injected classes; the rest are real events. More than on any sky, to have counts."""
+"""Shares of injected classes; the rest are real events. More than on a real sky, for statistics."""
 CADENCE_S = 39.0
 """From one LSST visit to the next."""
 # 2026-09-01 00:00 UTC: fixed, so that a seed gives the same bytes on every day.
@@ -17,14 +17,14 @@ _START_UNIX_S = 1_788_220_800.0
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Simulated:
-    """One alert of the simulated survey, and what was put into it."""
+class SimulatedAlert:
+    """One alert of the simulated survey, and the contaminant in it."""
 
     survey: str
     alert_id: str
     value: bytes
     key: bytes | None
-    """None: neither survey keys its messages."""
+    """Always None: neither survey has keys."""
     visit: int
     light_end_unix_s: float
     truth: Truth | None
@@ -40,20 +40,20 @@ def alerts(
     per_visit: int = 100,
     scenes: int = 200,
     start_unix_s: float = _START_UNIX_S,
-) -> Iterator[Simulated]:
-    """The same ``count`` alerts for the same arguments, visit by visit, ids counted up.
+) -> Iterator[SimulatedAlert]:
+    """Yields ``count`` alerts, visit by visit, with rising ids; equal arguments give equal alerts.
 
     Parameters
     ----------
     surveys
-        Taken in turn.
+        The surveys take turns.
     mix
         Share of each class of contaminant; the rest are real events.
     per_visit
-        Alerts of one visit, which share their exposure's end; a visit lasts 39 s.
+        Number of alerts of one visit, which share their exposure's end; a visit lasts 39 s.
     scenes
-        Distinct skies, each rendered (10 to 30 ms) when first needed; then they come again under
-        new ids and times.
+        Number of distinct skies. Each is rendered once (10 to 30 ms), and then repeated with new
+        ids and times.
     start_unix_s
         When the first visit's exposure ends.
 
@@ -73,7 +73,7 @@ def alerts(
             pool.append(_scene(seed, at, surveys[at % len(surveys)], mix, start_unix_s))
         scene, visit = pool[at], number // per_visit
         light_end = start_unix_s + visit * CADENCE_S
-        yield Simulated(
+        yield SimulatedAlert(
             scene.survey,
             str(alert_id(number)),
             packet(scene, number, light_end),

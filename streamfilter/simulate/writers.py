@@ -1,7 +1,7 @@
-"""The simulated surveys' writer schemas, and encoding a record of them in two halves.
+"""Encodes records of the simulated surveys' schemas, in two halves.
 
-An Avro record is the concatenation of its fields, so what stays the same from packet to packet
-(history, stamps) is encoded once, and only the head again.
+An Avro record is the concatenation of its fields. History and stamps stay the same from packet to
+packet and are encoded once; only the head is encoded for each packet.
 """
 
 import io
@@ -16,7 +16,7 @@ from streamfilter.files import bundled_folder
 from streamfilter.schemas import binary
 
 SIMULATED_SCHEMA_ID = 900001
-"""Of the LSST-like packets: no survey's major version will reach 9000."""
+"""Schema id of the LSST-like packets: no survey's major version will reach 9000."""
 
 Record = dict[str, Any]
 
@@ -27,7 +27,7 @@ _SYNC = b"streamfilter-sim"
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Writer:
-    """A survey's schema, whole and cut after the field that holds the detection."""
+    """A survey's schema: whole, and in two parts, cut after the field with the detection."""
 
     definition: Record
     head: Any
@@ -36,17 +36,17 @@ class Writer:
     """The detection's boolean fields."""
 
     def encode_head(self, record: Record) -> bytes:
-        """The fields up to the detection."""
+        """Encodes the fields up to the detection."""
         return _encode(self.head, record)
 
     def encode_tail(self, record: Record) -> bytes:
-        """The fields after it: history, objects, stamps."""
+        """Encodes the fields after the detection: history, objects, stamps."""
         return _encode(self.tail, record)
 
 
 @cache
 def writer(survey: str) -> Writer:
-    """The writer of a simulated survey, ``ztf`` or ``lsst``."""
+    """Returns the writer of a simulated survey, ``ztf`` or ``lsst``."""
     path = bundled_folder("schemas") / "simulated" / _FILES[survey]
     definition: Record = json.loads(path.read_text(encoding="utf-8"))
     fields = definition["fields"]
@@ -62,18 +62,18 @@ def writer(survey: str) -> Writer:
 
 
 def object_container(survey: str, body: bytes) -> bytes:
-    """An Avro object container file of one record, uncompressed, the schema inside."""
+    """Returns an Avro object container of one record, uncompressed, with its schema."""
     return b"".join((_ocf_header(survey), binary.long(1), binary.long(len(body)), body, _SYNC))
 
 
 def confluent(body: bytes) -> bytes:
-    """0x00, the 4-byte big-endian schema id, the record."""
+    """Returns Confluent's wire form: 0x00, the 4-byte big-endian schema id, the record."""
     return b"\x00" + SIMULATED_SCHEMA_ID.to_bytes(4, "big") + body
 
 
 @cache
 def _ocf_header(survey: str) -> bytes:
-    """Magic, metadata (codec and schema) and sync marker."""
+    """Returns the container's header: magic, metadata (codec and schema) and sync marker."""
     text = json.dumps(writer(survey).definition, separators=(",", ":"))
     metadata = ("avro.codec", "null", "avro.schema", text)
     entries = b"".join(map(binary.string, metadata))

@@ -229,7 +229,7 @@ def only_look(path: str, home: Path, *, mask: bool) -> dict[str, object]:
     watcher = Watcher(open_engine("maxitrack", "onnxruntime", home, threads), ExposureRules())
     (frame,) = frames.read_frame_file(path)
     start = time.perf_counter()
-    look = watcher.look(frame)
+    look = watcher.judge_frame(frame)
     found: dict[str, object] = {"decision": look.evidence.judgement.decision}
     found |= {"seconds": round(time.perf_counter() - start, 2), "peak_mib": peak_mib()}
     if not mask:

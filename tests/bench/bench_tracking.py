@@ -60,7 +60,7 @@ def judged() -> list[Judged]:
     found = []
     for row in rows:
         (frame,) = frames.read_frame_file(str(FOLDER / row["file"]))
-        evidence = watcher.look(frame).evidence
+        evidence = watcher.judge_frame(frame).evidence
         found.append(Judged(row["file"], float(row["ellipticity"]), evidence))
     return sorted(found, key=lambda each: each.ellipticity)
 

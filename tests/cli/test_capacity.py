@@ -20,21 +20,21 @@ def test_workers_judge_a_visit_in_the_share_of_the_cadence_that_is_wanted() -> N
 
 
 def test_every_plane_costs_a_stamp_and_the_way_through_kafka_a_share() -> None:
-    """Three planes and four fifths of the engine's rate."""
+    """Here there are three planes, and four fifths of the engine's rate."""
     survey = Survey(alerts_per_visit=1, cadence_s=1.0, alert_bytes=1, planes=3)
     found = fleet(survey, Operation(efficiency=0.8), 300.0)
     assert 80.0 == pytest.approx(found.alerts_per_s)
 
 
 def test_what_a_stop_leaves_is_worked_off_with_what_is_spare() -> None:
-    """Half busy: a stop of a second takes another second."""
+    """Workers that are half busy catch up a stop of one second in one second."""
     survey = Survey(alerts_per_visit=100, cadence_s=10.0, alert_bytes=1)
     found = fleet(survey, Operation(utilisation=0.5, efficiency=1.0), 20.0)
     assert (0.5, 1.0) == (found.busy, found.catch_up)
 
 
 def test_workers_that_are_always_busy_never_catch_up() -> None:
-    """There is nothing to spare."""
+    """They have no time to spare."""
     survey = Survey(alerts_per_visit=100, cadence_s=10.0, alert_bytes=1)
     assert math.inf == fleet(survey, Operation(utilisation=1.0, efficiency=1.0), 10.0).catch_up
 
@@ -46,7 +46,7 @@ def test_partitions_leave_room_to_double() -> None:
 
 
 def test_a_surveys_own_partitions_bound_the_workers() -> None:
-    """It is told that eight are too few for eleven."""
+    """The plan says that eight partitions are too few for eleven workers."""
     found = plan(LSST, Operation(utilisation=0.5, efficiency=1.0, partitions=8), 50.0)
     assert (8, False) == (found.partitions, found.enough_partitions)
 
@@ -60,7 +60,7 @@ def test_brokers_keep_nights_and_their_copies() -> None:
 
 
 def test_a_fetch_holds_about_a_second_of_work() -> None:
-    """No less than a large message, no more than memory likes."""
+    """It is at least a large message, and bounded for the sake of memory."""
     operation = Operation(efficiency=1.0)
     assert 6_000_000 == plan(LSST, operation, 50.0).fetch_bytes
     assert 2**20 == plan(LSST, operation, 1.0).fetch_bytes
@@ -84,7 +84,7 @@ def test_an_exposure_is_judged_by_one_worker_however_many_there_are() -> None:
 def test_a_plan_is_always_enough_and_one_worker_less_never(
     alerts: int, cadence_s: float, rate: float, utilisation: float, efficiency: float
 ) -> None:
-    """The visit is judged in time, and it would not be with fewer."""
+    """The visit is judged in time, and with one worker less it is not."""
     survey = Survey(alerts_per_visit=alerts, cadence_s=cadence_s, alert_bytes=1)
     found = fleet(survey, Operation(utilisation=utilisation, efficiency=efficiency), rate)
     allowed_s = cadence_s * utilisation
@@ -96,5 +96,5 @@ def test_a_plan_is_always_enough_and_one_worker_less_never(
 
 @given(st.integers(1, 5_000))
 def test_partitions_are_never_fewer_than_asked_for(least: int) -> None:
-    """Nor more than twice as many, or half a thousand."""
+    """They are at most twice as many, or 512 more."""
     assert least <= even(least) <= max(2 * least, least + 512)

@@ -47,7 +47,7 @@ def test_a_prior_of_the_file_is_in_force(tmp_path: Path) -> None:
 
 
 def test_rules_of_an_unknown_survey_name_the_known() -> None:
-    """A typing error is helped."""
+    """The error helps to find a typing error."""
     found = config("rules", "ltsst")
     assert isinstance(found.exception, ConfigurationInvalid)
     assert "lsst" in str(found.exception)
@@ -75,7 +75,7 @@ LATE = 'kafka.producer."delivery.timeout.ms"=40000'
 def test_what_would_stop_a_worker_is_found_before_its_engine_is_opened(
     command: list[str], overrides: list[str], said: str, tmp_path: Path
 ) -> None:
-    """Not only the form; and `run` says the same as `config check`, at once."""
+    """The content is checked, not only the form; `run` gives the same error as `config check`."""
     given = [f"--set={each}" for each in [f"engine.home={tmp_path}", *overrides]]
     found = CliRunner().invoke(root, [*command, *given])
     assert isinstance(found.exception, ConfigurationInvalid)
@@ -84,7 +84,7 @@ def test_what_would_stop_a_worker_is_found_before_its_engine_is_opened(
 
 
 def test_check_connects_to_nobody() -> None:
-    """Clients are made to see what they refuse, and are told of no broker and of no login."""
+    """Kafka clients are made to check their settings, without a broker's address and login."""
     with socket.create_server(("127.0.0.1", 0)) as listening:
         listening.settimeout(0.5)
         broker = f"127.0.0.1:{listening.getsockname()[1]}"

@@ -149,7 +149,7 @@ def test_the_bench_refuses_a_precision_that_the_named_runtime_lacks(copied: Path
 
 @pytest.mark.engine
 def test_verify_holds_the_chosen_runtime_and_precision(copied: Path) -> None:
-    """Within what the manifest allows; the runtime is named with its version."""
+    """Differences are within the manifest's limit; the runtime is named with its version."""
     state = next(state for state in runtimes.states() if state.precisions)
     precision = state.precisions[-1]
     options = ("maxitrack", "--runtime", state.runtime, "--precision", precision)
@@ -170,7 +170,7 @@ FAKE_GPU = Path(__file__).parent.parent / "inference" / "fake_gpu"
 
 
 def with_fake_gpu(home: Path, *arguments: str, **fake: str) -> "subprocess.CompletedProcess[str]":
-    """The command where TensorRT and the driver are stand-ins: what it shows is plumbing."""
+    """Runs the command with stand-ins for TensorRT and the driver, which test only the plumbing."""
     path = {"PYTHONPATH": str(FAKE_GPU)}
     return streamfilter(home, *arguments, environment={**path, **fake})
 
@@ -185,7 +185,7 @@ def test_a_build_without_tensorrt_says_what_brings_it(tmp_path: Path) -> None:
 
 
 def test_a_build_without_a_gpu_says_so(tmp_path: Path) -> None:
-    """One line, and how to look for it."""
+    """It is one line that says how to look for a GPU."""
     done = with_fake_gpu(tmp_path, "engines", "build")
     assert (1, 1) == (done.returncode, len(done.stderr.splitlines()))
     assert "no GPU 0 answers here" in done.stderr
@@ -194,7 +194,7 @@ def test_a_build_without_a_gpu_says_so(tmp_path: Path) -> None:
 
 @pytest.mark.engine
 def test_a_build_makes_plans_that_the_list_shows(copied: Path) -> None:
-    """Both precisions; the second time none is built, for another version both are."""
+    """It builds both precisions, none at the second time, and both again for another version."""
     done = with_fake_gpu(copied, "engines", "build", "maxitrack", FAKE_GPU="NVIDIA L4")
     assert (0, 2) == (done.returncode, done.stderr.count(": built in "))
     for word in ("float32", "fp16", "tensorrt 10.13.2", "NVIDIA L4 (8.9)"):
@@ -217,7 +217,7 @@ def test_a_build_at_a_precision_that_gpus_have_not_is_refused(copied: Path) -> N
 
 
 def test_the_list_says_why_tensorrt_cannot_run_here(tmp_path: Path) -> None:
-    """It is installed, and no GPU answers; the others are as they were."""
+    """It is installed, and no GPU answers; other runtimes are listed as before."""
     done = with_fake_gpu(tmp_path, "engines", "list")
     assert 0 == done.returncode
     assert "tensorrt: no GPU 0 answers here" in done.stdout
@@ -225,7 +225,7 @@ def test_the_list_says_why_tensorrt_cannot_run_here(tmp_path: Path) -> None:
 
 
 def test_a_named_runtime_that_cannot_run_is_an_error(copied: Path) -> None:
-    """With the mend; no other is taken in its place."""
+    """The error says how to mend it; no other runtime is used instead."""
     options = ("verify", "maxitrack", "--runtime", "tensorrt")
     for done, mend in (
         (streamfilter(copied, "engines", *options), "pip install -e '.[tensorrt]'"),
@@ -237,7 +237,7 @@ def test_a_named_runtime_that_cannot_run_is_an_error(copied: Path) -> None:
 
 @pytest.mark.engine
 def test_tensorrt_is_verified_and_timed_like_the_others(copied: Path) -> None:
-    """On the fake driver, which proves plumbing alone."""
+    """The driver is a fake one, so this tests only the plumbing."""
     fake = {"FAKE_GPU": "Fake GPU"}
     options = ("maxitrack", "--runtime", "tensorrt", "--precision", "fp16")
     done = with_fake_gpu(copied, "engines", "verify", *options, **fake)
@@ -251,7 +251,7 @@ def test_tensorrt_is_verified_and_timed_like_the_others(copied: Path) -> None:
 
 
 class Shifted:
-    """ONNX Runtime, but that every probability is off."""
+    """ONNX Runtime with every probability changed."""
 
     runtime = "openvino 0"
 
@@ -269,7 +269,7 @@ class Shifted:
 def test_verify_of_a_runtime_that_differs_exits_1(
     by: float, verdict: str, copied: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """By more than the manifest's 1e-4 for MaxiTrack, or by what is no number."""
+    """It differs by more than the manifest's 1e-4 for MaxiTrack, or by NaN."""
     module, ort = ModuleType("shifted"), runtimes.opener("onnxruntime")
     module.__dict__["open"] = lambda *given: Shifted(ort(*given), by)
     monkeypatch.setitem(sys.modules, "shifted", module)

@@ -19,7 +19,7 @@ def test_a_folder_without_frames_is_an_error(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("command", [track, mask])
 def test_files_of_which_none_is_there_are_an_error(command: click.Command, tmp_path: Path) -> None:
-    """A misspelt name is not a night without a verdict: exit code 1, before the engine is had."""
+    """A misspelt name is not a night without verdicts: exit code 1, before the engine is opened."""
     names = ["nofile.fits", "night*.fits[1]"]
     arguments = [*names, *(["-o", str(tmp_path)] if command is mask else [])]
     result = CliRunner().invoke(command, arguments)
@@ -38,7 +38,7 @@ def test_files_of_which_none_is_there_are_an_error(command: click.Command, tmp_p
 def test_files_whose_masks_have_one_name_are_refused(
     tmp_path: Path, first: str, second: str, mask_name: str
 ) -> None:
-    """Before anything is written: one mask would overwrite the other."""
+    """One mask would overwrite the other, so no mask is written."""
     paths = [str(tmp_path / each) for each in (first, second)]
     for path in paths:
         file = Path(path.removesuffix("[1]"))

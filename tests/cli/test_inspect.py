@@ -51,13 +51,13 @@ def test_every_survey_is_judged(samples: Path, folder: str) -> None:
 
 
 def test_damaged_packets_are_rejected_with_a_reason(samples: Path) -> None:
-    """A finding, not a failure."""
+    """A rejected packet is a finding, not a failure."""
     found = lines(inspect(samples / "broken", "--json"))
     assert [5, {"avro_malformed"}] == [len(found), {line["rejected"] for line in found}]
 
 
 def test_where_every_packet_is_rejected_there_is_no_figure(samples: Path, tmp_path: Path) -> None:
-    """Still a finding."""
+    """It is still a finding, not a failure."""
     found = inspect(samples / "broken", "--figure", tmp_path / "none.png")
     assert (0, True, False) == (
         found.exit_code, "no figure" in found.stderr, (tmp_path / "none.png").exists(),
@@ -65,14 +65,14 @@ def test_where_every_packet_is_rejected_there_is_no_figure(samples: Path, tmp_pa
 
 
 def test_a_reason_is_shown_to_the_letter(tmp_path: Path) -> None:
-    """What stands in brackets is text, not a style."""
+    """Text in brackets is printed, and not taken for a style."""
     (tmp_path / "unknown.bin").write_bytes(b"\0\0\0\x12\x34 no schema has this id")
     found = inspect(tmp_path)
     assert "streamfilter[lsst]" in found.stdout.replace("\n", " ")
 
 
 def test_a_name_is_shown_to_the_letter(samples: Path, tmp_path: Path) -> None:
-    """Whatever a packet calls its alert, it is no style, and moves no cursor."""
+    """An alert's name can neither set a style nor move the cursor."""
     packet = (samples / "ztf/2695378462115010012.avro").read_bytes()
     schema: Any = copy.deepcopy(SchemaFinder([], Limits()).open(packet).schema.definition)
     record: Any = next(iter(fastavro.reader(io.BytesIO(packet))))
@@ -89,7 +89,7 @@ def test_a_name_is_shown_to_the_letter(samples: Path, tmp_path: Path) -> None:
 
 
 def test_the_table_and_the_figure_show_the_verdict(samples: Path, tmp_path: Path) -> None:
-    """For a person: a row and a picture."""
+    """They are a row and a picture, for a person."""
     figure = tmp_path / "hit.png"
     found = inspect(samples / "lsst" / f"{HIT}.bin", "--figure", figure)
     assert found.exit_code == 0
@@ -124,7 +124,7 @@ def test_an_unreadable_template_costs_its_own_evidence_alone(samples: Path, tmp_
 
 
 def test_fields_that_a_map_names_in_vain_are_told(samples: Path, tmp_path: Path) -> None:
-    """A map of one's own is tried with this command."""
+    """Users try their own field map with this command."""
     text = (bundled_folder("schemas") / "surveys/decam.toml").read_text()
     (tmp_path / "mine.toml").write_text(text.replace("candidate.mjd", "candidate.mjdd"))
     maps = f"alerts.survey_folders=['{tmp_path}']"
@@ -139,7 +139,7 @@ def test_no_packet_at_all_is_a_failure(tmp_path: Path) -> None:
 
 
 def test_a_registry_to_publish_to_is_left_alone(samples: Path) -> None:
-    """A look with the worker's own configuration registers nothing and needs no registry."""
+    """With the worker's own settings, the command registers nothing and needs no registry."""
     registry = 'schemas.publish.url="http://127.0.0.1:9"'
     (line,) = lines(inspect(samples / "lsst" / f"{HIT}.bin", "--json", "--set", registry))
     assert HIT == line["alert_id"]

@@ -30,7 +30,7 @@ def run(*arguments: str) -> int:
 
 
 def with_card(path: Path, card: str) -> None:
-    """Another card in the place of END, which is moved."""
+    """Inserts a card before END."""
     content = path.read_bytes()
     end = content.index(b"END" + b" " * 77)
     path.write_bytes(
@@ -53,7 +53,7 @@ def test_the_mask_has_the_hdus_of_the_frame(engine_home: Path, visit: Path) -> N
 
 @pytest.mark.parametrize(("form", "kind"), [("classes", "u1"), ("probabilities", ">f4")])
 def test_cubes_have_a_plane_per_class(engine_home: Path, visit: Path, form: str, kind: str) -> None:
-    """(14, height, width), 0 and 1 or probabilities; of one HDU it is the only one."""
+    """They are (14, height, width), 0 and 1 or probabilities; one HDU gives only its own."""
     assert 0 == run(f"{visit}[1]", "-o", str(visit.parent), "--form", form)
     with fits.open(visit.parent / "visit.mask1.fits") as hdus:
         assert [(14, 200, 260)] == [hdu.data.shape for hdu in hdus]
@@ -74,7 +74,7 @@ def test_masks_can_be_compressed(engine_home: Path, visit: Path) -> None:
 def test_a_file_that_cannot_be_read_does_not_stop_the_others(
     engine_home: Path, visit: Path
 ) -> None:
-    """Exit code 1, and the mask of the good one."""
+    """The exit code is 1, and the good file has its mask."""
     assert 1 == run("missing.fits", str(visit), "-o", str(visit.parent))
     assert (visit.parent / "visit.mask.fits").exists()
 
@@ -95,7 +95,7 @@ def test_cards_that_are_not_standard_are_no_obstacle(
 
 @pytest.mark.parametrize("rice", [[], ["--rice"]])
 def test_an_hdu_that_is_cut_is_left_out(engine_home: Path, visit: Path, rice: list[str]) -> None:
-    """It is named, and the mask has the rest."""
+    """The command names it, and the mask has all other HDUs."""
     visit.write_bytes(visit.read_bytes()[:-2880])
     result = CliRunner().invoke(mask, [str(visit), "-o", str(visit.parent), *rice])
     assert (0, True) == (result.exit_code, f"{visit}[3]: left out: " in result.stderr)

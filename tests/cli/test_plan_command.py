@@ -32,7 +32,7 @@ def test_workers_and_partitions_are_told() -> None:
 
 
 def test_no_rate_of_a_gpu_is_made_up() -> None:
-    """Unknown, and how to know it."""
+    """It is unknown, and the plan says how to measure it."""
     assert "unknown: no rate of a GPU was given" in run("--rate", "80").stdout
     assert document("--rate", "80")["gpu"] is None
     assert 1 == document("--rate", "80", "--gpu-rate", "5000")["gpu"]["workers"]
@@ -40,7 +40,7 @@ def test_no_rate_of_a_gpu_is_made_up() -> None:
 
 @pytest.mark.engine
 def test_the_output_of_bench_is_a_rate(tmp_path: Path, engine_home: Path) -> None:
-    """The best of one core at that side, as the benchmark's own document says."""
+    """It is the best rate of one core at that side in the benchmark's document."""
     (path := tmp_path / "bench.json").write_text(
         CliRunner().invoke(
             engines, ["bench", "maximask", "--runtime", "onnxruntime", "--json", "--seconds", "0"]
@@ -53,12 +53,12 @@ def test_the_output_of_bench_is_a_rate(tmp_path: Path, engine_home: Path) -> Non
 
 @pytest.mark.engine
 def test_a_rate_that_is_not_given_is_measured_here(engine_home: Path) -> None:
-    """And the plan says so."""
+    """The plan says that the rate was measured here."""
     assert "measured here on onnxruntime" in run().stdout
 
 
 def test_a_file_that_is_no_benchmark_is_refused(tmp_path: Path) -> None:
-    """It is said what would be one."""
+    """The error says which command writes one."""
     (path := tmp_path / "x.json").write_text("{}")
     result = run("--bench", str(path))
     assert 1 == result.exit_code
@@ -66,12 +66,12 @@ def test_a_file_that_is_no_benchmark_is_refused(tmp_path: Path) -> None:
 
 
 def test_too_few_partitions_are_told() -> None:
-    """With what can be done where the survey has decided."""
+    """The plan says what helps when the survey has fixed their number."""
     assert "2 partitions feed at most 2 workers" in run("--rate", "20", "--partitions", "2").stdout
 
 
 def test_exposures_need_both_numbers() -> None:
-    """How many detectors, and how fast one worker is."""
+    """They are the number of detectors and the speed of one worker."""
     assert 2 == run("--rate", "80", "--detectors", "189").exit_code
     text = run("--rate", "80", "--detectors", "189", "--frame-rate", "10").stdout
     assert "by the one worker that has it" in text

@@ -25,7 +25,7 @@ class Desk:
         self._decoder = Decoder(SchemaFinder([PackageSource()], Limits()), Surveys.load(), Limits())
 
     def reject(self, message: Message) -> None:
-        """Store a message as a worker would that cannot use it."""
+        """Store a message as a worker does that cannot use it."""
         found = self._decoder.decode(message)
         assert isinstance(found, Rejected)
         value, headers = rejected_message(found)
@@ -47,7 +47,7 @@ def desk(broker: Broker) -> Desk:
 
 
 def test_what_was_rejected_is_listed_with_reason_and_origin(desk: Desk) -> None:
-    """As JSON lines, or as text with a summary."""
+    """The list is JSON lines, or text with a summary."""
     lines = [json.loads(line) for line in desk.run("list", "--json").output.splitlines()]
     assert ["wire_form_unknown", "avro_malformed"] == [each["reason"] for each in lines]
     assert [f"{desk.alerts}:0:0", f"{desk.alerts}:0:1"] == [each["origin"] for each in lines]
@@ -65,7 +65,7 @@ def test_the_place_of_failure_is_marked_in_the_bytes(desk: Desk) -> None:
 
 
 def test_what_is_replayed_comes_as_it_was_and_marked(desk: Desk) -> None:
-    """Into the topic that it came from."""
+    """It is sent to the topic that it came from."""
     result = desk.run("replay", "0:0")
     assert (f"{desk.alerts}: 1 sent in again\n", 0) == (result.output, result.exit_code)
     (found,) = desk.broker.read(desk.alerts)

@@ -31,7 +31,7 @@ def run(broker: Broker, topic: str, *arguments: str | Path) -> Result:
 
 
 def test_packets_arrive_as_they_are_with_the_time_of_sending(broker: Broker, folder: Path) -> None:
-    """The header is in Unix milliseconds as text; what is no alert is told."""
+    """The header is in Unix milliseconds as text; files that are not alerts are reported."""
     topic, before = broker.topic(), time.time_ns() // 1_000_000
     result = run(broker, topic, folder)
     found = broker.read(topic)
@@ -83,7 +83,7 @@ def test_the_key_is_the_alerts_id(broker: Broker, samples: Path, tmp_path: Path)
 
 
 def test_a_packet_that_the_topic_does_not_take_is_told(broker: Broker, folder: Path) -> None:
-    """The others arrive; the exit code says that not all did."""
+    """The others arrive; the exit code says that one did not."""
     topic = broker.topic(max_message_bytes="1000")
     (folder / "5.bin").write_bytes(b"\0" * 20 + bytes(range(256)) * 20)
     result = run(broker, topic, folder, "--setting", "compression.type=none")
@@ -93,14 +93,14 @@ def test_a_packet_that_the_topic_does_not_take_is_told(broker: Broker, folder: P
 
 
 def test_a_topic_that_is_not_there_is_told_at_once(broker: Broker, folder: Path) -> None:
-    """With the command that makes it."""
+    """The error has the command that makes the topic."""
     result = run(broker, "nowhere-at-all", folder)
     assert isinstance(result.exception, TransportFailed)
     assert "streamfilter topics create nowhere-at-all" in str(result.exception)
 
 
 def test_files_without_an_alert_are_a_failure(broker: Broker, folder: Path) -> None:
-    """Nothing sent is not success, also with many passes."""
+    """Sending no alert is not a success, also with many passes."""
     result = run(broker, broker.topic(), folder / "table.csv", "--repeat", "1000000")
     assert 1 == result.exit_code
     assert "no alert in these files" in result.stderr

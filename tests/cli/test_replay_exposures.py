@@ -40,7 +40,7 @@ def test_files_are_announced_with_their_frames(broker: Broker, samples: Path) ->
 
 
 def test_files_can_be_detectors_of_one_exposure(broker: Broker, samples: Path) -> None:
-    """With references in place of frames; the number of detectors is counted."""
+    """Messages have references instead of frames, and the counted number of detectors."""
     topic, folder = broker.topic(), samples / "exposures" / "good"
     options = ("--exposure", "e7", "--instrument", "cam", "--keyword", "detector=DATE-OBS")
     assert 0 == run(broker, topic, folder, *options, "--by-reference").exit_code
@@ -55,7 +55,7 @@ def test_files_can_be_detectors_of_one_exposure(broker: Broker, samples: Path) -
 
 
 def test_a_frame_that_the_topic_does_not_take_is_told(broker: Broker, samples: Path) -> None:
-    """The mend is in the message: topics take 1 MB unless they are made for more."""
+    """The error says how to mend it: topics take 1 MB by default."""
     topic = broker.topic(max_message_bytes="1000")
     result = run(broker, topic, samples / "exposures" / "trailed")
     assert 1 == result.exit_code

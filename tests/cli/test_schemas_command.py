@@ -58,7 +58,7 @@ def test_export_writes_what_read_finds(tmp_path: Path, survey: Path) -> None:
 
 
 def test_export_twice_changes_nothing(tmp_path: Path) -> None:
-    """It may stand in a start-up script."""
+    """A start-up script may run the command."""
     assert invoke("export", tmp_path) == invoke("export", tmp_path)
     assert len(invoke("list")) - 1 == len(list(tmp_path.iterdir()))
 

@@ -45,7 +45,7 @@ def test_an_exposure_is_announced_with_all_its_detectors(broker: Broker) -> None
 
 
 def test_it_stops_in_order_at_sigterm(broker: Broker) -> None:
-    """As process 1 of a container it gets no default; what was sent is acknowledged."""
+    """It handles the signal also as process 1 of a container, and waits for acknowledgements."""
     topic = broker.topic()
     command = [sys.executable, "-m", "streamfilter", "simulate", "--topic", topic]
     command += ["--bootstrap", broker.bootstrap]
@@ -61,7 +61,7 @@ def test_it_stops_in_order_at_sigterm(broker: Broker) -> None:
 
 
 def test_it_sends_nothing_to_a_topic_that_is_not_there(broker: Broker) -> None:
-    """The mend stands in the message."""
+    """The error says how to mend it."""
     with pytest.raises(TransportFailed, match="streamfilter topics create absent"):
         CliRunner().invoke(
             simulate, ["--topic", "absent", "--bootstrap", broker.bootstrap],
@@ -70,5 +70,5 @@ def test_it_sends_nothing_to_a_topic_that_is_not_there(broker: Broker) -> None:
 
 
 def test_it_must_be_told_what_to_send() -> None:
-    """Neither alerts nor exposures is a wrong use."""
+    """Without alerts and exposures, the arguments are wrong."""
     assert 2 == CliRunner().invoke(simulate, []).exit_code

@@ -19,7 +19,7 @@ def test_topics_are_created_and_a_second_call_says_that_they_are_there(broker: B
 
 
 def test_a_setting_without_a_value_is_a_wrong_argument() -> None:
-    """The text that was given is named."""
+    """The error repeats the text."""
     result = CliRunner().invoke(topics, ["create", "t", "--setting", "sasl.username"])
     assert 2 == result.exit_code
     assert "'sasl.username' is not KEY=VALUE" in result.output

@@ -40,14 +40,14 @@ def test_the_table_and_the_figure_show_every_file(
 
 
 def test_a_section_that_is_none_is_a_wrong_argument() -> None:
-    """Else every frame would be refused, one after the other."""
+    """Otherwise every frame would be refused, one after the other."""
     result = CliRunner().invoke(track, ["x.fits", "--section", "1:100"])
     assert 2 == result.exit_code
     assert "expected [x1:x2,y1:y2]" in result.stderr
 
 
 def test_the_sky_can_be_the_reference_program_s(engine_home: Path, samples: Path) -> None:
-    """Its clip and zeros beyond the grid: other numbers, and here the same decision."""
+    """The reference's sky gives other numbers, and here the same decision."""
     path = str(samples / "exposures/good/mro2m4_didymos.fits.gz")
     runs = [["--background", "reference"], []]
     lines = [CliRunner().invoke(track, [path, "--json", *each]).stdout for each in runs]

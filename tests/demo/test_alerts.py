@@ -33,7 +33,7 @@ def test_the_demo_accounts_for_every_alert(tmp_path: Path, engine_home: Path) ->
 
 
 def test_a_lost_alert_is_an_error() -> None:
-    """The audit can fail."""
+    """The audit reports it."""
     tally = Tally(truth={"1": REAL, "2": DAMAGED})
     tally.copies.update({("rejected", "2"): 1})
     assert {"lost": 1} == tally.table()[REAL]
@@ -51,7 +51,7 @@ def test_an_alert_that_came_out_twice_is_an_error() -> None:
 def test_a_slow_survey_is_no_silence(
     tmp_path: Path, engine_home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What was not yet sent is not waited for, however long."""
+    """The demo does not wait for alerts that were not sent yet."""
     monkeypatch.setattr("streamfilter.demo.alerts._SILENCE_S", 1.5)
     tally = run(
         count=2,

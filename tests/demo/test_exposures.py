@@ -21,7 +21,7 @@ def test_the_drifted_exposure_is_found_among_those_that_tracked(
 
 
 def test_a_lost_exposure_is_not_right() -> None:
-    """Nor is one that was judged otherwise than it was simulated."""
+    """An exposure judged differently from its simulation is not right either."""
     tracked, drifted, _ = exposures.visits()
     wrong = {"judgement": {"decision": "ok"}}
     assert [True, False, False] == [

@@ -28,7 +28,7 @@ NOBODY = "127.0.0.1:9"
 
 @pytest.fixture
 def site(broker: Broker, tmp_path: Path, engine_home: Path) -> dict[str, str]:
-    """Settings under which all is well: topics on a real Kafka, engines in the cache."""
+    """Settings without any failure: topics on a real Kafka, engines in the cache."""
     names = ("alerts", "annotations", "rejected")
     topics = {name: broker.topic(stem=name, max_message_bytes="2000000") for name in names}
     (value,) = (alert.value for alert in alerts(1, 1, surveys=("ztf",)))
@@ -46,26 +46,26 @@ def site(broker: Broker, tmp_path: Path, engine_home: Path) -> dict[str, str]:
 
 
 def found(site: dict[str, str], **changes: str) -> list[Finding]:
-    """All findings; keys of ``changes`` have ``__`` for a dot."""
+    """Returns all findings; in keys of ``changes``, ``__`` stands for a dot."""
     changed = site | {key.replace("__", "."): value for key, value in changes.items()}
     return list(examine(config.load(overrides=[f"{k}={v}" for k, v in changed.items()])))
 
 
 def one(findings: list[Finding], check: str, subject: str = "") -> Finding:
-    """The finding of a check about something."""
+    """Returns a check's only finding about a subject."""
     (finding,) = (f for f in findings if f.check == check and subject in f.subject)
     return finding
 
 
 def failures(findings: list[Finding]) -> set[str]:
-    """Checks in which something failed."""
+    """Returns the names of the checks that failed."""
     return {finding.check for finding in findings if finding.state is State.FAILED}
 
 
 def test_where_all_is_well_nothing_fails_and_nothing_is_changed(
     site: dict[str, str], broker: Broker
 ) -> None:
-    """The last alert is understood, the network runs; no group, no message is made."""
+    """The last alert is decoded and the network runs; no group and no message is made."""
     findings = found(site)
     assert set() == failures(findings)
     assert State.OK is one(findings, "message").state
@@ -77,7 +77,7 @@ def test_where_all_is_well_nothing_fails_and_nothing_is_changed(
 
 
 def test_a_wrong_password_is_told(site: dict[str, str], broker: Broker) -> None:
-    """The mend names the settings; what depends on the broker is not guessed at."""
+    """The mend names the settings; checks that need the broker are skipped."""
     if broker.node is None:
         pytest.skip("STREAMFILTER_TEST_BOOTSTRAP names a broker of which no password is known")
     login = {
@@ -101,7 +101,7 @@ def test_a_broker_that_is_down_is_told(site: dict[str, str]) -> None:
 
 
 def test_missing_topics_are_told(site: dict[str, str]) -> None:
-    """Each with the command that makes it; a pattern may find its topics later."""
+    """Each finding has the command that makes the topic; a pattern may match topics later."""
     findings = found(site, outputs__rejected="no-such", alerts__topics='["none", "^none_.*"]')
     for name in ("no-such", "alerts.topics none"):
         missing = one(findings, "topics", name)
@@ -112,7 +112,7 @@ def test_missing_topics_are_told(site: dict[str, str]) -> None:
 
 
 def test_a_topic_that_takes_less_than_comes_is_told(site: dict[str, str], broker: Broker) -> None:
-    """With the number to set."""
+    """The finding has the number to set."""
     small = broker.topic(stem="small", max_message_bytes="20000")
     finding = one(found(site, outputs__enriched=small), "size", small)
     assert State.FAILED is finding.state
@@ -120,7 +120,7 @@ def test_a_topic_that_takes_less_than_comes_is_told(site: dict[str, str], broker
 
 
 def test_a_message_that_would_be_rejected_is_told(site: dict[str, str], broker: Broker) -> None:
-    """Before a night of them."""
+    """The operator knows it before the night."""
     topic = broker.topic(stem="rubbish")
     broker.produce(topic, [b"rubbish"])
     finding = one(found(site, alerts__topics=f'["{topic}"]'), "message", topic)
@@ -129,7 +129,7 @@ def test_a_message_that_would_be_rejected_is_told(site: dict[str, str], broker: 
 
 
 def test_a_registry_that_is_down_is_told(site: dict[str, str]) -> None:
-    """Without its password."""
+    """The finding does not show the password."""
     url = f"http://me:marker@{NOBODY}"
     findings = found(site, schemas__registry__url=url, schemas__publish__url=url)
     for key in ("schemas.registry", "schemas.publish"):
@@ -139,7 +139,7 @@ def test_a_registry_that_is_down_is_told(site: dict[str, str]) -> None:
 
 
 def answer_404(ahead_s: float) -> Callable[[BaseHTTPRequestHandler], None]:
-    """A registry that knows no schema, and whose clock is so far ahead."""
+    """Answers as a registry without schemas, whose clock is ahead."""
 
     def answer(handler: BaseHTTPRequestHandler) -> None:
         body = json.dumps({"error_code": 40403, "message": "Schema not found"}).encode()
@@ -157,7 +157,7 @@ def answer_404(ahead_s: float) -> Callable[[BaseHTTPRequestHandler], None]:
 def test_the_clock_is_held_against_the_registrys(
     site: dict[str, str], tmp_path: Path, ahead_s: int, state: str
 ) -> None:
-    """Its answers are dated; that it has no schema is an answer too."""
+    """The registry's answers have dates, also the answer that it has no schema."""
     with receiving(tmp_path, tls=False) as registry:
         registry.answer = answer_404(ahead_s)
         findings = found(site, schemas__registry__url=registry.url)
@@ -166,7 +166,7 @@ def test_the_clock_is_held_against_the_registrys(
 
 
 def test_a_message_from_the_future_says_that_a_clock_is_wrong() -> None:
-    """Whichever it is."""
+    """It may be the clock of this machine, the broker or the producer."""
     ahead = SampledMessage("alerts", int(1000 * (time.time() + 100)), "broker", None)
     assert State.FAILED is clock.against_message(ahead).state
     assert State.OK is clock.against_message(SampledMessage("alerts", 1, "broker", None)).state
@@ -188,7 +188,7 @@ def test_an_engine_that_is_not_whole_is_told(site: dict[str, str], tmp_path: Pat
 def test_exposures_are_looked_at_where_they_are_watched(
     site: dict[str, str], broker: Broker
 ) -> None:
-    """Their group, their topics and one message; without them nothing is said of them."""
+    """Their group, topics and one message are checked; without exposures, nothing is reported."""
     topic = broker.topic(stem="exposures", max_message_bytes="4000000")
     broker.produce(topic, [encode_exposure(make_announced(), b"SIMPLE  =")])
     findings = found(
@@ -216,7 +216,7 @@ def test_a_runtime_that_is_not_here_is_told(site: dict[str, str]) -> None:
 
 
 def test_beside_a_worker_its_port_is_no_failure(site: dict[str, str]) -> None:
-    """Anybody else's is."""
+    """A port in use by another program is a failure."""
     listening = config.load(overrides=["metrics.port=0"]).metrics
     endpoint = Endpoint(listening, CollectorRegistry(), healthy=lambda: None, ready=lambda: None)
     port = endpoint.url.rpartition(":")[2]
@@ -248,7 +248,7 @@ def test_places_of_frames_are_looked_at(site: dict[str, str], tmp_path: Path) ->
 def test_the_exit_code_says_whether_something_failed(
     site: dict[str, str], changes: dict[str, str], code: int
 ) -> None:
-    """And ``--json`` gives a machine the same."""
+    """``--json`` gives programs the same findings."""
     changed = site | changes
     options = [f"--set={key}={value}" for key, value in changed.items()]
     done = CliRunner().invoke(root, ["doctor", "--json", *options])

@@ -11,13 +11,13 @@ from streamfilter.doctor import State, engines, machine
 
 
 def loaded(**overrides: str) -> Settings:
-    """Settings; keys have ``__`` for a dot."""
+    """Returns settings; in keys, ``__`` stands for a dot."""
     pairs = [f"{key.replace('__', '.')}={value}" for key, value in overrides.items()]
     return config.load(environment={}, overrides=pairs)
 
 
 def test_more_threads_than_cores_are_told() -> None:
-    """With the number to set."""
+    """The finding has the number to set."""
     (finding,) = machine.check_cores(loaded(engine__workers="999"), [])
     assert State.WARNING is finding.state
     assert finding.mend.startswith("set engine.workers to ")
@@ -26,13 +26,13 @@ def test_more_threads_than_cores_are_told() -> None:
 
 
 def test_more_in_flight_than_memory_is_told() -> None:
-    """A terabyte of messages."""
+    """The settings allow a terabyte of messages."""
     (finding,) = machine.check_memory(loaded(flow__max_in_flight_bytes=str(2**40)), [])
     assert (State.WARNING, True) == (finding.state, "max_in_flight_bytes" in finding.mend)
 
 
 def test_masks_of_frames_need_memory_too(monkeypatch: pytest.MonkeyPatch) -> None:
-    """As much as a frame of 4,096 px took, what comes and goes, and 20 bytes of each pixel."""
+    """It is that of a frame of 4,096 px, plus the messages, plus 20 bytes a pixel."""
     monkeypatch.setattr(machine, "_available_mib", lambda: 0)
     (without,) = machine.check_memory(loaded(), [])
     (beside,) = machine.check_memory(loaded(exposures__contaminants__topics='["e"]'), [])
@@ -43,7 +43,7 @@ def test_masks_of_frames_need_memory_too(monkeypatch: pytest.MonkeyPatch) -> Non
 def test_a_disk_is_looked_at_where_the_cache_will_be(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Also before the folder is there; a full one is a failure."""
+    """This works before the folder exists; a full disk is a failure."""
     settings = loaded(engine__home=str(tmp_path / "not" / "yet"))
     (finding,) = machine.check_disk(settings, [])
     assert "MiB free" in finding.found

@@ -6,7 +6,7 @@ import pytest
 
 from streamfilter import config
 from streamfilter.doctor import Finding, State
-from streamfilter.doctor.messages import understood
+from streamfilter.doctor.messages import check_message
 from streamfilter.files import bundled_folder
 from streamfilter.records import Message, Origin
 
@@ -20,25 +20,25 @@ def alert(samples: Path) -> Message:
 def said(
     message: Message, maps: Path, *changes: tuple[str, str], planes: str = "science"
 ) -> Finding:
-    """The finding with a site's own map of DECam, in which some words are others."""
+    """Returns the finding with a site's own map of DECam, in which some words are replaced."""
     text = (bundled_folder("schemas") / "surveys" / "decam.toml").read_text()
     for old, new in changes:
         assert old in text
         text = text.replace(old, new)
     (maps / "mine.toml").write_text(text)
     overrides = [f"alerts.survey_folders=['{maps}']", f"alerts.planes=['{planes}']"]
-    return understood(config.load(environment={}, overrides=overrides), message, exposure=False)
+    return check_message(config.load(environment={}, overrides=overrides), message, exposure=False)
 
 
 def test_a_message_of_which_all_is_read_is_well(alert: Message, tmp_path: Path) -> None:
-    """Each field that the map names is there."""
+    """The schema has every field that the map names."""
     assert State.OK == said(alert, tmp_path).state
 
 
 def test_a_map_that_names_fields_which_are_not_there_is_told(
     alert: Message, tmp_path: Path
 ) -> None:
-    """Each with what it is for; a worker reads its alerts without them."""
+    """The finding names each field and its use; a worker reads alerts without them."""
     finding = said(alert, tmp_path, ("candidate.mjd", "candidate.mjdd"), ('"objectId"', '"object"'))
     assert State.WARNING == finding.state
     assert "object_id: no object; time: no candidate.mjdd" in finding.found
@@ -48,7 +48,7 @@ def test_a_map_that_names_fields_which_are_not_there_is_told(
 def test_a_stamp_that_is_to_be_judged_and_has_no_field_is_a_failure(
     alert: Message, tmp_path: Path
 ) -> None:
-    """No alert would ever be judged by it."""
+    """No alert could ever be judged by this stamp."""
     finding = said(alert, tmp_path, ("cutoutDifference", "cutoutDiff"), planes="difference")
     assert State.FAILED == finding.state
     assert "difference: no cutoutDiff" in finding.found
@@ -57,7 +57,7 @@ def test_a_stamp_that_is_to_be_judged_and_has_no_field_is_a_failure(
 def test_a_stamp_that_is_to_be_judged_and_is_not_named_is_told(
     alert: Message, tmp_path: Path
 ) -> None:
-    """A message may be without one; a map that names none is always."""
+    """A single message may lack the stamp; without a name in the map, all messages lack it."""
     change = 'difference = "cutoutDifference"\n', ""
     finding = said(alert, tmp_path, change, planes="difference")
     assert (State.WARNING, True) == (finding.state, "no stamp for difference" in finding.found)

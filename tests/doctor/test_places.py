@@ -17,7 +17,7 @@ def loaded(overrides: dict[str, str]) -> Settings:
 
 
 def masks(folder: Path | str, **others: str) -> Finding:
-    """The one finding about masks' folder."""
+    """Returns the only finding about the masks' folder."""
     chosen = TOPICS | {"exposures.contaminants.folder": str(folder)} | others
     (finding,) = places.check_masks(loaded(chosen), [])
     return finding
@@ -26,7 +26,7 @@ def masks(folder: Path | str, **others: str) -> Finding:
 @pytest.mark.parametrize("reader", ["exposures", "exposures.contaminants"])
 @pytest.mark.parametrize("installed", [True, False])
 def test_buckets_need_s3fs(reader: str, installed: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whoever reads the frames; which extra has it is said."""
+    """This holds for every worker that reads frames; the finding names the extra."""
     monkeypatch.setattr(places, "_installed", lambda module: installed)
     chosen = {f"{reader}.topics": '["x"]', "exposures.reference_buckets": '["survey"]'}
     (finding,) = places.check_references(loaded(chosen), [])
@@ -36,7 +36,7 @@ def test_buckets_need_s3fs(reader: str, installed: bool, monkeypatch: pytest.Mon
 
 
 def test_a_folder_of_masks_can_be_written_also_before_it_is_there(tmp_path: Path) -> None:
-    """And nothing is left in it."""
+    """The check leaves no file in it."""
     for folder in (tmp_path, tmp_path / "a" / "b"):
         finding = masks(folder)
         assert (State.OK, f"exposures.contaminants.folder {folder}") == (
@@ -47,7 +47,7 @@ def test_a_folder_of_masks_can_be_written_also_before_it_is_there(tmp_path: Path
 
 
 def test_a_folder_of_masks_that_cannot_be_written_is_told(tmp_path: Path) -> None:
-    """A file in its place, a file system that takes nothing."""
+    """A file is in its place, or the file system accepts no file."""
     (tmp_path / "file").touch()
     for folder in (tmp_path / "file", tmp_path / "file" / "masks", "/proc/nowhere/masks"):
         finding = masks(folder)
@@ -55,7 +55,7 @@ def test_a_folder_of_masks_that_cannot_be_written_is_told(tmp_path: Path) -> Non
 
 
 def test_no_masks_need_no_folder() -> None:
-    """Without the worker, or without a folder."""
+    """The worker is not configured, or its folder is not."""
     alone = loaded({"exposures.contaminants.folder": "/nope"})
     for settings in (alone, loaded(TOPICS)):
         (finding,) = places.check_masks(settings, [])

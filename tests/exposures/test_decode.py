@@ -36,13 +36,13 @@ def refused(message: Message) -> tuple[Reason, str]:
 
 @pytest.mark.parametrize("frame", [b"", b"SIMPLE  =" * 1000, REFERENCE])
 def test_what_a_readout_writes_is_what_is_read(frame: bytes | FrameReference) -> None:
-    """Every word of the announcement, and the frame inside or by reference."""
+    """Every field of the announcement comes back, and the frame, inside or by reference."""
     found = decoded(make_message(frame))
     assert (make_announced(), frame) == (found.announced, found.frame)
 
 
 def test_only_the_exposure_and_its_instrument_are_needed() -> None:
-    """A small observatory knows no more."""
+    """A small observatory may know only these two."""
     silent: dict[str, Any] = dict.fromkeys(
         (
             "detector",
@@ -93,12 +93,12 @@ def test_an_announcement_that_names_nothing_is_rejected(
 
 @pytest.mark.parametrize("unix_s", [-1e12, -1.0, 9e12])
 def test_a_clock_that_was_never_set_dates_nothing(unix_s: float) -> None:
-    """The exposure is judged all the same."""
+    """Its exposure has no date and is still judged."""
     assert decoded(make_message(mid_exposure_unix_s=unix_s)).announced.mid_exposure_unix_s is None
 
 
 def test_neither_frame_nor_reference_is_rejected() -> None:
-    """There is nothing to look at."""
+    """Without them there is no frame to judge."""
     record = {"exposure_id": "7", "instrument": "cam"}
     out = io.BytesIO()
     fastavro.writer(out, exposure_schema().schema.parsed, [record])
@@ -110,14 +110,14 @@ def test_neither_frame_nor_reference_is_rejected() -> None:
 
 
 def test_no_value_and_no_avro_are_rejected() -> None:
-    """A tombstone, and FITS without an envelope."""
+    """One message is a tombstone, the other is FITS without an Avro envelope."""
     assert Reason.EMPTY == refused(replace(make_message(), value=None))[0]
     assert Reason.WIRE_FORM_UNKNOWN == refused(replace(make_message(), value=b"SIMPLE  = T"))[0]
 
 
 @given(st.data())
 def test_damage_is_rejected_or_decoded_and_never_raises(data: st.DataObject) -> None:
-    """Any byte changed, any tail cut off."""
+    """Any byte may be changed, and any tail cut off."""
     value = bytearray(make_message().value or b"")
     at = data.draw(st.integers(0, len(value) - 1))
     value[at] ^= data.draw(st.integers(1, 255))

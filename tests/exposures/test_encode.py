@@ -4,7 +4,7 @@ from dataclasses import asdict, replace
 from datetime import UTC, datetime
 
 import pytest
-from exposure_factories import make_announced, make_evidence, make_heard
+from exposure_factories import make_announced, make_evidence, make_received
 
 import streamfilter
 from streamfilter.contaminants import CODES
@@ -35,7 +35,7 @@ def make_verdict() -> ExposureVerdict:
 def test_a_detector_s_record_holds_all_of_its_evidence() -> None:
     """Judgement, shapes and tiles come back as they were, read without any schema at hand."""
     evidence = make_evidence()
-    value, _ = ENCODER.detector(make_heard(), evidence, 1.5, "tracking")
+    value, _ = ENCODER.detector(make_received(), evidence, 1.5, "tracking")
     record = streamfilter.read(value)
     assert asdict(evidence.judgement) == record["judgement"]
     assert [asdict(tile) for tile in evidence.tiles] == record["tiles"]
@@ -50,7 +50,7 @@ def test_a_detector_s_record_holds_all_of_its_evidence() -> None:
 
 def test_an_exposure_s_record_holds_its_detectors_in_short() -> None:
     """Revision, closing and irregularities say how far it can be trusted."""
-    value, _ = ENCODER.exposure([make_heard()], make_verdict(), "tracking")
+    value, _ = ENCODER.exposure([make_received()], make_verdict(), "tracking")
     record = streamfilter.read(value)
     assert ("exposure", None, 2, "timed_out", ["detectors_missing"], 3, []) == tuple(
         record[name]
@@ -65,9 +65,9 @@ def test_an_exposure_s_record_holds_its_detectors_in_short() -> None:
 
 
 def test_a_record_dates_the_way_of_its_exposure() -> None:
-    """Of several messages the last counts; what one does not know another may."""
-    silent = make_heard(mid_exposure_unix_s=None, filter=None)
-    value, _ = ENCODER.exposure([silent, make_heard()], make_verdict(), "tracking")
+    """The last message's times count; a field that one message lacks comes from another."""
+    silent = make_received(mid_exposure_unix_s=None, filter=None)
+    value, _ = ENCODER.exposure([silent, make_received()], make_verdict(), "tracking")
     record = streamfilter.read(value)
     times = record["times"]
     assert datetime.fromtimestamp(1_765_000_000.25, UTC) == times["mid_exposure"]
@@ -78,13 +78,13 @@ def test_a_record_dates_the_way_of_its_exposure() -> None:
 
 
 def test_an_exposure_s_contaminants_are_those_of_all_that_was_searched() -> None:
-    """Pooled by pixels; a detector that was not searched counts for nothing."""
+    """Shares are weighted by pixels; a detector that was not searched does not count."""
     shares = dict.fromkeys(CODES, 0.0)
     areas = [ContaminantAreas(n, shares | {"CR": cr}, "x") for n, cr in ((100, 0.1), (300, 0.3))]
     detectors = [make_evidence(contaminants=each) for each in (*areas, None)]
     verdict = replace(make_verdict(), detectors=tuple(detectors))
     encoder = TrackingEncoder(ENGINE, masking=ENGINE, clock=lambda: NOW)
-    found = streamfilter.read(encoder.exposure([make_heard()], verdict, "t")[0])["contaminants"]
+    found = streamfilter.read(encoder.exposure([make_received()], verdict, "t")[0])["contaminants"]
     assert (400, pytest.approx(0.25), 0.0, None, "maxitrack") == (
         *(found[name] for name in ("pixels", "cr", "hcl", "mask")),
         found["engine"]["name"],
@@ -93,13 +93,13 @@ def test_an_exposure_s_contaminants_are_those_of_all_that_was_searched() -> None
 
 def test_headers_route_without_decoding() -> None:
     """Every header is documented, and says the same as the record."""
-    _, headers = ENCODER.detector(make_heard(), make_evidence(), 1.5, "tracking")
+    _, headers = ENCODER.detector(make_received(), make_evidence(), 1.5, "tracking")
     assert list(HEADERS) == [name for name, _ in headers]
     assert b"tracking_error" == dict(headers)["streamfilter-decision"]
 
 
 def test_messages_of_one_exposure_have_one_key() -> None:
-    """One instrument's numbers are not another's."""
+    """The same exposure id of another instrument has another key."""
     assert key_of(make_announced(detector="1")) == key_of(make_announced(detector="2"))
     assert key_of(make_announced(instrument="a")) != key_of(make_announced(instrument="b"))
 
@@ -117,6 +117,6 @@ def test_with_a_registry_the_schema_is_registered_once_a_topic(topics: tuple[str
 
     encoder = TrackingEncoder(ENGINE, registrar=Registrar(), clock=lambda: NOW)
     encoder.register(topics[0])
-    values = [encoder.detector(make_heard(), make_evidence(), 1.5, t)[0] for t in topics]
+    values = [encoder.detector(make_received(), make_evidence(), 1.5, t)[0] for t in topics]
     assert {b"\0\0\0\x01\x02"} == {value[:5] for value in values}
     assert sorted({f"{topic}-value" for topic in topics}) == sorted(Registrar.subjects)

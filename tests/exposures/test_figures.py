@@ -18,17 +18,19 @@ pytest.importorskip("matplotlib", reason="figures need the extra 'figures'")
 
 @pytest.fixture(scope="module")
 def seen() -> DetectorPicture:
-    return figures.picture_of(Watcher(Constant(0.9)).look(frame(Field(trail_px=9.0).image())))
+    return figures.picture_of(
+        Watcher(Constant(0.9)).judge_frame(frame(Field(trail_px=9.0).image()))
+    )
 
 
 def test_a_page_is_drawn_and_grows_with_its_exposures(
     tmp_path: Path, seen: DetectorPicture
 ) -> None:
-    """A row an exposure; refused detectors have their place."""
+    """The page has one row per exposure; refused detectors are shown too."""
     from matplotlib.image import imread
 
     refused = FrameRefused("x.fits", None, FrameReason.TRUNCATED, "cut", "CCD2")
-    blank = figures.picture_of(Watcher(Constant(0.9)).look(refused))
+    blank = figures.picture_of(Watcher(Constant(0.9)).judge_frame(refused))
     judgement = seen.evidence.judgement
     rows = [Row("a", judgement, (seen, blank)), Row("b", blank.evidence.judgement, (blank,))]
     figures.draw(rows[:1], tmp_path / "one.png")
@@ -46,14 +48,14 @@ def test_a_thumbnail_is_small_and_keeps_the_stars(seen: DetectorPicture) -> None
 
 
 def test_cut_outs_show_different_stars(seen: DetectorPicture) -> None:
-    """Tiles overlap, their brightest star need not be shown twice."""
+    """Tiles overlap, and the same star is not shown twice."""
     first, second, third = (cut.image for cut in seen.cuts)
     assert not np.array_equal(first, second)
     assert not np.array_equal(second, third)
 
 
 def test_the_worst_case_is_told_in_words(seen: DetectorPicture) -> None:
-    """The decision is the headline, what it rests on stands below."""
+    """The decision is the headline; its reasons are below."""
     words = figures.words(Row("exposure", seen.evidence.judgement, (seen,)))
     assert Decision.TRACKING_ERROR == seen.evidence.judgement.decision
     assert "said by: both" in words
@@ -62,7 +64,7 @@ def test_the_worst_case_is_told_in_words(seen: DetectorPicture) -> None:
 def test_nothing_to_draw_and_nowhere_to_write_are_told(
     tmp_path: Path, seen: DetectorPicture
 ) -> None:
-    """With words, not a traceback."""
+    """The errors are messages, not tracebacks."""
     row = Row("a", seen.evidence.judgement, (seen,))
     with pytest.raises(ConfigurationInvalid, match="no exposure"):
         figures.draw([], tmp_path / "x.png")

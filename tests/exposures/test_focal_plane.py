@@ -43,7 +43,7 @@ def offsets(step: Step) -> list[int]:
 
 
 def test_an_exposure_closes_when_all_detectors_came() -> None:
-    """Its offsets may be settled only then, when its verdict is delivered."""
+    """Its offsets may be committed only after its verdict is delivered."""
     plane = planes()
     assert Step() == plane.add(arrived("1", 10), 0.0)
     step = plane.add(arrived("2", 11), 1.0)
@@ -59,7 +59,7 @@ def test_an_exposure_closes_when_all_detectors_came() -> None:
 
 
 def test_an_exposure_closes_when_its_time_is_over() -> None:
-    """It says that detectors are missing."""
+    """The verdict says that detectors are missing."""
     plane = planes(wait_s=30)
     plane.add(arrived("1"), 100.0)
     assert Step() == plane.tick(129.9)
@@ -69,7 +69,7 @@ def test_an_exposure_closes_when_its_time_is_over() -> None:
 
 
 def test_an_exposure_waits_from_its_last_detector_on() -> None:
-    """A worker that is slower than the wait for all of them together still closes it once."""
+    """The wait starts anew with each detector, so a slow worker still closes the exposure once."""
     plane = planes(wait_s=30)
     for number in range(5):
         assert Step() == plane.add(arrived(f"{number}", number, expected=6), 29.0 * number)
@@ -80,7 +80,7 @@ def test_an_exposure_waits_from_its_last_detector_on() -> None:
 
 
 def test_a_late_detector_gives_a_new_revision() -> None:
-    """With all detectors in it; only the late one's offset is left to settle."""
+    """The revision has all detectors; only the late one's offset is still to be committed."""
     plane = planes(wait_s=30)
     plane.add(arrived("1", 1), 0.0)
     plane.tick(30.0)
@@ -92,7 +92,7 @@ def test_a_late_detector_gives_a_new_revision() -> None:
 
 
 def test_a_detector_delivered_twice_counts_once() -> None:
-    """The second is settled at once and told of."""
+    """The second one's offset may be committed at once, and the verdict reports a duplicate."""
     plane = planes()
     plane.add(arrived("1", 1), 0.0)
     assert (Origin("exposures", 0, 2),) == plane.add(arrived("1", 2), 0.0).ignored
@@ -111,7 +111,7 @@ def test_the_same_message_again_stays_open() -> None:
 
 
 def test_a_wrong_number_of_detectors_is_reported() -> None:
-    """More than announced, and announcements that differ: the larger one is waited for."""
+    """There are more than announced, or announcements differ: the larger number is expected."""
     plane = planes()
     plane.add(arrived("1", 1, expected=1), 0.0)
     more = plane.add(arrived("2", 2, expected=1), 0.0).closed[0].verdict
@@ -153,7 +153,7 @@ def test_state_is_bounded() -> None:
 
 @given(st.lists(st.tuples(st.integers(0, 3), st.integers(0, 4)), max_size=60))
 def test_every_offset_is_settled_once(events: list[tuple[int, int]]) -> None:
-    """Whatever comes in whatever order, after closing no offset is left and none is told twice."""
+    """For any order of detectors, each offset is given once, and none is left after closing."""
     plane, told = planes(most_open=2, most_closed=1, wait_s=7), []
     for offset, (exposure, detector) in enumerate(events):
         now = float(offset)
@@ -167,13 +167,13 @@ def test_every_offset_is_settled_once(events: list[tuple[int, int]]) -> None:
 
 
 def test_bounds_that_close_nothing_are_refused() -> None:
-    """With what was found."""
+    """The error names the wrong value."""
     with pytest.raises(ValueError, match="must be above 0"):
         FocalPlaneRules(wait_s=0)
 
 
 def test_detectors_of_partitions_that_went_are_forgotten() -> None:
-    """Another worker reads them and judges the exposure; here nothing half is published."""
+    """Another worker now reads and judges them; this one publishes no incomplete verdict."""
     plane = planes(wait_s=10)
     plane.add(arrived("1", 10), 0.0)
     plane.forget({("exposures", 1)})
@@ -183,7 +183,7 @@ def test_detectors_of_partitions_that_went_are_forgotten() -> None:
 
 
 def test_what_is_read_again_after_forgetting_counts_once() -> None:
-    """The partition came back: the exposure is complete without irregularities."""
+    """The partition was assigned again: the exposure is complete without irregularities."""
     plane = planes()
     plane.add(arrived("1", 10), 0.0)
     plane.forget({("exposures", 0)})

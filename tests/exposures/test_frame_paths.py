@@ -8,7 +8,7 @@ from streamfilter.exposures import frame_paths
 
 
 def test_folders_and_lists_are_expanded_in_order(tmp_path: Path) -> None:
-    """Frames by name, masks and other files left out; lists line by line."""
+    """Folders give frames by name, without masks and other files; lists give their lines."""
     for name in ("b.fits", "a.fits.fz", "c.fit.gz", "b.mask.fits", "b.mask2.fits", "notes.md"):
         (tmp_path / name).touch()
     listed = tmp_path / "some.list"

@@ -50,7 +50,7 @@ def test_every_type_of_pixel_is_read(dtype: str) -> None:
 
 @pytest.mark.parametrize("dtype", ["uint32", "int64", "float64"])
 def test_a_high_sky_of_many_digits_keeps_its_stars(dtype: str) -> None:
-    """Float32 has steps of 256 at 3e9: pixels and saturation are told from the sky there."""
+    """Float32 has steps of 256 at 3e9, so the sky is subtracted from pixels and saturation."""
     hdu = fits.PrimaryHDU(pixels(dtype) + np.dtype(dtype).type(3_000_000_000))
     hdu.header["SATURATE"] = 3_000_000_180
     found = only(file_of(hdu))
@@ -59,7 +59,7 @@ def test_a_high_sky_of_many_digits_keeps_its_stars(dtype: str) -> None:
 
 
 def test_a_small_cube_beside_a_detector_is_told() -> None:
-    """Strips and thumbnails are passed over in silence; what nobody expects is refused."""
+    """Strips and thumbnails are skipped; an unexpected image is refused with a reason."""
     cube = fits.ImageHDU(pixels(shape=(3, 4, 5)), name="N2")
     _, found = frames.read_frames(file_of(fits.ImageHDU(pixels(), name="N1"), cube), "visit")
     assert isinstance(found, FrameRefused)
@@ -84,7 +84,7 @@ def test_blank_integers_are_missing() -> None:
 
 
 def test_each_image_is_a_detector_but_auxiliary_ones_are_not() -> None:
-    """Masks, variances and tables are no detectors."""
+    """Masks, variances and tables are not detectors."""
     images = [fits.ImageHDU(pixels(), name=name) for name in ("CCD1", "CCD2", "BPM", "VARIANCE")]
     table = fits.BinTableHDU.from_columns([fits.Column("X", "E", array=[1.0])])
     found = list(frames.read_frames(file_of(*images, table), "visit"))
@@ -99,7 +99,7 @@ AUXILIARY = (
 
 @pytest.mark.parametrize("name", [*AUXILIARY.split(), "CAMERA.CCD 1.1 UNCERT", "Focus-3"])
 def test_an_auxiliary_image_is_known_by_its_last_word(name: str) -> None:
-    """Evidence would count twice; an instrument's own extensions are named by the rules."""
+    """Otherwise evidence would count twice; the rules can name an instrument's own extensions."""
     named = [fits.ImageHDU(pixels(), name=each) for each in ("CAMERA.CCD 1.1 CAL", name)]
     found = list(
         frames.read_frames(file_of(*named), "x", FrameRules(auxiliary_extensions=("focus",)))
@@ -109,7 +109,7 @@ def test_an_auxiliary_image_is_known_by_its_last_word(name: str) -> None:
 
 @pytest.mark.parametrize("shape", [(50,), (40, 1), (8, 9)])
 def test_strips_and_thumbnails_beside_a_detector_are_none(shape: tuple[int, ...]) -> None:
-    """Nobody names a calibration vector, an overscan or a small picture."""
+    """Calibration vectors, overscans and small pictures have no standard names."""
     content = file_of(fits.PrimaryHDU(pixels()), fits.ImageHDU(pixels(shape=shape)))
     assert (40, 50) == only(content).image.shape
 
@@ -126,7 +126,7 @@ def test_strips_and_thumbnails_beside_a_detector_are_none(shape: tuple[int, ...]
 def test_names_tell_the_detectors_of_a_file_apart(
     cards: list[dict[str, str]], expected: list[str]
 ) -> None:
-    """No two have one name: the focal plane would take the second for a duplicate."""
+    """All names differ, because the focal plane would take a second one for a duplicate."""
     images = [fits.ImageHDU(pixels()) for _ in cards]
     for image, card in zip(images, cards, strict=True):
         image.header.update(card)
@@ -202,7 +202,7 @@ MASKED_IN_TURN = (
 
 @pytest.mark.parametrize("order", MASKED_IN_TURN, ids="-".join)
 def test_each_detector_has_its_own_mask(order: list[str]) -> None:
-    """By EXTVER where that tells, else in turn, else the one behind it."""
+    """Masks are matched by EXTVER, else in order, else each to the image before it."""
     images, masks = [], 0
     for name, _, version in (each.partition(",") for each in order):
         bad = np.zeros((40, 50), np.uint8)
@@ -223,7 +223,7 @@ def test_each_detector_has_its_own_mask(order: list[str]) -> None:
 
 
 def test_the_level_of_saturation_is_known() -> None:
-    """From the header, or from a plateau that stands out of the sky."""
+    """It comes from the header, or from a plateau well above the sky."""
     hdu = fits.PrimaryHDU(pixels())
     hdu.header["SATURATE"] = 180.0
     assert 180.0 == only(file_of(hdu)).saturation
@@ -241,7 +241,7 @@ UNBELIEVABLE = ("EXTVER  =", "SATURATE= T", "SATURATE= 60.", "SATURATE= 1E999")
 
 @pytest.mark.parametrize("card", [*UNREADABLE, *UNBELIEVABLE])
 def test_a_hint_that_cannot_be_is_as_if_it_were_not_there(card: str) -> None:
-    """The frame is read as without it: nothing is cut off, nothing saturated."""
+    """An impossible keyword is ignored: no pixels are cut off, and none are saturated."""
     content = file_of(fits.PrimaryHDU(pixels()))
     damaged = content.replace(b"END".ljust(160), card.encode().ljust(80) + b"END".ljust(80), 1)
     assert damaged != content
@@ -250,7 +250,7 @@ def test_a_hint_that_cannot_be_is_as_if_it_were_not_there(card: str) -> None:
 
 
 def test_a_frame_above_its_level_of_saturation_is_saturated() -> None:
-    """Wells are full somewhat above the level at which they stop to be linear."""
+    """Pixels fill up somewhat above the level at which they stop being linear."""
     hdu = fits.PrimaryHDU(pixels())
     hdu.header["MAXLIN"] = 120.0
     assert 120.0 == only(file_of(hdu)).saturation
@@ -264,7 +264,7 @@ def test_a_section_that_is_none_does_not_take_the_others_with_it() -> None:
 
 
 def test_bytes_that_are_no_frame_have_a_reason() -> None:
-    """Each kind of damage its own."""
+    """Each kind of damage has its own reason."""
     good = file_of(fits.PrimaryHDU(pixels(shape=(200, 300))))
     rice = file_of(fits.CompImageHDU(pixels("int16", (200, 300)), compression_type="RICE_1"))
     assert FrameReason.EMPTY == reason(b"")
@@ -284,7 +284,7 @@ def test_bytes_that_are_no_frame_have_a_reason() -> None:
 
 
 def test_a_gzip_of_many_members_is_one_file() -> None:
-    """As block-wise gzip makes it, with fill behind; but not of members without end."""
+    """Block-wise gzip makes such files, with padding at the end; too many members are refused."""
     expected = pixels("int16")
     whole = file_of(fits.PrimaryHDU(expected))
     members = [gzip.compress(whole[at : at + 1000]) for at in range(0, len(whole), 1000)]
@@ -306,19 +306,19 @@ def test_headers_without_end_are_too_large(many: str) -> None:
 
 
 def test_a_cube_of_one_plane_is_an_image() -> None:
-    """An axis of length 1 says nothing."""
+    """An axis of length 1 does not count."""
     found = only(file_of(fits.PrimaryHDU(pixels(shape=(1, 40, 50)))))
     assert (40, 50) == found.image.shape
 
 
 def test_bytes_after_the_last_hdu_do_no_harm() -> None:
-    """However many, as damaged disks leave them."""
+    """Damaged disks leave any number of them."""
     whole = file_of(fits.PrimaryHDU(pixels("int16")))
     assert isinstance(only(whole + b"\xa5" * 2_000_000), Frame)
 
 
 def test_a_damaged_detector_does_not_take_the_others_with_it() -> None:
-    """What is whole before the cut is read."""
+    """Detectors before the damage are still read."""
     images = [fits.ImageHDU(pixels(shape=(99, 99)), name=name) for name in ("CCD1", "CCD2")]
     first, second = frames.read_frames(file_of(*images)[:-20000], "visit")
     assert isinstance(first, Frame)
@@ -328,7 +328,7 @@ def test_a_damaged_detector_does_not_take_the_others_with_it() -> None:
 
 @pytest.mark.parametrize("compressed", [False, True])
 def test_no_damaged_byte_raises(compressed: bool) -> None:
-    """Whatever byte is changed, a frame or a reason comes back."""
+    """For any changed byte, the result is a frame or a reason."""
     image = pixels("int16")
     hdu = fits.CompImageHDU(image) if compressed else fits.PrimaryHDU(image)
     content, rng = file_of(hdu), np.random.default_rng(3)
@@ -341,7 +341,7 @@ def test_no_damaged_byte_raises(compressed: bool) -> None:
 
 
 def test_a_missing_file_and_a_folder_have_reasons(tmp_path: Path) -> None:
-    """Nothing is raised at the rim."""
+    """The reader returns refusals and raises no exception."""
     (missing,) = frames.read_frame_file(str(tmp_path / "none.fits[1]"))
     (folder,) = frames.read_frame_file(str(tmp_path))
     assert isinstance(missing, FrameRefused)
@@ -363,6 +363,6 @@ def test_trimmed_samples_keep_their_size(samples: Path) -> None:
 
 
 def test_a_name_that_is_another_images_number_is_not_used() -> None:
-    """Both would be detector 2 otherwise."""
+    """Otherwise both would be detector 2."""
     content = file_of(fits.ImageHDU(pixels(), name="2"), fits.ImageHDU(pixels()))
     assert ["1", "2"] == [frame.detector for frame in frames.read_frames(content, "visit")]

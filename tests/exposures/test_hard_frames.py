@@ -36,27 +36,27 @@ def pixels(samples: Path, name: str) -> Pixels:
 
 
 def judged(watcher: Watcher, image: npt.NDArray[np.number], **cards: str) -> Judgement:
-    """The way of a file: what a detector writes is read back."""
+    """Judges pixels that were written to a file and read back."""
     out = io.BytesIO()
     fits.PrimaryHDU(image, fits.Header(cards)).writeto(out)
     (frame,) = frames.read_frames(out.getvalue(), "made")
-    return watcher.look(frame).evidence.judgement
+    return watcher.judge_frame(frame).evidence.judgement
 
 
 def sky(image: Pixels) -> tuple[float, float]:
-    """Level and noise."""
+    """Returns level and noise."""
     level = float(np.median(image))
     return level, 1.4826 * float(np.median(np.abs(image - level)))
 
 
 def with_noise(image: Pixels, sigma: float) -> Pixels:
-    """The noise that smearing took away, put back."""
+    """Adds the noise that smearing removed."""
     lost = max(sigma**2 - sky(image)[1] ** 2, 0.0) ** 0.5
     return image + np.random.default_rng(1).normal(0, lost, image.shape)
 
 
 def trailed(image: Pixels, length_px: float, angle_deg: float) -> Pixels:
-    """Each star a trail: the mean of the frame at steps along it, by its Fourier transform."""
+    """Turns each star into a trail: the mean of shifted frames, by Fourier transform."""
     level, sigma = sky(image)
     edge = int(length_px)
     padded = np.pad(image - level, edge, "reflect")
@@ -81,7 +81,7 @@ def without_borders(image: Pixels) -> Pixels:
 
 
 def with_satellite(image: Pixels) -> Pixels:
-    """A saturated trail from side to side."""
+    """Adds a saturated trail from side to side."""
     rows = (0.2 * image.shape[0] + 0.5 * np.arange(image.shape[1])).astype(int)
     for column in np.flatnonzero(rows < image.shape[0] - 3):
         image[rows[column] - 2 : rows[column] + 3, column] = image.max()
@@ -89,7 +89,7 @@ def with_satellite(image: Pixels) -> Pixels:
 
 
 def with_columns(image: Pixels) -> Pixels:
-    """Three columns that bleed."""
+    """Adds three bleeding columns."""
     for column in (100, 250, 333):
         image[:, column : column + 3] = image.max()
     return image
@@ -126,7 +126,7 @@ def test_a_good_frame_is_well_in_any_dress(
 def test_trails_from_under_two_fwhm_on_are_tracking_errors(
     watcher: Watcher, samples: Path, name: str, length: float, angle: float
 ) -> None:
-    """In any direction; MaxiTrack alone misses most of those of 5 px on stars of 2.7 px."""
+    """In any direction. MaxiTrack alone misses most trails of 5 px on stars of 2.7 px."""
     found = judged(watcher, trailed(pixels(samples, name), length, angle))
     assert Decision.TRACKING_ERROR == found.decision
     assert 10 > abs(((found.shapes.position_angle_deg or 0) - angle + 90) % 180 - 90)
@@ -137,7 +137,7 @@ def test_trails_from_under_two_fwhm_on_are_tracking_errors(
 def test_long_trails_are_tracking_errors(
     watcher: Watcher, samples: Path, name: str, length: float
 ) -> None:
-    """No star is left that is not a line."""
+    """Every star is a line."""
     found = judged(watcher, trailed(pixels(samples, name), length, 30))
     assert Decision.TRACKING_ERROR == found.decision
 
@@ -147,7 +147,7 @@ def test_long_trails_are_tracking_errors(
 def test_stars_doubled_by_a_jump_are_a_tracking_error(
     watcher: Watcher, samples: Path, name: str, jump: tuple[int, int]
 ) -> None:
-    """Each stands there twice, round both times; MaxiTrack does not see it."""
+    """Each star has two round images; MaxiTrack does not notice."""
     image = pixels(samples, name)
     jumped = image + np.roll(image - np.median(image), jump, (0, 1))
     assert Decision.TRACKING_ERROR == judged(watcher, jumped).decision
@@ -157,7 +157,7 @@ def test_stars_doubled_by_a_jump_are_a_tracking_error(
     ("radius", "vane"), [(8, 0), (20, 1.2), (30, 1.2), (35, 1.0), (45, 0), (45, 4), (60, 0)]
 )
 def test_a_field_out_of_focus_does_not_trail(watcher: Watcher, radius: float, vane: float) -> None:
-    """The network is sure of an error; the rings, whole or in pieces, are the pupil's."""
+    """The network is sure of an error, but the rings, whole or broken, are images of the pupil."""
     assert Decision.CANNOT_TELL == judged(watcher, out_of_focus(radius, vane)).decision
 
 
@@ -165,13 +165,13 @@ def test_a_field_out_of_focus_does_not_trail(watcher: Watcher, radius: float, va
 def test_a_short_trail_does_not_make_a_good_frame_fail(
     watcher: Watcher, samples: Path, name: str
 ) -> None:
-    """2 px, less than a FWHM: an elongation as optics have it."""
+    """A trail of 2 px is less than a FWHM: optics cause such elongations."""
     found = judged(watcher, trailed(pixels(samples, name), 2, 45))
     assert Decision.TRACKING_ERROR != found.decision
 
 
 def test_a_field_of_galaxies_does_not_trail(watcher: Watcher) -> None:
-    """The network is sure of an error; they are elongated each its own way."""
+    """The network is sure of an error, but galaxies are elongated in different directions."""
     rng = np.random.default_rng(3)
     image = rng.normal(1000, 10, (600, 600))
     y, x = np.mgrid[-40:41, -40:41]
@@ -189,7 +189,7 @@ def test_a_field_of_galaxies_does_not_trail(watcher: Watcher) -> None:
 def test_a_binned_frame_below_a_tile_is_not_evaluated(
     watcher: Watcher, samples: Path, name: str
 ) -> None:
-    """Two by two: 341 and 256 px are left."""
+    """Binning by two leaves 341 and 256 px."""
     image = pixels(samples, name)
     rows, columns = image.shape[0] // 2, image.shape[1] // 2
     binned = image[: 2 * rows, : 2 * columns].reshape(rows, 2, columns, 2).sum(axis=(1, 3))
@@ -203,7 +203,7 @@ def test_a_binned_frame_below_a_tile_is_not_evaluated(
 def test_unequal_binning_is_no_tracking_error(
     watcher: Watcher, trail: float, decisions: tuple[Decision, ...]
 ) -> None:
-    """Pairs of rows were read out together: in the frame each round star is half as high."""
+    """Pairs of rows were read together, so each round star is half as high in the frame."""
     image = Field(height=1000, trail_px=trail, angle_deg=90).image()
     rows = image.reshape(500, 2, image.shape[1]).sum(axis=1)
     assert judged(watcher, rows, CCDSUM="1 2").decision in decisions

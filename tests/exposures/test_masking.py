@@ -61,7 +61,7 @@ def sky(field: Field) -> Image:
 @settings(deadline=None, max_examples=40)
 @given(st.integers(1, 330), st.integers(1, 330))
 def test_every_pixel_comes_from_its_own_place_once(height: int, width: int) -> None:
-    """Whatever the size: tiles, margins and padding leave no seam."""
+    """For any size, tiles, margins and padding leave no seam."""
     image = np.random.default_rng(1).random((height, width), np.float32)
     found, count = np.zeros_like(image), np.zeros(image.shape, int)
     for where, raw in Masker(Echo(), SMALL).raw(image):
@@ -80,7 +80,7 @@ def test_kept_pixels_are_a_margin_away_from_inner_edges(blocks: int) -> None:
 
 
 def test_bits_are_those_of_the_class_table() -> None:
-    """Above its threshold after the prior change a class has its bit; sky has none."""
+    """A class has its bit where its updated probability is over the threshold; sky has no bit."""
     priors = {code: BY_CODE[code].training_prior for code in CODES}
     thresholds = dict.fromkeys(CODES, 0.9) | {"CR": 0.2, "OV": 0.5, "BG": 0.1}
     image = np.full((64, 64), 0.1, np.float32)
@@ -100,7 +100,7 @@ def test_probabilities_have_the_prior_changed() -> None:
 
 @pytest.mark.engine
 def test_tiles_are_the_frame_in_one_piece(maximask: Engine) -> None:
-    """No logit is off by 0.03."""
+    """All logits agree within 0.03."""
     image = sky(Field(height=320, width=640, stars=60, cosmic_rays=20))
     whole = next(Masker(maximask).raw(image))[1]
     pieces = np.empty_like(whole)
@@ -124,7 +124,7 @@ def test_cosmic_rays_are_masked_and_stars_are_not(maximask: Engine) -> None:
 
 @pytest.mark.engine
 def test_a_large_frame_is_searched_in_bounded_memory(engine_home: Path) -> None:
-    """4,096 x 4,096 px on the stream's tiles: each takes the same, so two of them tell."""
+    """The frame has 4,096 x 4,096 px; all tiles need the same memory, so two are enough here."""
     script = f"""
 from pathlib import Path
 import numpy as np
@@ -141,7 +141,7 @@ masker = Masker(
     open_engine("maximask", "onnxruntime", home, 2), MaskRules(tile_px=FrameContaminants().tile_px)
 )
 frame = Frame("made", 0, "1", image)
-tiles = masker.raw(watcher.look(frame).image)
+tiles = masker.raw(watcher.judge_frame(frame).image)
 bits = np.ones(image.shape, np.int16)
 next(tiles), next(tiles)
 (line,) = (x for x in open("/proc/self/status") if x.startswith("VmHWM"))
@@ -155,6 +155,6 @@ print(int(line.split()[1]) / 1000)
 
 @pytest.mark.parametrize(("tile", "margin"), [(700, 96), (768, 90), (320, 160)])
 def test_rules_that_cut_no_frame_are_refused(tile: int, margin: int) -> None:
-    """Off the grid, or nothing but margin."""
+    """Their tiles are off the grid, or nothing but margin."""
     with pytest.raises(ValueError, match="tile_px"):
         MaskRules(tile_px=tile, margin_px=margin)

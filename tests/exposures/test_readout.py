@@ -11,14 +11,20 @@ import pytest
 from astropy.io import fits
 
 from streamfilter.exposures import readout
-from streamfilter.exposures.readout import INSTRUMENTS, Given, expecting, read_header, with_keywords
+from streamfilter.exposures.readout import (
+    INSTRUMENTS,
+    AnnouncementOptions,
+    announcements,
+    read_header,
+    with_keywords,
+)
 from streamfilter.exposures.records import Announced
 
-DEFAULT = Given()
+DEFAULT = AnnouncementOptions()
 
 
 def made(count: int = 1, **keywords: Any) -> bytes:
-    """A file of so many detectors with keywords in its primary header."""
+    """Returns a file with some detectors, and with keywords in its primary header."""
     primary = fits.PrimaryHDU()
     for name, value in keywords.items():
         primary.header[name.replace("_", "-")] = value
@@ -33,9 +39,11 @@ def unix_s(text: str) -> float:
 
 
 def test_a_real_readout_announces_itself(samples: Path) -> None:
-    """LCO's Rice-compressed frame: keywords stand in its extension."""
+    """The keywords of LCO's Rice-compressed frame are in its extension."""
     path = samples / "exposures/trailed/lco0m4_banzai_trailed.fits.fz"
-    found = read_header(str(path), path.read_bytes(), Given(keywords=INSTRUMENTS["lco"]))
+    found = read_header(
+        str(path), path.read_bytes(), AnnouncementOptions(keywords=INSTRUMENTS["lco"])
+    )
     assert (1, "tfn0m414-kb29-20160625-0060-e00.fits", "kb29", 45.265, "w") == (
         found.detectors,
         found.announced.exposure_id,
@@ -67,7 +75,7 @@ def test_every_real_frame_is_dated(samples: Path) -> None:
     ],
 )
 def test_the_middle_of_an_exposure_is_found(keywords: dict[str, Any], moment: str) -> None:
-    """Given, or from the start and half the exposure time; atomic time is put back to UTC."""
+    """It is in the header, or the start plus half the exposure time; TAI is changed to UTC."""
     found = read_header("x.fits", made(**keywords), DEFAULT).announced.mid_exposure_unix_s
     assert unix_s(moment) == pytest.approx(found, abs=1e-3)
 
@@ -89,19 +97,21 @@ def test_a_damaged_file_is_announced_by_its_name() -> None:
 
 
 def test_detectors_of_an_exposure_are_counted_over_its_files() -> None:
-    """Three in one file, one in another; another exposure counts for itself."""
+    """Three are in one file, one is in another; another exposure is counted separately."""
     files = [made(3, EXPID="7"), made(1, EXPID="7"), made(2, EXPID="8")]
     readouts = [read_header("x.fits", content, DEFAULT) for content in files]
-    found = [each.detectors_expected for each in expecting(readouts, DEFAULT)]
+    found = [each.detectors_expected for each in announcements(readouts, DEFAULT)]
     assert [4, 4, 2] == found
-    given = Given(detectors_expected=62)
-    assert {62} == {each.detectors_expected for each in expecting(readouts, given)}
+    options = AnnouncementOptions(detectors_expected=62)
+    assert {62} == {each.detectors_expected for each in announcements(readouts, options)}
 
 
 def test_keywords_can_be_chosen() -> None:
-    """Words of ours, keywords of the observatory; a word that is none is refused."""
+    """Our fields are read from the observatory's keywords; an unknown field is refused."""
     keywords = with_keywords(INSTRUMENTS["default"], {"exposure_id": "FRAME", "detector": "CHIP"})
-    found = read_header("x.fits", made(FRAME=12, CHIP="B3"), Given(keywords=keywords)).announced
+    found = read_header(
+        "x.fits", made(FRAME=12, CHIP="B3"), AnnouncementOptions(keywords=keywords)
+    ).announced
     assert ("12", "B3") == (found.exposure_id, found.detector)
     with pytest.raises(ValueError, match="no word 'exposure'; there are exposure_id"):
         with_keywords(INSTRUMENTS["default"], {"exposure": "FRAME"})
@@ -118,20 +128,20 @@ def test_a_reference_names_the_file_and_its_content(tmp_path: Path) -> None:
 
 
 def detectors(
-    files: list[tuple[str, bytes]], given: Given = DEFAULT
+    files: list[tuple[str, bytes]], options: AnnouncementOptions = DEFAULT
 ) -> list[tuple[str | None, int | None]]:
-    """Detector and number to expect, as each file is announced."""
-    readouts = [read_header(path, content, given) for path, content in files]
-    return [(each.detector, each.detectors_expected) for each in expecting(readouts, given)]
+    """Returns, for each file, its announced detector and number of detectors."""
+    readouts = [read_header(path, content, options) for path, content in files]
+    return [(each.detector, each.detectors_expected) for each in announcements(readouts, options)]
 
 
 def test_quadrants_of_ztf_are_detectors() -> None:
-    """A science file is one of four of a CCD; a raw file is a CCD of four, beside overscans."""
-    given = Given(keywords=INSTRUMENTS["ztf"])
+    """A science file has one of a CCD's four quadrants; a raw file has all four, and overscans."""
+    options = AnnouncementOptions(keywords=INSTRUMENTS["ztf"])
     science = [("s.fits", made(EXPID=7, CCDID=2, QID=q, RCID=3 + q)) for q in (1, 2)]
-    assert [("4", 2), ("5", 2)] == detectors(science, given)
+    assert [("4", 2), ("5", 2)] == detectors(science, options)
     older = [("s.fits", made(EXPID=7, CCDID=2, QID=q)) for q in (1, 2)]
-    assert [("2_1", 2), ("2_2", 2)] == detectors(older, given)
+    assert [("2_1", 2), ("2_2", 2)] == detectors(older, options)
     strips = [fits.ImageHDU(np.zeros((50, 1))) for _ in range(4)]
     quadrants = [fits.ImageHDU(np.zeros((50, 50))) for _ in range(4)]
     primary = fits.PrimaryHDU()
@@ -140,38 +150,40 @@ def test_quadrants_of_ztf_are_detectors() -> None:
         primary.header["FRAMENUM"], out = 7, io.BytesIO()
         fits.HDUList([primary, *quadrants, *strips]).writeto(out)
         raw.append(("r.fits", out.getvalue()))
-    assert [("1", 8), ("2", 8)] == detectors(raw, given)
+    assert [("1", 8), ("2", 8)] == detectors(raw, options)
 
 
 def test_segments_of_lsst_belong_to_their_detector() -> None:
-    """A raw file's primary header has raft and slot; its extensions are called alike in each."""
-    given = Given(keywords=INSTRUMENTS["lsstcam"])
+    """A raw file has raft and slot in its primary header; all files name extensions alike."""
+    options = AnnouncementOptions(keywords=INSTRUMENTS["lsstcam"])
     files = [("r.fits", made(16, OBSID="MC_O_1", RAFTBAY="R22", CCDSLOT=s)) for s in ("S00", "S01")]
-    assert [("R22_S00", 32), ("R22_S01", 32)] == detectors(files, given)
+    assert [("R22_S00", 32), ("R22_S01", 32)] == detectors(files, options)
 
 
 def test_files_tell_detectors_apart_where_no_keyword_does() -> None:
-    """Each calls its image alike; with keywords for it nothing is changed."""
+    """All images have one name; with a keyword for the detector, names stay as they are."""
     files = [(f"night/ccd{n}.fits.fz", made(EXPNUM=7, CHIP=n)) for n in (1, 2)]
     assert [("ccd1", 2), ("ccd2", 2)] == detectors(files)
-    assert [("ccd1", 2), ("ccd2", 2)] == detectors(files, Given(exposure_id="v1"))
+    assert [("ccd1", 2), ("ccd2", 2)] == detectors(files, AnnouncementOptions(exposure_id="v1"))
     keywords = with_keywords(INSTRUMENTS["default"], {"detector": "CHIP"})
-    assert [("1", 2), ("2", 2)] == detectors(files, Given(keywords=keywords))
-    assert [("ccd1", 4)] == detectors(files[:1], Given(detectors_expected=4))
+    assert [("1", 2), ("2", 2)] == detectors(files, AnnouncementOptions(keywords=keywords))
+    assert [("ccd1", 4)] == detectors(files[:1], AnnouncementOptions(detectors_expected=4))
     apart = [("a.fits", made(EXPNUM=1)), ("b.fits", made(EXPNUM=2))]
     assert [(None, 1), (None, 1)] == detectors(apart)
 
 
 def test_two_files_of_one_detector_are_refused() -> None:
-    """Nothing tells them apart, and one of them would be taken for the other come again."""
-    given = Given(keywords=with_keywords(INSTRUMENTS["default"], {"detector": "CHIP"}))
+    """Nothing distinguishes them, and the second would be taken for a duplicate."""
+    options = AnnouncementOptions(
+        keywords=with_keywords(INSTRUMENTS["default"], {"detector": "CHIP"})
+    )
     files = [("a.fits", made(EXPNUM=7, CHIP="N1")), ("b.fits", made(EXPNUM=7, CHIP="N1"))]
     with pytest.raises(ValueError, match=r"a.fits and b.fits are both detector 'N1'.*--keyword"):
-        detectors(files, given)
+        detectors(files, options)
 
 
 def test_a_card_that_cannot_be_read_takes_no_other_with_it() -> None:
-    """FITS knows no NaN; the exposure keeps its name."""
+    """FITS has no NaN; the exposure keeps its name."""
     content = made(4, EXPNUM=5, INSTRUME="MyCam", AIRMASS=1.0)
     damaged = content.replace(b"AIRMASS =                  1.0", b"AIRMASS =                  NaN")
     found = read_header("x.fits", damaged, DEFAULT)

@@ -43,7 +43,7 @@ def test_round_stars_are_round_and_as_wide_as_they_are() -> None:
 
 @pytest.mark.parametrize("angle", [0.0, 35.0, 89.0, -60.0])
 def test_trails_have_a_direction(angle: float) -> None:
-    """From x towards y; a vector mean of twice the angle knows that 89 and -89 are near."""
+    """The angle runs from x towards y; the mean of doubled angles treats 89 and -89 as near."""
     found = shapes.measure(find(Field(trail_px=8.0, angle_deg=angle)))
     assert 0.97 < number(found.coherence)
     off = (number(found.position_angle_deg) - angle + 90) % 180 - 90
@@ -52,13 +52,13 @@ def test_trails_have_a_direction(angle: float) -> None:
 
 @pytest.mark.parametrize("trail", [3.0, 6.0, 12.0, 30.0])
 def test_the_length_of_a_trail_is_found(trail: float) -> None:
-    """In units of the FWHM across it."""
+    """It is in units of the FWHM across the trail."""
     found = shapes.measure(find(Field(trail_px=trail, faintest=8e3)))
     assert trail / 3.0 == pytest.approx(number(found.trail_fwhm), rel=0.25)
 
 
 def test_cosmic_rays_are_no_stars() -> None:
-    """They are neither counted nor measured."""
+    """Cosmic rays are neither counted nor measured."""
     rays = find(Field(stars=0, cosmic_rays=300))
     assert 30 > len(rays.x)
     both = shapes.measure(find(Field(cosmic_rays=300)))
@@ -67,7 +67,7 @@ def test_cosmic_rays_are_no_stars() -> None:
 
 
 def test_galaxies_do_not_widen_the_stars() -> None:
-    """What is much larger than the detector's stars is left out."""
+    """Sources much larger than the detector's stars are left out."""
     found = shapes.measure(find(Field(galaxies=60)))
     assert 3.0 == pytest.approx(number(found.fwhm_px), rel=0.1)
 
@@ -89,7 +89,7 @@ def test_a_satellite_does_not_make_stars() -> None:
 
 
 def test_an_empty_sky_has_no_shapes() -> None:
-    """No star, no number."""
+    """Without stars there are no numbers."""
     assert Shapes(0) == shapes.measure(find(Field(stars=0)))
 
 
@@ -100,7 +100,7 @@ def test_stars_are_counted_in_a_square() -> None:
 
 
 def test_detectors_that_trail_in_all_directions_are_not_coherent() -> None:
-    """A field that turned has elongated stars and no common angle."""
+    """After field rotation, stars are elongated and have no common angle."""
     turned = [Shapes(50, 2.0, angle, 1.0, 3.0, 2.5) for angle in (-90.0, -45.0, 0.0, 45.0)]
     same = [Shapes(50, 2.0, 20.0, 1.0, 3.0, 2.5)] * 4
     assert 0.01 > number(shapes.pool(turned).coherence)
@@ -110,7 +110,7 @@ def test_detectors_that_trail_in_all_directions_are_not_coherent() -> None:
 
 
 def test_a_satellite_s_trail_is_a_line_and_the_stars_are_not() -> None:
-    """Its ends are known, and so are the squares that it crosses."""
+    """The line's ends are known, and the squares that it crosses."""
     image = Field(height=500, width=500, stars=40).image()
     y, x = np.mgrid[:500, :500]
     image += 400 * np.exp(-((y - 120 - 0.1 * x) ** 2) / 4).astype(np.float32)
@@ -120,7 +120,7 @@ def test_a_satellite_s_trail_is_a_line_and_the_stars_are_not() -> None:
 
 
 def test_stars_that_all_trail_are_no_lines() -> None:
-    """However long: they are what is to be judged."""
+    """Trails of any length are stars, which are to be judged."""
     stars = find(Field(height=700, width=700, stars=30, trail_px=120, faintest=2e4))
     assert (0, True) == (len(stars.lines), len(stars.x) > 10)
 
@@ -129,7 +129,7 @@ def test_stars_that_all_trail_are_no_lines() -> None:
     "jumps", [[(9, -14)], [(14, 0)], [(0, -14)], [(9, 14), (-7, 20)], [(9, 14), (18, 28)]]
 )
 def test_stars_with_companions_at_one_offset_are_doubled(jumps: list[tuple[int, int]]) -> None:
-    """As a guider leaves them that jumps, once or twice; neighbours by chance stand anywhere."""
+    """A guider that jumps once or twice leaves such companions; chance neighbours are anywhere."""
     image = Field(height=600, width=600, stars=60).image()
     jumped = image + 0.7 * sum(np.roll(image, jump, (0, 1)) - 1000 for jump in jumps)
     assert (False, True) == tuple(shapes.doubled(find_in(each)) for each in (image, jumped))
@@ -137,19 +137,19 @@ def test_stars_with_companions_at_one_offset_are_doubled(jumps: list[tuple[int, 
 
 @pytest.mark.parametrize(("radius", "vane"), [(12, 1.2), (20, 1.2), (30, 1.2), (35, 1.0)])
 def test_a_ring_in_pieces_is_not_doubled(radius: float, vane: float) -> None:
-    """A spider cuts each star that is out of focus at the same offsets, in two directions."""
+    """A spider cuts each star out of focus at the same offsets, in two directions."""
     stars = find_in(out_of_focus(radius, vane))
     assert (False, True) == (shapes.doubled(stars), stars.unmeasured)
 
 
 @pytest.mark.parametrize("field", [Field(), Field(stars=40, trail_px=30), Field(stars=1200)])
 def test_stars_can_be_measured(field: Field) -> None:
-    """Short and long ones, and in a crowd; rings as large as a cut-out cannot."""
+    """Short and long stars can, also in a crowd; rings as large as a cut-out cannot."""
     assert (False, True) == (find(field).unmeasured, find_in(out_of_focus(45, 0)).unmeasured)
 
 
 def test_a_cluster_is_not_doubled() -> None:
-    """Many pairs at every offset; nor is a frame without stars."""
+    """It has many pairs at every offset. A frame without stars is not doubled either."""
     crowd = find(Field(height=300, width=300, stars=400, faintest=5e3))
     assert (False, False) == (shapes.doubled(crowd), shapes.doubled(find(Field(stars=0))))
 
@@ -157,7 +157,7 @@ def test_a_cluster_is_not_doubled() -> None:
 @pytest.mark.parametrize(("rows", "columns"), [(2, 1), (1, 2), (3, 1), (2, 3)])
 @pytest.mark.parametrize("trail", [0.0, 10.0])
 def test_shapes_are_those_on_the_sensor(rows: int, columns: int, trail: float) -> None:
-    """Unequal binning makes no trail of round stars, nor hides one; the unit is the finer side."""
+    """Unequal binning neither makes nor hides trails; the unit is the pixels' finer side."""
     field = Field(height=1500, width=1500, fwhm_px=5.0, trail_px=trail, angle_deg=90)
     sky = normalise(binned(field.image(), rows, columns))
     assert isinstance(sky, tuple)
@@ -169,7 +169,7 @@ def test_shapes_are_those_on_the_sensor(rows: int, columns: int, trail: float) -
 
 
 def test_stars_smaller_than_the_longer_side_of_pixels_have_no_shape() -> None:
-    """Round ones would be as long as the pixels are: an elongation of 2 all in one direction."""
+    """Round stars would look as long as the pixels: an elongation of 2, all in one direction."""
     sky = normalise(binned(Field(height=1600).image(), 4, 1))
     assert isinstance(sky, tuple)
     stars = shapes.find(sky[0], binning=(4, 1))

@@ -64,7 +64,7 @@ def test_away_from_the_edges_the_default_is_the_reference() -> None:
 
 
 def test_half_a_cell_of_stars_does_not_move_the_sky() -> None:
-    """2.5 median - 1.5 mean of what clipping leaves stays within a sigma of the truth."""
+    """After clipping, 2.5 median - 1.5 mean stays within a sigma of the truth."""
     values = noise(200, 200).ravel()
     values[:9000] += np.random.default_rng(2).pareto(1.2, 9000).astype(np.float32) * 200
     level, sigma = clipped_statistics(values)
@@ -75,7 +75,7 @@ def test_half_a_cell_of_stars_does_not_move_the_sky() -> None:
 @pytest.mark.parametrize("sigma", [0.2, 0.25, 0.3, 0.35])
 @pytest.mark.parametrize("step", [1.0, 0.25])
 def test_a_coarsely_digitised_sky_has_noise(sigma: float, step: float) -> None:
-    """Where clipping leaves one value of it, that of an even spread over a step."""
+    """If clipping leaves one value, the noise is that of values spread evenly over a step."""
     image = np.rint(noise(400, 400, 1000.0, sigma)) * np.float32(step)
     sky = measure(image, None, Mesh())
     assert isinstance(sky, Sky)
@@ -85,7 +85,7 @@ def test_a_coarsely_digitised_sky_has_noise(sigma: float, step: float) -> None:
 
 @pytest.mark.parametrize("hot", [0, 100])
 def test_a_frame_of_one_value_does_not_vary(hot: int) -> None:
-    """Hot pixels are no noise."""
+    """A few hot pixels do not count as noise."""
     image = np.full((400, 400), 7, np.float32)
     image.ravel()[: hot * 99 : 99] = 900.0
     assert FrameReason.NO_VARIATION == measure(image, None, Mesh())
@@ -135,7 +135,7 @@ def test_masked_and_missing_pixels_do_not_count_and_become_zero() -> None:
 
 
 def test_a_frame_smaller_than_a_cell_is_one_cell() -> None:
-    """Its sky is constant."""
+    """Its sky is the same everywhere."""
     found = normalise(noise(150, 90))
     assert isinstance(found, tuple)
     assert 0.2 > abs(float(found[0].mean()))
@@ -150,7 +150,7 @@ def test_a_frame_smaller_than_a_cell_is_one_cell() -> None:
     ],
 )
 def test_a_constant_or_empty_frame_has_no_background(value: float, reason: FrameReason) -> None:
-    """It is reported with its reason."""
+    """The result is the reason."""
     assert reason == normalise(np.full((500, 500), value, np.float32))
 
 
@@ -163,7 +163,7 @@ def test_the_caller_keeps_its_image() -> None:
 
 
 def test_the_spline_meets_its_values() -> None:
-    """At the cells' centres the map is the grid."""
+    """At the cells' centres, the map equals the grid."""
     axis, other = Axis(800, -100, 200, 6), Axis(600, -100, 200, 5)
     grid = np.random.default_rng(3).normal(50, 5, (6, 5))
     level = Cubics.of(grid, Sky(grid, grid, axis, other)).band(slice(0, 800))
@@ -172,6 +172,6 @@ def test_the_spline_meets_its_values() -> None:
 
 @pytest.mark.parametrize("wrong", [{"cell_px": 33}, {"cell_px": 2}, {"threads": 0}])
 def test_a_mesh_that_cannot_be_is_refused(wrong: dict[str, int]) -> None:
-    """Cells have a middle pixel pair; somebody must do the work."""
+    """The cells' side must be even, and there must be a thread."""
     with pytest.raises(ValueError, match="must be"):
         Mesh(**wrong)  # type: ignore[arg-type]

@@ -36,7 +36,7 @@ def test_masked_pixels_are_counted_per_tile() -> None:
 
 
 def test_the_network_gets_tiles_in_order() -> None:
-    """(N, 1, side, side), a copy."""
+    """They are a copy, (N, 1, side, side)."""
     image = np.arange(40 * 80, dtype=np.float32).reshape(40, 80)
     found = tiles.stacked(image, tiles.cut((40, 80), side=40))
     assert (2, 1, 40, 40) == found.shape

@@ -42,14 +42,14 @@ def test_tiles_that_agree_decide() -> None:
 
 
 def test_tiles_with_too_few_stars_abstain() -> None:
-    """However sure the network is: without stars it flags most good tiles."""
+    """They abstain for any output: without stars, the network flags most good tiles."""
     found = judge(*[tile(1.0, stars=2)] * 40)
     assert (Decision.CANNOT_TELL, Voice.NONE) == (found.decision, found.voice)
     assert (None, 0, 40) == (found.probability, found.tiles_used, found.tiles_abstained)
 
 
 def test_the_reference_mean_counts_every_tile() -> None:
-    """As the MaxiTrack program: the mean of posteriors under the prior, abstention or not."""
+    """As in the MaxiTrack program, it is the mean of all posteriors, also of tiles that abstain."""
     assert judge(tile(1.0, stars=0), tile(0.0)).reference_mean == pytest.approx(0.5)
 
 
@@ -59,14 +59,14 @@ def test_one_doubtful_tile_does_not_move_many() -> None:
 
 
 def test_a_thousand_tiles_are_few_witnesses() -> None:
-    """Tiles err together: their number is bounded by one over the correlation."""
+    """Tiles have common errors: their effective number is at most one over the correlation."""
     assert 1.0 == tracking.witnesses(1.0, RULES)
     assert 0.5 == tracking.witnesses(0.5, RULES)
     assert 1 / 0.3 == pytest.approx(tracking.witnesses(1e6, RULES), rel=1e-3)
 
 
 def test_no_tile_is_surer_than_the_network_is_right() -> None:
-    """Outputs of 0 and 1 count as its rate of errors."""
+    """Outputs of 0 and 1 are limited to the network's error rate."""
     assert tracking.log_odds(0.98, RULES) == pytest.approx(tracking.log_odds(1.0, RULES))
     assert -tracking.log_odds(1.0, RULES) == pytest.approx(tracking.log_odds(0.0, RULES))
 
@@ -96,7 +96,7 @@ def test_a_low_prior_asks_for_more() -> None:
 def test_the_voice_that_spoke_is_named(
     probability: float, shapes: Shapes, decision: Decision, voice: Voice
 ) -> None:
-    """Either may see a tracking error; incoherent or few shapes say nothing."""
+    """Network or shapes may find a tracking error; incoherent or few shapes do not count."""
     found = judge(*[tile(probability)] * 6, shapes=shapes)
     assert (decision, voice) == (found.decision, found.voice)
 
@@ -114,7 +114,7 @@ def test_the_voice_that_spoke_is_named(
 def test_the_network_does_not_speak_against_what_it_is_known_to_mistake(
     probability: float, coherence: float, decision: Decision
 ) -> None:
-    """Of one detector and of an exposure of such."""
+    """This holds for one detector, and for an exposure of several."""
     shapes = Shapes(40, 1.45, 10.0, coherence, 3.0, 1.5)
     alone = judge(*[tile(probability)] * 6, shapes=shapes)
     several = tracking.judge_exposure([detector(alone)] * 3, shapes, RULES)
@@ -123,7 +123,7 @@ def test_the_network_does_not_speak_against_what_it_is_known_to_mistake(
 
 @pytest.mark.parametrize(("probability", "voice"), [(0.999, Voice.BOTH), (0.001, Voice.SHAPES)])
 def test_doubled_stars_are_a_tracking_error(probability: float, voice: Voice) -> None:
-    """Round as they are; of one detector and of an exposure of such."""
+    """They are although the stars are round; for one detector, and for an exposure of several."""
     tiles = [tile(probability)] * 6
     alone = tracking.judge_detector(tiles, ROUND, RULES, doubled=True)
     several = tracking.judge_exposure([detector(alone)] * 3, ROUND, RULES)
@@ -148,14 +148,14 @@ def test_doubled_stars_are_a_tracking_error(probability: float, voice: Voice) ->
 def test_the_network_does_not_convict_alone_where_it_is_doubtful(
     probability: float, shapes: Shapes, decision: Decision
 ) -> None:
-    """Stars cannot be measured, or pixels are no squares; of one detector and of several."""
+    """Stars cannot be measured, or pixels are not square; for one detector and for several."""
     alone = tracking.judge_detector([tile(probability)] * 6, shapes, RULES, doubtful=True)
     several = tracking.judge_exposure([detector(alone)] * 3, shapes, RULES)
     assert (decision, decision) == (alone.decision, several.decision)
 
 
 def test_a_field_that_turned_a_little_is_what_the_network_says() -> None:
-    """Each detector's stars are elongated alike, those of all together are not."""
+    """Stars are elongated in one direction on each detector, but not over all detectors."""
     shapes = Shapes(40, 1.4, 10.0, 0.9, 3.0, 1.5)
     alone = detector(judge(*[tile(0.999)] * 6, shapes=shapes))
     found = tracking.judge_exposure([alone] * 4, Shapes(160, 1.4, 0.0, 0.1, 3.0, 1.5), RULES)
@@ -163,7 +163,7 @@ def test_a_field_that_turned_a_little_is_what_the_network_says() -> None:
 
 
 def test_shapes_speak_where_the_network_cannot() -> None:
-    """Stars enough for shapes on tiles that are too empty for the network."""
+    """There are enough stars for shapes, but too few on each tile for the network."""
     found = judge(*[tile(1.0, stars=1)] * 40, shapes=ROUND)
     assert (Decision.OK, Voice.SHAPES) == (found.decision, found.voice)
 
@@ -186,7 +186,7 @@ def test_detectors_pool_their_tiles() -> None:
 
 
 def test_a_field_that_turned_is_a_tracking_error() -> None:
-    """Each detector trails its own way: most votes count where the common angle does not."""
+    """Each detector trails in its own direction: the majority of votes decides."""
     trailing = detector(judge(*[tile(0.01)] * 4, shapes=TRAILED))
     incoherent = Shapes(160, 2.0, 0.0, 0.1, 3.0, 2.6)
     found = tracking.judge_exposure([trailing] * 4, incoherent, RULES)
@@ -209,14 +209,14 @@ def test_detectors_of_few_stars_have_a_vote(failed: int, decision: Decision) -> 
 
 
 def test_detectors_that_were_not_evaluated_do_not_count() -> None:
-    """An exposure of nothing else cannot tell."""
-    empty = DetectorEvidence("test", 0, "1", tracking.nothing(RULES), FrameReason.NO_DATA)
+    """An exposure with no other detector cannot be judged."""
+    empty = DetectorEvidence("test", 0, "1", tracking.without_evidence(RULES), FrameReason.NO_DATA)
     found = tracking.judge_exposure([empty], Shapes(0), RULES)
     assert (Decision.CANNOT_TELL, None) == (found.decision, found.reference_mean)
 
 
 @pytest.mark.parametrize("wrong", [{"prior": 0.0}, {"correlation": 2.0}, {"round": 3.0}])
 def test_rules_that_cannot_be_are_refused(wrong: dict[str, float]) -> None:
-    """With what was found."""
+    """The error names the wrong value."""
     with pytest.raises(ValueError, match="must be"):
         TrackingRules(**wrong)  # type: ignore[arg-type]

@@ -34,11 +34,11 @@ def maxitrack(engine_home: Path) -> Iterator[Engine]:
 
 def look(engine: Engine, path: Path) -> DetectorEvidence:
     (found,) = frames.read_frame_file(str(path))
-    return Watcher(engine).look(found).evidence
+    return Watcher(engine).judge_frame(found).evidence
 
 
 def test_twenty_constant_tiles_at_batch_sixteen_give_the_constant() -> None:
-    """The reference program's last batch overwrites earlier scores and leaves zeros: 0.64 of 1."""
+    """The reference program does not: its last batch overwrites scores, which leaves 0.64 of 1."""
     engine = Constant(0.75)
     watcher = Watcher(engine, ExposureRules(batch=16))
     image = np.zeros((1600, 2000), np.float32)
@@ -48,8 +48,8 @@ def test_twenty_constant_tiles_at_batch_sixteen_give_the_constant() -> None:
 
 
 def test_every_tile_stands_in_the_evidence() -> None:
-    """With its place, its stars and its weight."""
-    evidence = Watcher(Constant(0.9)).look(frame(Field().image())).evidence
+    """Each has its place, its stars and its weight."""
+    evidence = Watcher(Constant(0.9)).judge_frame(frame(Field().image())).evidence
     assert 9 == len(evidence.tiles)
     assert evidence.judgement.tiles_used == sum(not tile.abstains for tile in evidence.tiles)
     assert {0, 400, 500} == {tile.y for tile in evidence.tiles}
@@ -65,35 +65,37 @@ def test_every_tile_stands_in_the_evidence() -> None:
     ids=["small", "zeros", "nan"],
 )
 def test_frames_that_say_nothing_have_a_reason(image: Image, reason: FrameReason) -> None:
-    """They are not evaluated, and the exposure cannot tell."""
+    """They are not evaluated, and their exposure cannot be judged."""
     watcher = Watcher(Constant(1.0))
-    evidence = watcher.look(frame(image)).evidence
+    evidence = watcher.judge_frame(frame(image)).evidence
     assert reason == evidence.not_evaluated
     assert Decision.CANNOT_TELL == watcher.judge([evidence]).decision
 
 
 def test_a_frame_saturated_over_half_says_nothing() -> None:
-    """Also where only the plateau tells the level, as in 16-bit frames without the keyword."""
+    """The level may come from a plateau alone, as in 16-bit frames without the keyword."""
     image = Field().image()
     image[:500] = 65535
     out = io.BytesIO()
     fits.PrimaryHDU(image.clip(0, 65535).astype(np.uint16)).writeto(out)
     (read,) = frames.read_frames(out.getvalue(), "made")
-    assert FrameReason.SATURATED == Watcher(Constant(1.0)).look(read).evidence.not_evaluated
+    assert FrameReason.SATURATED == Watcher(Constant(1.0)).judge_frame(read).evidence.not_evaluated
 
 
 def test_a_zero_frame_from_a_file_has_no_variation() -> None:
-    """It is not taken for a saturated one."""
+    """It does not count as saturated."""
     out = io.BytesIO()
     fits.PrimaryHDU(np.full((500, 500), 7, np.uint16)).writeto(out)
     (read,) = frames.read_frames(out.getvalue(), "made")
-    assert FrameReason.NO_VARIATION == Watcher(Constant(1.0)).look(read).evidence.not_evaluated
+    assert (
+        FrameReason.NO_VARIATION == Watcher(Constant(1.0)).judge_frame(read).evidence.not_evaluated
+    )
 
 
 def test_a_refused_frame_keeps_its_reason() -> None:
     """It becomes a detector without a judgement, so that its exposure can close."""
     refused = FrameRefused("file", 3, FrameReason.TRUNCATED, "cut", "CCD3")
-    evidence = Watcher(Constant(1.0)).look(refused).evidence
+    evidence = Watcher(Constant(1.0)).judge_frame(refused).evidence
     assert (FrameReason.TRUNCATED, "CCD3", 3) == (
         evidence.not_evaluated,
         evidence.detector,
@@ -105,20 +107,20 @@ def test_masked_and_missing_pixels_reach_the_network_as_sky() -> None:
     """Tiles over half without data abstain."""
     image = Field().image()
     image[:400, :400] = np.nan
-    evidence = Watcher(Constant(0.9)).look(frame(image)).evidence
+    evidence = Watcher(Constant(0.9)).judge_frame(frame(image)).evidence
     assert evidence.tiles[0].abstains
     assert not evidence.tiles[-1].abstains
 
 
 def test_an_engine_for_pixels_is_refused() -> None:
-    """MaxiMask gives no tracking error."""
+    """MaxiMask has no output for a tracking error."""
     with pytest.raises(ValueError, match="no TRACKING_ERROR"):
         Watcher(Constant(1.0, "maximask"))
 
 
 @pytest.mark.engine
 def test_a_trailed_frame_is_a_tracking_error(maxitrack: Engine, samples: Path) -> None:
-    """A real non-sidereal LCO frame: network and shapes say so, beyond 0.9."""
+    """On a real non-sidereal LCO frame, network and shapes agree, with a probability over 0.9."""
     found = look(maxitrack, samples / "exposures/trailed/lco0m4_banzai_trailed.fits.fz").judgement
     assert (Decision.TRACKING_ERROR, Voice.BOTH) == (found.decision, found.voice)
     assert 0.9 < (found.probability or 0)
@@ -127,7 +129,7 @@ def test_a_trailed_frame_is_a_tracking_error(maxitrack: Engine, samples: Path) -
 
 @pytest.mark.engine
 def test_good_frames_are_no_tracking_errors(maxitrack: Engine, samples: Path) -> None:
-    """Real frames: ok where there are stars; too small or too empty is said."""
+    """Real frames with stars are ok; others have a reason, too small or too empty."""
     paths = sorted((samples / "exposures/good").iterdir())
     found = {path.name.split(".")[0]: look(maxitrack, path) for path in paths}
     decisions = {name: evidence.judgement.decision for name, evidence in found.items()}
@@ -138,23 +140,23 @@ def test_good_frames_are_no_tracking_errors(maxitrack: Engine, samples: Path) ->
 
 @pytest.mark.engine
 def test_a_sky_without_stars_cannot_tell(maxitrack: Engine) -> None:
-    """Whatever the network says of empty tiles, with cosmic rays or without."""
+    """The network's output for empty tiles does not count, with or without cosmic rays."""
     for rays in (0, 200):
         empty = Field(stars=0, cosmic_rays=rays).image()
-        found = Watcher(maxitrack).look(frame(empty)).evidence.judgement
+        found = Watcher(maxitrack).judge_frame(frame(empty)).evidence.judgement
         assert Decision.CANNOT_TELL == found.decision
 
 
 @pytest.mark.engine
 def test_a_satellite_on_few_stars_is_no_tracking_error(maxitrack: Engine, samples: Path) -> None:
-    """Real cut-outs of one tile: the network is sure of an error, there is too little to judge."""
+    """On real cut-outs of one tile, the network is sure of an error, but stars are too few."""
     for path in sorted((samples / "exposures/trails").glob("cutout_*[!k].fits.gz")):
         assert Decision.CANNOT_TELL == look(maxitrack, path).judgement.decision
 
 
 @pytest.mark.engine
 def test_the_worst_of_a_season_fail_and_the_best_do_not(maxitrack: Engine, samples: Path) -> None:
-    """SAAO frames: ellipticity 0.47 fails by its shapes, 0.09 is well."""
+    """Of SAAO frames, ellipticity 0.47 fails by its shapes, and 0.09 is ok."""
     folder = samples / "exposures/tracking"
     worst = look(maxitrack, folder / "AKB13475I0092.fits.gz").judgement
     best = look(maxitrack, folder / "AKB13475I0016.fits.gz").judgement

@@ -12,7 +12,7 @@ from typing import Any, ClassVar
 
 import fastavro
 import pytest
-from exposure_factories import make_evidence, make_heard
+from exposure_factories import make_evidence, make_received
 
 from streamfilter.alerts.encode import Agreement
 from streamfilter.contaminants import TABLE
@@ -87,7 +87,7 @@ def test_a_record_of_before_contaminants_is_read_with_the_schema_of_today() -> N
     before = {**today, "fields": [f for f in today["fields"] if f["name"] != "contaminants"]}
     evidence, out = make_evidence(), io.BytesIO()
     value, _ = TrackingEncoder(EngineIdentity("n", "5e" * 32, "r")).detector(
-        make_heard(), evidence, 1.0, "t"
+        make_received(), evidence, 1.0, "t"
     )
     record = fastavro.schemaless_reader(io.BytesIO(value[10:]), today, None)
     fastavro.schemaless_writer(out, before, record)

@@ -9,12 +9,12 @@ CODES = pytest.mark.parametrize("code", INJECT)
 
 
 def conditions(camera: Camera = LSST) -> Conditions:
-    """A middling exposure."""
+    """Returns average conditions."""
     return Conditions(camera=camera, side_px=camera.side_px, sky_e=3000.0, fwhm_px=3.0)
 
 
 def inject(code: str, seed: int, camera: Camera = LSST) -> Injection:
-    """One contaminant of that class."""
+    """Returns one contaminant of a class."""
     return INJECT[code](np.random.default_rng(seed), conditions(camera))
 
 
@@ -51,7 +51,7 @@ def test_the_truth_is_measured_on_what_was_added() -> None:
 
 
 def test_an_injection_that_nothing_shows_has_no_truth() -> None:
-    """Below 2 sigma in every pixel."""
+    """It is below 2 sigma in every pixel."""
     seen = conditions()
     nothing = Injection("HP", np.zeros(seen.shape), np.ones(seen.shape), np.zeros(seen.shape))
     with pytest.raises(ValueError, match="HP"):

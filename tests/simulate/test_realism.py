@@ -42,7 +42,7 @@ def verdicts(engine_home: Path) -> Counter[tuple[str | None, Label]]:
 
 
 def test_real_looking_events_are_not_dropped(verdicts: Counter[tuple[str | None, Label]]) -> None:
-    """Of some 110 without contaminant, none is called contaminated."""
+    """Of about 110 alerts without contaminant, none is called contaminated."""
     assert verdicts[None, Label.CLEAN] > 90
     assert 0 == verdicts[None, Label.CONTAMINATED]
 
@@ -51,7 +51,7 @@ def test_real_looking_events_are_not_dropped(verdicts: Counter[tuple[str | None,
 def test_injected_contaminants_are_found(
     verdicts: Counter[tuple[str | None, Label]], code: str
 ) -> None:
-    """Nine in ten of the classes that the network knows best; most of them surely."""
+    """The network finds nine in ten of the classes that it knows best."""
     of_code = {label: verdicts[code, label] for label in Label}
     assert sum(of_code.values()) >= 10
     assert of_code[Label.CLEAN] <= 0.1 * sum(of_code.values())

@@ -24,7 +24,7 @@ def measured(found: Frame) -> Shapes:
 
 
 def test_a_drift_shows_in_every_star() -> None:
-    """Its length and direction are those that were asked for; without one stars are round."""
+    """Trails have the simulated length and direction; without drift, stars are round."""
     still, drifted = measured(frame(0.0)), measured(frame(12.0))
     assert still.elongation is not None
     assert still.elongation < 1.15
@@ -36,6 +36,6 @@ def test_a_drift_shows_in_every_star() -> None:
 
 
 def test_a_seed_gives_the_same_pixels_again_and_detectors_differ() -> None:
-    """What is drawn afterwards is what was judged."""
+    """So the figure drawn later shows the judged pixels."""
     assert np.array_equal(frame(0.0).image, frame(0.0).image)
     assert not np.array_equal(frame(0.0).image, frame(0.0, 1).image)

@@ -13,27 +13,27 @@ from streamfilter.simulate.cameras import ZTF
 from streamfilter.simulate.contaminants import Truth
 from streamfilter.simulate.sky import draw_sky, expose
 from streamfilter.simulate.stamps import at_the_edge
-from streamfilter.simulate.visits import Simulated, alerts
+from streamfilter.simulate.visits import SimulatedAlert, alerts
 from streamfilter.simulate.writers import SIMULATED_SCHEMA_ID, writer
 
 STAMPS = ("cutoutScience", "cutoutTemplate", "cutoutDifference")
 
 
 @pytest.fixture(scope="module")
-def night() -> list[Simulated]:
-    """Forty alerts of both surveys, half of them contaminated."""
+def night() -> list[SimulatedAlert]:
+    """Returns forty alerts of both surveys, half of them contaminated."""
     mix = dict.fromkeys(("CR", "TRL", "HCL", "DCL", "HP"), 0.1)
     return list(alerts(7, 40, mix=mix, per_visit=10))
 
 
-def of(night: list[Simulated], survey: str) -> list[Simulated]:
+def of(night: list[SimulatedAlert], survey: str) -> list[SimulatedAlert]:
     """The alerts of one survey, at least a dozen."""
     mine = [alert for alert in night if alert.survey == survey]
     assert len(mine) > 12
     return mine
 
 
-def record_of(alert: Simulated) -> dict[str, Any]:
+def record_of(alert: SimulatedAlert) -> dict[str, Any]:
     """The record, read by fastavro alone."""
     if alert.survey == "ztf":
         (record,) = fastavro.reader(io.BytesIO(alert.value))
@@ -44,7 +44,9 @@ def record_of(alert: Simulated) -> dict[str, Any]:
     return record
 
 
-def test_a_ztf_packet_is_a_container_of_one_record_with_its_schema(night: list[Simulated]) -> None:
+def test_a_ztf_packet_is_a_container_of_one_record_with_its_schema(
+    night: list[SimulatedAlert],
+) -> None:
     """Its readers need nothing but the file."""
     for alert in of(night, "ztf"):
         schema = fastavro.reader(io.BytesIO(alert.value)).writer_schema
@@ -54,7 +56,7 @@ def test_a_ztf_packet_is_a_container_of_one_record_with_its_schema(night: list[S
         assert alert.alert_id == str(record["candid"]) == str(record["candidate"]["candid"])
 
 
-def test_an_lsst_packet_names_its_schema_by_a_big_endian_id(night: list[Simulated]) -> None:
+def test_an_lsst_packet_names_its_schema_by_a_big_endian_id(night: list[SimulatedAlert]) -> None:
     """0x00, the id, and a record that leaves no byte over."""
     schema = fastavro.parse_schema(writer("lsst").definition)
     for alert in of(night, "lsst"):
@@ -66,7 +68,7 @@ def test_an_lsst_packet_names_its_schema_by_a_big_endian_id(night: list[Simulate
         assert alert.alert_id == str(record["diaSource"]["diaSourceId"])
 
 
-def test_a_ztf_stamp_is_one_big_endian_image_in_gzip(night: list[Simulated]) -> None:
+def test_a_ztf_stamp_is_one_big_endian_image_in_gzip(night: list[SimulatedAlert]) -> None:
     """63 px a side, or cut at the top or right."""
     for alert in of(night, "ztf"):
         for stamp in STAMPS:
@@ -76,7 +78,7 @@ def test_a_ztf_stamp_is_one_big_endian_image_in_gzip(night: list[Simulated]) -> 
                 assert 39 <= min(hdu.data.shape) <= max(hdu.data.shape) == 63
 
 
-def test_an_lsst_stamp_has_image_variance_and_psf(night: list[Simulated]) -> None:
+def test_an_lsst_stamp_has_image_variance_and_psf(night: list[SimulatedAlert]) -> None:
     """In the order and the types of the real ones, and 34,560 bytes where the real ones are."""
     for alert in of(night, "lsst"):
         stamp = record_of(alert)["cutoutScience"]
@@ -89,7 +91,7 @@ def test_an_lsst_stamp_has_image_variance_and_psf(night: list[Simulated]) -> Non
                 assert len(stamp) == 34_560
 
 
-def test_the_true_pixels_stand_out_in_the_science_stamp(night: list[Simulated]) -> None:
+def test_the_true_pixels_stand_out_in_the_science_stamp(night: list[SimulatedAlert]) -> None:
     """Science less template is far from zero on the truth's mask and near zero off it."""
     hit = [a for a in of(night, "lsst") if a.truth is not None and a.truth.snr > 30]
     assert len(hit) >= 4
@@ -101,7 +103,7 @@ def test_the_true_pixels_stand_out_in_the_science_stamp(night: list[Simulated]) 
 
 
 def test_a_ztf_stamp_loses_pixels_at_the_chips_edge_and_keeps_its_source() -> None:
-    """Cut or without data, truth and stamp stay in step; pixel (31, 31) is there in 300 of 300."""
+    """Truth and stamp lose the same pixels; 300 of 300 stamps have pixel (31, 31)."""
     rng = np.random.default_rng(0)
     sky = draw_sky(rng, ZTF, event=False)
     triplet, everywhere = expose(rng, sky), Truth("HP", np.ones((63, 63), dtype=bool), 0.0, 1.0)
@@ -118,7 +120,7 @@ def test_a_ztf_stamp_loses_pixels_at_the_chips_edge_and_keeps_its_source() -> No
     assert 15 < missing < 60
 
 
-def test_the_exposures_end_can_be_read_from_the_packet(night: list[Simulated]) -> None:
+def test_the_exposures_end_can_be_read_from_the_packet(night: list[SimulatedAlert]) -> None:
     """ZTF dates the start (JD, UTC), LSST the middle (MJD, TAI)."""
     for alert in night:
         record = record_of(alert)
@@ -130,7 +132,7 @@ def test_the_exposures_end_can_be_read_from_the_packet(night: list[Simulated]) -
 
 
 def test_lsst_flags_some_contaminants_and_nothing_else() -> None:
-    """So that a filter has something to agree with and something to add."""
+    """So a filter can agree with some flags and add others."""
     flags = {True: 0, False: 0}
     for alert in alerts(5, 60, surveys=("lsst",), mix={"CR": 0.5}):
         flagged = record_of(alert)["diaSource"]["pixelFlags_cr"]
@@ -139,7 +141,7 @@ def test_lsst_flags_some_contaminants_and_nothing_else() -> None:
     assert min(flags.values()) > 5
 
 
-def test_the_source_of_an_lsst_stamp_is_where_its_header_says(night: list[Simulated]) -> None:
+def test_the_source_of_an_lsst_stamp_is_where_its_header_says(night: list[SimulatedAlert]) -> None:
     """On pixel x - CUTMINX - 1, within half a pixel of the middle, as in real packets."""
     for alert in of(night, "lsst"):
         record = record_of(alert)

@@ -32,7 +32,7 @@ def test_an_event_is_in_science_and_difference_and_not_in_the_template(camera: C
         for seed in range(20):
             sky = draw_sky(np.random.default_rng(seed), camera, event=event)
             difference = expose(np.random.default_rng(seed), sky).images[Plane.DIFFERENCE]
-            first = round(sky.seen.middle_px) - 1
+            first = round(sky.conditions.middle_px) - 1
             middle = slice(first, first + 3)
             found[event] += bool(abs(difference[middle, middle].mean()) > noise(difference))
     assert found[True] >= 16

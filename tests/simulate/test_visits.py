@@ -35,7 +35,7 @@ def test_alerts_of_a_visit_share_their_exposure() -> None:
 
 
 def test_the_mix_is_kept() -> None:
-    """A quarter of each two classes gives about that, and only those."""
+    """With a quarter of each of two classes, about so many come, and no others."""
     codes = Counter(
         a.truth.code if a.truth else None
         for a in alerts(9, 80, surveys=("lsst",), mix={"CR": 0.25, "HP": 0.25})
@@ -45,7 +45,7 @@ def test_the_mix_is_kept() -> None:
 
 
 def test_the_default_mix_names_every_class_that_can_be_injected() -> None:
-    """And leaves most alerts clean."""
+    """It leaves most alerts clean."""
     assert set(INJECT) == set(MIX)
     assert sum(MIX.values()) < 0.5
 

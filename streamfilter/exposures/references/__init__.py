@@ -1,4 +1,4 @@
-"""Frames that a message refers to: read only if they are the ones announced."""
+"""Reads the frames that messages refer to, and refuses files that differ from the reference."""
 
 import hashlib
 from collections.abc import Mapping
@@ -9,28 +9,28 @@ from streamfilter.exposures.records import FrameReference
 
 
 class Place(Protocol):
-    """Where references of one scheme are read."""
+    """Reads references of one URI scheme."""
 
     def read(self, uri: str, most: int) -> bytes:
-        """The content, or its first ``most`` bytes where it has more.
+        """Returns the content, or its first ``most`` bytes if it is longer.
 
         Raises
         ------
         MessageRejected
-            The place is not allowed, or nothing is there.
+            The place is not allowed, or the file does not exist.
         CallFailed
-            It could not be reached now; a retry may help.
+            The place cannot be reached now; a retry may help.
         """
         ...
 
 
 class References:
-    """Reads references from the places that are allowed.
+    """Reads references from allowed places.
 
     Parameters
     ----------
     places
-        By scheme; no others are read.
+        The allowed places by URI scheme.
     max_bytes
         Larger files are refused.
     """
@@ -40,14 +40,14 @@ class References:
         self._max_bytes = max_bytes
 
     def fetch(self, reference: FrameReference) -> bytes:
-        """The content of a referenced file.
+        """Returns the content of a referenced file.
 
         Raises
         ------
         MessageRejected
             The file is not allowed, missing, too large, or not the one announced.
         CallFailed
-            It could not be reached now; a retry may help.
+            The file cannot be reached now; a retry may help.
         """
         scheme, separator, _ = reference.uri.partition(":")
         place = self._places.get(scheme.lower())
@@ -62,8 +62,8 @@ class References:
             raise MessageRejected(Reason.REFERENCE_TOO_LARGE, detail)
         content = place.read(reference.uri, reference.size + 1)
         if len(content) != reference.size:
-            found = f"over {reference.size}" if len(content) > reference.size else len(content)
-            detail = f"{found} bytes; {reference.size} are announced"
+            size = f"over {reference.size}" if len(content) > reference.size else len(content)
+            detail = f"{size} bytes; {reference.size} are announced"
             raise MessageRejected(Reason.REFERENCE_DIFFERS, detail)
         if hashlib.sha256(content).hexdigest() != reference.sha256:
             detail = f"its sha256 is not {reference.sha256[:12]}..., which is announced"

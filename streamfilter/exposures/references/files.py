@@ -1,4 +1,4 @@
-"""``file://``: files of this host, or of a disk that it shares."""
+"""Reads ``file://``: files of this host, or of a shared disk."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -8,30 +8,30 @@ from streamfilter.errors import CallFailed, MessageRejected, Reason
 
 
 class Files:
-    """Reads files in some folders (and below), also where links lead, and no others."""
+    """Reads files in some folders and below, and no others; links may not lead out of them."""
 
     def __init__(self, folders: Sequence[Path]) -> None:
         self._folders = tuple(folders)
 
     def read(self, uri: str, most: int) -> bytes:
-        """The content of a file, or its first bytes.
+        """Returns the content of a file, or its first ``most`` bytes.
 
         Raises
         ------
         MessageRejected
-            It is not in the folders, missing, or no regular file.
+            The file is not in the folders, missing, or not a regular file.
         CallFailed
-            It cannot be read now.
+            The file cannot be read now.
         """
         path = _path(uri)
-        # What lies outside the folders is nobody's business, not even whether it is there.
+        # An answer must not tell whether a file outside the folders exists.
         if not any(path.is_relative_to(folder.absolute()) for folder in self._folders):
             raise MessageRejected(Reason.REFERENCE_REFUSED, self._not_allowed())
         try:
             real = path.resolve(strict=True)
             if not any(real.is_relative_to(folder.resolve()) for folder in self._folders):
                 raise MessageRejected(Reason.REFERENCE_REFUSED, self._not_allowed())
-            # A device or a pipe would be read without end.
+            # A device or a pipe may have no end.
             if not real.is_file():
                 raise MessageRejected(Reason.REFERENCE_UNREACHABLE, "not a regular file")
             with real.open("rb") as file:
@@ -41,7 +41,7 @@ class Files:
         except (PermissionError, RuntimeError, ValueError) as error:
             detail = f"{type(error).__name__}: {getattr(error, 'strerror', None) or error}"
             raise MessageRejected(Reason.REFERENCE_UNREACHABLE, detail) from error
-        except OSError as error:  # a shared disk that is away comes back
+        except OSError as error:  # such as a shared disk that is not mounted now
             raise CallFailed(f"{type(error).__name__}: {error.strerror}") from error
 
     def _not_allowed(self) -> str:
@@ -51,7 +51,7 @@ class Files:
 
 
 def _path(uri: str) -> Path:
-    """The absolute path of a ``file://`` URI of this host."""
+    """Returns the absolute path in a ``file://`` URI of this host."""
     try:
         parts = urlsplit(uri)
     except ValueError as error:

@@ -1,4 +1,4 @@
-"""``https://``: archives and data servers, each of them allowed by name."""
+"""Reads ``https://``: archives and data servers, each allowed by name."""
 
 import http.client
 import time
@@ -11,17 +11,17 @@ _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _MOST_REDIRECTS = 3
 _MISSING = frozenset({404, 410})
 _AGAIN = frozenset({408, 425, 429})
-"""Answers after which a retry helps, beside those from 500 on."""
+"""Status codes after which a retry may help, besides those from 500."""
 _PART_BYTES = 2**20
 
 
 class Https:
-    """Reads from the hosts that a caller may call, redirects among them included.
+    """Reads from the hosts that a caller may call, and follows redirects among them.
 
     Parameters
     ----------
     total_s
-        For one file.
+        Time limit for one file.
     """
 
     def __init__(self, caller: Caller, total_s: float) -> None:
@@ -29,20 +29,20 @@ class Https:
         self._total_s = total_s
 
     def read(self, uri: str, most: int) -> bytes:
-        """The content behind a URL, or its first bytes.
+        """Returns the content of a URL, or its first ``most`` bytes.
 
         Raises
         ------
         MessageRejected
-            The URL, or one that it redirects to, is not allowed; nothing is there; no access.
+            The URL, or one that it redirects to, is not allowed, missing, or gives no access.
         CallFailed
-            The server cannot be reached now, or breaks off.
+            The server cannot be reached now, or closes the connection too early.
         """
         end_s = time.monotonic() + self._total_s
         try:
             for _ in range(_MOST_REDIRECTS + 1):
                 left_s = max(end_s - time.monotonic(), 0.01)
-                # What is compressed on the way is not what was announced.
+                # The announced size and sha256 are those of the file, not of a compressed answer.
                 headers = {"Accept-Encoding": "identity"}
                 with self._caller.call("GET", uri, total_s=left_s, headers=headers) as answer:
                     if answer.status not in _REDIRECTS:

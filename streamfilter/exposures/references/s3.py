@@ -1,4 +1,4 @@
-"""``s3://``: object stores, through fsspec; s3fs comes with the extra ``s3``."""
+"""Reads ``s3://``: object stores, through fsspec; s3fs comes with the extra ``s3``."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -22,10 +22,10 @@ class S3:
     buckets
         ``bucket`` or ``bucket/prefix``.
     settings
-        Of s3fs: ``endpoint_url``, ``key``, ``secret``, ``anon`` and so on. The store's address
-        is the operator's choice alone: no message can name one.
+        Settings of s3fs: ``endpoint_url``, ``key``, ``secret``, ``anon`` and so on. Only the
+        operator chooses the store's address: no message can name one.
     total_s
-        For one object.
+        Time limit for one object.
 
     Raises
     ------
@@ -42,7 +42,7 @@ class S3:
             ) from error
         self._buckets = tuple(each.strip("/") for each in buckets)
         self._total_s = total_s
-        # The service retries by itself, later, and looks at other frames meanwhile.
+        # The worker itself retries later, and judges other frames meanwhile.
         patience = {
             "connect_timeout": _CONNECT_S,
             "read_timeout": _READ_S,
@@ -60,7 +60,7 @@ class S3:
             raise ConfigurationInvalid(f"exposures.s3: {error}") from error
 
     def read(self, uri: str, most: int) -> bytes:
-        """The content of an object, or its first bytes.
+        """Returns the content of an object, or its first ``most`` bytes.
 
         Raises
         ------
@@ -80,7 +80,7 @@ class S3:
                 "expected s3://bucket/key in one of exposures.reference_buckets",
             )
         try:
-            # One request for as much as is wanted and no more.
+            # One request, for no more bytes than needed.
             read = self._store._cat_file
             content = sync(self._store.loop, read, place, start=0, end=most, timeout=self._total_s)
         except FileNotFoundError as error:

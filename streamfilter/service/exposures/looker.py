@@ -181,7 +181,7 @@ class Looker:
         return detectors, rejections(refusal, found.message)[0]
 
     def _found(self, frame: Frame | FrameRefused, announced: Announced) -> DetectorOutcome:
-        look = self._watcher.look(frame)
+        look = self._watcher.judge_frame(frame)
         searched = None
         if self._masks is not None and isinstance(frame, Frame):
             searched = self._masks.search(frame, look.image, announced)
