@@ -66,9 +66,11 @@ class Broker:
         timestamp_ms: int = 0,
     ) -> None:
         """Append messages (``keys`` runs beside ``values``) and wait for all acknowledgements."""
-        settings: dict[str, str | int] = {
+        settings: dict[str, str | int | bool] = {
             "bootstrap.servers": self.bootstrap, "acks": "all", "linger.ms": 1,
             "message.max.bytes": 40 * 2**20,
+            # Without it a first request that a new topic's leader refuses is repeated too late.
+            "enable.idempotence": True,
         }  # fmt: skip
         producer = Producer(settings)
         failed: list[object] = []
