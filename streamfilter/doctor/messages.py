@@ -64,7 +64,7 @@ def _decoded(
         planes = settings.alerts.planes
         decoder = Decoder(finder, Surveys.load(settings.alerts.survey_folders), limits)
         found = decoder.decode(message, planes)
-        finding = _in_part(subject, found, decoder.news(), planes)
+        finding = _in_part(subject, found, decoder.take_reports(), planes)
     if isinstance(found, Rejected):
         return _rejected(subject, f"{found.reason}, {found.detail}")
     read = f"{len(message.value or b''):,} bytes, read and understood"

@@ -2,7 +2,7 @@
 
 import pytest
 
-from streamfilter.alerts.drift import Used, Writer
+from streamfilter.alerts.drift import UsedField, Writer
 from streamfilter.alerts.field_plan import FieldPlan, Gaps, field_plan
 from streamfilter.alerts.surveys import SurveyMap
 from streamfilter.errors import MessageRejected, Reason
@@ -23,7 +23,7 @@ def plan(types: dict[str, str], **changes: object) -> FieldPlan:
     """For a schema with these fields."""
     survey = SurveyMap.model_validate(MAP | changes)
     used = tuple(
-        Used(field.role, field.path, frozenset({types[field.path]}))
+        UsedField(field.role, field.path, frozenset({types[field.path]}))
         for field in survey.wanted()
         if field.path in types
     )
