@@ -18,7 +18,7 @@ from streamfilter.errors import ConfigurationInvalid, MessageRejected, Reason, S
 from streamfilter.files import write_whole
 from streamfilter.limits import Limits
 from streamfilter.schemas.definition import parse_definition
-from streamfilter.schemas.registry_client import Patience
+from streamfilter.schemas.registry_client import TimedCalls
 from streamfilter.schemas.sources import (
     FolderSource,
     PackageSource,
@@ -270,7 +270,7 @@ def test_an_answer_that_drips_is_given_up(tmp_path: Path) -> None:
         thread = threading.Thread(target=drip, daemon=True)
         thread.start()
         settings = {"url": f"http://127.0.0.1:{server.getsockname()[1]}", "max.retries": 0}
-        source = RegistrySource(settings, tmp_path, Limits(), patience=Patience(0.3, 1))
+        source = RegistrySource(settings, tmp_path, Limits(), calls=TimedCalls(0.3, 1))
         for words in ("within 0.3 s", "earlier questions"):
             with pytest.raises(SchemaUnavailable, match=words):
                 source.by_id(7)
