@@ -39,10 +39,10 @@ def test_one_message_is_found_by_its_place(broker: Broker) -> None:
     """None where none stands."""
     topic = broker.topic()
     broker.produce(topic, [b"a", b"b", b"c"])
-    found = reader.one(settings(broker), topic, 0, 1)
+    found = reader.read_one(settings(broker), topic, 0, 1)
     assert found is not None
     assert b"b" == found.value
-    assert reader.one(settings(broker), topic, 0, 3) is None
+    assert reader.read_one(settings(broker), topic, 0, 3) is None
 
 
 def test_a_topic_that_is_not_there_is_named(broker: Broker) -> None:
