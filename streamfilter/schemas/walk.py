@@ -1,9 +1,8 @@
 """Reads a few fields of an Avro record by its writer's schema, and skips all others.
 
-A general reader builds every value, which takes 18 ms for an LSST packet with a year of history.
-Here neighbouring fields without strings become one regular expression over the bytes, so that
-skipping a record costs one match. Every step checks the end of the data: no bytes can make it loop
-or allocate.
+A general reader builds every value: 18 ms for an LSST packet with a year of history. Here
+neighbouring fields without strings become one regular expression, so that skipping a record costs
+one match. Every step checks the end of the data: no bytes can make it loop or allocate.
 """
 
 import re
