@@ -1,4 +1,4 @@
-"""What failures say."""
+"""The messages of failures."""
 
 from streamfilter.errors import MessageRejected, Reason
 

@@ -75,12 +75,12 @@ def said(before: dict[str, Any], now: dict[str, Any]) -> list[tuple[Change, str]
     ],
 )  # fmt: skip
 def test_what_lsst_changed(before: int, now: int, expected: list[tuple[Change, str]]) -> None:
-    """Between its published versions, among the few fields of some hundreds that are used."""
+    """LSST's published versions differ in these of the few used fields."""
     assert expected == said(lsst(before), lsst(now))
 
 
 def test_a_type_and_a_nullability_are_told_apart() -> None:
-    """With the field's path, and what it was and is."""
+    """The detail has the field's path, the old and the new types."""
     before, now = lsst(1000), lsst(1000)
     field_of(now, "diaSource.midpointMjdTai")["type"] = "float"
     flag = field_of(now, "diaSource.pixelFlags_cr")
@@ -93,7 +93,7 @@ def test_a_type_and_a_nullability_are_told_apart() -> None:
 
 
 def test_flags_are_fields_of_their_own() -> None:
-    """One that goes is gone, though another flag of its class is there."""
+    """A flag that goes is a removed field, though another flag of its class is there."""
     before = [UsedField("flags", path, frozenset({"boolean"})) for path in ("cr", "cr_center")]
     (change,) = field_changes(before, before[1:])
     assert (Change.FIELD_REMOVED, "cr") == (change.change, change.detail)
@@ -113,7 +113,7 @@ BACK = {Change.FIELD_ADDED: Change.FIELD_REMOVED, Change.FIELD_REMOVED: Change.F
 
 @given(FIELDS, FIELDS)
 def test_the_way_back_is_the_same_in_reverse(before: list[UsedField], now: list[UsedField]) -> None:
-    """What is added one way is removed the other; only what is the same changes nothing."""
+    """A field added one way is removed the other way; equal schemas give no changes."""
     there = [each.change for each in field_changes(before, now)]
     back = [BACK.get(each.change, each.change) for each in field_changes(now, before)]
     assert sorted(there) == sorted(back)
@@ -131,7 +131,7 @@ def seen(
 
 
 def test_a_new_schema_is_said_once_for_each_topic() -> None:
-    """Also where the two come in turn, packet by packet; the first of all is no change."""
+    """This holds where two schemas alternate packet by packet; the very first is no change."""
     watch, old, new = SchemaHistory(), writer(lsst(1100)), writer(lsst(1101))
     assert [] == seen(watch, "a", Form.CONFLUENT, 1100, old)
     added = [Change.SCHEMA, Change.FIELD_ADDED]
@@ -185,7 +185,7 @@ class Shelf:
 
 
 def test_a_required_field_that_vanished_rejects_with_its_name() -> None:
-    """And it is told as a change: what was there, and that it is gone."""
+    """The change is reported too, with the removed field."""
     now = lsst(1000)
     now["fields"] = [each for each in now["fields"] if each["name"] != "cutoutScience"]
     finder = SchemaFinder([Shelf({1: lsst(1000), 2: now})], Limits())

@@ -76,7 +76,7 @@ def near(pixels: npt.NDArray[np.float32], colour: str) -> int:
 
 
 def test_every_contaminant_has_a_colour_of_its_own() -> None:
-    """What is normal has none: it is not drawn."""
+    """Normal classes have no colour, because they are not drawn."""
     assert {row.code for row in TABLE if not row.normal} == set(COLOURS)
     assert len(COLOURS) == len(set(COLOURS.values()))
 
@@ -102,7 +102,7 @@ def test_a_source_is_not_drawn_as_contamination(tmp_path: Path) -> None:
 
 
 def test_a_page_holds_so_many_rows_and_says_that_it_leaves_some_out(tmp_path: Path) -> None:
-    """Its height is that of the rows shown; its title differs where rows are left out."""
+    """The height is that of the shown rows; the title differs where rows are omitted."""
     two = page(tmp_path, *[inspected()] * 2)
     cut = page(tmp_path, *[inspected()] * 5, most_rows=2)
     assert two.shape == cut.shape
@@ -127,7 +127,7 @@ def test_an_alert_without_stamps_or_evidence_has_its_row(tmp_path: Path) -> None
 def test_without_matplotlib_the_error_names_the_extra(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """And how to install it."""
+    """The message says how to install it."""
     monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
     with pytest.raises(ConfigurationInvalid, match=r"pip install 'streamfilter\[figures\]'"):
         draw([inspected()], tmp_path / "page.png")

@@ -66,7 +66,7 @@ def test_files_of_every_kind_are_walked_to_their_end(hdus: tuple[Any, ...]) -> N
     ],
 )
 def test_headers_that_announce_nonsense_are_told(cards: list[str], words: str) -> None:
-    """In astropy each of these is a loop, or a step backwards."""
+    """Each of these would be a long loop, or a step backwards, in astropy."""
     with pytest.raises(HeaderImplausible, match=words):
         walk(header(*cards))
 
@@ -82,7 +82,7 @@ def test_very_many_axes_in_all_are_told() -> None:
 
 @pytest.mark.parametrize(("cut", "whole"), [(2900, 2900), (6000, 5760), (9000, 9000)])
 def test_of_a_file_that_is_cut_what_stands_before_is_read(cut: int, whole: int) -> None:
-    """A cut in data is astropy's to tell; half a header is left out."""
+    """Data that are cut short stay in, for astropy to report; half a header is left out."""
     content = file_of(fits.PrimaryHDU(IMAGE), fits.ImageHDU(IMAGE))
     assert content[:whole] == walk(content[:cut])
 

@@ -36,7 +36,7 @@ def driver() -> Any:
 
 
 def test_no_wait_for_work_lasts_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
-    """However short it is: a time-out of queue.SimpleQueue may turn into none (CPython)."""
+    """A very short time-out of queue.SimpleQueue may turn into no time-out (CPython)."""
     monkeypatch.setattr(gpu_thread, "_POLL_S", 1e-6)
     thread = GpuThread(driver(), 0, 2)
     finished: list[int] = []

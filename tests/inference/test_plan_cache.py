@@ -80,7 +80,7 @@ def test_a_plan_is_built_once_and_read_again(place: Path) -> None:
 
 @pytest.mark.parametrize("part", [field.name for field in dataclasses.fields(KEY)])
 def test_a_plan_for_something_else_is_named_by_what_differs(place: Path, part: str) -> None:
-    """It is refused, or built anew, as the configuration says."""
+    """The start is refused, or a plan is built anew, as the configuration says."""
     made(place)
     other = dataclasses.replace(KEY, **{part: "new"})
     assert f"does not match: its {part} is {getattr(KEY, part)!r}, here 'new'" in refused(
@@ -99,7 +99,7 @@ def test_where_no_plan_may_be_built_the_mend_is_said(place: Path) -> None:
 
 @pytest.mark.parametrize("damage", ["plan", "json"])
 def test_a_damaged_plan_is_not_used(place: Path, damage: str) -> None:
-    """It is held against its sha256, and built anew."""
+    """Its sha256 does not match, so it is built anew."""
     made(place)
     path = place.with_suffix(f".{damage}")
     path.write_bytes(path.read_bytes()[:-2])
@@ -109,7 +109,7 @@ def test_a_damaged_plan_is_not_used(place: Path, damage: str) -> None:
 
 @pytest.mark.parametrize("what", ["folder", "plan"])
 def test_a_plan_that_others_could_have_written_is_not_run(place: Path, what: str) -> None:
-    """Nor built over: a plan is code."""
+    """It is not overwritten either: a plan is code."""
     made(place)
     (place.parent if what == "folder" else place).chmod(0o777)
     with pytest.raises(EngineUnavailable, match=r"changed by others \(owner \d+, mode .rwxrwxrwx"):
@@ -131,7 +131,7 @@ def test_timings_go_from_build_to_build(place: Path) -> None:
 
 
 def test_a_build_that_fails_leaves_what_was_there(place: Path) -> None:
-    """And gives the lock back."""
+    """The lock is released."""
     made(place)
 
     def fails(timings: bytes) -> BuiltPlan:
@@ -203,7 +203,7 @@ def test_a_process_that_is_killed_while_it_builds_is_followed(
 
 @pytest.mark.engine
 def test_a_real_plan_is_kept_beside_the_network(engine_home: Path, tmp_path: Path) -> None:
-    """At both precisions; by a builder that needs no GPU."""
+    """A builder that needs no GPU builds it at both precisions."""
     rtx: ModuleType = pytest.importorskip(
         "tensorrt_rtx", reason="no builder of plans: pip install 'streamfilter[rtx]'"
     )

@@ -26,7 +26,7 @@ def test_every_message_of_every_partition_is_read_up_to_the_end(broker: Broker) 
 
 
 def test_only_what_is_young_enough_is_read(broker: Broker) -> None:
-    """By the messages' own time stamps."""
+    """The timestamps of the messages decide."""
     topic, now_ms = broker.topic(), round(time.time() * 1000)
     broker.produce(topic, [b"old"], timestamp_ms=now_ms - 7_200_000)
     broker.produce(topic, [b"new"], timestamp_ms=now_ms)
@@ -46,6 +46,6 @@ def test_one_message_is_found_by_its_place(broker: Broker) -> None:
 
 
 def test_a_topic_that_is_not_there_is_named(broker: Broker) -> None:
-    """And not created."""
+    """It is not created."""
     with pytest.raises(TransportFailed, match="no-such-topic"):
         list(reader.read_topic(settings(broker), "no-such-topic"))
