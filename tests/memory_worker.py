@@ -44,7 +44,7 @@ TOPICS = Outputs(annotations="annotations", clean="clean", rejected="rejected")
 
 
 class MemorySource:
-    """A source of messages, spread over partitions; ``ended`` when all are read and none is held."""
+    """A source of messages, spread over partitions; ``ended`` when all are read, none held."""
 
     def __init__(
         self, values: Sequence[bytes | None], headers: Headers = (), partitions: int = 1
