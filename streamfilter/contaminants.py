@@ -1,4 +1,4 @@
-"""THE class table of MaxiMask: code, bit, meaning, priors and threshold, written once.
+"""The class table of MaxiMask: code, bit, meaning, priors and threshold, written once.
 
 Source: Paillassa, Bertin & Bouy 2020, A&A 634, A48, and ``maximask/config`` of the MaxiMask 1.4.1
 release. The order is the order of the network's outputs.
@@ -11,8 +11,8 @@ from dataclasses import dataclass
 class Contaminant:
     """One class of pixels.
 
-    ``training_prior`` is the share of such pixels in the training set, ``prior`` the release's
-    default for real images, ``threshold`` the release's default on the updated probability.
+    ``training_prior`` is the share of such pixels in the training set. ``prior`` is the release's
+    default for real images, ``threshold`` its default on the updated probability.
     """
 
     code: str
@@ -22,7 +22,7 @@ class Contaminant:
     prior: float
     threshold: float
     normal: bool = False
-    """True for what a good image is made of: sources and sky are not contamination."""
+    """True for sources and sky: a good image consists of them, so they are no contamination."""
 
 
 TABLE: tuple[Contaminant, ...] = (

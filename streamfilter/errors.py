@@ -4,10 +4,10 @@
     ├── MessageRejected        this message cannot be used; the stream goes on
     ├── ConfigurationInvalid   the service does not start (exit 2)
     ├── EngineUnavailable      the engine cannot run here; the service does not start
-    ├── SchemaUnavailable      a schema could not be had now; a retry may help
-    ├── AddressRefused         a URL leads where we may not call; a retry does not help
-    ├── CallFailed             a call over HTTPS came to nothing; a retry may help
-    ├── TransactionAborted     nothing of a transaction is visible; it is sent again in a new one
+    ├── SchemaUnavailable      a schema cannot be fetched now; a retry may help
+    ├── AddressRefused         a URL leads where this service may not call; a retry does not help
+    ├── CallFailed             a call over HTTPS got no usable answer; a retry may help
+    ├── TransactionAborted     no output of a transaction is visible; a new one sends them again
     └── TransportFailed        the broker cannot be used; the service stops, nothing is committed
 
 Exceptions of libraries are translated at the rim (``raise ... from``); a message says what was
@@ -40,14 +40,14 @@ class Reason(StrEnum):
     OUTPUT_TOO_LARGE = "output_too_large"
     FRAME_UNREADABLE = "frame_unreadable"
     REFERENCE_REFUSED = "reference_refused"
-    """Its scheme is not supported, or its place not allowed."""
+    """The scheme of the reference is not supported, or its location is not allowed."""
     REFERENCE_MISSING = "reference_missing"
     REFERENCE_UNREACHABLE = "reference_unreachable"
     REFERENCE_TOO_LARGE = "reference_too_large"
     REFERENCE_DIFFERS = "reference_differs"
-    """Its size or sha256 is not the one announced."""
+    """The size or sha256 of the file is not the announced one."""
     INTERNAL = "internal"
-    """Our own code failed on it: please report it with the message."""
+    """Our own code failed on the message: please report this and attach the message."""
 
 
 class StreamfilterError(Exception):
@@ -60,11 +60,11 @@ class MessageRejected(StreamfilterError):
     Parameters
     ----------
     reason
-        The label under which it is counted.
+        The label under which the rejection is counted.
     found
         What was found, and what was expected.
     byte
-        At which byte of the data at hand, where that is known.
+        Position in the data that was being read; None where it is not known.
     """
 
     def __init__(self, reason: Reason, found: str, byte: int | None = None) -> None:
@@ -94,14 +94,14 @@ def how_to_install(extra: str = "") -> str:
 
 
 def printable(text: str) -> str:
-    """A text of a message's making, which may hold anything, on one line of a terminal."""
+    """Returns a text as one printable line: text from a message may hold control characters."""
     if text.isprintable():
         return text
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
 class ConfigurationInvalid(StreamfilterError):
-    """The configuration names something that cannot be; the service does not start."""
+    """The configuration is wrong; the service does not start."""
 
 
 class EngineUnavailable(StreamfilterError):
@@ -109,11 +109,11 @@ class EngineUnavailable(StreamfilterError):
 
 
 class SchemaUnavailable(StreamfilterError):
-    """A schema could not be had now (a registry that does not answer); a retry may help."""
+    """A schema cannot be fetched now (say, a registry does not answer); a retry may help."""
 
 
 class TransactionAborted(StreamfilterError):
-    """Nothing of a transaction is visible, nor will be; a new one with the same may succeed."""
+    """No output of a transaction is or will be visible; a new one with the same may succeed."""
 
 
 class TransportFailed(StreamfilterError):
@@ -125,4 +125,4 @@ class AddressRefused(StreamfilterError):
 
 
 class CallFailed(StreamfilterError):
-    """A call over HTTPS came to nothing; a retry may help."""
+    """A call over HTTPS got no usable answer; a retry may help."""

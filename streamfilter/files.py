@@ -1,4 +1,4 @@
-"""Files that others see whole or not at all, and the folders that travel with the package."""
+"""Atomic writing of files, and the folders that are part of the package."""
 
 import os
 import tempfile
@@ -22,12 +22,12 @@ def bundled_folder(name: str) -> Path:
 
 
 def write_whole(path: Path, content: bytes) -> None:
-    """Write a file, making its folder; it is there whole or not at all, also after a crash.
+    """Write a file atomically, also across a crash; its folder is made where it is missing.
 
     Raises
     ------
     OSError
-        It cannot be written; what stood there before still does.
+        The file cannot be written; an older file of this name is unchanged.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
@@ -45,6 +45,6 @@ def write_whole(path: Path, content: bytes) -> None:
 
 
 def remove_unfinished(path: Path) -> None:
-    """Remove what writers of this file left that were killed; no other may be at work."""
-    for left in path.parent.glob(f".{path.name}.*"):
-        left.unlink(missing_ok=True)
+    """Remove the temporary files of killed writers; nobody may be writing this file now."""
+    for temporary in path.parent.glob(f".{path.name}.*"):
+        temporary.unlink(missing_ok=True)

@@ -1,4 +1,4 @@
-"""The Kafka headers of everything that is published, and a rejected message as it came."""
+"""The Kafka headers of all outputs, and the output for a rejected message."""
 
 from dataclasses import replace
 
@@ -21,29 +21,30 @@ HEADERS: dict[str, str] = {
     "streamfilter-schema-id": "rejected only: schema id of the Confluent form, where there is one",
     "streamfilter-timestamp": "rejected only: Kafka timestamp of the original, Unix milliseconds",
 }
-"""Every header that is written, all UTF-8 text; the original's others stand before them."""
+"""Our headers, all UTF-8 text; in an output they follow the original's own headers."""
 
-# Brokers bound headers and value together; a detail beyond this says nothing more.
+# Brokers limit headers and value together, and a longer detail helps nobody.
 DETAIL_CHARACTERS = 1000
 
 
 def rejected_message(rejected: Rejected) -> tuple[bytes | None, Headers]:
-    """The original value untouched, and headers that say why it was rejected."""
+    """Returns the original value, unchanged, and the headers with the reason."""
     message = rejected.message
     texts = {
         "streamfilter-reason": rejected.reason,
         "streamfilter-detail": rejected.detail[:DETAIL_CHARACTERS],
         "streamfilter-schema-id": _text(rejected.schema_id),
         "streamfilter-timestamp": _text(message.timestamp_ms),
-        **place(message.origin),
+        **origin_headers(message.origin),
     }
-    return message.value, with_ours(message.headers, texts)
+    return message.value, with_our_headers(message.headers, texts)
 
 
 def smaller(output: Output) -> Output | None:
-    """A rejected message that the broker refused, without its largest parts; None: none is left.
+    """Returns a refused output without its largest part; None where nothing is left to remove.
 
-    Our headers stay: they say why, and where the original stands.
+    First the value goes, then the key and the original's headers. Our headers stay: they say why
+    the message was rejected and where the original is.
     """
     if output.value is not None:
         return replace(output, value=None)
@@ -52,8 +53,8 @@ def smaller(output: Output) -> Output | None:
     return bare if bare != output else None
 
 
-def place(origin: Origin) -> dict[str, str | None]:
-    """Where the original stands, and which version wrote this."""
+def origin_headers(origin: Origin) -> dict[str, str | None]:
+    """Returns the headers with the original's place in Kafka and the version of streamfilter."""
     return {
         "streamfilter-version": __version__,
         "streamfilter-topic": origin.topic,
@@ -62,8 +63,8 @@ def place(origin: Origin) -> dict[str, str | None]:
     }
 
 
-def with_ours(original: Headers, texts: dict[str, str | None]) -> Headers:
-    """The original's headers, then ours; a producer cannot pass its own off as ours."""
+def with_our_headers(original: Headers, texts: dict[str, str | None]) -> Headers:
+    """Returns the original's headers, then ours; originals with one of our names are dropped."""
     kept = tuple(each for each in original if each[0] not in HEADERS)
     return kept + tuple(
         (name, text.encode(errors="replace")) for name, text in texts.items() if text is not None

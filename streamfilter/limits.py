@@ -1,13 +1,13 @@
-"""What one message may cost: bounds that keep memory finite whatever arrives."""
+"""Bounds on one message: they keep memory finite whatever arrives."""
 
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Limits:
-    """Bounds on one message; beyond them it is rejected, not read."""
+    """Bounds on one message; a message beyond one of them is rejected, not read."""
 
-    # LSST's largest packets are about 0.3 MB; frames come under limits of their own.
+    # LSST's largest packets are about 0.3 MB; frames have limits of their own.
     max_message_bytes: int = 8 * 2**20
     # One stamp's FITS after gzip; LSST's 102 px with variance and PSF is 0.15 MB.
     max_decompressed_bytes: int = 8 * 2**20
@@ -15,11 +15,11 @@ class Limits:
     max_stamp_side_px: int = 1024
     # A writer schema: ZTF's is 26 kB, LSST's 60 kB.
     max_schema_bytes: int = 2**20
-    # In all arrays and maps of one record; a year of LSST's history is 1,200.
+    # Items in all arrays and maps of one record; a year of LSST's history has 1,200.
     max_array_items: int = 100_000
 
     def __post_init__(self) -> None:
-        """Refuse bounds that would reject everything.
+        """Refuse bounds that would reject every message.
 
         Raises
         ------

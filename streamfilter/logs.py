@@ -1,4 +1,4 @@
-"""Log lines: one JSON object per event, or a human form on a terminal."""
+"""Log lines: one JSON object per event, or a readable form on a terminal."""
 
 import logging
 import sys
@@ -11,10 +11,10 @@ Level = Literal["debug", "info", "warning", "error"]
 
 
 def configure(*, form: Format = "auto", level: Level = "info") -> None:
-    """Send all log events to standard error; ``auto`` is human on a terminal, else JSON."""
+    """Send all log events to standard error; ``auto`` is readable on a terminal, else JSON."""
     human = form == "human" or (form == "auto" and sys.stderr.isatty())
     renderer: structlog.typing.Processor = (
-        # Not the drawn traceback: it shows every local, passwords among them, and takes seconds.
+        # The drawn traceback would show every local, passwords too, and would take seconds.
         structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)
         if human
         else structlog.processors.JSONRenderer()

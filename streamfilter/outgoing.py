@@ -1,7 +1,7 @@
-"""Calls over HTTPS to hosts that are allowed, and to no address behind a name that is not.
+"""Calls over HTTPS to allowed hosts, and only to addresses that are allowed as well.
 
-The name is resolved once and the connection goes to the address that was checked, so a name that
-changes its mind in between (DNS rebinding) gains nothing. Redirects are never followed here.
+The name is resolved once, and the connection goes to the address that was checked: a name that
+changes its address in between (DNS rebinding) gains nothing. Redirects are never followed here.
 """
 
 import http.client
@@ -21,24 +21,24 @@ from streamfilter.errors import AddressRefused, CallFailed
 
 _PORTS = {"https": 443, "http": 80}
 _CONNECT_S = 5.0
-"""Longest silence while connecting and of each read."""
+"""Time-out of connecting and of each read."""
 _NAT64 = IPv6Network("64:ff9b::/96")
 _HOST = re.compile(r"[A-Za-z0-9._:-]+")
 
 
 @dataclass(frozen=True, slots=True)
 class Allowed:
-    """Whom to call.
+    """The hosts and networks that may be called.
 
     Attributes
     ----------
     hosts
         ``host`` (on the usual port), ``host:port``, or either as ``*.domain``.
     internal_networks
-        Networks that may be reached though they are not of the open internet. Plain ``http`` is
-        for addresses of this machine, where these hold them.
+        Networks that may be called though they are not of the public internet. Plain ``http`` is
+        allowed only to addresses of this machine, and only where these networks contain them.
     ca_file
-        Authorities (PEM) that are trusted beside those of the system.
+        Certificate authorities (PEM) that are trusted besides the system's.
     """
 
     hosts: tuple[str, ...]
@@ -55,7 +55,7 @@ class _Target:
 
 
 class Caller:
-    """Makes calls, each on a connection of its own.
+    """Makes calls to allowed addresses, each on its own connection.
 
     Raises
     ------
@@ -70,24 +70,24 @@ class Caller:
             self._context.load_verify_locations(allowed.ca_file)
 
     def check(self, url: str) -> None:
-        """Refuse a URL by what stands in it, without asking anyone.
+        """Refuse a URL that is not allowed by its text alone; no name is resolved.
 
         Raises
         ------
         AddressRefused
-            Its scheme or host is not allowed, or it is no URL.
+            The scheme or host is not allowed, or the text is no URL.
         """
         self._target(url)
 
     def resolve(self, url: str) -> list[str]:
-        """The addresses behind a URL, if all of them may be called.
+        """Returns the addresses of a URL's host; all of them must be allowed.
 
         Raises
         ------
         AddressRefused
-            The URL, or an address behind its name, is not allowed.
+            The URL, or an address of its host, is not allowed.
         CallFailed
-            The name has no address, or nobody says which.
+            The name has no address, or no name server answers.
         """
         target = self._target(url)
         try:
@@ -105,19 +105,19 @@ class Caller:
         body: bytes | None = None,
         headers: Mapping[str, str] | None = None,
     ) -> Iterator[http.client.HTTPResponse]:
-        """The answer, its body unread; whoever reads it bounds how much.
+        """Yields the answer with its body unread; the caller limits how much it reads.
 
         Parameters
         ----------
         total_s
-            For all of it, the reading of the body too: a server that drips does not hold us.
+            Limit for the whole call with the reading of the body: a slow server cannot hold us.
 
         Raises
         ------
         AddressRefused
-            The URL, or the address behind its name, is not allowed.
+            The URL, or an address of its host, is not allowed.
         CallFailed
-            No connection, no trust, no answer, or not in time.
+            There is no connection, no trusted certificate, no answer, or no answer in time.
         """
         target = self._target(url)
         connection = _Connection(target, self._context if target.scheme == "https" else None)
@@ -143,7 +143,7 @@ class Caller:
         try:
             parts = urlsplit(url)
             port = parts.port or _PORTS.get(parts.scheme, 0)
-            (parts.hostname or "").encode("idna")  # what a resolver stumbles over
+            (parts.hostname or "").encode("idna")  # a resolver would fail on a bad label
         except ValueError as error:
             raise AddressRefused(f"no URL: {error}") from error
         host = (parts.hostname or "").rstrip(".")
@@ -161,11 +161,11 @@ class Caller:
         return _Target(parts.scheme, host, port, path + query)
 
     def _addresses(self, target: _Target) -> list[str]:
-        """What the name stands for, if all of that may be reached."""
+        """Returns the addresses of the target's host; raises where one of them is not allowed."""
         found = socket.getaddrinfo(target.host, target.port, type=socket.SOCK_STREAM)
         texts = list(dict.fromkeys(str(entry[4][0]) for entry in found))
         for text in texts:
-            address = _embedded(ipaddress.ip_address(text))
+            address = _inner_ipv4(ipaddress.ip_address(text))
             named = any(address in network for network in self._allowed.internal_networks)
             if not named and (not address.is_global or address.is_multicast):
                 raise AddressRefused(f"{target.host} is the internal address {text}")
@@ -175,7 +175,7 @@ class Caller:
 
 
 class _Connection(http.client.HTTPConnection):
-    """A connection to one of the addresses that were checked, under the name that was asked."""
+    """A connection to one of the checked addresses; TLS still verifies the host's name."""
 
     def __init__(self, target: _Target, context: ssl.SSLContext | None) -> None:
         self.default_port = _PORTS[target.scheme]
@@ -209,11 +209,11 @@ class _Connection(http.client.HTTPConnection):
             raise TimeoutError("connected too late")
 
     def expire(self) -> None:
-        """End it, in whatever it is; called by a timer's thread."""
+        """End the connection whatever it is doing; a timer's thread calls this."""
         self.expired = True
         if self._wire is not None:
             with suppress(OSError):
-                # Not the wrapped one's own, which speaks TLS while another thread does.
+                # The TLS socket's own shutdown would speak TLS while another thread does.
                 socket.socket.shutdown(self._wire, socket.SHUT_RDWR)
 
 
@@ -227,8 +227,8 @@ def _matches(entry: str, host: str, port: int, scheme: str) -> bool:
     return same and port == named_port
 
 
-def _embedded(address: IPv4Address | IPv6Address) -> IPv4Address | IPv6Address:
-    """The IPv4 address that an IPv6 one leads to, where it does."""
+def _inner_ipv4(address: IPv4Address | IPv6Address) -> IPv4Address | IPv6Address:
+    """Returns the IPv4 address that an IPv6 address contains; else the address itself."""
     if isinstance(address, IPv4Address):
         return address
     if address in _NAT64:

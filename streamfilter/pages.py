@@ -1,4 +1,4 @@
-"""Pages of pictures: matplotlib, loaded only when one is drawn."""
+"""Pages of figures; matplotlib is imported only when a page is drawn."""
 
 import io
 from pathlib import Path
@@ -14,7 +14,7 @@ _DPI = 110
 
 
 def blank(width_in: float, height_in: float) -> "Figure":
-    """An empty page.
+    """Returns an empty page.
 
     Raises
     ------
@@ -45,7 +45,7 @@ def save(figure: "Figure", path: Path) -> None:
 
 
 def png(figure: "Figure", dpi: int) -> bytes:
-    """A page as a PNG of this many dots an inch."""
+    """Returns a page as a PNG; ``dpi`` is its resolution in dots per inch."""
     out = io.BytesIO()
     figure.savefig(out, format="png", dpi=dpi)
     return out.getvalue()

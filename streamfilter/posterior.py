@@ -1,8 +1,8 @@
-"""Prior change: what the network says, had it been trained where it is used.
+"""Prior change: corrects the network's output for how common each class is where it is used.
 
 Each class is a binary question of its own (fourteen sigmoids, not a softmax). With training prior
 a and deployment prior b, P' = P / (P + F (1 - P)), F = [a/(1-a)] [(1-b)/b]: the odds are divided by
-F. It is monotonic, so it moves thresholds but no ROC curve.
+F. The change is monotonic, so it moves thresholds but no ROC curve.
 Source: Paillassa, Bertin & Bouy 2020, A&A 634, A48, section 4.4.
 """
 
@@ -16,19 +16,19 @@ Probability = TypeVar("Probability", float, Floats)
 
 
 def factor(training: Probability, deployment: Probability) -> Probability:
-    """F, by which odds are divided when the prior changes; priors lie strictly in (0, 1)."""
+    """Returns F, by which the odds are divided when the prior changes; priors are in (0, 1)."""
     return training / (1.0 - training) * ((1.0 - deployment) / deployment)
 
 
 def update(raw: npt.ArrayLike, training: npt.ArrayLike, deployment: npt.ArrayLike) -> Floats:
-    """Posterior under the deployment prior.
+    """Returns the posterior under the deployment prior.
 
     Parameters
     ----------
     raw
-        Network output in [0, 1]; 0 and 1 stay what they are. NaN stays NaN.
+        Network output in [0, 1]; 0, 1 and NaN stay as they are.
     training, deployment
-        Priors in (0, 1) that broadcast with ``raw``; where they agree, nothing changes.
+        Priors in (0, 1) that broadcast with ``raw``; where they are equal, nothing changes.
     """
     p = np.asarray(raw, np.float64)
     f = factor(np.asarray(training, np.float64), np.asarray(deployment, np.float64))
@@ -38,13 +38,13 @@ def update(raw: npt.ArrayLike, training: npt.ArrayLike, deployment: npt.ArrayLik
 def raw_threshold(
     posterior: npt.ArrayLike, training: npt.ArrayLike, deployment: npt.ArrayLike
 ) -> Floats:
-    """The network output whose posterior is ``posterior``: the inverse of ``update``.
+    """Returns the network output that has this posterior: the inverse of ``update``.
 
-    Comparing raw outputs with it spares updating every pixel.
+    A threshold on raw outputs makes it unnecessary to update every pixel.
     """
     return update(posterior, deployment, training)
 
 
 def update_tracking(raw: npt.ArrayLike, prior: npt.ArrayLike = 0.05) -> Floats:
-    """Posterior of a tracking error: MaxiTrack was trained on as many good as bad tiles."""
+    """Returns the posterior of a tracking error; half of MaxiTrack's training tiles had one."""
     return update(raw, 0.5, prior)

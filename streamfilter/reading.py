@@ -1,4 +1,4 @@
-"""Reading what streamfilter published: for consumers."""
+"""Reading of published annotations and enriched alerts, for consumers."""
 
 import io
 from datetime import datetime
@@ -15,7 +15,7 @@ from streamfilter.schemas.finder import SchemaFinder, SchemaSource
 from streamfilter.schemas.published import PublishedSource
 from streamfilter.schemas.store import SchemaFolder
 
-# Wider than what the filter takes in: enriched alerts and their schemas have grown by it.
+# Wider than the limits of the filter: enriched alerts and their schemas are larger.
 _LIMITS = Limits(max_message_bytes=64 * 2**20, max_schema_bytes=4 * 2**20)
 _MEND = (
     "give read() the folder of `streamfilter schemas export` (schemas=...), "
@@ -29,7 +29,7 @@ def read(
     schemas: str | PathLike[str] | None = None,
     finder: SchemaFinder | None = None,
 ) -> dict[str, Any]:
-    """The record in a message of an annotation or enriched topic.
+    """Returns the record in a message of an annotation or enriched topic.
 
     Parameters
     ----------
@@ -40,7 +40,7 @@ def read(
         the service's home. Needed for enriched alerts in single-object encoding; annotations
         and containers are read without.
     finder
-        Where writer schemas are looked up instead, say a registry; needed for the Confluent form.
+        Finds writer schemas elsewhere, say in a registry; needed for the Confluent form.
 
     Returns
     -------
@@ -78,9 +78,9 @@ def read(
 
 
 def plain(value: object) -> str:
-    """What JSON has no form for: bytes as hexadecimal digits, moments in ISO 8601.
+    """Returns bytes as hexadecimal digits and moments in ISO 8601: JSON has no form for them.
 
-    For ``json.dumps(record, default=plain)``.
+    Use it as ``json.dumps(record, default=plain)``.
     """
     if isinstance(value, bytes):
         return value.hex()
@@ -89,7 +89,7 @@ def plain(value: object) -> str:
 
 @cache
 def _finder(folder: Path | None) -> SchemaFinder:
-    """One finder a folder, so that a schema is parsed once."""
+    """Returns the one finder of a folder: each schema is parsed only once."""
     sources: list[SchemaSource] = [PublishedSource()]
     if folder:
         sources.append(SchemaFolder(folder))

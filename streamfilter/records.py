@@ -1,4 +1,4 @@
-"""Frozen values that travel through the pipeline, each with the Origin it came from."""
+"""The frozen values of the pipeline; each carries the Origin of its message."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -11,17 +11,17 @@ import numpy.typing as npt
 from streamfilter.errors import Reason
 
 Image = npt.NDArray[np.float32]
-"""A native, C-contiguous float32 array (height, width); NaN where there is no data."""
+"""A native, C-contiguous float32 array (height, width); NaN where there are no data."""
 
 PRODUCER_TIMESTAMP = "producer_timestamp"
-"""Header of Rubin's producer: when it sent the message, Unix milliseconds as text."""
+"""Header of Rubin's producer with the time of sending, in Unix milliseconds as text."""
 Headers = tuple[tuple[str, bytes | None], ...]
-"""Kafka headers in their order; a key may repeat."""
+"""Kafka headers in order; a key may repeat."""
 
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """Where a message was read."""
+    """The place of a message in Kafka."""
 
     topic: str
     partition: int
@@ -30,7 +30,7 @@ class Origin:
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """One message as it came; ``value`` is never changed."""
+    """One message as Kafka delivered it; ``value`` is never changed."""
 
     origin: Origin
     value: bytes | None
@@ -49,9 +49,10 @@ class Plane(StrEnum):
 
 
 class Place(NamedTuple):
-    """Where an alert may lie in a stamp, in pixels from 0: at each of the rows and columns.
+    """The possible positions of an alert in a stamp, in pixels from 0.
 
-    Of several the stamp does not say which.
+    Usually there is one row and one column. There are two where a stamp was cut at the edge of the
+    chip, because the stamp does not say on which side.
     """
 
     rows: tuple[float, ...]
@@ -62,7 +63,7 @@ class Place(NamedTuple):
 class Stamp:
     """One image cut out around the alert.
 
-    ``variance`` has the image's shape, in its unit squared; ``psf`` is the kernel as sent. Both
+    ``variance`` has the image's shape and its unit squared; ``psf`` is the kernel as sent. Both
     are None where the survey sends none.
     """
 
@@ -70,23 +71,23 @@ class Stamp:
     variance: Image | None = None
     psf: Image | None = None
     place: Place | None = None
-    """The alert's; None where nothing but the image's shape is known."""
+    """The place of the alert; None where only the image's shape is known."""
 
 
 class NotEvaluated(StrEnum):
-    """Why a stamp was not put through the network: a closed set."""
+    """Why the network did not evaluate a stamp: a closed set."""
 
     STAMP_MISSING = "stamp_missing"
     STAMP_TOO_SMALL = "stamp_too_small"
     STAMP_TOO_LARGE = "stamp_too_large"
     NO_DATA = "no_data"
-    """Too few pixels with data, none at the alert's place, or bytes that are no image."""
+    """Too few pixels have data, none at the alert's place has, or the bytes are no image."""
     NO_VARIATION = "no_variation"
 
 
 @dataclass(frozen=True, slots=True)
 class Unreadable:
-    """Why a stamp that the packet carries cannot be used, where the alert can do without."""
+    """Why a stamp of the packet cannot be used; the alert is judged without it."""
 
     why: NotEvaluated
     detail: str
@@ -94,27 +95,27 @@ class Unreadable:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Alert:
-    """A decoded alert: the words that every survey has, and its stamps."""
+    """A decoded alert: the fields that every survey has, and the stamps."""
 
     message: Message
     survey: str
     alert_id: str
     object_id: str | None
     stamps: Mapping[Plane, Stamp]
-    """A plane that was not asked for, or that the packet does not carry, is absent."""
+    """Stamps by plane; a plane is absent where it was not requested or the packet has none."""
     light_end_unix_s: float | None = None
-    """When the exposure ended (UTC, Unix seconds), where the packet dates it."""
+    """End of the exposure (UTC, Unix seconds); None where the packet does not say."""
     flagged: frozenset[str] = frozenset()
     """Class codes that the survey's own flags raise."""
     flaggable: frozenset[str] = frozenset()
-    """Class codes for which this packet carries a flag of the survey at all."""
+    """Class codes for which this packet has a flag of the survey, raised or not."""
     unreadable: Mapping[Plane, Unreadable] = field(default_factory=dict)
-    """Planes that were asked for and are there, but cannot be used."""
+    """Planes that were requested and are in the packet, but cannot be used."""
 
 
 @dataclass(frozen=True, slots=True)
 class Rejected:
-    """A message that could not be used, with the reason; the original bytes are in it."""
+    """A message that could not be used, unchanged, with the reason."""
 
     message: Message
     reason: Reason
@@ -123,7 +124,7 @@ class Rejected:
 
 
 class Label(StrEnum):
-    """What is believed of an alert."""
+    """The conclusion about an alert."""
 
     CLEAN = "clean"
     CONTAMINATED = "contaminated"
@@ -132,7 +133,7 @@ class Label(StrEnum):
 
 
 class Action(StrEnum):
-    """What is done with an alert."""
+    """What the filter does with an alert."""
 
     KEEP = "keep"
     FLAG = "flag"
@@ -140,7 +141,7 @@ class Action(StrEnum):
 
 
 class Statistic(StrEnum):
-    """What a rule looks at: a number per class and stamp."""
+    """The number, per class and stamp, that a rule compares with its limit."""
 
     CORE = "core"
     """Highest posterior within 2 px of the centre."""
@@ -152,10 +153,10 @@ class Statistic(StrEnum):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Rule:
-    """A named rule: when ``statistic`` of ``contaminant`` is above ``above``, label and act.
+    """A named rule: where ``statistic`` of ``contaminant`` is above ``above``, label and act.
 
-    It is silent where a real source (BBG) is likelier than ``unless_source_above`` at the alert's
-    place (core posterior): sharp stars resemble cosmic rays, and are told by that.
+    The rule does not apply where the core posterior of a real source (BBG) is above
+    ``unless_source_above``: sharp stars resemble cosmic rays, and this tells them apart.
     """
 
     name: str
@@ -170,23 +171,23 @@ class Rule:
 
 @dataclass(frozen=True, slots=True)
 class ClassEvidence:
-    """What the network says of one class in one stamp."""
+    """The network's result for one class in one stamp."""
 
     core_raw: float
     """Highest raw network output within 2 px of the centre."""
     core: float
-    """The same after the prior change."""
+    """The posterior of that output: its value after the prior change."""
     peak: float
     """Highest posterior in the stamp."""
     pixels: int
     """Pixels whose posterior is above the threshold."""
     distance_px: float | None
-    """From the centre to the nearest such pixel; None where there is none."""
+    """Distance from the centre to the nearest such pixel; None where there is none."""
 
 
 @dataclass(frozen=True, slots=True)
 class StampEvidence:
-    """What is known of one stamp: one ClassEvidence per class in the table's order, or why not."""
+    """The results for one stamp, one per class in the table's order; or why there are none."""
 
     plane: Plane
     not_evaluated: NotEvaluated | None
@@ -194,12 +195,12 @@ class StampEvidence:
     """Pixels without data that were filled for the network."""
     classes: tuple[ClassEvidence, ...] = ()
     detail: str | None = None
-    """What was found in a stamp that is there and cannot be used."""
+    """What is wrong with a stamp that the packet has but that cannot be used."""
 
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What was decided, and which rule on which class decided it (None when no rule spoke)."""
+    """The decision, with the rule and class that made it; both None where no rule applied."""
 
     label: Label
     action: Action
@@ -209,17 +210,17 @@ class Verdict:
 
 @dataclass(frozen=True, slots=True)
 class EngineIdentity:
-    """Which network spoke: enough to reproduce the numbers."""
+    """The network that was used: enough to reproduce the numbers."""
 
     name: str
     sha256: str
-    """Of the ONNX file."""
+    """sha256 of the ONNX file, in hexadecimal."""
     runtime: str
 
 
 @dataclass(frozen=True, slots=True)
 class ClassPrior:
-    """How raw outputs of one class were changed and judged."""
+    """The prior and threshold that were applied to one class."""
 
     code: str
     prior: float
@@ -228,7 +229,7 @@ class ClassPrior:
 
 @dataclass(frozen=True, slots=True)
 class Times:
-    """Seconds that the alert spent in each stage; Unix times of its way."""
+    """When the alert was received (Unix seconds), and the seconds it spent in each stage."""
 
     received_unix_s: float
     decode_s: float
@@ -238,7 +239,7 @@ class Times:
 
 @dataclass(frozen=True, slots=True)
 class Annotation:
-    """All that is published of an alert."""
+    """Everything that is published about an alert."""
 
     alert: Alert
     verdict: Verdict
@@ -250,7 +251,7 @@ class Annotation:
 
 @dataclass(frozen=True, slots=True)
 class Output:
-    """One message to be published on behalf of an input."""
+    """One message to publish as the result of an input."""
 
     origin: Origin
     topic: str

@@ -1,4 +1,4 @@
-"""What the rejected topic holds, read back: why, from where, and how to send it in again."""
+"""Messages of the rejected topic: their reason and origin, and how to replay them."""
 
 import re
 from collections.abc import Mapping
@@ -9,8 +9,8 @@ from streamfilter.headers import HEADERS
 from streamfilter.records import Headers, Message, Origin, Output
 
 REPLAYED = "streamfilter-replayed"
-"""Header of a replayed message: how often it was sent in again, as text. It stays when the message
-is rejected once more, so that none goes round for ever."""
+"""Header of a replayed message with the number of replays, as text. It stays when the message is
+rejected again, so that no message is replayed for ever."""
 MOST_REPLAYS = 3
 
 _BYTE = re.compile(r"at byte (\d+)$")
@@ -24,17 +24,17 @@ class Rejection:
     Attributes
     ----------
     stored
-        As it stands in the rejected topic.
+        The message in the rejected topic.
     reason, detail
         Why it was rejected.
     origin
-        Where the original stands, or stood; None where the headers do not say.
+        Place of the original, which may be deleted by now; None where the headers do not say.
     schema_id
-        Of the Confluent form, as text; empty where there is none.
+        Schema id of the Confluent form, as text; empty where there is none.
     timestamp_ms
-        Of the original (Unix, milliseconds), else of the rejected message.
+        Timestamp of the original (Unix, milliseconds), else of the rejected message.
     replayed
-        How often it was sent in again before.
+        How often the message was replayed before.
     """
 
     stored: Message
@@ -47,14 +47,14 @@ class Rejection:
 
     @property
     def byte(self) -> int | None:
-        """Where in the value decoding failed; None where that is not known."""
-        found = _BYTE.search(self.detail)
-        # Other reasons count from the start of a stamp, or of a header.
-        return int(found[1]) if found and self.reason == Reason.AVRO_MALFORMED else None
+        """Byte of the value at which decoding failed; None where it is not known."""
+        match = _BYTE.search(self.detail)
+        # For other reasons the number counts from the start of a stamp or of a header.
+        return int(match[1]) if match and self.reason == Reason.AVRO_MALFORMED else None
 
     @property
     def why_not_replayable(self) -> str | None:
-        """Why it cannot be sent in again; None where it can."""
+        """Why the message cannot be replayed; None where it can."""
         if self.stored.value is None:
             return "it has no bytes: the original was empty, or too large for the rejected topic"
         if self.replayed >= MOST_REPLAYS:
@@ -63,7 +63,7 @@ class Rejection:
 
 
 def rejection_of(stored: Message) -> Rejection | None:
-    """What a message of the rejected topic says of itself; None where it has no reason."""
+    """Returns the rejection that a stored message holds; None where it has no reason header."""
     texts = {name: (value or b"").decode(errors="replace") for name, value in stored.headers}
     if "streamfilter-reason" not in texts:
         return None
@@ -80,7 +80,7 @@ def rejection_of(stored: Message) -> Rejection | None:
 
 
 def replay_of(rejection: Rejection, topic: str) -> Output:
-    """The original as it came, marked as replayed once more, for a topic."""
+    """Returns the original message as an output to a topic, with its count of replays raised."""
     ours = {*HEADERS, REPLAYED}
     kept: Headers = tuple(each for each in rejection.stored.headers if each[0] not in ours)
     marked = (*kept, (REPLAYED, str(rejection.replayed + 1).encode()))

@@ -23,7 +23,7 @@ if os.environ.get("CI"):
 
 @pytest.fixture(autouse=True)
 def no_command_s_log_level() -> None:
-    """A command run in the tests' own process sets the level for all that comes after it."""
+    """Reset the level of the log, which a command in the tests' process may have set."""
     structlog.reset_defaults()
 
 

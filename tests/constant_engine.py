@@ -9,7 +9,7 @@ from streamfilter.inference.manifest import Manifest, load
 
 
 class Constant:
-    """An engine that always says the same of a tile, and remembers the sizes of its batches."""
+    """An engine with the same result for every tile; it keeps the sizes of its batches."""
 
     def __init__(self, probability: float = 0.5, name: str = "maxitrack") -> None:
         self.probability = probability

@@ -20,7 +20,7 @@ from streamfilter.records import Message, Origin
 
 
 def make_announced(**changes: Any) -> Announced:
-    """Everything that a readout can say."""
+    """A readout with a value in every field."""
     fields: dict[str, Any] = {
         "exposure_id": "e1",
         "instrument": "camera",
@@ -43,13 +43,13 @@ def make_message(
 
 
 def make_received(**changes: Any) -> ReceivedExposure:
-    """The same, its frame left out."""
+    """The same message without its frame."""
     message = Message(Origin("exposures", 0, 5), None, b"e1", 1_765_000_030_000)
     return ReceivedExposure(message, make_announced(**changes), 1_765_000_031.0)
 
 
 def make_evidence(**changes: Any) -> DetectorEvidence:
-    """A detector whose stars trail, each number another."""
+    """A detector with trailed stars; every number in it is different."""
     shapes = Shapes(31, 1.75, -42.5, 0.875, 3.25, 1.5)
     judgement = Judgement(
         *(Decision.TRACKING_ERROR, Voice.BOTH, 0.9375, 5.5, 3.75, 1.625, 0.8125, 0.05, 4, 2),
@@ -70,7 +70,7 @@ def make_evidence(**changes: Any) -> DetectorEvidence:
 
 
 def make_verdict(**changes: Any) -> ExposureVerdict:
-    """A verdict on an exposure of that detector and one more that did not come."""
+    """A verdict on an exposure with that detector and a second one that is missing."""
     evidence = make_evidence()
     judgement = evidence.judgement
     fields: dict[str, Any] = {

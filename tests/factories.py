@@ -35,7 +35,7 @@ def make_message(value: bytes | None = b"value", **changes: Any) -> Message:
 
 
 def make_alert(value: bytes | None = b"value", **changes: Any) -> Alert:
-    """An alert without stamps, as nothing after the network looks at them."""
+    """An alert without stamps: nothing after the network uses them."""
     fields: dict[str, Any] = {
         "message": make_message(value),
         "survey": "lsst",

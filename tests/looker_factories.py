@@ -1,4 +1,4 @@
-"""What looks at messages of exposures, with an engine that is sure of nothing."""
+"""A looker at messages of exposures, with an engine that is never sure."""
 
 import io
 from collections.abc import Callable
@@ -23,7 +23,7 @@ from streamfilter.service.schemas_awaited import SchemasAwaited
 def make_looker(
     engine: Any = None, ready: Callable[[SchemaKey | None], bool] = lambda key: True, **more: Any
 ) -> Looker:
-    """What looks at messages; parts can be replaced."""
+    """A looker at messages; its parts can be replaced."""
     finder = SchemaFinder([PublishedSource()], Limits())
     rules = FrameRules(max_bytes=10**7)
     watcher = Watcher(engine or Constant())

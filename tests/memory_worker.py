@@ -44,7 +44,7 @@ TOPICS = Outputs(annotations="annotations", clean="clean", rejected="rejected")
 
 
 class MemorySource:
-    """These messages in turn over some partitions; ``ended`` once all are read and none waits."""
+    """A source of messages, spread over partitions; ``ended`` when all are read, none held."""
 
     def __init__(
         self, values: Sequence[bytes | None], headers: Headers = (), partitions: int = 1
@@ -103,7 +103,7 @@ class MemorySource:
 
 
 class MemorySink:
-    """Acknowledges what is not refused, in the thread that polls; what is over a size in all is."""
+    """Acknowledges outputs in the thread that polls; refuses those over a size."""
 
     def __init__(self, *, largest: int = 2**30, away: bool = False) -> None:
         self.sent: list[Output] = []
@@ -136,7 +136,7 @@ class MemorySink:
         return self._reports.qsize()
 
     def to(self, topic: str) -> list[Output]:
-        """What was taken for a topic."""
+        """The acknowledged outputs of a topic."""
         return [output for output in self.sent if output.topic == topic]
 
 
@@ -192,7 +192,7 @@ def worker(
     schema_wait_s: float = 1.0,
     **flow: Any,
 ) -> AlertWorker:
-    """A worker on them; ``flow`` are its bounds."""
+    """A worker on these messages; ``flow`` has its limits."""
     source.registry = registry = registry or CollectorRegistry()
     ledger = Ledger()
     return assembled(

@@ -1,4 +1,4 @@
-"""The webhook as the pages tell receivers to check it."""
+"""The check of webhook notices, as the documentation gives it to receivers."""
 
 import re
 from collections.abc import Callable

@@ -14,7 +14,7 @@ import trustme
 
 @dataclass
 class Call:
-    """What came."""
+    """One received request."""
 
     method: str
     path: str
@@ -24,7 +24,7 @@ class Call:
 
 @dataclass
 class Receiver:
-    """Keeps what comes; ``answer`` writes the answer, by default an empty 200."""
+    """Keeps the requests; ``answer`` writes the answer, by default an empty 200."""
 
     port: int = 0
     ca_file: Path = Path()
@@ -69,7 +69,7 @@ def receiving(folder: Path, *, tls: bool = True) -> Iterator[Receiver]:
         daemon_threads = True
 
         def handle_error(self, request: object, client_address: object) -> None:
-            """Clients that hang up are what some tests are about."""
+            """Ignore clients that hang up: some tests do this on purpose."""
 
     server = Server(("127.0.0.1", 0), Handler)
     if tls:

@@ -1,4 +1,4 @@
-"""What the tests of several places share."""
+"""Helpers for the tests of several kinds of references."""
 
 import hashlib
 

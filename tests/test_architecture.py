@@ -149,7 +149,7 @@ def test_no_module_is_over_500_lines(module: Path) -> None:
 
 @pytest.mark.parametrize("module", sources(), ids=lambda path: str(path.relative_to(PACKAGE)))
 def test_no_function_is_over_60_lines(module: Path) -> None:
-    """Nor in one look; pieces that have a name of their own are taken out."""
+    """A function fits on a screen; parts that deserve a name become functions."""
     assert [] == [
         f"{node.name}, line {node.lineno}"
         for node in ast.walk(ast.parse(module.read_text()))
@@ -168,7 +168,7 @@ FORBIDDEN_METHODS = {("os", "system"), ("os", "popen"), ("yaml", "load")}
 
 
 def dangers(module: Path) -> Iterator[str]:
-    """What a module does that could run what it reads."""
+    """Operations of a module that could execute the data it reads."""
     for node in ast.walk(ast.parse(module.read_text())):
         if isinstance(node, ast.Import | ast.ImportFrom):
             names = [each.name for each in node.names]

@@ -74,7 +74,7 @@ def bare(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_every_module_imports_without_any_extra(bare: Path, tmp_path: Path) -> None:
-    """But the leaf of each extra's runtime, which lacks just its own library."""
+    """Only the leaf module of each extra's runtime fails, for lack of its own library."""
     done = subprocess.run(
         [str(bare), "-I", "-W", "error", "-c", IMPORT_ALL],
         cwd=tmp_path, capture_output=True, text=True, check=False,

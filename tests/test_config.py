@@ -1,4 +1,4 @@
-"""Settings: defaults, where they come from, and what a wrong one says."""
+"""Settings: their defaults and sources, and the messages for wrong ones."""
 
 import re
 from pathlib import Path
@@ -127,7 +127,7 @@ def test_a_secret_comes_from_the_environment_and_is_not_shown(tmp_path: Path) ->
 
 
 def test_a_secret_comes_from_a_file(tmp_path: Path) -> None:
-    """As container platforms mount them."""
+    """Container platforms mount secrets as files."""
     (tmp_path / "pw").write_text("hunter2\n")
     settings = loaded(tmp_path, f'[kafka.settings]\n"sasl.password" = "${{file:{tmp_path}/pw}}"\n')
     assert "hunter2" == settings.kafka.settings["sasl.password"]
@@ -151,7 +151,7 @@ def test_where_a_key_lies_is_shown(tmp_path: Path) -> None:
 
 
 def test_a_secret_file_that_is_no_text_is_named(tmp_path: Path) -> None:
-    """Its bytes are not."""
+    """The message does not show its bytes."""
     (tmp_path / "pw").write_bytes(b"\xffhunter2")
     with pytest.raises(ConfigurationInvalid, match="not UTF-8") as caught:
         loaded(tmp_path, f'[kafka.settings]\n"sasl.password" = "${{file:{tmp_path}/pw}}"\n')
@@ -183,7 +183,7 @@ def test_metrics_are_not_open_to_the_network_by_accident(tmp_path: Path, more: s
 
 @pytest.mark.parametrize("more", [FILES + LOGIN, "allow_open = true\n", 'host = "::1"\n'])
 def test_metrics_may_be_opened(tmp_path: Path, more: str) -> None:
-    """With certificate and password, or by an explicit word."""
+    """This needs a certificate and a password, or an explicit setting."""
     text = OPEN.partition("host")[0] + more if "host" in more else OPEN + more
     assert loaded(tmp_path, text).metrics.enabled
 
@@ -226,6 +226,6 @@ def test_settings_that_would_silently_do_nothing_are_refused(
     ],
 )
 def test_a_wrong_key_is_answered_with_those_that_there_are(override: str, said: str) -> None:
-    """Also those without a default, which `config show` leaves out."""
+    """The list has keys without a default too, which `config show` leaves out."""
     with pytest.raises(ConfigurationInvalid, match=re.escape(said)):
         config.load(environment={}, overrides=[override])

@@ -1,4 +1,4 @@
-"""What failures say."""
+"""The messages of failures."""
 
 import ast
 import tomllib

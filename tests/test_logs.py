@@ -28,7 +28,7 @@ def events() -> set[str]:
 
 
 def test_events_are_named_by_words() -> None:
-    """One way of writing them, so that who searches a log finds them."""
+    """All events are written in one way, so that a search in a log finds them."""
     assert len(events()) > 25
     assert set() == {name for name in events() if "_" in name}
 
@@ -63,7 +63,7 @@ def test_a_traceback_shows_no_values(
 
 
 def test_an_event_is_one_line_of_json(capsys: pytest.CaptureFixture[str]) -> None:
-    """Also one with a traceback."""
+    """This includes an event with a traceback."""
     stumble("json")
     (line,) = capsys.readouterr().err.splitlines()
     assert "internal error" == json.loads(line)["event"]

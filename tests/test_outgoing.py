@@ -1,4 +1,4 @@
-"""Calls out: whom they reach, and how long they last."""
+"""Outgoing calls: which hosts they may reach, and how long they may last."""
 
 import socket
 from collections.abc import Iterator
@@ -62,7 +62,7 @@ def test_an_allowed_host_is_called(receiver: Receiver) -> None:
     ],
 )
 def test_other_schemes_hosts_and_ports_are_refused(url: str) -> None:
-    """By what stands in the URL, before any name is resolved."""
+    """The text of the URL decides, before any name is resolved."""
     with pytest.raises(AddressRefused):
         Caller(Allowed(("data.example.org",))).check(url)
 
@@ -124,7 +124,7 @@ def test_a_stranger_is_not_trusted(receiver: Receiver) -> None:
 
 
 def test_plain_http_is_for_this_machine_where_allowed(tmp_path: Path) -> None:
-    """Elsewhere whoever listens in would read along."""
+    """Anybody on the network could read plain http to other machines."""
     with receiving(tmp_path, tls=False) as plain:
         hosts, url = (f"127.0.0.1:{plain.port}",), f"http://127.0.0.1:{plain.port}/"
         assert 200 == status(Caller(Allowed(hosts, LOOPBACK)), url)
@@ -136,7 +136,7 @@ def test_plain_http_is_for_this_machine_where_allowed(tmp_path: Path) -> None:
 
 
 def test_redirects_are_answers_like_others(receiver: Receiver) -> None:
-    """Nobody is sent on to where he was not allowed."""
+    """A redirect could lead to an address that is not allowed."""
     receiver.statuses = [302]
     assert 302 == status(make_caller(receiver), receiver.url)
 
@@ -156,13 +156,13 @@ def test_a_server_that_drips_is_left_in_time(receiver: Receiver) -> None:
 
 @pytest.mark.parametrize("host", ["a..example.org", f"{'a' * 64}.example.org"])
 def test_names_that_cannot_be_are_no_mistake_of_ours(host: str) -> None:
-    """Below an allowed domain a message may name anything."""
+    """A message may name any host below an allowed domain."""
     with pytest.raises(AddressRefused):
         status(Caller(Allowed(("*.example.org",))), f"https://{host}/")
 
 
 def test_nobody_there_is_a_failed_call(receiver: Receiver) -> None:
-    """So is a name that is not known."""
+    """An unknown name is a failed call too."""
     with socket.socket() as closed:
         closed.bind(("127.0.0.1", 0))
         port = closed.getsockname()[1]

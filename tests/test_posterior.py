@@ -14,7 +14,7 @@ probabilities = st.floats(0.0, 1.0)
 
 @given(probabilities, priors)
 def test_equal_priors_change_nothing(raw: float, prior: float) -> None:
-    """Where the network was trained is where it is used: its word stands."""
+    """A network that is used where it was trained needs no correction."""
     assert raw == pytest.approx(float(update(raw, prior, prior)), abs=1e-12)
 
 

@@ -25,7 +25,7 @@ def rejection(*extra: tuple[str, bytes | None], value: bytes | None = b"abc") ->
 
 
 def test_the_headers_say_why_and_from_where() -> None:
-    """With the byte where decoding failed, and the original's own time."""
+    """They also give the byte where decoding failed, and the original's timestamp."""
     found = rejection()
     assert Origin("alerts", 3, 77) == found.origin
     assert ("avro_malformed", 40, "1100") == (found.reason, found.byte, found.schema_id)
@@ -35,7 +35,7 @@ def test_the_headers_say_why_and_from_where() -> None:
 
 
 def test_a_message_without_a_reason_is_none_of_ours() -> None:
-    """Somebody else may write to the topic."""
+    """Others may write to the rejected topic too."""
     assert rejection_of(Message(Origin("rejected", 0, 5), b"x")) is None
 
 
@@ -66,7 +66,7 @@ def test_what_was_replayed_too_often_is_left() -> None:
 
 
 def test_what_has_no_bytes_is_left() -> None:
-    """It was too large for the rejected topic."""
+    """The message was too large for the rejected topic."""
     assert "no bytes" in str(rejection(value=None).why_not_replayable)
 
 

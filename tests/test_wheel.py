@@ -35,7 +35,7 @@ def test_what_the_package_reads_travels_with_it(wheel: Path) -> None:
 
 
 def test_an_installed_wheel_needs_no_checkout(wheel: Path, tmp_path: Path) -> None:
-    """It runs from a folder of its own and finds its engines and surveys there."""
+    """It runs from its own folder, and finds its engines and surveys there."""
     with zipfile.ZipFile(wheel) as archive:
         archive.extractall(tmp_path)
     code = (

@@ -1,4 +1,4 @@
-"""Message bytes to an Alert, or to a Rejected with its reason."""
+"""Decodes the bytes of a message to an Alert, or to a Rejected with its reason."""
 
 from collections import deque
 from collections.abc import Collection
@@ -15,11 +15,12 @@ from streamfilter.schemas.finder import SchemaFinder, SchemaKey
 from streamfilter.schemas.walk import RecordWalk, Values
 from streamfilter.schemas.wire import Envelope, WriterSchema, schema_id_of
 
-# What LSST's plain FITS stamps begin with: with it their chain is found behind any history.
+# First bytes of LSST's plain FITS stamps: they locate the stamps after a history of any length.
 _STAMP_ANCHOR = b"SIMPLE  ="
 # Writer schemas in use at once, over all surveys.
 _PLANS = 64
-_MOST_NEWS = 100  # that nobody asked for
+# Reports that nobody has fetched yet; beyond them the oldest go.
+_MOST_REPORTS = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,16 +28,15 @@ class _Plan:
     """How alerts of one writer schema are read."""
 
     writer: Writer
-
     walk: RecordWalk
     maker: AlertMaker
     slots: tuple[int | None, ...]
-    """For each wanted field the index of its value in what the walk gives."""
+    """For each wanted field the index of its value among the walk's values; None: not read."""
     gaps: tuple[Gap, ...]
 
     def alert(self, message: Message, body: bytes, planes: Collection[Plane]) -> Alert:
-        found: Values = self.walk.read(body)
-        values = [None if slot is None else found[slot] for slot in self.slots]
+        read: Values = self.walk.read(body)
+        values = [None if slot is None else read[slot] for slot in self.slots]
         return self.maker.alert(message, values, planes)
 
 
@@ -45,13 +45,13 @@ class _NoPlan:
     """Why alerts of one writer schema cannot be read."""
 
     writer: Writer | None
-    """None where no survey is known for it."""
+    """None where no field map is for this schema."""
     reason: Reason
     detail: str
 
 
 class Decoder:
-    """Decodes messages; what it learns of a writer schema is kept.
+    """Decodes messages, and keeps a plan for each writer schema.
 
     Parameters
     ----------
@@ -68,16 +68,16 @@ class Decoder:
         self._surveys = surveys
         self._limits = limits
         self._plan = lru_cache(maxsize=_PLANS)(self._make_plan)
-        self._watch = SchemaHistory()
-        self._news: deque[Drift | Gaps] = deque(maxlen=_MOST_NEWS)
+        self._history = SchemaHistory()
+        self._reports: deque[Drift | Gaps] = deque(maxlen=_MOST_REPORTS)
 
     def decode(
         self, message: Message, planes: Collection[Plane] = tuple(Plane)
     ) -> Alert | Rejected:
-        """The Alert of a message, or why there is none.
+        """Returns the Alert of a message, or why there is none.
 
-        Only what the field map names is read. Histories between the head of a record and its
-        stamps are passed unchecked where the stamps' lengths fill the record exactly.
+        Only the fields of the field map are read. A history between the head of a record and its
+        stamps is skipped unchecked where the lengths of the stamps fill the record exactly.
 
         Parameters
         ----------
@@ -87,7 +87,7 @@ class Decoder:
         Raises
         ------
         SchemaUnavailable
-            The writer schema could not be had now; the message may be decoded later.
+            The writer schema cannot be fetched now; the message may be decoded later.
         """
         value = message.value
         if not value:
@@ -105,41 +105,41 @@ class Decoder:
             return Rejected(message, rejected.reason, detail, schema_id_of(value))
 
     def fetch(self, key: SchemaKey) -> None:
-        """Learn a writer schema now, so that its messages need not wait for it.
+        """Fetch a writer schema now, so that its messages need not wait for it.
 
         Raises
         ------
         MessageRejected
             No source knows it, or it is malformed.
         SchemaUnavailable
-            It could not be had now.
+            It cannot be fetched now.
         """
         self._plan(self._finder.find(key))
 
-    def news(self) -> list[Drift | Gaps]:
-        """What is new in the topics, and what new schemas do not give, since last asked."""
-        found = []
-        while self._news:
-            found.append(self._news.popleft())
-        return found
+    def take_reports(self) -> list[Drift | Gaps]:
+        """Returns new schemas and forms of the topics, and gaps of new schemas, each once."""
+        reports = []
+        while self._reports:
+            reports.append(self._reports.popleft())
+        return reports
 
     def _compare(self, message: Message, envelope: Envelope, writer: Writer | None) -> None:
         if writer is not None:
             topic, form = message.origin.topic, envelope.form
-            drift = self._watch.see(topic, form, envelope.schema_id, writer)
+            drift = self._history.record(topic, form, envelope.schema_id, writer)
             if drift is not None:
-                self._news.append(drift)
+                self._reports.append(drift)
 
     def _make_plan(self, schema: WriterSchema) -> _Plan | _NoPlan:
         try:
             maps = self._surveys.of_record(schema.name)
         except MessageRejected as error:
             return _NoPlan(None, error.reason, error.detail)
-        # Programs name their records alike (all of Spark's are topLevelRecord): fields tell.
+        # Names repeat (all records of Spark are topLevelRecord), so the fields decide.
         plans = [self._plan_by(survey, schema) for survey in maps]
         plan = next((plan for plan in plans if isinstance(plan, _Plan)), plans[0])
         if isinstance(plan, _Plan) and plan.gaps:
-            self._news.append(Gaps(plan.writer.survey, plan.writer.name, plan.gaps))
+            self._reports.append(Gaps(plan.writer.survey, plan.writer.name, plan.gaps))
         return plan
 
     def _plan_by(self, survey: SurveyMap, schema: WriterSchema) -> _Plan | _NoPlan:
@@ -154,7 +154,7 @@ class Decoder:
 
 
 def _detail(rejected: MessageRejected, value: bytes, data: bytes) -> str:
-    """What was found, at which byte of the whole message: a record is read without its header."""
+    """Returns what was found, with its byte in the whole message instead of in the record."""
     if rejected.byte is None:
         return rejected.detail
     start = value.find(data)

@@ -1,4 +1,4 @@
-"""What changed between writer schemas among the fields that a survey's map names."""
+"""Changes between writer schemas, in the fields that a survey's map names."""
 
 import hashlib
 import json
@@ -13,39 +13,39 @@ from streamfilter.errors import printable
 from streamfilter.schemas.walk import leaf_types
 from streamfilter.schemas.wire import Form, WriterSchema
 
-# Schemas and topics that are remembered; a stream has a few, and anyone may write more.
-_MOST_SEEN, _MOST_TOPICS = 1024, 256
+# Schemas and topics that are remembered; a stream has a few, but anyone may write more.
+_MOST_SCHEMAS, _MOST_TOPICS = 1024, 256
 _DIGITS = 12
 _LONGEST = 100  # characters of a name or of types
 
 
 class Change(StrEnum):
-    """What can be another: a closed set, so that it can label a metric."""
+    """The kinds of changes: a closed set, so that it can label a metric."""
 
     SCHEMA = "schema"
-    """A schema that was not seen in the topic before, whatever it changes."""
+    """A schema that is new in the topic, whatever it changes."""
     WIRE_FORM = "wire_form"
     FIELD_ADDED = "field_added"
     FIELD_REMOVED = "field_removed"
     FIELD_MOVED = "field_moved"
-    """Of the paths that the map names for a value, another one is the first now."""
+    """The map names several paths for a value, and the first existing one is another now."""
     FIELD_TYPE = "field_type"
     NULLABILITY = "nullability"
 
 
 @dataclass(frozen=True, slots=True)
-class Used:
+class UsedField:
     """A field that the map names and the schema has."""
 
     role: str
     path: str
     types: frozenset[str]
-    """Of Avro, with ``null`` where it, or a record on the way, can be null."""
+    """Avro types; ``null`` is among them where the field or a record around it can be null."""
 
 
 @dataclass(frozen=True, slots=True)
 class FieldChange:
-    """One field that is not what it was."""
+    """The change of one field."""
 
     change: Change
     detail: str
@@ -53,14 +53,14 @@ class FieldChange:
 
 @dataclass(frozen=True, slots=True)
 class Writer:
-    """A writer schema, as far as a survey's map uses it."""
+    """The part of a writer schema that a survey's map uses."""
 
     survey: str
     name: str
-    """Full name of the record with its version, where the schema says one."""
+    """Full name of the record, with its version where the schema gives one."""
     identity: str
-    """The same for the same definition."""
-    used: tuple[Used, ...]
+    """Hash of the definition: equal definitions have equal identities."""
+    used: tuple[UsedField, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,16 +70,16 @@ class Drift:
     topic: str
     survey: str
     before: str
-    """In words, the schema of the survey's last message before, in the topic if there was one."""
+    """Description of the survey's last schema before, if possible in the same topic."""
     now: str
     changes: tuple[Change, ...]
     fields: tuple[FieldChange, ...]
 
 
 def writer_of(schema: WriterSchema, survey: SurveyMap) -> Writer:
-    """A writer schema as far as a survey's map uses it."""
+    """Returns the part of a writer schema that a survey's map uses."""
     used = tuple(
-        Used(field.role, field.path, types)
+        UsedField(field.role, field.path, types)
         for field in survey.wanted()
         if (types := leaf_types(schema, field.path)) is not None
     )
@@ -90,32 +90,32 @@ def writer_of(schema: WriterSchema, survey: SurveyMap) -> Writer:
     return Writer(survey.survey, name, identity, used)
 
 
-def compared(before: Sequence[Used], now: Sequence[Used]) -> tuple[FieldChange, ...]:
-    """What changed, each field once; empty where the used fields are the same."""
-    old, new = _by_place(before), _by_place(now)
-    found = []
+def field_changes(before: Sequence[UsedField], now: Sequence[UsedField]) -> tuple[FieldChange, ...]:
+    """Returns the changes, each field once; empty where the used fields are the same."""
+    old, new = _by_role_and_path(before), _by_role_and_path(now)
+    changes = []
     moved: set[tuple[str, str]] = set()
     for role in dict.fromkeys(each.role for each in before):
         was, became = _first(before, role), _first(now, role)
-        # Flags are fields of their own, not several places of one value.
+        # Each flag is a field of its own, not one of several paths of one value.
         if role != "flags" and became is not None and was != became:
-            found.append(FieldChange(Change.FIELD_MOVED, f"{role}: {was} -> {became}"))
+            changes.append(FieldChange(Change.FIELD_MOVED, f"{role}: {was} -> {became}"))
             moved |= {(role, str(was)), (role, became)}
     for key in [*old, *(key for key in new if key not in old)]:
         types, types_now = old.get(key), new.get(key)
         if types is not None and types_now is not None:
-            found += _retyped(key[1], types, types_now)
+            changes += _retyped(key[1], types, types_now)
         elif key not in moved:
             change = Change.FIELD_REMOVED if types_now is None else Change.FIELD_ADDED
-            found.append(FieldChange(change, key[1]))
-    return tuple(found)
+            changes.append(FieldChange(change, key[1]))
+    return tuple(changes)
 
 
-def _by_place(used: Sequence[Used]) -> Mapping[tuple[str, str], frozenset[str]]:
+def _by_role_and_path(used: Sequence[UsedField]) -> Mapping[tuple[str, str], frozenset[str]]:
     return {(each.role, each.path): each.types for each in used}
 
 
-def _first(used: Sequence[Used], role: str) -> str | None:
+def _first(used: Sequence[UsedField], role: str) -> str | None:
     return next((each.path for each in used if each.role == role), None)
 
 
@@ -127,46 +127,48 @@ def _retyped(path: str, before: frozenset[str], now: frozenset[str]) -> list[Fie
     return [FieldChange(kind, f"{path}: {words}")]
 
 
-_Written = tuple[Form, int | None, Writer]
+_SchemaInUse = tuple[Form, int | None, Writer]
 
 
 class SchemaHistory:
-    """Notices schemas and wire forms that are new in a topic; any thread may call."""
+    """Remembers the schemas and wire forms of each topic; any thread may call."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._seen: OrderedDict[tuple[str, Form, int | None, str], None] = OrderedDict()
+        self._schemas: OrderedDict[tuple[str, Form, int | None, str], None] = OrderedDict()
         self._forms: OrderedDict[tuple[str, str, Form], None] = OrderedDict()
-        self._last: OrderedDict[tuple[str, str], _Written] = OrderedDict()
-        self._of_survey: dict[str, _Written] = {}
+        self._last: OrderedDict[tuple[str, str], _SchemaInUse] = OrderedDict()
+        self._of_survey: dict[str, _SchemaInUse] = {}
 
-    def see(self, topic: str, form: Form, schema_id: int | None, writer: Writer) -> Drift | None:
-        """A message came; what is new with it, said once for each topic."""
+    def record(self, topic: str, form: Form, schema_id: int | None, writer: Writer) -> Drift | None:
+        """Record the schema of a message; returns what is new, once for each topic, else None."""
         key = (topic, form, schema_id, writer.identity)
         with self._lock:
             # A topic may hold several surveys, and a survey may have a topic for each night.
-            place, now = (topic, writer.survey), (form, schema_id, writer)
-            before = self._last.get(place) or self._of_survey.get(writer.survey)
-            self._last[place] = self._of_survey[writer.survey] = now
-            if key in self._seen:
+            stream, now = (topic, writer.survey), (form, schema_id, writer)
+            before = self._last.get(stream) or self._of_survey.get(writer.survey)
+            self._last[stream] = self._of_survey[writer.survey] = now
+            if key in self._schemas:
                 return None
             in_form = (topic, writer.survey, form)
             known_form = in_form in self._forms
-            self._seen[key] = self._forms[in_form] = None
+            self._schemas[key] = self._forms[in_form] = None
             for kept, most in (
-                (self._seen, _MOST_SEEN), (self._forms, _MOST_SEEN), (self._last, _MOST_TOPICS)
-            ):  # fmt: skip
+                (self._schemas, _MOST_SCHEMAS),
+                (self._forms, _MOST_SCHEMAS),
+                (self._last, _MOST_TOPICS),
+            ):
                 if len(kept) > most:
                     kept.popitem(last=False)
         return _drift(topic, before, now, known_form) if before else None
 
 
-def _drift(topic: str, before: _Written, now: _Written, known_form: bool) -> Drift | None:
+def _drift(topic: str, before: _SchemaInUse, now: _SchemaInUse, known_form: bool) -> Drift | None:
     changes = []
     fields: tuple[FieldChange, ...] = ()
     if before[1:] != now[1:]:
         changes.append(Change.SCHEMA)
-        fields = compared(before[2].used, now[2].used)
+        fields = field_changes(before[2].used, now[2].used)
     if before[0] != now[0] and not known_form:
         changes.append(Change.WIRE_FORM)
     if not changes:
@@ -175,12 +177,12 @@ def _drift(topic: str, before: _Written, now: _Written, known_form: bool) -> Dri
     return Drift(topic, now[2].survey, _words(before), _words(now), tuple(changes), fields)
 
 
-def _words(seen: _Written) -> str:
-    form, schema_id, writer = seen
+def _words(schema: _SchemaInUse) -> str:
+    form, schema_id, writer = schema
     known_by = f"id {schema_id}" if schema_id is not None else writer.identity
     return f"{_plain(writer.name)} ({known_by}, {form})"
 
 
 def _plain(text: str) -> str:
-    """A text of a schema's making, for a line of the log."""
+    """Returns a text from a schema, which may hold anything, short and printable for the log."""
     return printable(text[:_LONGEST])

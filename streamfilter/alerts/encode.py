@@ -1,4 +1,4 @@
-"""Output bytes: annotations, enriched alerts, and the headers that stand beside them."""
+"""Encodes outputs: annotations, enriched alerts, and their Kafka headers."""
 
 import contextlib
 import math
@@ -13,7 +13,7 @@ from typing import Protocol
 from streamfilter import __version__
 from streamfilter.contaminants import CODES
 from streamfilter.errors import MessageRejected
-from streamfilter.headers import DETAIL_CHARACTERS, place, with_ours
+from streamfilter.headers import DETAIL_CHARACTERS, origin_headers, with_our_headers
 from streamfilter.records import (
     Action,
     Annotation,
@@ -40,7 +40,7 @@ from streamfilter.schemas.splice import FIELD, Splicer
 from streamfilter.schemas.store import SchemaStore
 from streamfilter.schemas.wire import Envelope, WriterSchema
 
-# The years 1 to 9999: readers turn the moments into dates, which end there.
+# The years 1 to 9999, which is all that readers can hold in a date.
 _MOMENTS_UNIX_S = (-62_135_596_800, 253_402_300_799)
 
 _THREE_FLOATS = Struct("<3f")
@@ -48,49 +48,49 @@ _TWO_FLOATS = Struct("<2f")
 
 
 class Agreement(StrEnum):
-    """The verdict's class against the survey's own flags."""
+    """How the verdict's class agrees with the survey's own flags."""
 
     AGREE = "agree"
-    """Both name the verdict's class, or neither finds anything."""
+    """The survey flags the verdict's class too, or neither finds anything."""
     OTHER_CLASS = "other_class"
-    """Both find something, the survey another class."""
+    """Both find something, but the survey flags another class."""
     SURVEY_ONLY = "survey_only"
-    """The survey raises a flag, no rule spoke."""
+    """The survey raises a flag, but no rule applied."""
     STREAMFILTER_ONLY = "streamfilter_only"
-    """A rule spoke, and the survey raises none of its flags, though it has one for the class."""
+    """A rule applied, but the survey raises no flag, though it has one for the class."""
     NOT_COMPARABLE = "not_comparable"
-    """Not evaluated, or the packet carries no flag that could have been raised."""
+    """The alert was not evaluated, or the packet has no flag that could be raised."""
 
 
 def agreement(verdict: Verdict, flagged: frozenset[str], flaggable: frozenset[str]) -> Agreement:
-    """How a verdict stands to the survey's own flags.
+    """Returns how a verdict agrees with the survey's own flags.
 
     Parameters
     ----------
     flagged, flaggable
-        Class codes that the survey's flags raise, and for which the packet has a flag at all.
+        Class codes that the survey's flags raise, and class codes for which the packet has a flag.
     """
-    found = verdict.contaminant
+    code = verdict.contaminant
     if verdict.label is Label.NOT_EVALUATED or not flaggable:
         return Agreement.NOT_COMPARABLE
-    if found is None:
+    if code is None:
         return Agreement.SURVEY_ONLY if flagged else Agreement.AGREE
-    if found in flagged:
+    if code in flagged:
         return Agreement.AGREE
     if flagged:
         return Agreement.OTHER_CLASS
-    return Agreement.STREAMFILTER_ONLY if found in flaggable else Agreement.NOT_COMPARABLE
+    return Agreement.STREAMFILTER_ONLY if code in flaggable else Agreement.NOT_COMPARABLE
 
 
 class Finder(Protocol):
-    """Opens a message as far as its record."""
+    """Opens messages and finds writer schemas."""
 
     def open(self, value: bytes) -> Envelope:
-        """The message's form, writer schema and body."""
+        """Returns the message's form, writer schema and body."""
         ...
 
     def find(self, key: SchemaKey) -> WriterSchema:
-        """The writer schema under a key."""
+        """Returns the writer schema of a key."""
         ...
 
 
@@ -102,18 +102,18 @@ class Encoder:
     finder
         Opens the alerts that are enriched.
     registrar
-        Where schemas are registered; without one, what has no container is single-object encoded.
+        Registers schemas; without one, outputs without a container are single-object encoded.
     store
         Keeps extended schemas of single-object messages for their readers.
     field
         Name of the field that is appended to an alert.
     clock
-        Unix seconds.
+        Returns Unix seconds.
 
     Notes
     -----
-    Methods may be called from several threads. The annotation stays the same, to the byte, in
-    the annotation and in the enriched alert that follows it.
+    Methods may be called from several threads. The bytes of an annotation are the same in its own
+    message and in the enriched alert that follows.
     """
 
     def __init__(
@@ -130,21 +130,21 @@ class Encoder:
         self._splicer = Splicer(registrar=registrar, store=store, field=field)
         self._clock = clock
         self._header = lru_cache(None)(self._make_header)
-        # Of each thread: another's annotation may come in between.
+        # One per thread: another thread's annotation may come in between.
         self._last = threading.local()
 
     def annotation(self, annotation: Annotation, topic: str) -> bytes:
-        """The annotation as a message of its own.
+        """Returns the value of an annotation's own message.
 
         Raises
         ------
         SchemaUnavailable
-            Its schema could not be registered; only before the first message of a topic.
+            The schema cannot be registered; only possible before the first message of a topic.
         """
         return self._header(topic) + self._body(annotation)
 
     def register(self, topic: str) -> None:
-        """Register the schema of annotations now rather than with the first of them.
+        """Register the schema of annotations now rather than with the first annotation.
 
         Raises
         ------
@@ -154,33 +154,33 @@ class Encoder:
         self._header(topic)
 
     def enriched(self, annotation: Annotation, topic: str) -> bytes:
-        """The alert's message with the annotation appended to its record.
+        """Returns the alert's message with the annotation appended to its record.
 
         Raises
         ------
         MessageRejected
-            The alert has the field already.
+            The alert already has a field of this name.
         SchemaUnavailable
-            The extended schema can be neither registered nor kept.
+            The extended schema can be neither registered nor stored.
         """
         value = annotation.alert.message.value
         assert value is not None, "an alert was decoded from a value"
         return self._splicer.splice(self._finder.open(value), self._body(annotation), topic)
 
     def prepare(self, key: SchemaKey, topic: str) -> None:
-        """Have the schema of enriched alerts in place before the first of a writer schema.
+        """Register or store a schema of enriched alerts before the first alert that needs it.
 
         Raises
         ------
         SchemaUnavailable
-            It can be neither registered nor kept.
+            The schema can be neither registered nor stored.
         """
-        # What cannot be enriched is said of each message.
+        # Each message that cannot be enriched is rejected by itself.
         with contextlib.suppress(MessageRejected):
             self._splicer.prepare(self._finder.find(key), key[0], topic)
 
     def headers(self, annotation: Annotation) -> Headers:
-        """The original headers, then the verdict and where the original stands."""
+        """Returns the original headers, then ours with the verdict and the original's place."""
         verdict, alert = annotation.verdict, annotation.alert
         texts = {
             "streamfilter-verdict": verdict.label,
@@ -189,9 +189,9 @@ class Encoder:
             "streamfilter-rule": verdict.rule,
             "streamfilter-survey": alert.survey,
             "streamfilter-alert-id": alert.alert_id,
-            **place(alert.message.origin),
+            **origin_headers(alert.message.origin),
         }
-        return with_ours(alert.message.headers, texts)
+        return with_our_headers(alert.message.headers, texts)
 
     def _make_header(self, topic: str) -> bytes:
         schema = annotation_schema()
@@ -208,12 +208,12 @@ class Encoder:
 
 
 def encode_annotation(annotation: Annotation, *, annotated_unix_s: float) -> bytes:
-    """The record ``streamfilter.v1.Annotation`` in Avro's binary encoding, without a header.
+    """Returns the record ``streamfilter.v1.Annotation`` in Avro's binary encoding, no header.
 
     Notes
     -----
-    Written field by field, because ``fastavro.schemaless_writer`` takes several times as long to
-    find its way through the unions; a test holds the two equal.
+    The record is written field by field: ``fastavro.schemaless_writer`` takes several times as long
+    because of the unions. A test compares the two.
     """
     alert, origin = annotation.alert, annotation.alert.message.origin
     stamps = {stamp.plane: stamp for stamp in annotation.stamps}
@@ -239,7 +239,7 @@ def encode_annotation(annotation: Annotation, *, annotated_unix_s: float) -> byt
 
 
 def _symbols(enum: type[StrEnum]) -> dict[StrEnum, bytes]:
-    """An enum's values are written as their position."""
+    """Returns the bytes of an enum's values: Avro writes their positions."""
     return {symbol: binary.long(i) for i, symbol in enumerate(enum)}
 
 
@@ -328,7 +328,7 @@ def _times(annotation: Annotation, annotated_unix_s: float) -> bytes:
 
 
 def _moment(unix_s: float | None, per_second: int) -> int | None:
-    """Ticks since 1970; None for what a damaged packet gives and no calendar holds."""
+    """Returns ticks since 1970; None for a time outside the calendar, from a damaged packet."""
     if unix_s is None or not math.isfinite(unix_s):
         return None
     earliest, latest = _MOMENTS_UNIX_S

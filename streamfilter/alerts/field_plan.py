@@ -1,21 +1,21 @@
-"""Which of the fields that a survey's map names a writer schema gives, and what is not given."""
+"""Which fields of a survey's map a writer schema has, and which are missing."""
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
-from streamfilter.alerts.drift import Used, Writer
-from streamfilter.alerts.surveys import SurveyMap, Wanted
+from streamfilter.alerts.drift import UsedField, Writer
+from streamfilter.alerts.surveys import SurveyMap, WantedField
 from streamfilter.errors import MessageRejected, Reason, printable
 
-_LONGEST_NAME = 100  # characters that are shown
+_LONGEST_NAME = 100  # characters of a name in a report
 
 
 @dataclass(frozen=True, slots=True)
 class Gap:
-    """A value that alerts of a writer schema never have, though the survey's map names it."""
+    """A value of the survey's map that alerts of a writer schema never have."""
 
     role: str
-    """As ``Wanted.role``."""
+    """As ``WantedField.role``."""
     detail: str
 
 
@@ -25,15 +25,15 @@ class Gaps:
 
     survey: str
     schema: str
-    """Its name with its version, where it says one: any text that a message made."""
+    """Name, with the version where the schema gives one; may hold any text."""
     gaps: tuple[Gap, ...]
 
     def concern(self, planes: Collection[str]) -> bool:
-        """Whether one of these planes has no field: its stamps would never be judged."""
+        """Returns whether one of these planes has no field: its stamps would never be judged."""
         return any(gap.role in planes for gap in self.gaps)
 
     def __str__(self) -> str:
-        """In plain words."""
+        """Returns the gaps in words."""
         return (
             f"the field map of {self.survey} does not fit {printable(self.schema[:_LONGEST_NAME])}"
             f" in {'; '.join(printable(gap.detail) for gap in self.gaps)}"
@@ -42,10 +42,10 @@ class Gaps:
 
 @dataclass(frozen=True, slots=True)
 class FieldPlan:
-    """What is read of records of one writer schema."""
+    """The fields that are read from records of one writer schema."""
 
     paths: tuple[str, ...]
-    """Those to read, each once."""
+    """Paths to read, each once."""
     slots: tuple[int | None, ...]
     """For each of ``SurveyMap.wanted()`` the index of its path; None where it is not read."""
     types: tuple[frozenset[str] | None, ...]
@@ -54,18 +54,18 @@ class FieldPlan:
 
 
 def field_plan(writer: Writer, survey: SurveyMap, record: str) -> FieldPlan:
-    """What to read of records of a writer schema.
+    """Returns which fields to read from records of a writer schema.
 
-    A field of a type that its role cannot have is not read, as one that is not there.
+    A field whose type does not fit its role is treated as missing.
 
     Raises
     ------
     MessageRejected
-        Nothing is left of what the survey requires.
+        A value that the survey requires has no usable field.
     """
-    found = {(each.role, each.path): each for each in writer.used}
+    used_fields = {(each.role, each.path): each for each in writer.used}
     wanted = survey.wanted()
-    given = [found.get((field.role, field.path)) for field in wanted]
+    given = [used_fields.get((field.role, field.path)) for field in wanted]
     read = [
         used if used is not None and used.types <= field.types else None
         for field, used in zip(wanted, given, strict=True)
@@ -75,16 +75,18 @@ def field_plan(writer: Writer, survey: SurveyMap, record: str) -> FieldPlan:
     for label in dict.fromkeys(field.label for field in wanted):
         places = [index for index, field in enumerate(wanted) if field.label == label]
         role = wanted[places[0]].role
-        odd = [_odd(wanted[at], used) for at in places if (used := given[at]) and not read[at]]
-        served = any(read[at] for at in places)
-        # Each flag counts for itself; of other values several places are named for one.
-        if served and not (odd and role == "flags"):
+        misfits = [
+            _misfit(wanted[at], used) for at in places if (used := given[at]) and not read[at]
+        ]
+        is_read = any(read[at] for at in places)
+        # Each flag is a value of its own; for other values the map may name several paths.
+        if is_read and not (misfits and role == "flags"):
             continue
         named = " nor ".join(wanted[at].path for at in places)
         if role in survey.required:
-            raise _refused(survey, record, odd, named)
-        if odd or not survey.has_default(role):
-            gaps.append(Gap(role, f"{label}: {', '.join(odd) or f'no {named}'}"))
+            raise _refused(survey, record, misfits, named)
+        if misfits or not survey.has_default(role):
+            gaps.append(Gap(role, f"{label}: {', '.join(misfits) or f'no {named}'}"))
     return FieldPlan(
         paths,
         tuple(None if used is None else paths.index(used.path) for used in read),
@@ -93,16 +95,16 @@ def field_plan(writer: Writer, survey: SurveyMap, record: str) -> FieldPlan:
     )
 
 
-def _odd(field: Wanted, used: Used) -> str:
+def _misfit(field: WantedField, used: UsedField) -> str:
     return (
         f"{field.path} is {' or '.join(sorted(used.types))}; "
         f"{field.role} can be {' or '.join(sorted(field.types))}"
     )
 
 
-def _refused(survey: SurveyMap, record: str, odd: Sequence[str], named: str) -> MessageRejected:
-    if odd:
-        return MessageRejected(Reason.FIELD_TYPE, ", ".join(odd))
+def _refused(survey: SurveyMap, record: str, misfits: Sequence[str], named: str) -> MessageRejected:
+    if misfits:
+        return MessageRejected(Reason.FIELD_TYPE, ", ".join(misfits))
     return MessageRejected(
         Reason.FIELD_MISSING, f"{record} has no {named}, which {survey.survey} needs"
     )

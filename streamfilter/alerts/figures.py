@@ -1,4 +1,4 @@
-"""A page of inspected alerts: stamps, masks in colour, and the verdict in words.
+"""Draws a page of alerts: stamps, masks in colour, and the verdict in words.
 
 matplotlib comes with the extra ``figures`` and is imported only when a figure is drawn.
 """
@@ -41,7 +41,7 @@ COLOURS: dict[str, str] = {
     "SP": "#BBCC33",
     "OV": "#7788DD",
 }
-"""One per contaminant, told apart by the colour-blind (Okabe & Ito; Tol); text names them too."""
+"""One per contaminant, distinct for the colour-blind (Okabe & Ito; Tol); text names them too."""
 
 _LABEL_COLOURS = {
     Label.CLEAN: "#00734F",
@@ -50,53 +50,53 @@ _LABEL_COLOURS = {
     Label.NOT_EVALUATED: "#666666",
 }
 _INK, _FAINT, _NO_DATA = "#222222", "#777777", "#9FB0C8"
-# Core posteriors below this are not worth a word.
-_SPOKEN = 0.01
+# Core posteriors below this are not listed.
+_LISTED_ABOVE = 0.01
 _ROW_IN, _TEXT_IN, _HEAD_IN = 2.05, 4.5, 1.0
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Inspected:
-    """One alert for the page.
+class InspectedAlert:
+    """One alert of the page.
 
-    ``posteriors`` are those of the science stamp, one image per class in the table's order
-    (14, height, width); None where it was not evaluated.
+    ``posteriors`` has one image per class in the table's order (14, height, width), for the science
+    stamp; None where that stamp was not evaluated.
     """
 
     annotation: Annotation
     posteriors: Posteriors | None
 
 
-def look(
+def inspect_alert(
     pipeline: Pipeline, engine: Engine, prepared: Prepared, annotation: Annotation
-) -> Inspected:
-    """Ask the network again for the whole maps of a science stamp, which no annotation keeps.
+) -> InspectedAlert:
+    """Run the network again for the whole maps of a science stamp: annotations do not keep them.
 
-    The stamps that were not judged are read too, to be drawn.
+    Stamps of planes that are not judged are read as well, to be drawn.
     """
     annotation = replace(annotation, alert=pipeline.with_all_stamps(annotation.alert))
     items = [item for item in prepared.items if item.plane is Plane.SCIENCE]
     if not items:
-        return Inspected(annotation, None)
+        return InspectedAlert(annotation, None)
     raw, (place,) = infer(engine, items)
     rows = slice(place.top, place.top + place.height)
     columns = slice(place.left, place.left + place.width)
     training = np.array([row.training_prior for row in TABLE])[:, None, None]
     deployment = np.array([prior.prior for prior in annotation.priors])[:, None, None]
-    return Inspected(annotation, update(raw[0, :, rows, columns], training, deployment))
+    return InspectedAlert(annotation, update(raw[0, :, rows, columns], training, deployment))
 
 
 def draw(
-    inspected: Sequence[Inspected], path: Path, *, most_rows: int = 12, others: int = 0
+    inspected: Sequence[InspectedAlert], path: Path, *, most_rows: int = 12, others: int = 0
 ) -> None:
-    """Write a page, one alert a row, in the order given; it says how many it leaves out.
+    """Write a page with one alert per row, in the order given, and the number of omitted alerts.
 
     Parameters
     ----------
     path
-        Its ending chooses the format (.png, .pdf, .svg).
+        The file; its ending chooses the format (.png, .pdf, .svg).
     others
-        Alerts that there are besides; they are counted as left out.
+        Number of further alerts, which count as omitted.
 
     Raises
     ------
@@ -128,8 +128,8 @@ def draw(
     pages.save(figure, path)
 
 
-def _draw_stamps(panels: "Sequence[Axes]", row: Inspected) -> None:
-    """Science, science with masks, template, difference."""
+def _draw_stamps(panels: "Sequence[Axes]", row: InspectedAlert) -> None:
+    """Draw the stamps of a row: science, science with masks, template, difference."""
     alert = row.annotation.alert
     stamps = alert.stamps
     planes = (Plane.SCIENCE, Plane.SCIENCE, Plane.TEMPLATE, Plane.DIFFERENCE)
@@ -152,7 +152,7 @@ def _draw_stamps(panels: "Sequence[Axes]", row: Inspected) -> None:
 
 
 def _draw_image(panel: "Axes", image: Image) -> None:
-    """An image in units of its noise, asinh-stretched from -2 sigma to its bright pixels."""
+    """Draw an image in units of its noise, asinh-stretched from -2 sigma to its bright pixels."""
     valid = has_data(image)
     finite = image[valid].astype(np.float64)
     if finite.size == 0:
@@ -175,7 +175,7 @@ def _draw_image(panel: "Axes", image: Image) -> None:
 
 
 def _sky(values: npt.NDArray[np.float64]) -> tuple[float, float]:
-    """Level and noise by median and median deviation; a fill value in most pixels is passed by."""
+    """Returns level and noise by median and median deviation; ignores a frequent fill value."""
     level = np.median(values)
     deviation = np.median(np.abs(values - level))
     if deviation == 0 and (others := values[values != level]).size:
@@ -184,8 +184,8 @@ def _sky(values: npt.NDArray[np.float64]) -> tuple[float, float]:
     return float(level), float(1.4826 * deviation) or 1.0
 
 
-def _masks(row: Inspected) -> list[tuple[str, Mask]]:
-    """Contaminants with a pixel above their threshold, and those pixels where there are data."""
+def _masks(row: InspectedAlert) -> list[tuple[str, Mask]]:
+    """Returns the contaminants with pixels above their threshold, and masks of these pixels."""
     if row.posteriors is None:
         return []
     valid = has_data(row.annotation.alert.stamps[Plane.SCIENCE].image)
@@ -214,8 +214,10 @@ def _draw_mask(panel: "Axes", mask: Mask, colour: str) -> None:
     panel.add_collection(LineCollection(lines, colors=colour, linewidths=1.3))
 
 
-def _write_verdict(figure: "Figure", row: Inspected, x: float, y: float, height_in: float) -> None:
-    """The verdict as a headline and what it rests on below."""
+def _write_verdict(
+    figure: "Figure", row: InspectedAlert, x: float, y: float, height_in: float
+) -> None:
+    """Write the verdict as a headline, and the evidence below it."""
     verdict = row.annotation.verdict
     headline = verdict.label.replace("_", " ").upper()
     if verdict.contaminant is not None:
@@ -225,12 +227,12 @@ def _write_verdict(figure: "Figure", row: Inspected, x: float, y: float, height_
     )
     text = "\n".join(_words(row.annotation))
     y -= 0.29 / height_in
-    # A name of dollars is no formula.
+    # Dollar signs in a name do not begin a formula.
     figure.text(x, y, text, va="top", size=9, color=_INK, linespacing=1.45, parse_math=False)
 
 
 def _words(annotation: Annotation) -> list[str]:
-    """Lines of plain text under the headline."""
+    """Returns the lines of text under the headline."""
     alert, verdict = annotation.alert, annotation.verdict
     named = f"{alert.survey}  {printable(alert.alert_id)}"
     lines = [f"{named}  ({printable(alert.object_id)})" if alert.object_id else named]
@@ -248,7 +250,7 @@ def _words(annotation: Annotation) -> list[str]:
 
 
 def _evidence_words(science: StampEvidence | None) -> list[str]:
-    """What the network says of the science stamp."""
+    """Returns the network's results for the science stamp, in words."""
     if science is None:
         return ["science stamp: not asked for"]
     if science.not_evaluated is not None:
@@ -258,9 +260,10 @@ def _evidence_words(science: StampEvidence | None) -> list[str]:
         for row, evidence in zip(TABLE, science.classes, strict=True)
         if not row.normal
     ]
-    loudest = sorted(found, key=lambda item: -item[1].core)[:4]
-    cores = [f"{code} {evidence.core:.2f}" for code, evidence in loudest if evidence.core > _SPOKEN]
-    lines = ["core posterior: " + (", ".join(cores) or f"no class above {_SPOKEN}")]
+    highest = sorted(found, key=lambda item: -item[1].core)[:4]
+    listed = [(code, evidence.core) for code, evidence in highest if evidence.core > _LISTED_ABOVE]
+    cores = [f"{code} {core:.2f}" for code, core in listed]
+    lines = ["core posterior: " + (", ".join(cores) or f"no class above {_LISTED_ABOVE}")]
     lines += [_extent(code, evidence) for code, evidence in found if evidence.pixels][:3]
     if science.filled_px:
         lines.append(f"{science.filled_px} px without data")
@@ -273,14 +276,14 @@ def _extent(code: str, evidence: ClassEvidence) -> str:
 
 
 def _listed(codes: frozenset[str]) -> str:
-    """In the table's order."""
+    """Returns the codes as one text, in the table's order."""
     return ", ".join(code for code in CODES if code in codes)
 
 
 def _write_head(
-    figure: "Figure", rows: Sequence[Inspected], left_out: int, height_in: float
+    figure: "Figure", rows: Sequence[InspectedAlert], left_out: int, height_in: float
 ) -> None:
-    """Title, the legend of the classes on this page, and the columns' names."""
+    """Write the title, the legend of the classes on this page, and the columns' names."""
     from matplotlib.patches import Patch
 
     width_in = float(figure.get_figwidth())
@@ -319,6 +322,6 @@ def _write_head(
 
 
 def _rgb(colour: str) -> tuple[float, float, float]:
-    """Red, green and blue in [0, 1] of ``#RRGGBB``."""
+    """Returns red, green and blue in [0, 1] of ``#RRGGBB``."""
     red, green, blue = (int(colour[at : at + 2], 16) / 255 for at in (1, 3, 5))
     return red, green, blue

@@ -1,4 +1,4 @@
-"""From a stamp as sent to what the network takes: units of sigma, finite, of a known side."""
+"""Turns a stamp as sent into an input of the network: in sigmas, finite, of a known side."""
 
 from dataclasses import dataclass
 
@@ -9,27 +9,27 @@ from streamfilter.alerts.placement import LARGEST_SIDE_PX, Mask, Placement, core
 from streamfilter.records import Image, NotEvaluated, Place, Stamp
 
 SIDES_PX = (64, 96, LARGEST_SIDE_PX)
-"""Sides of the network's input: at 32 px blank sky looks like fringes and nebulosity."""
+"""Sides of the network's input; no smaller: at 32 px blank sky resembles fringes and nebulosity."""
 SMALLEST_SIDE_PX = 8
-"""Below this there is no sky to speak of."""
+"""A smaller stamp has too little sky for a background."""
 FEWEST_PX = SMALLEST_SIDE_PX**2
-"""Pixels with data below which no background is estimated: those of the smallest stamp."""
+"""Fewest pixels with data for a background: as many as the smallest stamp has."""
 CLIP_SIGMAS = 3.0
-"""As in the background of the network's training images."""
+"""Clipping limit, the same as for the background of the network's training images."""
 MOST_CLIPS = 20
-"""Clipping converges in three to eight rounds; the bound is for pathological images."""
+"""Clipping converges in three to eight rounds; the bound is for degenerate images."""
 LARGEST_SIGMAS = 1e6
-"""Beyond any detector's range; keeps float32 finite whatever the pixels were."""
+"""Beyond the range of any detector; keeps float32 finite for any pixel value."""
 ONE_SIGMA_QUANTILES = (0.1587, 0.8413)
-"""Of a Gaussian, one sigma below and above its median."""
+"""Quantiles of a Gaussian one sigma below and above its median."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Normalised:
     """A stamp in units of its own noise.
 
-    ``image`` is background-subtracted, divided by sigma and finite; ``filled`` marks the pixels
-    that had no data and hold 0, None where there are none; ``place`` is the alert's.
+    ``image`` is background-subtracted, divided by sigma and finite. ``filled`` marks pixels without
+    data, which are 0; None where there are none. ``place`` is the place of the alert.
     """
 
     image: Image
@@ -38,12 +38,12 @@ class Normalised:
 
     @property
     def filled_px(self) -> int:
-        """Pixels without data."""
+        """Number of pixels without data."""
         return 0 if self.filled is None else int(np.count_nonzero(self.filled))
 
     @property
     def side(self) -> int:
-        """Side of the network's input that the stamp goes to."""
+        """Side of the network's input for this stamp, in pixels."""
         return side_of(*self.image.shape)
 
 
@@ -56,7 +56,7 @@ class Background:
 
 
 def normalise(stamp: Stamp) -> Normalised | NotEvaluated:
-    """Subtract the stamp's own background and divide by its noise, one number each.
+    """Subtract the stamp's own background and divide by its noise, one number each per stamp.
 
     Pixels without data (see ``has_data``) are filled with the background. Where the stamp carries a
     variance, sigma is the root of the variance of its sky, else the clipped deviation.
@@ -64,8 +64,8 @@ def normalise(stamp: Stamp) -> Normalised | NotEvaluated:
     Returns
     -------
     Normalised
-        Or why there is none: a side below 8 or above 128 px, under 64 pixels with data or none at
-        the alert's place, no variation.
+        Or a NotEvaluated: a side below 8 or above 128 px, fewer than 64 pixels with data or none at
+        the alert's place, or no variation.
     """
     image = stamp.image
     if reason := _unfit_shape(image):
@@ -90,7 +90,7 @@ def normalise(stamp: Stamp) -> Normalised | NotEvaluated:
 
 
 def has_data(image: Image) -> Mask:
-    """Pixels that are measurements; besides NaN, ZTF writes the lowest float32 for none."""
+    """Returns the mask of pixels with data; for no data ZTF writes NaN or the lowest float32."""
     mask: Mask = np.abs(image) < np.finfo(np.float32).max  # false for NaN
     return mask
 
@@ -102,12 +102,12 @@ def _unfit_shape(image: Image) -> NotEvaluated | None:
 
 
 def _sky_noise(stamp: Stamp, valid: Mask) -> float | None:
-    """Noise of the sky from the stamp's variance; None where there is no usable one.
+    """Returns the noise of the sky from the stamp's variance; None without a usable variance.
 
-    One number, not one a pixel: the network was trained on images divided by a smooth noise map,
-    and the photon noise of a source flattens its own peak. On 25 LSST stamps the mask of a real
-    track shrinks from 69 to 44 px with a sigma per pixel; the image's own deviation is up to five
-    times the sky's on a stamp that a galaxy fills.
+    It is one number, not one per pixel: the network was trained on images divided by a smooth noise
+    map, and the photon noise of a source flattens its own peak. On 25 LSST stamps a sigma per pixel
+    shrinks the mask of a real track from 69 to 44 px. On a stamp that a galaxy fills, the image's
+    own deviation is up to five times the sky's.
     """
     variance = stamp.variance
     if variance is None or variance.shape != stamp.image.shape:
@@ -120,15 +120,15 @@ def _sky_noise(stamp: Stamp, valid: Mask) -> float | None:
 
 
 def background(values: npt.NDArray[np.floating], noise: float | None = None) -> Background | None:
-    """Clipped median and clipped deviation of a sample of pixels.
+    """Returns clipped median and clipped deviation of a sample of pixels.
 
     Parameters
     ----------
     values
         Finite, at least one; any shape.
     noise
-        The sky's sigma where it is known: it then sets every clip, so that the level goes to the
-        sky even where a source covers most pixels, and is given back.
+        The sky's sigma where it is known. It then sets every clip, so that the level goes to the
+        sky even where a source covers most pixels, and it is the sigma of the result.
 
     Returns
     -------
@@ -137,9 +137,9 @@ def background(values: npt.NDArray[np.floating], noise: float | None = None) -> 
 
     Notes
     -----
-    Starts at the median and the narrower half of the central 68 %, so that a bright source in the
-    middle does not set the first clip. One sort serves every round: a clipped sample is a slice of
-    the sorted one, its sums are differences of running sums.
+    Clipping starts at the median and the narrower half of the central 68 %, so that a bright source
+    in the middle does not set the first clip. One sort is enough for every round: a clipped sample
+    is a slice of the sorted one, and its sums are differences of running sums.
     """
     ordered = np.sort(values, axis=None).astype(np.float64)
     if ordered[0] == ordered[-1]:
@@ -174,12 +174,12 @@ def background(values: npt.NDArray[np.floating], noise: float | None = None) -> 
 
 
 def _running(values: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    """Sums of the first 0, 1, 2 ... values."""
+    """Returns the sums of the first 0, 1, 2 ... values."""
     return np.concatenate(([0.0], np.cumsum(values)))
 
 
 def side_of(height: int, width: int) -> int:
-    """The smallest side of the network's input that holds a stamp.
+    """Returns the smallest side of the network's input that holds a stamp.
 
     Raises
     ------
@@ -216,6 +216,6 @@ def reflect(stamp: Normalised, out: Image) -> Placement:
 
 
 def _reflection(length: int, side: int, start: int) -> npt.NDArray[np.intp]:
-    """Source index of every output index: there and back again, each edge pixel twice."""
-    there = np.arange(-start, side - start) % (2 * length)
-    return np.minimum(there, 2 * length - 1 - there)
+    """Returns the source index of every output index; each reflection repeats the edge pixel."""
+    index = np.arange(-start, side - start) % (2 * length)
+    return np.minimum(index, 2 * length - 1 - index)

@@ -1,4 +1,4 @@
-"""Alerts in files: containers of one or many, single packets, folders and archives of these."""
+"""Reads alerts from files: containers of one or many, single packets, folders and archives."""
 
 import bz2
 import gzip
@@ -30,14 +30,14 @@ from streamfilter.schemas.wire import (
     read_long,
 )
 
-# What is held in memory at once: a packet, a block of records, a member of an archive.
+# Largest piece in memory: a packet, a block of records, or a member of an archive.
 MAX_BYTES = 64 * 2**20
-# By their first bytes; what is in them, an archive or one file, shows when it is opened.
+# Openers by first bytes; only opening shows whether an archive or a single file is inside.
 _COMPRESSED: Mapping[bytes, Callable[[IO[bytes]], Any]] = {
     b"\x1f\x8b": gzip.open, b"BZh": bz2.open, b"\xfd7zXZ\x00": lzma.open,
 }  # fmt: skip
 _TAR_MAGIC, _TAR_MAGIC_AT = b"ustar", 257
-# Packets whose first bytes are damaged are known by these alone.
+# Endings that make a file a packet even where its first bytes are damaged.
 _SUFFIXES = tuple(
     suffix + packed for suffix in (".avro", ".bin", ".ocf") for packed in ("", ".gz", ".bz2", ".xz")
 )
@@ -47,17 +47,17 @@ _BROKEN_ARCHIVE = (tarfile.TarError, EOFError, OSError, zlib.error, lzma.LZMAErr
 log = structlog.get_logger()
 
 Skipped = Callable[[str, str], None]
-"""Told of each file, member or block that is left out, and why."""
+"""Called with each file, member or block that is skipped, and why."""
 
 
 @dataclass(frozen=True, slots=True)
 class Packet:
-    """One message as a survey would have sent it."""
+    """One alert as a message, as the survey would have sent it."""
 
     source: str
-    """The file's path; ``archive:member`` in an archive."""
+    """Path of the file, or ``archive:member``."""
     index: int
-    """Of the record in its file, from 0."""
+    """Position of the record in its file, from 0."""
     value: bytes
 
 
@@ -68,27 +68,27 @@ def _log_skipped(source: str, reason: str) -> None:
 def read_packets(
     paths: Iterable[Path], *, max_bytes: int = MAX_BYTES, skipped: Skipped = _log_skipped
 ) -> Iterator[Packet]:
-    """Every packet in files, folders (sorted, with all below) and tar archives, in this order.
+    """Yields the packets of files, folders (sorted, with all below) and tar archives, in order.
 
     Files and archives may be compressed by gzip, bzip2 or xz.
 
-    Containers of many records are split into containers of one; the bytes of the records stay
-    as they are. Of a damaged container the intact records come first, then the header with the
-    damaged rest as one packet, which a filter rejects with its reason.
+    Containers of many records are split into containers of one; the bytes of the records do not
+    change. A damaged container yields its intact records, then its header with the damaged rest as
+    one packet, which a filter rejects with its reason.
 
     Parameters
     ----------
     paths
-        Files are known by their first bytes; ``.avro`` and ``.bin`` by name if those are damaged.
+        Files are recognised by their first bytes; ``.avro`` and ``.bin`` also by name.
     max_bytes
         Larger packets, blocks and archive members are skipped.
     skipped
-        By default a log line.
+        Called for each skipped file; writes a log line by default.
 
     Raises
     ------
     OSError
-        A path that was named cannot be read.
+        One of the paths cannot be read.
     """
     reader = _Reader(max_bytes, skipped)
     for path in paths:
@@ -137,7 +137,7 @@ class _Reader:
                 yield from self._compressed(str(path), file, head)
 
     def _compressed(self, source: str, file: IO[bytes], head: bytes) -> Iterator[Packet]:
-        """Of one file that is no archive."""
+        """Yields the packets of one compressed file that is no archive."""
         opener = next(opener for magic, opener in _COMPRESSED.items() if head.startswith(magic))
         try:
             with opener(file) as unpacked:
@@ -208,7 +208,7 @@ class _Reader:
         counted: bytes,
         block: bytes,
     ) -> list[bytes]:
-        """A container for each record of a block; the block as it is where that cannot be."""
+        """Returns a container per record of a block; a single one where splitting fails."""
         whole = [head + counted + block + header.sync]
         if count == 1:
             return whole
@@ -216,7 +216,7 @@ class _Reader:
             body = decompress(block, header.codec, Limits(max_message_bytes=self.max_bytes))
             records = _records(body, count, json.loads(header.metadata["avro.schema"]))
         except Exception as error:  # fastavro raises nearly anything on damaged records
-            # The filter will say of it that it is no single record, which is not what is wrong.
+            # The filter will reject the block for holding several records, not for the damage.
             log.warning(
                 "block of records not split", file=source, records=count,
                 reason=f"{type(error).__name__}: {str(error)[:200]}",
@@ -237,7 +237,7 @@ class _Reader:
 
 
 def _block(data: bytes, header: ContainerHeader, start: int) -> tuple[int, int, int]:
-    """Of a block: the number of records, where they begin, and where the next block begins."""
+    """Returns a block's number of records, their first byte, and the first byte after it."""
     count, position = read_long(data, start)
     size, body = read_long(data, position)
     end = body + size
@@ -247,7 +247,7 @@ def _block(data: bytes, header: ContainerHeader, start: int) -> tuple[int, int, 
 
 
 def _records(body: bytes, count: int, definition: object) -> list[bytes]:
-    """The encoded records that stand one after another in a block."""
+    """Returns the encoded records of a block, one by one."""
     schema = fastavro.parse_schema(cast("dict[str, object]", definition))
     stream, found = io.BytesIO(body), list[bytes]()
     for _ in range(count):

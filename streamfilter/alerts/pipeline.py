@@ -1,4 +1,4 @@
-"""The composition: bytes to a prepared alert, evidence to an annotation; no I/O."""
+"""The steps from bytes to an annotation, put together; no I/O."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -29,7 +29,7 @@ from streamfilter.schemas.finder import SchemaKey
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Item:
-    """One stamp for the network, and which of its alert's wanted planes it is."""
+    """One stamp for the network; ``slot`` is its index among the wanted planes."""
 
     slot: int
     plane: Plane
@@ -44,16 +44,16 @@ class Item:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Prepared:
-    """An alert whose wanted planes are ready for the network, or are known not to be."""
+    """An alert with its stamps ready for the network, and evidence for those that cannot be."""
 
     alert: Alert
     items: tuple[Item, ...]
     evidence: tuple[StampEvidence | None, ...]
-    """One slot per wanted plane: None where the network will speak."""
+    """One per wanted plane: None where the network will evaluate the stamp."""
 
 
 class Pipeline:
-    """What happens to an alert between the brokers; every method may run in any thread.
+    """Decodes, prepares and judges alerts; every method may run in any thread.
 
     Parameters
     ----------
@@ -62,9 +62,9 @@ class Pipeline:
     planes
         The images to judge, in this order.
     policies
-        How each survey is judged; one for every field map.
+        The policy of each survey; every field map has one.
     engine
-        What the annotations name.
+        The network that the annotations name.
     """
 
     def __init__(
@@ -82,62 +82,62 @@ class Pipeline:
 
     @property
     def surveys(self) -> tuple[str, ...]:
-        """Those whose alerts can be judged."""
+        """Names of the surveys whose alerts can be judged."""
         return tuple(self._policies)
 
     @property
     def planes(self) -> tuple[Plane, ...]:
-        """Those to judge."""
+        """The planes to judge, in order."""
         return self._planes
 
     def judging(self, *, planes: Sequence[Plane], policies: Mapping[str, Policy]) -> "Pipeline":
-        """The same pipeline with other planes and policies; this one stays as it is."""
+        """Returns a copy of this pipeline with other planes and policies."""
         return Pipeline(
             decoder=self._decoder, planes=planes, policies=policies, engine=self._engine
         )
 
     def decode(self, message: Message) -> Alert | Rejected:
-        """The alert in a message.
+        """Returns the alert in a message.
 
         Raises
         ------
         SchemaUnavailable
-            The writer's schema cannot be had now.
+            The writer's schema cannot be fetched now.
         """
         return self._decoder.decode(message, self._planes)
 
     def with_all_stamps(self, alert: Alert) -> Alert:
-        """The alert with every stamp that can be read, also of planes that are not judged."""
-        found = self._decoder.decode(alert.message)
-        return alert if isinstance(found, Rejected) else found
+        """Returns the alert with every readable stamp, also of planes that are not judged."""
+        decoded = self._decoder.decode(alert.message)
+        return alert if isinstance(decoded, Rejected) else decoded
 
     def fetch(self, key: SchemaKey) -> None:
-        """Learn a writer schema now; see ``Decoder.fetch``."""
+        """Fetch a writer schema now; see ``Decoder.fetch``."""
         self._decoder.fetch(key)
 
-    def news(self) -> list[Drift | Gaps]:
-        """What is new in the topics, and what new schemas do not give; see ``Decoder.news``."""
-        return self._decoder.news()
+    def take_reports(self) -> list[Drift | Gaps]:
+        """Returns what is new about schemas, each once; see ``Decoder.take_reports``."""
+        return self._decoder.take_reports()
 
     def prepare(self, alert: Alert) -> Prepared:
-        """Normalise the wanted planes."""
+        """Normalise the stamps of the wanted planes."""
         policy = self._policies[alert.survey]
         items: list[Item] = []
         evidence: list[StampEvidence | None] = []
         for slot, plane in enumerate(self._planes):
             stamp = alert.stamps.get(plane)
-            found = normalise(stamp) if stamp else NotEvaluated.STAMP_MISSING
+            normalised = normalise(stamp) if stamp else NotEvaluated.STAMP_MISSING
             if unreadable := alert.unreadable.get(plane):
                 evidence.append(StampEvidence(plane, unreadable.why, detail=unreadable.detail))
-            elif isinstance(found, NotEvaluated):
-                evidence.append(StampEvidence(plane, found))
+            elif isinstance(normalised, NotEvaluated):
+                evidence.append(StampEvidence(plane, normalised))
             else:
                 evidence.append(None)
-                items.append(Item(slot, plane, found, policy))
+                items.append(Item(slot, plane, normalised, policy))
         return Prepared(alert, tuple(items), tuple(evidence))
 
     def evaluate(self, engine: Engine, items: Sequence[Item]) -> list[StampEvidence]:
-        """Evidence of stamps of one side, in their order; at least one."""
+        """Returns the evidence of one or more stamps of the same side, in order."""
         raw, placements = infer(engine, items)
         classes = summarise(raw, placements, [item.policy for item in items])
         return [
@@ -146,24 +146,24 @@ class Pipeline:
         ]
 
     def conclude(self, alert: Alert, evidence: Sequence[StampEvidence], times: Times) -> Annotation:
-        """The annotation of an alert whose planes all have their evidence."""
+        """Returns the annotation of an alert, from the evidence of all its planes."""
         policy = self._policies[alert.survey]
         verdict = decide(evidence, policy.rules)
         return Annotation(alert, verdict, tuple(evidence), self._engine, policy.priors, times)
 
     def shed(self, alert: Alert, times: Times) -> Annotation:
-        """The annotation of an alert that the network does not see, to keep up with the stream."""
+        """Returns the annotation of an alert that skips the network, to keep up with the stream."""
         return Annotation(alert, SHED, (), self._engine, self._policies[alert.survey].priors, times)
 
     def judge(
         self, engine: Engine, messages: Iterable[Message], *, max_items: int = 16
     ) -> Iterator[tuple[Prepared, Annotation] | Rejected]:
-        """Judge messages without a stream, in their order; no times are measured.
+        """Judge messages that are no stream, in order; no times are measured.
 
         Raises
         ------
         SchemaUnavailable
-            A writer's schema cannot be had now.
+            A writer's schema cannot be fetched now.
         """
         chunk: list[Prepared | Rejected] = []
         for message in messages:
@@ -179,15 +179,15 @@ class Pipeline:
     ) -> Iterator[tuple[Prepared, Annotation] | Rejected]:
         batcher: Batcher[int, tuple[int, Item]] = Batcher(max_items=max_items)
         batches = []
-        found = [list(each.evidence) if isinstance(each, Prepared) else [] for each in chunk]
+        evidences = [list(each.evidence) if isinstance(each, Prepared) else [] for each in chunk]
         for index, each in enumerate(chunk):
             for item in each.items if isinstance(each, Prepared) else ():
                 batches.append(batcher.add(item.side, (index, item), 0.0))
         for batch in (*filter(None, batches), *batcher.flush()):
             evidence = self.evaluate(engine, [item for _, item in batch.items])
             for (index, item), each_evidence in zip(batch.items, evidence, strict=True):
-                found[index][item.slot] = each_evidence
-        for each, slots in zip(chunk, found, strict=True):
+                evidences[index][item.slot] = each_evidence
+        for each, slots in zip(chunk, evidences, strict=True):
             if isinstance(each, Rejected):
                 yield each
             else:
@@ -196,7 +196,7 @@ class Pipeline:
 
 
 def infer(engine: Engine, items: Sequence[Item]) -> tuple[Tensor, list[Placement]]:
-    """Raw probabilities (N, K, side, side) of stamps of one side, and where each stamp lies."""
+    """Returns raw probabilities (N, K, side, side) of stamps, and where each stamp lies in them."""
     side = items[0].side
     batch = np.empty((len(items), 1, side, side), np.float32)
     placements = [reflect(item.stamp, batch[n, 0]) for n, item in enumerate(items)]

@@ -1,4 +1,4 @@
-"""Where a stamp lies in the network's input, and where the alert lies in the stamp."""
+"""The place of a stamp in the network's input, and of the alert in the stamp."""
 
 import math
 from dataclasses import dataclass, replace
@@ -12,9 +12,9 @@ from streamfilter.records import Place, Stamp
 Mask = npt.NDArray[np.bool_]
 
 CORE_PX = 2.0
-"""Radius around the alert within which a contaminant is taken to be the alert itself."""
+"""Radius around the alert; a contaminant within it is taken for the alert itself."""
 LARGEST_SIDE_PX = 128
-"""Of the network's input; of larger stamps the part around the alert is judged."""
+"""Largest side of the network's input; larger stamps are cut to the part around the alert."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -22,7 +22,7 @@ class Placement:
     """The window of the network's input that holds the stamp itself; the rest is reflection.
 
     ``filled`` has the stamp's shape and marks pixels without data; None where there are none.
-    ``place`` is the alert's in the stamp; None: as ``place_of`` has it for the shape alone.
+    ``place`` is the alert's place in the stamp; None means ``place_of`` the shape.
     """
 
     top: int
@@ -35,30 +35,30 @@ class Placement:
 
 @lru_cache(maxsize=256)
 def place_of(height: int, width: int, nominal_px: int | None = None, *, cut: bool = True) -> Place:
-    """Where the alert may lie in a stamp.
+    """Returns where the alert may lie in a stamp.
 
     Parameters
     ----------
     nominal_px
-        Side of a whole stamp; None: the longer side is taken for it.
+        Side of a whole stamp; None: the longer side counts as that.
     cut
-        Whether a shorter side was cut at the chip's edge; else the alert is in the middle of every
-        stamp.
+        Whether a shorter side was cut at the chip's edge. If not, the alert is in the middle of
+        every stamp.
 
     Notes
     -----
-    Of ten ZTF stamps cut by the chip's edge, nine have the alert at pixel 31 of the cut axis and
-    one at 31 from its other end, and none in the middle.
+    Of ten ZTF stamps cut at the chip's edge, nine have the alert at pixel 31 of the cut axis, one
+    at 31 from its other end, and none in the middle.
     """
     nominal = (nominal_px or max(height, width)) if cut else 0
     return Place(_along(height, nominal), _along(width, nominal))
 
 
 def _along(side: int, nominal: int) -> tuple[float, ...]:
-    """Where the alert may lie along one axis, in pixels from 0.
+    """Returns where the alert may lie along one axis, in pixels from 0.
 
-    A shorter axis was cut on one end or on the other: which, the stamp does not say. Less than
-    half the nominal side cannot hold the alert at its place.
+    A shorter axis was cut at one of its ends; the stamp does not say at which, so there are two
+    possible places. A side below half the nominal one cannot hold the alert at its place.
     """
     middle = (nominal - 1) / 2
     if side >= nominal or side - 1 < middle:
@@ -67,12 +67,12 @@ def _along(side: int, nominal: int) -> tuple[float, ...]:
 
 
 def around_alert(stamp: Stamp) -> Stamp | None:
-    """The part of a stamp that the network can take, with the alert as near its middle as can be.
+    """Returns the part of a stamp that fits the network, with the alert as central as possible.
 
     Returns
     -------
     Stamp
-        The same where it is no larger; None where the alert's possible places are too far apart.
+        The same stamp where it fits; None where the alert's possible places are too far apart.
     """
     height, width = stamp.image.shape
     if max(height, width) <= LARGEST_SIDE_PX:
@@ -94,13 +94,13 @@ def around_alert(stamp: Stamp) -> Stamp | None:
 
 
 def _window(side: int, places: tuple[float, ...]) -> slice | None:
-    """The pixels of an axis that hold all places and, as far as they are there, their cores."""
+    """Returns the pixels of an axis that hold all places and, where they exist, their cores."""
     most = min(side, LARGEST_SIDE_PX)
     first, last = min(places), max(places)
     if last - first + 2 * CORE_PX > most - 1:
         return None
-    # Of two middle pixels the lower one, where ``reflect`` puts the alert of a whole stamp too: the
-    # network halves its input five times, and a shift by a pixel changes what it says.
+    # Of two middle pixels the lower one, as in ``reflect`` for a whole stamp: the network halves
+    # its input five times, so a shift by one pixel changes its output.
     start = math.ceil((first + last - (most - 1)) / 2)
     start = min(max(start, 0), side - most)
     return slice(start, start + most)
@@ -108,7 +108,7 @@ def _window(side: int, places: tuple[float, ...]) -> slice | None:
 
 @lru_cache(maxsize=256)
 def distances(height: int, width: int, place: Place | None = None) -> npt.NDArray[np.float64]:
-    """Distance of every pixel from the alert, the nearer of its possible places.
+    """Returns the distance of every pixel from the nearest possible place of the alert.
 
     Returns
     -------
@@ -125,7 +125,7 @@ def distances(height: int, width: int, place: Place | None = None) -> npt.NDArra
 
 @lru_cache(maxsize=256)
 def core(height: int, width: int, place: Place | None = None) -> Mask:
-    """Pixels within ``CORE_PX`` of the alert, as a read-only mask (height, width)."""
+    """Returns the pixels within ``CORE_PX`` of the alert, as a read-only mask (height, width)."""
     near: Mask = distances(height, width, place) <= CORE_PX
     near.setflags(write=False)
     return near
@@ -135,13 +135,13 @@ def core(height: int, width: int, place: Place | None = None) -> Mask:
 def by_distance(
     height: int, width: int, place: Place | None = None
 ) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.float64], int]:
-    """Pixels of a stamp in order of their distance from the alert.
+    """Returns the pixels of a stamp in order of their distance from the alert.
 
     Returns
     -------
     tuple
-        Indices into the flattened stamp, nearest first; their distances in px; and how many of
-        them are the core.
+        Indices into the flattened stamp, nearest first; their distances in px; and the number of
+        pixels in the core.
     """
     away = distances(height, width, place).ravel()
     order = np.argsort(away, kind="stable")

@@ -1,9 +1,9 @@
 """Default policies: priors, thresholds and rules per survey, which the configuration overrides.
 
-Which classes may drop an alert is a measurement (``tests/bench/bench_rules.py``): those that stay
-silent at the place of real sources, with a margin. Every dropping rule is silent where the network
-sees a source's own pixels (BBG) as well, because a real transient that is dropped is lost: on a
-defect it is flagged instead.
+A measurement (``tests/bench/bench_rules.py``) decides which classes may drop an alert: those whose
+values stay low, with a margin, where real sources are. No dropping rule applies where the network
+also finds the pixels of a source (BBG), because a real transient that is dropped is lost. Such an
+alert is flagged instead.
 """
 
 from collections.abc import Mapping, Sequence
@@ -14,7 +14,7 @@ from streamfilter.records import Action, ClassPrior, Label, Rule, Statistic
 
 
 def _drop(name: str, contaminant: str, above: float, *, unless_source_above: float) -> Rule:
-    """Contaminated, when the class stands at the alert's place and no source does."""
+    """Returns a rule that drops where the class is at the alert's place and no source is."""
     return Rule(
         name=name,
         contaminant=contaminant,
@@ -25,7 +25,7 @@ def _drop(name: str, contaminant: str, above: float, *, unless_source_above: flo
 
 
 def _flag(name: str, contaminant: str, above: float, statistic: Statistic = Statistic.CORE) -> Rule:
-    """Suspect, and left in the stream."""
+    """Returns a rule that labels an alert as suspect and leaves it in the stream."""
     return Rule(
         name=name,
         contaminant=contaminant,
@@ -37,11 +37,11 @@ def _flag(name: str, contaminant: str, above: float, statistic: Statistic = Stat
 
 
 PRIORS = {"HCL": 1e-4, "HP": 1e-4, "DP": 1e-4}
-"""Where they differ from the class table's, which are shares of all pixels: an alert's place is no
-random pixel, something was detected there, and defects of one pixel are over-represented."""
+"""Priors that differ from the class table, which has the shares of all pixels. An alert's place is
+no random pixel: something was detected there, so defects of one pixel are over-represented."""
 
-# At 298 real ZTF alerts, 2,043 ZTF stars and 24 LSST packets the classes reach at most: TRL .01,
-# HCL .004, DCL .001, DP .01 and HP .84, that with a source above .99 in its place.
+# The highest values at 298 real ZTF alerts, 2,043 ZTF stars and 24 LSST packets: TRL .01, HCL .004,
+# DCL .001, DP .01, and HP .84 at a place with a source above .99.
 DEFECTS = (
     _drop("trail", "TRL", 0.20, unless_source_above=0.5),
     _drop("hot-column", "HCL", 0.50, unless_source_above=0.5),
@@ -67,7 +67,8 @@ DOUBTS = (
 )
 
 GENERIC = (
-    # Frames of four cameras, looked at: hits have a source below .1, stars that pass .3 above .3.
+    # In frames of four cameras, inspected by eye, hits have a source below .1, and stars that pass
+    # .3 have one above .3.
     _drop("cosmic-ray", "CR", 0.30, unless_source_above=0.10),
     _drop("cosmic-ray-sure", "CR", 0.85, unless_source_above=0.30),
     *DEFECTS,
@@ -93,7 +94,7 @@ RULES: dict[str, tuple[Rule, ...]] = {
         *DOUBTS,
     ),
 }
-"""Rules of the surveys that have some of their own; the others are judged by ``GENERIC``."""
+"""Rules of surveys that have their own; all other surveys use ``GENERIC``."""
 
 
 def policy(
@@ -103,19 +104,19 @@ def policy(
     thresholds: Mapping[str, float] | None = None,
     rules: Sequence[Rule] | None = None,
 ) -> Policy:
-    """What a survey's alerts are judged by: its defaults, or the generic ones, overridden.
+    """Returns the policy of a survey: its defaults, or the generic ones, with overrides.
 
     Parameters
     ----------
     priors, thresholds
-        By class code; what is not named keeps its default.
+        Values by class code; other classes keep their defaults.
     rules
-        Replace all default rules of the survey.
+        Rules that replace all default rules of the survey.
 
     Raises
     ------
     ValueError
-        A code is in no class table, a prior is out of range, a rule names no contaminant.
+        A code is not in the class table, a prior is out of range, or a rule names no contaminant.
     """
     priors, thresholds = priors or {}, thresholds or {}
     if unknown := sorted({*priors, *thresholds} - {row.code for row in TABLE}):

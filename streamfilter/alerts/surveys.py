@@ -1,7 +1,7 @@
-"""Field maps: where each survey keeps what an Alert is made of.
+"""Field maps: the fields of each survey's packets that make up an Alert.
 
 A survey is a file: ``schemas/surveys/NAME.toml`` in the package, or any ``*.toml`` in a folder
-that the configuration names (it wins over a bundled file of the same survey).
+that the configuration names (which replaces a bundled file of the same survey).
 """
 
 import math
@@ -35,7 +35,7 @@ from streamfilter.records import Alert, Message, NotEvaluated, Plane, Stamp, Unr
 # TAI - UTC since 2017-01-01; no leap second has been announced since (IERS Bulletin C).
 _TAI_MINUS_UTC_S = 37.0
 _DAY_S = 86400.0
-# Seconds of a unit, its count at 1970-01-01 UTC, and what has to be taken off the clock.
+# Seconds per unit, the count at 1970-01-01 UTC, and the seconds to subtract to get UTC.
 _SCALES: Mapping[str, tuple[float, float, float]] = {
     "jd-utc": (_DAY_S, 2440587.5, 0.0),
     "jd-tai": (_DAY_S, 2440587.5, _TAI_MINUS_UTC_S),
@@ -46,17 +46,19 @@ _SCALES: Mapping[str, tuple[float, float, float]] = {
     "unix-us": (1e-6, 0.0, 0.0),
     "unix-ns": (1e-9, 0.0, 0.0),
 }
-# What Avro's own types of time count; they say it themselves.
+# Scales of Avro's own time types, which name their unit.
 _TIMESTAMPS = {
     "timestamp-millis": "unix-ms", "timestamp-micros": "unix-us", "timestamp-nanos": "unix-ns",
 }  # fmt: skip
-# Share of the exposure that is still to come at the time that the packet gives.
-_TO_COME: Mapping[str, float] = {"start": 1.0, "middle": 0.5, "end": 0.0}
+# Share of the exposure that follows the time in the packet.
+_REMAINING_SHARE: Mapping[str, float] = {"start": 1.0, "middle": 0.5, "end": 0.0}
 _UUID_BYTES = 16
-# Characters of a name: it is repeated in keys, headers and logs.
+# Characters of a name, which is repeated in keys, headers and logs.
 _LONGEST_NAME = 200
-# What an annotation says of a stamp that cannot be read: its enumeration gets no new symbols.
-_WHY: Mapping[Reason, NotEvaluated] = {Reason.STAMP_TOO_LARGE: NotEvaluated.STAMP_TOO_LARGE}
+# The annotation's reason for an unreadable stamp: its enumeration gets no new symbols.
+_UNREADABLE_REASONS: Mapping[Reason, NotEvaluated] = {
+    Reason.STAMP_TOO_LARGE: NotEvaluated.STAMP_TOO_LARGE
+}
 _NO_ONE_PLACE = (
     f"stamp: over {LARGEST_SIDE_PX} px, and cut at the chip's edge, so that the alert is at one of "
     'two places too far apart to be judged at once; place = "middle" in [stamps] of the field map, '
@@ -81,7 +83,7 @@ def _listed(value: object) -> object:
 Paths = Annotated[
     tuple[Annotated[str, Field(pattern=r"^\w+(\.\w+)*$")], ...], BeforeValidator(_listed)
 ]
-"""Dotted names of a field; of several, the first that is there and not null counts."""
+"""Dotted paths of a value; the first one that exists and is not null is used."""
 
 
 class _Table(BaseModel):
@@ -89,30 +91,30 @@ class _Table(BaseModel):
 
 
 class Light(_Table):
-    """How a packet dates its exposure."""
+    """How a packet gives the time of its exposure."""
 
     time: Paths
     scale: Literal[
         "jd-utc", "jd-tai", "mjd-utc", "mjd-tai", "unix-s", "unix-ms", "unix-us", "unix-ns"
     ]
-    """Of a plain number; what is one of Avro's timestamps is read as that."""
+    """Scale of a plain number; Avro's timestamp types have their own."""
     refers_to: Literal["start", "middle", "end"]
     exposure_s: Paths = ()
     default_exposure_s: Annotated[float, Field(ge=0)] | None = None
-    """Where the packet does not say; without it such a packet stays undated."""
+    """Used where the packet has no exposure time; without it the alert then has no time."""
 
 
 class Stamps(_Table):
-    """Where the stamps are, the bytes of a FITS file, plain or in gzip; and the alert in them."""
+    """Fields with the stamps (FITS, plain or in gzip), and the place of the alert in them."""
 
     science: Paths = ()
     template: Paths = ()
     difference: Paths = ()
     place: Literal["edge", "middle"] = "edge"
-    """Whether a stamp of which a side is short was cut at the chip's edge, which leaves the alert
-    at its place from one end or the other; or holds its alert in the middle whatever its shape."""
+    """``edge``: a stamp with a short side was cut at the chip's edge, and the alert is at its usual
+    place from one end. ``middle``: the alert is in the middle of every stamp of any shape."""
     nominal_px: Annotated[int, Field(gt=0)] | None = None
-    """Side of a stamp that was not cut; without it the longer side of each counts as that."""
+    """Side of a stamp that was not cut; without it, the longer side of each stamp."""
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
@@ -122,9 +124,9 @@ class Stamps(_Table):
 
 
 class Flags(_Table):
-    """Fields of which one that is true, or a number above 0, raises all of these classes.
+    """Flags of the survey: a field that is true, or above 0, raises all of these classes.
 
-    Several classes stand together where the survey does not tell them apart.
+    There are several classes where the survey does not tell them apart.
     """
 
     classes: Annotated[tuple[str, ...], Field(min_length=1)]
@@ -139,14 +141,14 @@ class Flags(_Table):
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
-    """A field that a map names: what it is for and which Avro types it may have."""
+class WantedField:
+    """A field that a map names: its role and the Avro types that it may have."""
 
     role: str
     path: str
     types: frozenset[str]
     label: str
-    """The role; of flags also the classes that they raise together."""
+    """The role; for flags also the classes that they raise."""
 
 
 class SurveyMap(_Table):
@@ -154,7 +156,7 @@ class SurveyMap(_Table):
 
     survey: Annotated[str, Field(pattern=r"^[a-z0-9_-]+$")]
     record: str
-    """Regular expression that the full name of the top record matches as a whole."""
+    """Regular expression that matches the whole full name of the top record."""
     alert_id: Annotated[Paths, Field(min_length=1)]
     object_id: Paths = ()
     light: Light | None = None
@@ -163,8 +165,8 @@ class SurveyMap(_Table):
     required: tuple[
         Literal["alert_id", "object_id", "time", "science", "template", "difference"], ...
     ] = ("alert_id", "science")
-    """Fields that a schema must have. A stamp may still be null or empty, the others may not; one
-    that is asked for and cannot be read rejects the alert."""
+    """Values that a schema must have a field for. A stamp may still be null or empty, other values
+    may not. An alert is rejected where a required and requested stamp cannot be read."""
 
     @field_validator("record")
     @classmethod
@@ -186,8 +188,8 @@ class SurveyMap(_Table):
             )
         return self
 
-    def wanted(self) -> tuple[Wanted, ...]:
-        """Every field that the map names, in the order in which ``alert`` takes the values."""
+    def wanted(self) -> tuple[WantedField, ...]:
+        """Returns every field of the map, in the order of the values for ``AlertMaker.alert``."""
         fields: list[tuple[str, Paths, str]] = [("alert_id", self.alert_id, "")]
         fields += [("object_id", self.object_id, "")]
         if self.light:
@@ -195,13 +197,13 @@ class SurveyMap(_Table):
         fields += [(plane, getattr(self.stamps, plane), "") for plane in Plane]
         fields += [("flags", each.fields, f" of {', '.join(each.classes)}") for each in self.flags]
         return tuple(
-            Wanted(role, path, _TYPES[role], role + words)
+            WantedField(role, path, _TYPES[role], role + words)
             for role, paths, words in fields
             for path in paths
         )
 
     def has_default(self, role: str) -> bool:
-        """Whether nothing is lost where a schema has no field for this."""
+        """Returns whether a default replaces the field where a schema has none."""
         default = self.light.default_exposure_s if self.light else None
         return role == "exposure_s" and default is not None
 
@@ -216,7 +218,7 @@ class AlertMaker:
     limits
         Bounds on the stamps.
     types
-        For each of ``SurveyMap.wanted()`` its Avro types; None where it is not read.
+        The Avro types of each field of ``SurveyMap.wanted()``; None where it is not read.
     """
 
     def __init__(
@@ -245,23 +247,23 @@ class AlertMaker:
         values: Sequence[object],
         planes: Collection[Plane] = tuple(Plane),
     ) -> Alert:
-        """The Alert.
+        """Returns the Alert of a message.
 
         Parameters
         ----------
         message
             The message that was decoded.
         values
-            One for each of ``SurveyMap.wanted()``, of its types; None where the field is null or
-            the schema has none.
+            One value per field of ``SurveyMap.wanted()``; None where the field is null or missing
+            in the schema.
         planes
             The stamps to read.
 
         Raises
         ------
         MessageRejected
-            A required value is null, a required stamp cannot be read, or none can though some are
-            there.
+            A required value is null, a required stamp cannot be read, or stamps are there but none
+            can be read.
         """
         found = self._first("alert_id", values)
         if found is None:
@@ -303,12 +305,12 @@ class AlertMaker:
     def _stamps(
         self, values: Sequence[object], planes: Collection[Plane]
     ) -> tuple[Mapping[Plane, Stamp], Mapping[Plane, Unreadable]]:
-        """The stamps that can be read, and why others cannot."""
+        """Returns the readable stamps, and why the others cannot be read."""
         stamps: dict[Plane, Stamp] = {}
         unreadable: dict[Plane, Unreadable] = {}
         failed: dict[Plane, MessageRejected] = {}
         for plane in planes:
-            # A field of plain bytes cannot be null: it says with no bytes that there is none.
+            # A field of plain bytes cannot be null: no bytes mean no stamp.
             data = next(
                 (each for slot in self._slots.get(plane, ()) if (each := values[slot])), None
             )
@@ -326,7 +328,9 @@ class AlertMaker:
         for plane, why in failed.items():
             if not (stamps or unreadable) or plane in self.survey.required:
                 raise MessageRejected(why.reason, f"{plane} {why.detail}") from why
-            unreadable[plane] = Unreadable(_WHY.get(why.reason, NotEvaluated.NO_DATA), why.detail)
+            unreadable[plane] = Unreadable(
+                _UNREADABLE_REASONS.get(why.reason, NotEvaluated.NO_DATA), why.detail
+            )
         return MappingProxyType(stamps), MappingProxyType(unreadable)
 
     def _around_alert(self, planes: Planes) -> Stamp | None:
@@ -345,11 +349,12 @@ class AlertMaker:
                 time = _positive(values[slot])
                 if time is None or exposure is None:
                     return None
-                return (time - epoch) * unit_s - ahead_s + exposure * _TO_COME[light.refers_to]
+                share = _REMAINING_SHARE[light.refers_to]
+                return (time - epoch) * unit_s - ahead_s + exposure * share
         return None
 
     def _classes(self, values: Sequence[object]) -> tuple[frozenset[str], frozenset[str]]:
-        """Classes that a flag raises, and classes for which there is a flag."""
+        """Returns the classes whose flag is raised, and the classes that have a flag."""
         flagged: list[str] = []
         flaggable: list[str] = []
         for classes, slots in self._flags:
@@ -362,32 +367,32 @@ class AlertMaker:
 
 
 def _scale(light: Light | None, types: frozenset[str] | None) -> tuple[float, float, float]:
-    """That of Avro's own type where it is one of its timestamps, else the map's."""
+    """Returns the scale of an Avro timestamp type, else the scale of the map."""
     stamped = [scale for kind, scale in _TIMESTAMPS.items() if types and kind in types]
     return _SCALES[stamped[0] if stamped else light.scale if light else "unix-s"]
 
 
 def _name(value: object) -> str:
-    """The text of a number, a text, or fixed bytes: a UUID where they are 16, else hexadecimal."""
+    """Returns a name as text; 16 bytes become a UUID, other bytes hexadecimal."""
     if isinstance(value, bytes):
         return str(UUID(bytes=value)) if len(value) == _UUID_BYTES else value.hex()
     return str(value)
 
 
 def _positive(value: object) -> float | None:
-    """A finite number above 0; surveys write -999, 0 or NaN where they have none."""
+    """Returns a finite number above 0, else None: surveys write -999, 0 or NaN for no value."""
     if isinstance(value, int | float) and math.isfinite(value) and value > 0:
         return float(value)
     return None
 
 
 class Surveys:
-    """The field maps that are known.
+    """The loaded field maps.
 
     Parameters
     ----------
     maps
-        Later ones win over earlier ones of the same survey.
+        Later maps replace earlier ones of the same survey.
     """
 
     def __init__(self, maps: Iterable[SurveyMap]) -> None:
@@ -395,7 +400,7 @@ class Surveys:
 
     @classmethod
     def load(cls, extra: Sequence[Path] = ()) -> "Surveys":
-        """The bundled field maps, and those of further folders.
+        """Load the bundled field maps, and those of further folders.
 
         Raises
         ------
@@ -411,16 +416,16 @@ class Surveys:
 
     @property
     def names(self) -> tuple[str, ...]:
-        """The surveys, in the order of their names."""
+        """Names of the surveys, sorted."""
         return tuple(sorted(self._maps))
 
     def of_record(self, name: str) -> tuple[SurveyMap, ...]:
-        """The maps for a record of this full name, the one that was read last first.
+        """Returns the maps for a record of this full name, the last loaded first.
 
         Raises
         ------
         MessageRejected
-            No map is for it.
+            There is no map for this record.
         """
         maps = tuple(each for each in self._maps.values() if re.fullmatch(each.record, name))
         if not maps:
@@ -433,7 +438,7 @@ class Surveys:
 
 
 def read_survey(path: Path) -> SurveyMap:
-    """One field map from its file; see ``Surveys.load``."""
+    """Read one field map from its file; see ``Surveys.load``."""
     try:
         return SurveyMap.model_validate(tomllib.loads(path.read_text(encoding="utf-8")))
     except OSError as error:

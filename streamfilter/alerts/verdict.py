@@ -1,4 +1,4 @@
-"""From probabilities per pixel to evidence per stamp, and from evidence to a verdict."""
+"""Turns probabilities per pixel into evidence per stamp, and evidence into a verdict."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -27,25 +27,25 @@ _INDEX = {code: k for k, code in enumerate(CODES)}
 _SOURCE = _INDEX["BBG"]  # the class of a real source's own pixels
 _TRAINING = np.array([row.training_prior for row in TABLE])
 SHED = Verdict(Label.NOT_EVALUATED, Action.KEEP, rule="overload")
-"""Of an alert that was too old to wait for the network; no stamp was looked at."""
+"""Verdict on an alert that was too old to wait for the network; no stamp is evaluated."""
 _ORDER = (Action.DROP, Action.FLAG, Action.KEEP)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Policy:
-    """How a survey's stamps are judged: priors and thresholds in the table's order, and rules.
+    """How a survey's alerts are judged: priors and thresholds in the table's order, and rules.
 
     Raises
     ------
     ValueError
-        The priors are not those of the class table, or a rule names what is no contaminant.
+        The priors are not in the order of the class table, or a rule names no contaminant.
     """
 
     priors: tuple[ClassPrior, ...]
     rules: tuple[Rule, ...]
 
     def __post_init__(self) -> None:
-        """Refuse what could not be judged by."""
+        """Refuse wrong priors, thresholds and rules."""
         if (found := tuple(prior.code for prior in self.priors)) != CODES:
             raise ValueError(f"priors of {found}; expected one per class, in order: {CODES}")
         for prior in self.priors:
@@ -66,20 +66,20 @@ class Policy:
 def summarise(
     raw: Probabilities, placements: Sequence[Placement], policies: Sequence[Policy]
 ) -> list[tuple[ClassEvidence, ...]]:
-    """What the network says of each stamp of a batch, class by class.
+    """Returns the evidence of each stamp of a batch, class by class.
 
     Parameters
     ----------
     raw
         (N, 14, side, side), network output in [0, 1].
     placements, policies
-        One per stamp. Only the stamp's own pixels that have data count, neither its reflection
-        nor what was filled.
+        One per stamp. Only the stamp's own pixels with data count: no reflected and no filled
+        pixels.
 
     Returns
     -------
     list
-        Per stamp one ClassEvidence per class, in the table's order.
+        For each stamp one ClassEvidence per class, in the table's order.
     """
     return [
         _evidence(output, placement, policy.priors)
@@ -91,9 +91,10 @@ def summarise(
 def _deployment(
     priors: tuple[ClassPrior, ...],
 ) -> tuple[npt.NDArray[np.float64], Probabilities]:
-    """Priors, and thresholds on the raw output that are exact in its precision.
+    """Returns priors, and thresholds on the float32 outputs that decide as in float64.
 
-    A float32 is above a float64 threshold just when it is above the next float32 below or at it.
+    A float32 is above a float64 threshold exactly where it is above the largest float32 that is not
+    above the threshold.
     """
     deployment = np.array([prior.prior for prior in priors])
     exact = raw_threshold([prior.threshold for prior in priors], _TRAINING, deployment)
@@ -105,7 +106,7 @@ def _deployment(
 def _evidence(
     raw: Probabilities, placement: Placement, priors: tuple[ClassPrior, ...]
 ) -> tuple[ClassEvidence, ...]:
-    """Statistics on raw outputs: the prior change is monotonic, so only maxima are updated."""
+    """Returns the evidence of one stamp; only maxima need the prior change: it is monotonic."""
     height, width = placement.height, placement.width
     rows = slice(placement.top, placement.top + height)
     columns = slice(placement.left, placement.left + width)
@@ -132,35 +133,36 @@ def _evidence(
 
 
 def decide(evidence: Sequence[StampEvidence], rules: Sequence[Rule]) -> Verdict:
-    """The verdict of the first rule that speaks: those that drop first, then those that flag.
+    """Returns the verdict of the first rule that applies; dropping rules go before flagging ones.
 
     Parameters
     ----------
     evidence
-        One per wanted plane; a rule on a plane that was not evaluated is silent.
+        One per wanted plane; a rule on a plane that was not evaluated does not apply.
     rules
         In order of precedence within an action.
 
     Returns
     -------
     Verdict
-        Clean where no rule speaks; not evaluated, and kept, where none had a plane to look at.
+        Clean where no rule applies; not evaluated, and kept, where no rule's plane was evaluated.
     """
-    seen = {stamp.plane: stamp for stamp in evidence if stamp.not_evaluated is None}
-    if all(rule.plane not in seen for rule in rules):
+    evaluated = {stamp.plane: stamp for stamp in evidence if stamp.not_evaluated is None}
+    if all(rule.plane not in evaluated for rule in rules):
         return Verdict(Label.NOT_EVALUATED, Action.KEEP)
     for action in _ORDER:
         for rule in rules:
-            if rule.action is action and rule.plane in seen and speaks(rule, seen[rule.plane]):
+            stamp = evaluated.get(rule.plane)
+            if rule.action is action and stamp is not None and applies(rule, stamp):
                 return Verdict(rule.label, rule.action, rule.contaminant, rule.name)
     return Verdict(Label.CLEAN, Action.KEEP)
 
 
-def speaks(rule: Rule, stamp: StampEvidence) -> bool:
-    """Whether an evaluated stamp fulfils a rule."""
-    found = stamp.classes[_INDEX[rule.contaminant]]
+def applies(rule: Rule, stamp: StampEvidence) -> bool:
+    """Returns whether a rule applies to an evaluated stamp."""
+    evidence = stamp.classes[_INDEX[rule.contaminant]]
     if rule.statistic is Statistic.CORE:
-        value = found.core
+        value = evidence.core
     else:
-        value = found.peak if rule.statistic is Statistic.PEAK else found.pixels
+        value = evidence.peak if rule.statistic is Statistic.PEAK else evidence.pixels
     return value > rule.above and stamp.classes[_SOURCE].core <= rule.unless_source_above

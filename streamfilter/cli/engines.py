@@ -298,7 +298,7 @@ def _show_plans(chosen: Sequence[Manifest], home: Path) -> None:
             "this" if each.key.network == one.onnx_sha256 else "another",
         )
         for one in chosen
-        for each in plan_cache.kept(cache.onnx_path(one, home))
+        for each in plan_cache.cached_plans(cache.onnx_path(one, home))
     ]
     if rows:
         _show(("plan of", "precision", "built by", "for", "size", "release"), rows)

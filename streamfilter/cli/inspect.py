@@ -77,9 +77,9 @@ def inspect(
             table.add(packet, outcome)
         if figure is not None:
             gallery.add(outcome)
-    for news in parts.pipeline.news():
-        if isinstance(news, Gaps):
-            console.print(f"[yellow]{escape(str(news))}[/]", soft_wrap=True)
+    for report in parts.pipeline.take_reports():
+        if isinstance(report, Gaps):
+            console.print(f"[yellow]{escape(str(report))}[/]", soft_wrap=True)
     if not any_packet:
         raise click.ClickException("no alert packet in these files (the log says what was left)")
     if not as_json:
@@ -184,7 +184,7 @@ class _Gallery:
     def draw(self, parts: Parts, path: Path) -> bool:
         """Write the page, with contaminated alerts first; False where there is no alert to draw."""
         rows = [row for label in _ORDER for row in self._by_label[label]][:_MOST_DRAWN]
-        inspected = [figures.look(parts.pipeline, parts.engine, *row) for row in rows]
+        inspected = [figures.inspect_alert(parts.pipeline, parts.engine, *row) for row in rows]
         if inspected:
             figures.draw(inspected, path, most_rows=_MOST_DRAWN, others=self._alerts - len(rows))
         return bool(inspected)

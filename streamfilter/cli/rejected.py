@@ -209,7 +209,7 @@ def _chosen(
 
 def _at(settings: Settings, position: tuple[int, int]) -> Rejection:
     topic, (partition, offset) = settings.outputs.rejected, position
-    stored = reader.one(_client(settings), topic, partition, offset)
+    stored = reader.read_one(_client(settings), topic, partition, offset)
     rejection = None if stored is None else rejections.rejection_of(stored)
     if rejection is None:
         raise click.ClickException(f"{topic} has no rejected message at {partition}:{offset}")

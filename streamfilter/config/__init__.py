@@ -1,12 +1,13 @@
-"""Settings: small frozen sections, read from TOML and the environment, and nowhere else.
+"""Settings: small frozen sections, read only from TOML, the environment and the command line.
 
-Order, later wins: the defaults in ``sections``, the TOML file, ``STREAMFILTER_<SECTION>__<KEY>`` in
-the environment, ``--set section.key=value``. A string may name a secret as ``${NAME}`` (from the
-environment) or ``${file:PATH}`` (the file's content, stripped).
+Order, later ones win: the defaults in ``sections``, the TOML file,
+``STREAMFILTER_<SECTION>__<KEY>`` in the environment, ``--set section.key=value``.
+A string may name a secret as ``${NAME}`` (from the environment) or ``${file:PATH}`` (the file's
+content, stripped).
 """
 
 from streamfilter.config.reading import expanded, load
-from streamfilter.config.reloading import RELOADABLE, fingerprint, taken
+from streamfilter.config.reloading import RELOADABLE, fingerprint, reloaded
 from streamfilter.config.sections import (
     Delivery,
     Exposures,
@@ -42,6 +43,6 @@ __all__ = [
     "expanded",
     "fingerprint",
     "load",
+    "reloaded",
     "show",
-    "taken",
 ]

@@ -1,4 +1,4 @@
-"""From a TOML file, the environment and the command line to settings."""
+"""Reads settings from a TOML file, the environment and the command line."""
 
 import os
 import re
@@ -23,12 +23,12 @@ def load(
     environment: Mapping[str, str] = os.environ,
     overrides: Iterable[str] = (),
 ) -> Settings:
-    """Settings from a TOML file, the environment and ``section.key=value`` overrides.
+    """Read settings from a TOML file, the environment and ``section.key=value`` overrides.
 
     Raises
     ------
     ConfigurationInvalid
-        Names the key, where it was found, what is wrong and how to mend it.
+        A setting is wrong; the message names its key and place, the error and how to mend it.
     """
     tree: dict[str, Any] = _read_toml(path) if path else {}
     places: dict[str, str] = {}
@@ -51,7 +51,7 @@ def load(
 
 
 def expanded(text: str, environment: Mapping[str, str] = os.environ) -> str:
-    """A text with what its ``${NAME}`` and ``${file:PATH}`` stand for.
+    """Returns a text with each ``${NAME}`` and ``${file:PATH}`` replaced by its value.
 
     Raises
     ------
@@ -65,7 +65,7 @@ def expanded(text: str, environment: Mapping[str, str] = os.environ) -> str:
                 return Path(match[2]).read_text(encoding="utf-8").strip()
             except OSError as error:
                 raise ConfigurationInvalid(f"{match[0]}: {error.strerror}") from error
-            except UnicodeDecodeError:  # with the bytes in it
+            except UnicodeDecodeError:  # its message would show bytes of the secret
                 raise ConfigurationInvalid(f"{match[0]}: not UTF-8") from None
         if match[2] not in environment:
             raise ConfigurationInvalid(f"{match[0]}: set the environment variable {match[2]}")
@@ -84,7 +84,7 @@ def _read_toml(path: Path) -> dict[str, Any]:
 
 
 def _set(tree: dict[str, Any], key: str, text: str, places: dict[str, str], place: str) -> None:
-    """Put ``key = text``, a line of TOML; what is no TOML value is a plain string."""
+    """Set a key to a TOML value; a text that is no TOML value is a plain string."""
     for value in (text, tomli_w.dumps({"": text}).partition("=")[2]):
         try:
             update = tomllib.loads(f"{key} = {value}")
@@ -110,7 +110,7 @@ def _merge(tree: dict[str, Any], update: dict[str, Any], key: str, place: str) -
 def _expand(
     value: Any, environment: Mapping[str, str], references: dict[str, str], key: str = ""
 ) -> Any:
-    """Expand every string; ``references`` keeps by key what was written."""
+    """Expand every string; ``references`` gets, by key, the texts before expansion."""
     if isinstance(value, dict):
         return {
             name: _expand(item, environment, references, f"{key}\0{name}")
@@ -140,7 +140,7 @@ def _explain(error: ValidationError, places: Mapping[str, str], path: Path | Non
 
 
 def _keys(section: Iterable[str | int]) -> list[str]:
-    """Every key of a section, also those without a default."""
+    """Returns every key of a section, also keys without a default."""
     schema = Settings.model_json_schema()
 
     def followed(part: Mapping[str, Any]) -> Mapping[str, Any]:

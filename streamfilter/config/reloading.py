@@ -1,4 +1,4 @@
-"""Which settings may change while a worker runs, and what it takes of a changed file."""
+"""Which settings may change while a worker runs, and how they are applied."""
 
 import hashlib
 from collections.abc import Iterator, Mapping
@@ -9,17 +9,17 @@ from streamfilter.config.showing import show
 
 RELOADABLE = (
     "surveys",
-    # All but masks: whether they are made is settled when the worker starts.
+    # All but masks: whether masks are made is decided when the worker starts.
     *(f"outputs.{name}" for name in Outputs.model_fields if name != "masks"),
     "alerts.planes",
     "exposures.prior",
     "exposures.wait_s",
 )
-"""Keys, and sections as a whole, that a reload puts in force; all others need a restart."""
+"""Keys and whole sections that a reload applies; all others need a restart."""
 
 
-def taken(old: Settings, new: Settings) -> tuple[Settings, tuple[str, ...]]:
-    """The old settings with what may be reloaded of the new, and the keys that need a restart."""
+def reloaded(old: Settings, new: Settings) -> tuple[Settings, tuple[str, ...]]:
+    """Returns the old settings with the reloadable new ones, and the keys that need a restart."""
     changes: dict[str, Any] = {}
     for key in RELOADABLE:
         section, _, name = key.partition(".")
@@ -34,12 +34,12 @@ def taken(old: Settings, new: Settings) -> tuple[Settings, tuple[str, ...]]:
 
 
 def fingerprint(settings: Settings) -> str:
-    """Twelve hexadecimal digits that tell settings apart, made of what is no secret."""
+    """Returns twelve hexadecimal digits of a hash over the settings without their secrets."""
     return hashlib.sha256(show(settings).encode()).hexdigest()[:12]
 
 
 def _differing(one: Mapping[str, Any], other: Mapping[str, Any], path: str = "") -> Iterator[str]:
-    """Dotted keys whose values differ; values may be secret and are not told."""
+    """Yields the dotted keys whose values differ, without the values, which may be secret."""
     for name in {**one, **other}:
         here, there = one.get(name), other.get(name)
         if isinstance(here, Mapping) and isinstance(there, Mapping):

@@ -1,4 +1,4 @@
-"""The settings' sections: small, frozen, each with its defaults and what it refuses."""
+"""The sections of the settings: small and frozen, with their defaults and checks."""
 
 import re
 from collections.abc import Mapping
@@ -52,14 +52,14 @@ class Kafka(Section):
     producer: dict[str, Scalar] = {}
     """librdkafka properties of the producer alone."""
     output_bootstrap: str = ""
-    """Brokers to publish to; empty: the same. A public stream is read-only, so is its broker."""
+    """Brokers to publish to; empty: ``bootstrap``. Brokers of a public stream are read-only."""
 
 
 class Alerts(Section):
     """Which alerts are read and which of their images are judged."""
 
     topics: tuple[str, ...] = ("alerts",)
-    """Names, or patterns that begin with ``^`` (``^ztf_.*_programid1$``)."""
+    """Names, or patterns that begin with ``^``, such as ``^ztf_.*_programid1$``."""
     planes: tuple[Plane, ...] = (Plane.SCIENCE,)
     survey_folders: tuple[Path, ...] = ()
     """Folders with field maps of further surveys."""
@@ -81,22 +81,22 @@ class Outputs(Section):
     contaminated: str = ""
     rejected: str = "streamfilter.rejected"
     tracking: str = "streamfilter.tracking"
-    """What is said of exposures and their detectors (``exposures.topics``)."""
+    """Verdicts on exposures and their detectors (``exposures.topics``)."""
     contaminants: str = "streamfilter.contaminants"
-    """The same with contaminants, later (``exposures.contaminants.topics``)."""
+    """The same with contaminants, which come later (``exposures.contaminants.topics``)."""
     masks: str = ""
-    """Masks of their frames as Rice-compressed FITS."""
+    """Masks of the exposures' frames, as Rice-compressed FITS."""
 
 
 class TrackingEngine(Section):
-    """The network that watches exposures; home of engines: ``engine.home``."""
+    """The network that judges the tracking of exposures; its cache is ``engine.home``."""
 
     name: str = "maxitrack"
     runtime: str = "onnxruntime"
-    """Or ``auto``: the first that works here, which the log names."""
+    """Or ``auto``: the first runtime that works here; the log names it."""
     precision: str = "float32"
     plans: Literal["build", "refuse"] = "build"
-    """On a GPU, where no plan matches: build it at the start, or do not start."""
+    """On a GPU, where no plan matches: build one at the start, or refuse to start."""
 
 
 class MaskingEngine(TrackingEngine):
@@ -106,21 +106,21 @@ class MaskingEngine(TrackingEngine):
 
 
 class Instrument(Section):
-    """What is left out of an instrument's frames; without a section here the headers say it."""
+    """What is left out of an instrument's frames; without such a section the headers decide."""
 
     auxiliary_extensions: tuple[str, ...] = ()
-    """Whose images are no detector's, by name or a name's last word; masks, variances, weights and
-    the like never are. What announces exposures must not count them."""
+    """Extensions, by name or a name's last word, whose images are no detector's. Masks, variances,
+    weights and the like need no entry. Producers must not count them as detectors."""
     use_sections: bool = True
-    """Leave out what TRIMSEC, DATASEC and BIASSEC say is no sky."""
+    """Leave out the pixels that are no sky by TRIMSEC, DATASEC and BIASSEC."""
     section: str = ""
-    """Instead of the header's: ``[x1:x2,y1:y2]``, from 1, inclusive."""
+    """Replaces the header's section: ``[x1:x2,y1:y2]``, from 1, inclusive."""
     mask_extensions: tuple[str, ...] = ("BPM",)
-    """Extensions whose non-zero pixels are bad, ``BPM1`` too; empty: none are used."""
+    """Extensions whose non-zero pixels are bad, also with a number (``BPM1``); empty: none."""
     mask_planes: tuple[str, ...] = ("BAD", "NO_DATA")
-    """Planes of an extension MASK with ``MP_`` keywords (Rubin) that are bad; empty: none."""
+    """Bad planes of an extension MASK with ``MP_`` keywords (Rubin); empty: none."""
     saturation: Annotated[float, Field(ge=0)] = 0.0
-    """Level in the frame's unit; 0: as the header says, or a plateau at the highest value."""
+    """Level in the frame's unit; 0: from the header, or a plateau at the highest value."""
 
     @field_validator("section")
     @classmethod
@@ -131,23 +131,23 @@ class Instrument(Section):
 
 
 class FrameContaminants(Section):
-    """Whether whole frames are searched for contaminants too, and what comes of it."""
+    """Whether whole frames are searched for contaminants too, and how."""
 
     topics: tuple[str, ...] = ()
-    """Of exposures: names, or patterns that begin with ``^``; empty: none are searched."""
+    """Topics of exposures: names, or patterns that begin with ``^``; empty: no search."""
     group: str = "streamfilter-contaminants"
-    """Consumer group of its own: the verdicts on tracking do not wait for the masks."""
+    """A separate consumer group: the verdicts on tracking do not wait for the masks."""
     engine: MaskingEngine = MaskingEngine()
     threads: Annotated[int, Field(ge=0)] = 0
-    """Of the network; 0: as many as cores. They yield to all others of the machine."""
+    """Threads of the network; 0: one per core. They run at a low priority."""
     tile_px: Annotated[int, Field(ge=352, multiple_of=32)] = 768
-    """The network's activations take 1.1 kB a pixel; smaller tiles compute more pixels twice."""
+    """Side of a tile. Activations take 1.1 kB a pixel; smaller tiles compute more pixels twice."""
     wait_s: Positive = 3600.0
-    """For further detectors of an exposure, from the last that was looked at."""
+    """Wait for more detectors of an exposure, since the last one was processed."""
     priors: dict[str, Probability] = {}
     thresholds: dict[str, Probability] = {}
     folder: Path | None = None
-    """Where masks are written as Rice-compressed FITS; none: they are not."""
+    """Folder for masks as Rice-compressed FITS; none: no files are written."""
 
     @field_validator("priors", "thresholds")
     @classmethod
@@ -156,44 +156,44 @@ class FrameContaminants(Section):
 
 
 class Exposures(Section):
-    """Whether a telescope's exposures are watched for tracking errors, and how."""
+    """Whether a telescope's exposures are checked for tracking errors, and how."""
 
     topics: tuple[str, ...] = ()
-    """Names, or patterns that begin with ``^``; empty: none are watched."""
+    """Names, or patterns that begin with ``^``; empty: no exposures are checked."""
     group: str = "streamfilter-exposures"
-    """Consumer group; not that of the alerts."""
+    """Consumer group; it must not be the group of the alerts."""
     prior: Probability = 0.05
-    """Of a tracking error, before looking."""
+    """Prior probability of a tracking error."""
     elongated: Annotated[float, Field(ge=1)] = 1.5
-    """Median elongation of stars from which on they trail, if all the same way."""
+    """Median elongation of stars at and above which they are trailed, if all in one direction."""
     round: Annotated[float, Field(ge=1)] = 1.35
-    """Median elongation below which they do not; in between the network alone may not say so."""
+    """Median elongation below which they are not; in between the network alone cannot decide."""
     wait_s: Positive = 60.0
-    """For further detectors of an exposure, from the last that was looked at."""
+    """Wait for more detectors of an exposure, since the last one was processed."""
     threads: Annotated[int, Field(ge=0)] = 0
-    """Of the network, which looks at one frame at a time; 0: as many as cores."""
+    """Threads of the network, which takes one frame at a time; 0: one per core."""
     background: Literal["own", "reference"] = "own"
-    """``reference``: sky and clip in ADU as MaxiMask 1.4.1 has them, to compare with it."""
+    """``reference``: sky and clip in ADU as in MaxiMask 1.4.1, for comparisons with it."""
     max_message_bytes: Count = 40 * 2**20
     max_frame_bytes: Count = 512 * 2**20
-    """Of a referenced file, and of what a gzip holds."""
+    """Largest referenced file, also after gzip."""
     max_frame_pixels: Count = 2**27
-    """Of one detector; a frame takes some 20 bytes a pixel while it is judged."""
+    """Most pixels of one detector; a frame takes some 20 bytes a pixel while it is judged."""
     reference_folders: tuple[Path, ...] = ()
-    """Folders from which ``file://`` references are read; empty: none are."""
+    """Folders for ``file://`` references; empty: none are read."""
     reference_hosts: tuple[str, ...] = ()
-    """From which ``https://`` references are read: ``host``, ``host:port``, ``*.domain``."""
+    """Hosts for ``https://`` references: ``host``, ``host:port``, ``*.domain``."""
     reference_buckets: tuple[str, ...] = ()
-    """From which ``s3://`` references are read: ``bucket``, ``bucket/prefix``."""
+    """Buckets for ``s3://`` references: ``bucket``, ``bucket/prefix``."""
     reference_attempts: Count = 5
-    """To reach a frame, 1, 2, 4, ... seconds apart, before the message is rejected."""
+    """Attempts to fetch a frame, 1, 2, 4, ... seconds apart, before the message is rejected."""
     reference_timeout_s: Positive = 60.0
-    """Of one attempt, all of it."""
+    """Limit of one whole attempt."""
     s3: dict[str, Scalar] = {}
     """Settings of s3fs, such as ``endpoint_url``, ``key``, ``secret``, ``anon``."""
     engine: TrackingEngine = TrackingEngine()
     instruments: dict[str, Instrument] = {}
-    """By the name that messages give."""
+    """Instruments by their name in messages."""
     contaminants: FrameContaminants = FrameContaminants()
 
     @model_validator(mode="after")
@@ -212,22 +212,22 @@ class Exposures(Section):
 
 
 class Webhook(Section):
-    """Where exposures that fail are told; an empty url tells nobody."""
+    """Where notices of failed exposures are sent; an empty url sends none."""
 
     url: str = ""
-    """``https``; ``http`` only to this machine, where ``outgoing.internal_networks`` holds it."""
+    """``https``; ``http`` only to this machine, and if ``outgoing.internal_networks`` has it."""
     secret: str = ""
-    """What notices are signed with, shared with the receiver."""
+    """Secret, shared with the receiver, that signs the notices."""
     attempts: Count = 6
-    """Of each notice, 1, 2, 4, ... seconds apart."""
+    """Attempts for each notice, 1, 2, 4, ... seconds apart."""
     timeout_s: Positive = 10.0
-    """Of one attempt, all of it."""
+    """Limit of one whole attempt."""
     max_waiting: Count = 64
-    """Notices; beyond them news is dropped, counted and logged."""
+    """Most waiting notices; further ones are dropped, counted and logged."""
     stop_s: Positive = 5.0
-    """Longest wait for notices under way at SIGTERM."""
+    """Longest wait at SIGTERM for notices that are being sent."""
     picture: bool = True
-    """Send a picture of the worst detectors along (needs the extra ``figures``)."""
+    """Add a picture of the worst detectors (needs the extra ``figures``)."""
 
     @model_validator(mode="after")
     def _signed(self) -> "Webhook":
@@ -240,12 +240,12 @@ class Webhook(Section):
 
 
 class Outgoing(Section):
-    """What holds for all calls out: webhook and frames by reference."""
+    """Settings of all outgoing calls: webhook and referenced frames."""
 
     internal_networks: tuple[IPv4Network | IPv6Network, ...] = ()
-    """Networks that are called though they are not of the open internet; empty: none."""
+    """Networks that may be called though they are not of the public internet; empty: none."""
     ca_file: Path | None = None
-    """Authorities (PEM) that are trusted beside those of the system."""
+    """Certificate authorities (PEM) that are trusted besides the system's."""
 
 
 class Registry(Section):
@@ -257,18 +257,18 @@ class Registry(Section):
 
 
 class Schemas(Section):
-    """Where writer schemas are found, in this order: folders, registry, installed packages."""
+    """Where writer schemas are searched, in this order: folders, registry, installed packages."""
 
     folders: tuple[Path, ...] = ()
     registry: Registry = Registry()
-    """Read-only: the survey's."""
+    """The survey's registry; it is only read."""
     publish: Registry = Registry()
-    """Where schemas of what is published are registered; empty: single-object encoding."""
+    """Registry for the schemas of outputs; empty: outputs are single-object encoded."""
     packages: bool = True
     """Use schemas of installed packages (``lsst-alert-packet``)."""
     wait_s: Positive = 60.0
-    """Longest wait for a schema that cannot be had now, before its messages are rejected; their
-    partition waits, the others go on."""
+    """Longest wait for a schema that cannot be fetched now, before its messages are rejected. Only
+    their partition waits; the others go on."""
 
 
 class Engine(Section):
@@ -276,58 +276,59 @@ class Engine(Section):
 
     name: str = "maximask"
     runtime: str = "onnxruntime"
-    """Or ``auto``: the first that works here, which the log names."""
+    """Or ``auto``: the first runtime that works here; the log names it."""
     precision: str = "float32"
-    """Or ``bf16`` (CPU), ``fp16`` (GPU) where it is had: quicker, and single pixels differ."""
+    """Or ``bf16`` (CPU), ``fp16`` (GPU) where available: faster, but single pixels differ."""
     plans: Literal["build", "refuse"] = "build"
-    """On a GPU, where no plan matches: build it at the start, or do not start."""
+    """On a GPU, where no plan matches: build one at the start, or refuse to start."""
     home: Path | None = None
-    """Cache of engines and schemas; default STREAMFILTER_HOME or the user's cache directory."""
+    """Cache of engines and schemas; default: STREAMFILTER_HOME or the user's cache directory."""
     workers: Annotated[int, Field(ge=0)] = 0
-    """Batches in the network at a time; 0: as many as cores."""
+    """Batches in the network at a time; 0: one per core."""
     threads: Count = 1
     """Threads within one batch."""
 
 
 class Batch(Section):
-    """When a micro-batch goes to the network: full, or after a wait, or at once if it is idle."""
+    """When a batch goes to the network: when it is full, after a wait, or at once if it is idle."""
 
     size: Annotated[int, Field(ge=1, le=1024)] = 16
     max_wait_s: Positive = 0.02
 
 
 class Flow(Section):
-    """How much is under way at a time; beyond it reading pauses."""
+    """How many messages are in progress at a time; with more, reading pauses."""
 
     overload: Literal["hold", "shed"] = "hold"
-    """Where more comes than the engine can judge: let it wait in Kafka, or publish what is older
-    than ``shed_after_s`` as ``not_evaluated``."""
+    """What happens to more alerts than the engine can judge. ``hold``: they wait in Kafka.
+    ``shed``: alerts older than ``shed_after_s`` are published as ``not_evaluated``."""
     shed_after_s: Positive = 30.0
-    """Age by the message's Kafka timestamp, when it is read."""
+    """Age of a message when it is read, by its Kafka timestamp."""
 
     max_in_flight: Count = 512
     max_in_flight_bytes: Count = 96 * 2**20
     commit_interval_s: Positive = 1.0
     drain_s: Positive = 14.0
-    """Longest wait for alerts under way at SIGTERM or when partitions move. Where the broker hangs,
-    committing and leaving the group add 15 s, and orchestrators kill after 30."""
+    """Longest wait for alerts in progress at SIGTERM or when partitions move. Where the broker
+    hangs, committing and leaving the group add 15 s; orchestrators kill after 30 s."""
 
 
 class Delivery(Section):
-    """What holds for outputs when a worker, a broker or the network fails."""
+    """The guarantee for outputs when a worker, a broker or the network fails."""
 
     guarantee: Literal["at-least-once", "exactly-once"] = "at-least-once"
     """``exactly-once``: outputs and offsets in one transaction; readers of the outputs need
     ``isolation.level=read_committed``."""
     transactional_id: str = ""
-    """Of this worker alone and the same after a restart, which then ends at once what a kill left
-    open; empty: a new one for each process. The consumer group's name is put before it."""
+    """Id of this worker, unique and the same after a restart, which then ends at once the open
+    transaction of a killed worker. Empty: a new id for each process. The consumer group's name is
+    its prefix."""
     max_transaction_messages: Count = 500
-    """Messages whose outputs go into one transaction."""
+    """Most messages whose outputs go into one transaction."""
     max_gather_s: Positive = 0.01
-    """Longest wait of a message for others of its transaction."""
+    """Longest wait of a message for other messages of its transaction."""
     transaction_timeout_s: Annotated[float, Field(ge=1)] = 30.0
-    """After which brokers abort what a killed worker left open; less than a session time-out."""
+    """Time until brokers abort a killed worker's transaction; below the session time-out."""
 
     @model_validator(mode="after")
     def _in_time(self) -> "Delivery":
@@ -340,25 +341,25 @@ class Delivery(Section):
 
 
 class Metrics(Section):
-    """Where ``/metrics``, ``/healthz`` and ``/readyz`` listen."""
+    """The address of ``/metrics``, ``/healthz`` and ``/readyz``."""
 
     enabled: bool = True
     host: str = "127.0.0.1"
     port: Annotated[int, Field(ge=0, le=65535)] = 9464
     """0: any free port, which the log names."""
     certificate_file: Path | None = None
-    """PEM, the chain after it: https."""
+    """Certificate (PEM), followed by its chain; switches https on."""
     key_file: Path | None = None
-    """PEM, of the certificate."""
+    """Key of the certificate (PEM)."""
     user: str = ""
-    """Whom ``/metrics`` is shown to, with the password; empty: to all who reach it."""
+    """User who may read ``/metrics``, with the password; empty: everybody who can reach it."""
     password: str = ""
     allow_open: bool = False
-    """Listen on the network without certificate or password, where something else protects it."""
+    """Allow a network address without certificate or password; only if protected otherwise."""
 
     @property
     def loopback(self) -> bool:
-        """Whether only this machine reaches it."""
+        """Whether only this machine can reach the address."""
         try:
             return ip_address(self.host).is_loopback
         except ValueError:
@@ -379,20 +380,20 @@ class Metrics(Section):
 
 
 class Traces(Section):
-    """Whether the way of some alerts is told to a collector, as OpenTelemetry spans."""
+    """Whether some alerts are traced, with OpenTelemetry spans sent to a collector."""
 
     endpoint: str = ""
     """OTLP over HTTP: ``http://127.0.0.1:4318/v1/traces``; empty: nothing is traced."""
     headers: dict[str, str] = {}
-    """Of every call, such as ``Authorization``."""
+    """Headers of every call, such as ``Authorization``."""
     sample_ratio: Annotated[float, Field(ge=0, le=1)] = 0.01
-    """Share of alerts that are traced, where their producer does not say."""
+    """Share of alerts that are traced, where their producer does not decide."""
     max_per_s: Positive = 50.0
-    """Alerts; also where producers want more."""
+    """Most traced alerts per second, also where producers request more."""
     max_waiting: Count = 4096
-    """Spans that wait for the collector; beyond them new ones are dropped and counted."""
+    """Most spans that wait for the collector; further ones are dropped and counted."""
     timeout_s: Positive = 5.0
-    """Of one call; the stream does not wait for it."""
+    """Time-out of one call; the stream does not wait for calls."""
 
     @field_validator("endpoint")
     @classmethod
@@ -410,7 +411,7 @@ class Logs(Section):
 
 
 class Survey(Section):
-    """What a survey's alerts are judged by; what is not named keeps its default."""
+    """How a survey's alerts are judged; classes that are not named keep their defaults."""
 
     priors: dict[str, Probability] = {}
     thresholds: dict[str, Probability] = {}
@@ -454,4 +455,4 @@ class Settings(Section):
     traces: Traces = Traces()
     surveys: dict[str, Survey] = {}
     _references: Mapping[str, str] = PrivateAttr(default_factory=dict)
-    """By key what was written where ``${...}`` stood."""
+    """By key, the text with ``${...}`` as it was written."""

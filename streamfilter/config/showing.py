@@ -1,4 +1,4 @@
-"""Settings as TOML, without their secrets."""
+"""Shows settings as TOML, without their secrets."""
 
 import re
 from collections.abc import Mapping
@@ -12,23 +12,23 @@ _HIDDEN = re.compile(
     r"password|passphrase|secret|token|key|credential|authorization|user\.info|jaas|oauthbearer\.config",
     re.IGNORECASE,
 )
-# Where a secret lies is none.
+# The path of a secret is no secret.
 _PLACES = re.compile(r"(location|_file)$", re.IGNORECASE)
-# Receivers of webhooks put a secret into the path.
+# Some receivers of webhooks put a secret into the path.
 _WEBHOOK, _PATH_IN_URL = "\0webhook\0url", re.compile(r"(?<=[^/])/[^/].*$", re.DOTALL)
-# Every collector has another name for its token.
+# Each collector has its own name for its token, so all headers are hidden.
 _TRACE_HEADERS = "\0traces\0headers\0"
 _LOGIN_IN_URL = re.compile(r"//[^/@\s]*@")
 
 
 def show(settings: Settings) -> str:
-    """The settings as TOML: ``${...}`` as it was written, other secrets hidden."""
+    """Returns the settings as TOML: ``${...}`` as it was written, other secrets hidden."""
     tree = _plain(settings.model_dump(mode="json", exclude_none=True))
     return tomli_w.dumps(_hide(tree, settings._references))
 
 
 def _plain(value: Any) -> Any:
-    """What TOML can hold."""
+    """Returns a value without None, which TOML cannot hold."""
     if isinstance(value, dict):
         return {key: _plain(item) for key, item in value.items() if item is not None}
     return [_plain(item) for item in value] if isinstance(value, list) else value

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from prometheus_client import CollectorRegistry, generate_latest
 
-from streamfilter.alerts.figures import draw, look
+from streamfilter.alerts.figures import draw, inspect_alert
 from streamfilter.config import Settings
 from streamfilter.errors import StreamfilterError, TransportFailed
 from streamfilter.files import bundled_folder
@@ -280,7 +280,7 @@ def _draw(out: Path, tally: Tally, parts: Parts, seed: int) -> None:
     messages = (Message(Origin(IN, 0, 0), alert.value) for alert in chosen)
     judged = parts.pipeline.judge(parts.engine, messages)
     rows = [
-        look(parts.pipeline, parts.engine, *each)
+        inspect_alert(parts.pipeline, parts.engine, *each)
         for each in judged
         if not isinstance(each, Rejected)
     ]

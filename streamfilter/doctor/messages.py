@@ -65,7 +65,7 @@ def _decoded(
         planes = settings.alerts.planes
         decoder = Decoder(finder, Surveys.load(settings.alerts.survey_folders), limits)
         decoded = decoder.decode(message, planes)
-        finding = _missing_parts(subject, decoded, decoder.news(), planes)
+        finding = _missing_parts(subject, decoded, decoder.take_reports(), planes)
     if isinstance(decoded, Rejected):
         return _rejected(subject, f"{decoded.reason}, {decoded.detail}")
     read = f"{len(message.value or b''):,} bytes, read and understood"

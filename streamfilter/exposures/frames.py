@@ -241,9 +241,9 @@ def _translated_errors() -> Iterator[None]:
             yield
         except _Refusal:
             raise
-        except fits_headers.TooMuch as error:
+        except fits_headers.LimitExceeded as error:
             raise _Refusal(FrameReason.TOO_LARGE, str(error)) from error
-        except fits_headers.Nonsense as error:
+        except fits_headers.HeaderImplausible as error:
             raise _Refusal(FrameReason.MALFORMED, str(error)) from error
         except Exception as error:
             detail = f"{type(error).__name__}: {str(error)[:200]}"
@@ -254,7 +254,7 @@ def _opened(content: bytes) -> "fits.HDUList":
     from astropy.io import fits
 
     with _translated_errors():
-        content = fits_headers.walked(
+        content = fits_headers.checked_content(
             content, most_hdus=_MOST_HDUS, longest_header_bytes=_LONGEST_HEADER_BYTES
         )
         return fits.open(io.BytesIO(content), memmap=False)

@@ -1,1 +1,1 @@
-"""FITS: stamps, headers, and what compressed tiles may unpack to."""
+"""FITS: stamps, and checks of headers and compressed tiles before astropy reads them."""

@@ -1,7 +1,7 @@
-"""What the headers of a FITS file announce, looked at before astropy acts on it.
+"""Checks of the headers of a FITS file, before astropy reads it.
 
-astropy loops over as many axes and columns as a header says, and reads a header to its end,
-however far that is. Source: FITS standard 4.0, sections 4.4.1 and 7.3.1.
+astropy loops over as many axes and columns as a header says, and reads a header to its end, however
+far away that is. Source: FITS standard 4.0, sections 4.4.1 and 7.3.1.
 """
 
 import re
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 _BLOCK_BYTES, _CARD_BYTES = 2880, 80
 _END = b"END".ljust(_CARD_BYTES)
 _LIKE_END = re.compile(rb"END(?![A-Z0-9_-])")
-# The standard's own bounds; and of all HDUs together: LSST's focal plane needs 6,000.
+# The standard's own bound, and one for all HDUs together: LSST's focal plane needs 6,000.
 _MOST, _MOST_TOGETHER = 999, 20_000
 _BINNINGS = range(1, 65)
 _COUNTS = ("NAXIS", "ZNAXIS", "TFIELDS")
@@ -26,25 +26,25 @@ _AUXILIARY = re.compile(
     r"|PSF|PSFIMAGE|BKG|BACKGROUND|SKY|BIAS|DARK|FLAT|OVERSCAN|EXP|EXPMAP|EXPOSURE|COVERAGE|AREA"
     r"|CON|CTX|D2IMARR|WCSDVARR|THUMBNAIL|GUIDE[RD]?)\d*"
 )
-"""Last words of names of extensions that are images of something else than light."""
+"""Last words of the names of extensions whose images are no science images."""
 _NO_WORD = re.compile(r"[^A-Z0-9]+")
 
 
-class TooMuch(Exception):
+class LimitExceeded(Exception):
     """A file has more HDUs or longer headers than its reader allows."""
 
 
-class Nonsense(Exception):
-    """A header announces what would keep astropy busy."""
+class HeaderImplausible(Exception):
+    """A header is damaged, or announces sizes that would keep astropy busy for ever."""
 
 
 def is_auxiliary(name: str, further: Collection[str] = ()) -> bool:
-    """Whether an extension, such as ``VAR_POISSON`` or ``DQ_1``, is no camera's or alert's image.
+    """Returns whether an extension, such as ``VAR_POISSON`` or ``DQ_1``, is no science image.
 
     Parameters
     ----------
     further
-        Names of such extensions, or these names' last words.
+        More names of such extensions, or the last words of their names.
     """
     name = name.strip().upper()
     words = [word for word in _NO_WORD.split(name) if word and not word.isdecimal()]
@@ -56,7 +56,7 @@ def is_auxiliary(name: str, further: Collection[str] = ()) -> bool:
 
 
 def value_of(header: "fits.Header", keyword: str, default: object = None) -> object:
-    """A keyword's value, or what stands for it where it is missing or cannot be read."""
+    """Returns a keyword's value; the default where it is missing or cannot be read."""
     try:
         return _value(header, keyword, default)
     except ValueError:
@@ -64,28 +64,28 @@ def value_of(header: "fits.Header", keyword: str, default: object = None) -> obj
 
 
 def readable(header: "fits.Header") -> dict[str, object]:
-    """The keywords that can be read, and the first value of each.
+    """Returns the readable keywords, with the first value of each.
 
-    A card such as ``AIRMASS = NaN``, which the standard does not know, does not take the others
-    with it.
+    A card that the standard does not allow, such as ``AIRMASS = NaN``, is left out.
     """
     from astropy.io import fits
 
-    found: dict[str, object] = {}
+    values: dict[str, object] = {}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         for card in header.cards:
             try:
-                found.setdefault(card.keyword, card.value)
+                values.setdefault(card.keyword, card.value)
             except fits.VerifyError:
                 continue
-    return found
+    return values
 
 
 def binning(*headers: "fits.Header") -> tuple[int, int]:
-    """Rows and columns of the sensor in a pixel; of the first header that says so, else (1, 1).
+    """Returns the sensor's rows and columns per pixel, from the first header that has them.
 
-    CCDSUM is ``columns rows`` (NOAO, LCO); XBINNING and YBINNING are SBIG's convention.
+    CCDSUM is ``columns rows`` (NOAO, LCO); XBINNING and YBINNING are SBIG's convention. Without
+    any it is (1, 1).
     """
     for header in headers:
         together = str(value_of(header, "CCDSUM", "")).replace(",", " ").split()
@@ -100,24 +100,24 @@ def binning(*headers: "fits.Header") -> tuple[int, int]:
     return 1, 1
 
 
-def walked(content: bytes, *, most_hdus: int, longest_header_bytes: int) -> bytes:
-    """As much of a file as is HDUs one after the other: what astropy may be given.
+def checked_content(content: bytes, *, most_hdus: int, longest_header_bytes: int) -> bytes:
+    """Returns the checked HDUs at the start of a file, which astropy may read.
 
-    What follows a cut in a header, or bytes that are none, is left out: astropy would look for a
-    header in it that nobody has checked.
+    The rest is left out from the first header that is cut short, or the first bytes that are no
+    header: astropy would search it for headers that nobody has checked.
 
     Raises
     ------
-    TooMuch
-        A limit is passed.
-    Nonsense
-        A header cannot be believed.
+    LimitExceeded
+        The file has more HDUs or a longer header than allowed.
+    HeaderImplausible
+        A header is damaged or announces impossible sizes.
     """
     position = count = together = 0
     while content.startswith((b"SIMPLE  ", b"XTENSION"), position):
         count += 1
         if count > most_hdus:
-            raise TooMuch(f"over {most_hdus} HDUs")
+            raise LimitExceeded(f"over {most_hdus} HDUs")
         try:
             header, end = _header(content, position, longest_header_bytes)
             if header is None:
@@ -125,17 +125,17 @@ def walked(content: bytes, *, most_hdus: int, longest_header_bytes: int) -> byte
             numbers = [_whole(header, keyword) for keyword in _COUNTS]
             size = _data_bytes(header)
         except (ValueError, TypeError) as error:
-            raise Nonsense(f"HDU {count - 1}: {str(error)[:100]}") from error
+            raise HeaderImplausible(f"HDU {count - 1}: {str(error)[:100]}") from error
         together += sum(numbers)
         if max(numbers) > _MOST or together > _MOST_TOGETHER or size < 0:
             said = ", ".join(f"{key} {n}" for key, n in zip(_COUNTS, numbers, strict=True))
-            raise Nonsense(f"HDU {count - 1} announces {said}; at most {_MOST} of each")
+            raise HeaderImplausible(f"HDU {count - 1} announces {said}; at most {_MOST} of each")
         position = end + size + -size % _BLOCK_BYTES
     return content if position >= len(content) else content[:position]
 
 
 def _header(content: bytes, start: int, longest: int) -> "tuple[fits.Header | None, int]":
-    """The header at a position, as astropy reads it, and where its data begin; None at a cut."""
+    """Returns the header at a position and where its data begin; None where it is cut short."""
     from astropy.io import fits
 
     end = _end(content, start, longest)
@@ -145,19 +145,19 @@ def _header(content: bytes, start: int, longest: int) -> "tuple[fits.Header | No
         warnings.simplefilter("ignore")
         try:
             header = fits.Header.fromstring(content[start:end])
-        except Exception as error:  # nearly any, for bytes that are no text
+        except Exception as error:  # astropy raises nearly anything for bytes that are no text
             raise ValueError(f"{type(error).__name__}: {error}") from error
     end += _CARD_BYTES
     return header, end + (start - end) % _BLOCK_BYTES
 
 
 def _end(content: bytes, start: int, longest: int) -> int | None:
-    """Where the card END begins; None where the content is cut before it."""
+    """Returns where the card END begins; None where the content ends before it."""
     for at in range(start, len(content), _CARD_BYTES):
         if at - start > longest:
-            raise TooMuch(f"a header of over {longest} bytes")
+            raise LimitExceeded(f"a header of over {longest} bytes")
         if _LIKE_END.match(content, at):
-            # astropy ends a header here in one place, and goes on in another.
+            # One part of astropy ends the header here, another part reads on.
             if content[at : at + _CARD_BYTES] not in (_END, _END.rstrip()):
                 raise ValueError(f"an END with something behind it at byte {at}")
             return at
@@ -176,9 +176,9 @@ def _value(header: "fits.Header", keyword: str, default: object) -> object:
 
 
 def _whole(header: "fits.Header", keyword: str, default: int = 0) -> int:
-    """A number, or what stands for it where there is none."""
+    """Returns a keyword's whole number; the default where the keyword is missing."""
     value = _value(header, keyword, default)
-    # Of two, astropy takes the first here and the last there.
+    # Of two cards astropy sometimes takes the first and sometimes the last.
     if keyword in header and header.count(keyword) > 1:
         raise ValueError(f"{keyword} stands twice")
     if not isinstance(value, int):
@@ -187,7 +187,7 @@ def _whole(header: "fits.Header", keyword: str, default: int = 0) -> int:
 
 
 def _data_bytes(header: "fits.Header") -> int:
-    """As the standard computes them, random groups too; not rounded up to blocks."""
+    """Returns the bytes of an HDU's data by the standard, not rounded up to blocks."""
     axes = min(_whole(header, "NAXIS"), _MOST)
     sides = [_whole(header, f"NAXIS{i + 1}") for i in range(axes)]
     if sides and sides[0] == 0 and _value(header, "GROUPS", False) is True:

@@ -1,6 +1,6 @@
-"""Stamp bytes to float32 planes: a fast path for what the streams carry, astropy for the rest.
+"""Reads stamps to float32 planes: a fast path for usual stamps, astropy for all others.
 
-The fast path is held equal to astropy by a test over every sample stamp. Source of the layout:
+A test compares the fast path with astropy on every sample stamp. Source of the layout:
 FITS standard 4.0, sections 3.3 (blocks of 2,880 bytes), 4.4.1 (order of the first keywords).
 """
 
@@ -28,16 +28,16 @@ Image = npt.NDArray[np.float32]
 _BLOCK_BYTES = 2880
 _CARD_BYTES = 80
 _GZIP_MAGIC = b"\x1f\x8b"
-# Real stamps have one member; each further one copies what is left, so they are bounded.
+# Real stamps have one member. Each further one copies the rest of the data, hence a limit.
 _MOST_GZIP_MEMBERS = 4
 _MOST_AXES = 999
 # LSST's stamps have 4 HDUs of 60 cards; astropy's time grows with the square of repeated ones.
 _MOST_HDUS, _LONGEST_HEADER_BYTES = 64, 2_000 * 80
 _BITPIX = (8, 16, 32, 64, -32, -64)
 _END = b"END".ljust(_CARD_BYTES)
-# What may follow a file: its own fill, and what tools append to any file.
+# Bytes that may follow a file: its own fill, and what tools append.
 _FILL = b"\0 \t\r\n"
-# Of a PSF: Rubin's are 41 px. A larger one would only take memory while its alert waits.
+# Side of a PSF; Rubin's have 41 px. A larger one would only take memory while its alert waits.
 _LARGEST_PSF_PX = 128
 # The first cards in the order that the standard demands; ZTF's SIMPLE is not at column 30.
 _HEAD = re.compile(
@@ -45,23 +45,23 @@ _HEAD = re.compile(
     rb"(?=BITPIX  = +(-32|-64)[ /])[^\0]{80}(?=NAXIS   = +2[ /])[^\0]{80}"
     rb"(?=NAXIS1  = +(\d{1,9})[ /])[^\0]{80}(?=NAXIS2  = +(\d{1,9})[ /])[^\0]{80}"
 )
-# Short headers repeat from stamp to stamp and are remembered; those with a WCS are all different.
+# Short headers repeat from stamp to stamp, so they are cached; headers with a WCS all differ.
 _REPEATED_BYTES = 12 * _CARD_BYTES
 _NO_HEAP = re.compile(rb"(?=PCOUNT  = +0[ /])[^\0]{80}(?=GCOUNT  = +1[ /])")
 _WIDTHS: Mapping[bytes, "np.dtype[np.floating]"] = {
     b"-32": np.dtype(">f4"),
     b"-64": np.dtype(">f8"),
 }
-# Any of these changes what the bytes mean, so astropy reads them.
+# Each of these changes the meaning of the bytes, so astropy reads such a file.
 _SCALED = frozenset((b"BSCALE  ", b"BZERO   ", b"GROUPS  ", b"INHERIT ", b"CONTINUE"))
 
 
 class Planes(NamedTuple):
-    """What one stamp's FITS holds.
+    """The arrays of one stamp.
 
-    All are native, C-contiguous float32 (height, width); NaN where there is no data. ``variance``
-    has the image's shape and its unit squared; ``psf`` is the kernel as sent, None where it is over
-    128 px a side.
+    All are native, C-contiguous float32 (height, width); NaN where there are no data. ``variance``
+    has the image's shape and its unit squared. ``psf`` is the kernel as sent; None where a side is
+    over 128 px.
     """
 
     image: Image
@@ -70,7 +70,7 @@ class Planes(NamedTuple):
 
 
 class _Head(NamedTuple):
-    """A plain image's header: its kind, pixels, and length in bytes with its fill."""
+    """The header of a plain image; ``size`` is its length in bytes with the fill."""
 
     primary: bool
     dtype: "np.dtype[np.floating]"
@@ -82,7 +82,7 @@ class _Head(NamedTuple):
 
 
 class _Plane(NamedTuple):
-    """One array of a file, as it came, by its extension's name."""
+    """One array of a file, unchanged, with the name of its extension."""
 
     name: str
     uncertainty: str
@@ -90,10 +90,9 @@ class _Plane(NamedTuple):
 
 
 def read_stamp(data: bytes, limits: Limits) -> Planes:
-    """The planes of a stamp: the first image, and the extensions UNCERT and PSFIMAGE.
+    """Returns the planes of a stamp: the first image, and the extensions UNCERT and PSFIMAGE.
 
-    Other extensions may be there and are passed over, whatever they hold; a mask, weights and the
-    like are never taken for the image.
+    Other extensions are ignored; a mask, weights and the like are never taken for the image.
 
     Parameters
     ----------
@@ -116,7 +115,7 @@ def read_stamp(data: bytes, limits: Limits) -> Planes:
     planes = _read_plain(data, limits)
     if planes is None:
         _require_sound(data, limits)
-        planes = _read_with_astropy(_walked(data), limits)
+        planes = _read_with_astropy(_checked(data), limits)
     return _arranged(planes, limits)
 
 
@@ -125,7 +124,7 @@ def read_stamp_with_astropy(data: bytes, limits: Limits) -> Planes:
     if data.startswith(_GZIP_MAGIC):
         data = _decompress(data, limits.max_decompressed_bytes)
     _require_sound(data, limits)
-    return _arranged(_read_with_astropy(_walked(data), limits), limits)
+    return _arranged(_read_with_astropy(_checked(data), limits), limits)
 
 
 def _malformed(detail: str) -> MessageRejected:
@@ -137,7 +136,7 @@ def _too_large(found: str, limit: str) -> MessageRejected:
 
 
 def _decompress(data: bytes, most: int) -> bytes:
-    """The content of a gzip file, its checksums checked."""
+    """Returns the content of a gzip file; checksums are verified."""
     content = b""
     for _ in range(_MOST_GZIP_MEMBERS):
         member = zlib.decompressobj(zlib.MAX_WBITS | 16)
@@ -162,7 +161,7 @@ def _decompress(data: bytes, most: int) -> bytes:
 
 
 def _read_plain(data: bytes, limits: Limits) -> list[_Plane] | None:
-    """All images of an unscaled floating-point file; None where astropy has to look at it."""
+    """Returns all images of an unscaled floating-point file; None where astropy has to read it."""
     planes: list[_Plane] = []
     position = 0
     while position < len(data):
@@ -190,7 +189,7 @@ def _known_head(header: bytes) -> _Head | None:
 
 
 def _head(header: bytes) -> _Head | None:
-    """What a plain header says, up to END; None where it is none or changes the pixels."""
+    """Returns a plain header, read up to END; None where it is not plain or scales the pixels."""
     first = _HEAD.match(header)
     if first is None or len(header) % _CARD_BYTES:
         return None
@@ -213,7 +212,7 @@ def _head(header: bytes) -> _Head | None:
 
 
 def _word(header: bytes, keywords: list[bytes], keyword: bytes) -> str:
-    """The text value of a card, or nothing."""
+    """Returns the text value of a card; empty where there is none."""
     if keyword not in keywords:
         return ""
     card = _CARD_BYTES * keywords.index(keyword)
@@ -222,7 +221,7 @@ def _word(header: bytes, keywords: list[bytes], keyword: bytes) -> str:
 
 
 def _f4(pixels: npt.NDArray[np.generic]) -> Image:
-    """A native copy; values beyond float32 become infinite."""
+    """Returns a native float32 copy; values beyond float32 become infinite."""
     if pixels.dtype.itemsize <= 4 and pixels.dtype.kind == "f":
         return pixels.astype(np.float32, order="C")
     with np.errstate(over="ignore", invalid="ignore"):
@@ -267,7 +266,7 @@ def _arranged(planes: list[_Plane], limits: Limits) -> Planes:
 
 
 def _as_variance(plane: _Plane) -> Image | None:
-    """UNCERT as a variance; astropy names in UTYPE what it wrote, LSST writes variances."""
+    """Returns UNCERT as a variance; astropy names the kind in UTYPE, LSST writes variances."""
     if plane.uncertainty == "StdDevUncertainty":
         return np.square(_f4(plane.pixels))
     return _f4(plane.pixels) if plane.uncertainty in ("VarianceUncertainty", "") else None
@@ -298,15 +297,15 @@ def _require_sound(data: bytes, limits: Limits) -> None:
         position = start + size + -size % _BLOCK_BYTES
 
 
-def _walked(data: bytes) -> bytes:
-    """What astropy may be given."""
+def _checked(data: bytes) -> bytes:
+    """Returns the part of a file that astropy may read."""
     try:
-        return headers.walked(
+        return headers.checked_content(
             data, most_hdus=_MOST_HDUS, longest_header_bytes=_LONGEST_HEADER_BYTES
         )
-    except headers.TooMuch as error:
+    except headers.LimitExceeded as error:
         raise MessageRejected(Reason.STAMP_TOO_LARGE, f"stamp: {error}") from error
-    except headers.Nonsense as error:
+    except headers.HeaderImplausible as error:
         raise _malformed(str(error)) from error
 
 
@@ -320,7 +319,7 @@ def _require_sound_tiles(hdu: "fits.CompImageHDU", limits: Limits) -> None:
 
 
 def _cards(data: bytes, position: int) -> tuple[dict[str, str], int]:
-    """Values as text by keyword, and the position of the data."""
+    """Returns the values by keyword, as text, and the position of the data."""
     cards: dict[str, str] = {}
     for at in range(position, len(data) - _CARD_BYTES + 1, _CARD_BYTES):
         card = data[at : at + _CARD_BYTES].decode("latin-1")

@@ -1,1 +1,1 @@
-"""Engines: published networks, read from their authors' release and run by a chosen runtime."""
+"""Engines: networks from their authors' releases, run by a chosen runtime."""

@@ -1,4 +1,4 @@
-"""How fast an engine is here: latency and rate per batch size and side."""
+"""Measures an engine on this machine: latency and rate per batch size and side."""
 
 import time
 from collections.abc import Iterator, Sequence
@@ -8,15 +8,14 @@ import numpy as np
 
 from streamfilter.inference.engine import Engine
 
-# A cell is measured for at least this long, and long enough for a 99th percentile to mean
-# something on slow shapes too.
+# Shortest measurement of a cell; slow shapes still get enough runs for a 99th percentile.
 _CELL_S = 1.0
 _LEAST_RUNS = 5
 
 
 @dataclass(frozen=True, slots=True)
 class Speed:
-    """What one batch size and side cost."""
+    """The speed at one batch size and side."""
 
     side_px: int
     batch: int
@@ -28,10 +27,10 @@ class Speed:
 
 
 def measure(engines: Sequence[Engine], *, cell_s: float = _CELL_S) -> Iterator[tuple[Speed, ...]]:
-    """Speed of every batch size at each side that the engines are used with, one each.
+    """Yields the speeds of all engines, in order, at each batch size and side in use.
 
-    The engines are of one network. Stamps of 64, 96 and 128 px, 1, 4 and 16 at a time; or 1 and 4
-    tiles of the one side that the network takes.
+    The engines are of one network. It is measured with 1, 4 and 16 stamps of 64, 96 and 128 px, or
+    with 1 and 4 tiles where it takes only one side.
     """
     side = engines[0].manifest.shape.side_px
     for side_px in (side,) if side else (64, 96, 128):
@@ -42,9 +41,9 @@ def measure(engines: Sequence[Engine], *, cell_s: float = _CELL_S) -> Iterator[t
 def cell(
     engines: Sequence[Engine], batch: int, side_px: int, *, cell_s: float = _CELL_S
 ) -> tuple[Speed, ...]:
-    """Speeds at one batch size and side, after a warm-up.
+    """Returns the speeds at one batch size and side, after a warm-up.
 
-    The engines take turns, batch by batch: what else the machine does falls on all alike.
+    The engines take turns, batch by batch, so that other load on the machine affects all alike.
     """
     shape = (batch, len(engines[0].manifest.planes), side_px, side_px)
     images = np.random.default_rng(0).standard_normal(shape, np.float32)

@@ -1,4 +1,4 @@
-"""Where fetched engines are kept, and how a file gets there whole or not at all."""
+"""The cache of fetched engines: its folder, its lock, and checks of its files."""
 
 import fcntl
 import hashlib
@@ -14,7 +14,7 @@ from streamfilter.inference.manifest import Manifest
 
 
 def default_home(environ: Mapping[str, str]) -> Path:
-    """The cache folder: ``STREAMFILTER_HOME``, else the user's cache directory.
+    """Returns the cache folder: ``STREAMFILTER_HOME``, else the user's cache directory.
 
     That directory is ``XDG_CACHE_HOME`` (default ``~/.cache``) on Linux and ``~/Library/Caches``
     on macOS.
@@ -29,12 +29,12 @@ def default_home(environ: Mapping[str, str]) -> Path:
 
 
 def onnx_path(manifest: Manifest, home: Path) -> Path:
-    """Where the engine's ONNX file is, once it is fetched."""
+    """Returns the path of an engine's ONNX file, which ``fetch`` makes."""
     return home / "engines" / f"{manifest.name}-{manifest.version}" / f"{manifest.name}.onnx"
 
 
 def sha256_of(path: Path) -> str | None:
-    """The sha256 of a file's bytes in hexadecimal; None where there is no file.
+    """Returns the sha256 of a file in hexadecimal; None where there is no file.
 
     Raises
     ------
@@ -51,21 +51,21 @@ def sha256_of(path: Path) -> str | None:
 
 
 def check_own(path: Path, home: Path) -> None:
-    """Refuse a file that somebody else than this user, its group and root may put in its place.
+    """Refuse a file that others than this user, its group and root may replace.
 
-    Its sha256 says what it was when it was read for that, not what a runtime opens after.
+    The sha256 alone is not enough: the file could be replaced before a runtime opens it.
 
     Raises
     ------
     EngineUnavailable
-        The file or a folder from ``home`` down belongs to another user, or one on the way to it
-        may be written by everybody.
+        The file or a folder from ``home`` down belongs to another user, or everybody may write the
+        file or a folder on its path.
     """
     real, root = path.resolve(), home.resolve()
     for place in (real, *real.parents):
         facts = place.stat()
         inside = place.is_relative_to(root)
-        # In a sticky folder (/tmp) nobody renames what is another's.
+        # In a sticky folder (/tmp) nobody can rename another user's files.
         everybody = facts.st_mode & stat.S_IWOTH and (inside or not facts.st_mode & stat.S_ISVTX)
         if everybody or (inside and facts.st_uid not in (0, os.geteuid())):
             raise EngineUnavailable(
@@ -76,13 +76,13 @@ def check_own(path: Path, home: Path) -> None:
 
 
 @contextmanager
-def only_one(folder: Path, waiting: Callable[[], None]) -> Iterator[None]:
-    """Hold the folder's lock; tells ``waiting`` where another process holds it first.
+def folder_lock(folder: Path, waiting: Callable[[], None]) -> Iterator[None]:
+    """Hold the lock of a folder; calls ``waiting`` first where another process holds it.
 
     Raises
     ------
     EngineUnavailable
-        The folder cannot be made or written to.
+        The folder cannot be made or written.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -93,7 +93,7 @@ def only_one(folder: Path, waiting: Callable[[], None]) -> Iterator[None]:
             "set STREAMFILTER_HOME to a folder that can"
         ) from error
     with lock:
-        # The system gives the lock back when the process ends, however it ends.
+        # The system releases the lock however the process ends.
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:

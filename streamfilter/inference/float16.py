@@ -1,7 +1,7 @@
-"""A network in float16, for GPUs: ONNX in, ONNX out.
+"""Converts an ONNX network to float16, for GPUs.
 
-Input and output stay float32, and so do asinh, which takes sigmas of any size, and the last
-sigmoid or softmax, whose small probabilities float16 has not.
+Input and output stay float32. So do asinh, whose input may have any size, and the last sigmoid or
+softmax, whose small probabilities float16 cannot represent.
 """
 
 import importlib
@@ -13,20 +13,20 @@ from streamfilter.errors import EngineUnavailable
 from streamfilter.inference.graph import serialised
 
 CONVERTER = f"onnxruntime {onnxruntime.__version__}"
-"""Whose converter it is: another version may write another file."""
+"""The converter with its version: another version may write another file."""
 
 _KEPT = ["Asinh", "Sigmoid", "Softmax"]
 
 
 def to_float16(network: bytes) -> bytes:
-    """The float16 form of a float32 ONNX file.
+    """Returns the float16 form of a float32 ONNX file.
 
     Raises
     ------
     EngineUnavailable
-        It is no ONNX file, or none that the converter takes.
+        The bytes are no ONNX file, or the converter does not accept it.
     """
-    # Loaded here alone: the package puts its own folder on the path of modules.
+    # Imported only here: the package adds its own folder to the module path.
     converter = importlib.import_module("onnxruntime.transformers.float16")
     models = importlib.import_module("onnxruntime.transformers.onnx_model")
     try:
@@ -34,11 +34,11 @@ def to_float16(network: bytes) -> bytes:
             onnx.load_model_from_string(network), keep_io_types=True, op_block_list=_KEPT
         )
         edited = models.OnnxModel(model)
-        # The converter brings the input to float16 and back before asinh, and the probabilities
-        # after the sigmoid: inputs above 65,504 would be infinite.
+        # The converter casts the input to float16 and back before asinh, and the probabilities
+        # after the sigmoid: inputs above 65,504 would become infinite.
         edited.remove_cascaded_cast_nodes()
         edited.topological_sort()
         onnx.checker.check_model(edited.model)
-    except Exception as error:  # protobuf's, onnx's and the converter's share no base
+    except Exception as error:  # those of protobuf, onnx and the converter share no base class
         raise EngineUnavailable(f"the network cannot be put into float16: {error}") from error
     return serialised(edited.model)

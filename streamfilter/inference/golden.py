@@ -1,7 +1,7 @@
-"""Numbers of the authors' own TensorFlow program on made frames, to hold an engine against.
+"""Golden numbers: results of the authors' TensorFlow program, with which engines are compared.
 
-``engines/<name>/golden.npz`` is written by ``tests/inference/make_golden.py`` where TensorFlow
-is; the frames are made here again from their seed, so that only the numbers are kept.
+``tests/inference/make_golden.py`` writes ``engines/<name>/golden.npz`` where TensorFlow is
+installed. The frames are made again from their seed, so only the numbers are stored.
 """
 
 import hashlib
@@ -22,20 +22,20 @@ TOLERANCE = 1e-5
 """Largest difference of a probability between TensorFlow and a float32 runtime."""
 
 FRAMES: dict[Per, int] = {Per.PIXEL: 2, Per.TILE: 8}
-"""Frames per golden file: a pixel network's tell much more each."""
+"""Frames per golden file; fewer for a pixel network, which has many results per frame."""
 
-_STAMPS_PX = (64, 96, 128)  # sides that stamps come to
-_SIDE_PX = 400  # what the authors' SavedModels take
-_POINTS = 600  # pixels of each frame whose probabilities are kept
+_STAMPS_PX = (64, 96, 128)  # sides of the network's input for stamps
+_SIDE_PX = 400  # side of the input of the authors' SavedModels
+_POINTS = 600  # pixels per frame whose probabilities are stored
 _SEED = 1907
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Golden:
-    """What TensorFlow said.
+    """TensorFlow's results.
 
-    ``values`` is (N, P, K) at the ``rows`` and ``columns`` of P pixels for a pixel network,
-    (N, K) for a tile network; ``means`` (N, K) is over all pixels.
+    ``values`` is (N, P, K) at the ``rows`` and ``columns`` of P pixels for a pixel network, and
+    (N, K) for a tile network. ``means`` (N, K) are over all pixels.
     """
 
     frames_sha256: str
@@ -47,20 +47,20 @@ class Golden:
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """Of probabilities: the largest, and the largest mean of a class's absolute differences."""
+    """Largest absolute difference of a probability, and largest mean of one class."""
 
     largest: float
     mean: float
 
     def within(self, allowed: Tolerance) -> bool:
-        """Whether both are as the manifest says."""
+        """Returns whether both are within a tolerance of the manifest."""
         return self.largest <= allowed.largest and self.mean <= allowed.mean
 
 
 def frames(count: int) -> Tensor:
-    """(count, 1, 400, 400) float32 in units of sigma: noise, stars, and what goes wrong.
+    """Returns frames (count, 1, 400, 400), float32 in units of sigma, with stars and defects.
 
-    Sums and products of whole numbers alone after a generator that numpy keeps frozen, rounded to
+    They are sums and products of whole numbers from a generator that numpy keeps frozen, rounded to
     float16: the same bits on every machine.
     """
     random = np.random.RandomState(_SEED)
@@ -74,13 +74,13 @@ def frames(count: int) -> Tensor:
             row, column = random.randint(0, _SIDE_PX - 12, 2)
             for step in range(random.randint(1, 12)):
                 frame[row + step // 2, column + step] += random.randint(20, 300)
-        frame[300:340, 100 * (number % 3) : 100 * (number % 3) + 60] = 0  # no data: ties
-        frame /= 4 ** (number // 2)  # fainter and fainter: a tile network is not sure of all
+        frame[300:340, 100 * (number % 3) : 100 * (number % 3) + 60] = 0  # no data: equal values
+        frame /= 4 ** (number // 2)  # ever fainter, so that a tile network is unsure of some
     return made.astype(np.float16).astype(np.float32)
 
 
 def _stars(frame: npt.NDArray[np.float32], random: np.random.RandomState, *, drift: int) -> None:
-    """Add sources; with a drift they are trailed along the rows."""
+    """Add stars; with a drift they are trailed along the rows."""
     across = np.array((1, 4, 10, 16, 10, 4, 1), np.float32) / 16
     along = np.convolve(across, np.ones(1 + drift, np.float32))
     star = across[:, None] * along[None, :]
@@ -92,7 +92,7 @@ def _stars(frame: npt.NDArray[np.float32], random: np.random.RandomState, *, dri
 
 
 def points() -> tuple[npt.NDArray[np.int16], npt.NDArray[np.int16]]:
-    """Rows and columns of the pixels whose probabilities are kept: corners first, then any."""
+    """Returns rows and columns of the stored pixels: the corners, then random ones."""
     random = np.random.RandomState(_SEED + 1)
     rows, columns = random.randint(0, _SIDE_PX, (2, _POINTS))
     last = _SIDE_PX - 1
@@ -101,12 +101,12 @@ def points() -> tuple[npt.NDArray[np.int16], npt.NDArray[np.int16]]:
 
 
 def sha256(batch: Tensor) -> str:
-    """The sha256 of a batch's little-endian bytes."""
+    """Returns the sha256 of a batch's little-endian bytes."""
     return hashlib.sha256(batch.astype("<f4").tobytes()).hexdigest()
 
 
-def of(probabilities: Tensor, batch: Tensor) -> Golden:
-    """What is kept of a network's (N, K, H, W) or (N, K) probabilities of a batch."""
+def golden_of(probabilities: Tensor, batch: Tensor) -> Golden:
+    """Returns the golden numbers of a batch from its (N, K, H, W) or (N, K) probabilities."""
     rows, columns = points()
     if probabilities.ndim == 2:
         values, means = probabilities, probabilities.astype(np.float64)
@@ -117,7 +117,7 @@ def of(probabilities: Tensor, batch: Tensor) -> Golden:
 
 
 def path(name: str) -> Path:
-    """Where an engine's golden numbers are."""
+    """Returns the path of an engine's golden numbers."""
     return manifest.folder() / name / "golden.npz"
 
 
@@ -157,7 +157,7 @@ def load(file: Path) -> Golden:
 
 
 def batches(facts: Manifest) -> Iterator[Tensor]:
-    """Batches to hold runtimes against each other: the frames, and for stamps parts of them."""
+    """Yields batches for comparing runtimes: the frames, and parts of them as stamps."""
     whole = frames(FRAMES[facts.per])
     yield whole
     if facts.shape.side_px is None:
@@ -169,22 +169,24 @@ def batches(facts: Manifest) -> Iterator[Tensor]:
 
 
 def difference(engine: Engine, measure: Engine) -> Difference:
-    """How far an engine is from another on ``batches``."""
-    found = [
+    """Returns how far an engine's probabilities are from another's on ``batches``."""
+    differences = [
         np.abs(engine.infer(batch) - measure.infer(batch)) for batch in batches(engine.manifest)
     ]
-    means = [each.mean(axis=(0, 2, 3)[: each.ndim - 1], dtype=np.float64).max() for each in found]
-    # Unlike Python's, numpy's maximum is NaN where any is.
-    return Difference(float(np.max([each.max() for each in found])), float(np.max(means)))
+    means = [
+        each.mean(axis=(0, 2, 3)[: each.ndim - 1], dtype=np.float64).max() for each in differences
+    ]
+    # numpy's maximum is NaN where any value is, unlike Python's.
+    return Difference(float(np.max([each.max() for each in differences])), float(np.max(means)))
 
 
 def largest_difference(engine: Engine) -> float:
-    """Largest difference of an engine's probabilities from TensorFlow's; above TOLERANCE is wrong.
+    """Returns the largest difference from TensorFlow's probabilities; above TOLERANCE is wrong.
 
     Raises
     ------
     EngineUnavailable
-        There are no golden numbers for the engine, or its frames come out otherwise here.
+        There are no golden numbers for the engine, or numpy makes other frames here.
     """
     facts: Manifest = engine.manifest
     golden = load(path(facts.name))
@@ -194,6 +196,6 @@ def largest_difference(engine: Engine) -> float:
             f"numpy {np.__version__} makes other golden frames than the file was written for: "
             "please report it"
         )
-    found = of(engine.infer(batch), batch)
-    values, means = np.abs(found.values - golden.values), np.abs(found.means - golden.means)
+    here = golden_of(engine.infer(batch), batch)
+    values, means = np.abs(here.values - golden.values), np.abs(here.means - golden.means)
     return float(np.max([values.max(), means.max()]))

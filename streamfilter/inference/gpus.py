@@ -1,4 +1,4 @@
-"""Which GPU is here; no context is made."""
+"""Finds the GPU of this machine, without making a context on it."""
 
 import importlib
 from dataclasses import dataclass
@@ -9,21 +9,21 @@ from streamfilter.errors import EngineUnavailable, how_to_install
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Gpu:
-    """A model of GPU: what a plan is valid for."""
+    """A model of GPU; a plan is valid for one model only."""
 
     name: str
-    """As the driver names it, such as ``NVIDIA L4``."""
+    """The driver's name of it, such as ``NVIDIA L4``."""
     capability: str
     """Compute capability, such as ``8.9``."""
 
 
 def driver() -> ModuleType:
-    """pycuda's driver, initialised.
+    """Returns pycuda's driver, initialised.
 
     Raises
     ------
     EngineUnavailable
-        pycuda, the driver or any GPU is missing; with the mend.
+        pycuda, the driver or any GPU is missing; the message says how to mend it.
     """
     try:
         cuda = importlib.import_module("pycuda.driver")
@@ -37,28 +37,28 @@ def driver() -> ModuleType:
     try:
         cuda.init()
     except cuda.Error as error:
-        raise _silent(0, error) from error
+        raise _no_answer(0, error) from error
     return cuda
 
 
 def here(device: int = 0) -> Gpu:
-    """A GPU of this machine.
+    """Returns a GPU of this machine.
 
     Raises
     ------
     EngineUnavailable
-        pycuda, the driver or the GPU is missing; with the mend.
+        pycuda, the driver or the GPU is missing; the message says how to mend it.
     """
     cuda = driver()
     try:
-        found = cuda.Device(device)
-        major, minor = found.compute_capability()
-        return Gpu(name=found.name(), capability=f"{major}.{minor}")
+        gpu = cuda.Device(device)
+        major, minor = gpu.compute_capability()
+        return Gpu(name=gpu.name(), capability=f"{major}.{minor}")
     except cuda.Error as error:
-        raise _silent(device, error) from error
+        raise _no_answer(device, error) from error
 
 
-def _silent(device: int, error: Exception) -> EngineUnavailable:
+def _no_answer(device: int, error: Exception) -> EngineUnavailable:
     return EngineUnavailable(
         f"no GPU {device} answers here ({error}): `nvidia-smi -L` lists what the driver sees"
     )

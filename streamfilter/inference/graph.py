@@ -1,4 +1,4 @@
-"""An ONNX graph built node by node, the same bytes whatever version of onnx writes them."""
+"""Builds an ONNX graph node by node; every version of onnx writes the same bytes."""
 
 from collections.abc import Sequence
 
@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 import onnx
 
-# TensorRT's parser takes opset 9 to 25 and IR up to 10; ONNX Runtime 1.20 takes both.
+# TensorRT's parser accepts opset 9 to 25 and IR up to 10; ONNX Runtime 1.20 accepts both values.
 OPSET = 17
 IR_VERSION = 8
 
@@ -15,10 +15,10 @@ Array = npt.NDArray[np.float32] | npt.NDArray[np.int64]
 
 
 class Graph:
-    """Nodes and constants in the order in which they were added.
+    """An ONNX graph under construction: nodes and constants in the order of adding.
 
-    The protobuf messages are filled here and not by ``onnx.helper``, whose defaults change with
-    its version: the file's sha256 stands in the manifest.
+    The protobuf messages are filled here and not by ``onnx.helper``, whose defaults change with its
+    version: the manifest contains the file's sha256.
     """
 
     def __init__(self, name: str) -> None:
@@ -26,16 +26,16 @@ class Graph:
         self._constants: set[str] = set()
 
     def input(self, name: str, shape: Sequence[Dimension]) -> str:
-        """Declare a float32 input; a dimension given by name is free."""
+        """Declare a float32 input; a dimension given by name is variable. Returns the name."""
         self._graph.input.append(_value(name, shape))
         return name
 
     def output(self, name: str, shape: Sequence[Dimension]) -> None:
-        """Declare a float32 output, which a node has made."""
+        """Declare the output of a node as a float32 output of the graph."""
         self._graph.output.append(_value(name, shape))
 
     def constant(self, name: str, values: Array) -> str:
-        """Add a constant; one name is one constant, however often it is asked for."""
+        """Add a constant, once for each name; returns the name."""
         if name not in self._constants:
             self._constants.add(name)
             kind = onnx.TensorProto.INT64 if values.dtype == np.int64 else onnx.TensorProto.FLOAT
@@ -48,7 +48,7 @@ class Graph:
         return name
 
     def ints(self, *values: int) -> str:
-        """Add a constant vector of int64."""
+        """Add a constant vector of int64; returns its name."""
         name = "ints_" + "_".join(str(value).replace("-", "m") for value in values)
         return self.constant(name, np.array(values, np.int64))
 
@@ -67,7 +67,7 @@ class Graph:
         return output
 
     def model(self, source: str) -> onnx.ModelProto:
-        """The whole model; ``source`` says whose weights it holds and under which licence."""
+        """Returns the whole model; ``source`` names the owner and the licence of the weights."""
         model = onnx.ModelProto(ir_version=IR_VERSION, producer_name="streamfilter")
         model.graph.CopyFrom(self._graph)
         model.doc_string = source
@@ -76,13 +76,13 @@ class Graph:
 
 
 def serialised(model: onnx.ModelProto) -> bytes:
-    """The bytes of a model, the same on every run."""
+    """Returns the bytes of a model, the same on every run."""
     raw: bytes = model.SerializeToString(deterministic=True)
     return raw
 
 
 def _value(name: str, shape: Sequence[Dimension]) -> onnx.ValueInfoProto:
-    """A float32 tensor's name and shape."""
+    """Returns the description of a float32 tensor."""
     value = onnx.ValueInfoProto(name=name)
     value.type.tensor_type.elem_type = onnx.TensorProto.FLOAT
     for dimension in shape:
@@ -94,7 +94,7 @@ def _value(name: str, shape: Sequence[Dimension]) -> onnx.ValueInfoProto:
 
 
 def _attribute(name: str, value: int | str | Sequence[int]) -> onnx.AttributeProto:
-    """An attribute of the type of its value."""
+    """Returns an attribute whose type is that of its value."""
     if isinstance(value, str):
         return onnx.AttributeProto(name=name, type=onnx.AttributeProto.STRING, s=value.encode())
     if isinstance(value, int):

@@ -1,4 +1,4 @@
-"""What an engine takes and gives, read from its ``engine.toml``."""
+"""Manifests: the facts of an engine, read from its ``engine.toml``."""
 
 import tomllib
 from collections.abc import Mapping
@@ -15,7 +15,7 @@ from streamfilter.files import bundled_folder
 
 
 class Per(StrEnum):
-    """What one output row speaks of."""
+    """What one output of the network describes."""
 
     PIXEL = "pixel"
     """(N, K, H, W): a probability per class and pixel."""
@@ -24,11 +24,11 @@ class Per(StrEnum):
 
 
 class Precision(StrEnum):
-    """The numbers a runtime computes with; a batch and its probabilities are float32 always."""
+    """The numbers that a runtime computes with; batches and probabilities are always float32."""
 
     FLOAT32 = "float32"
     BF16 = "bf16"
-    """Eight bits of significand: quicker where the CPU has it, and single pixels differ."""
+    """Eight bits of significand: faster where the CPU has it, but single pixels differ."""
     FP16 = "fp16"
     """Eleven bits of significand, on GPUs; asinh and the last sigmoid stay float32."""
 
@@ -39,14 +39,14 @@ class Tolerance:
 
     precision: Precision
     largest: float
-    """Of any probability."""
+    """Largest difference of any probability."""
     mean: float
-    """Of a class's absolute difference, mean over all pixels or images of a set."""
+    """Largest mean, over all pixels or images of a set, of a class's absolute difference."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Release:
-    """Where the authors published the weights."""
+    """The authors' release with the weights."""
 
     package: str
     """Name on the Python package index."""
@@ -54,19 +54,19 @@ class Release:
     wheel: str
     """File name of the wheel."""
     sha256: str
-    """Of the wheel."""
+    """sha256 of the wheel."""
     saved_model: str
-    """Folder of the TensorFlow SavedModel inside the wheel."""
+    """Folder of the TensorFlow SavedModel in the wheel."""
     licence: str
-    """Path of the licence text inside the wheel."""
+    """Path of the licence text in the wheel."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ShapeRule:
     """Which heights and widths the network takes, in pixels.
 
-    Either ``side_px`` alone (both sides are just that), or sides of ``min_side_px`` and more that
-    ``multiple_px`` divides; height and width may differ.
+    Either both sides are ``side_px``, or each side is at least ``min_side_px`` and a multiple of
+    ``multiple_px``; then height and width may differ.
     """
 
     multiple_px: int = 1
@@ -74,7 +74,7 @@ class ShapeRule:
     side_px: int | None = None
 
     def admits(self, height: int, width: int) -> bool:
-        """Whether the network takes images of this height and width."""
+        """Returns whether the network takes images of this height and width."""
         if self.side_px is not None:
             return height == width == self.side_px
         return all(
@@ -82,7 +82,7 @@ class ShapeRule:
         )
 
     def __str__(self) -> str:
-        """The rule in words, for messages and tables."""
+        """Returns the rule in words, for messages and tables."""
         if self.side_px is not None:
             return f"{self.side_px} x {self.side_px} px"
         return f"multiples of {self.multiple_px} px from {self.min_side_px} px"
@@ -108,15 +108,15 @@ class Manifest:
     """Images of an alert that make up the channels, in order."""
     shape: ShapeRule
     dtype: str
-    """Of input and output, as numpy names it."""
+    """Type of input and output, by numpy's name."""
     normalisation: str
-    """What was done to the pixels before the network sees them."""
+    """The processing of the pixels before the network gets them."""
     output_name: str
     per: Per
     classes: tuple[OutputClass, ...]
     """In the order of the network's outputs."""
     weights_sha256: str
-    """Of the SavedModel's data shard."""
+    """sha256 of the SavedModel's data shard."""
     onnx_sha256: str
     tolerances: tuple[Tolerance, ...] = ()
     """One for each precision that the engine may be run at."""
@@ -127,12 +127,12 @@ class Manifest:
         return tuple(row.code for row in self.classes)
 
     def tolerance(self, precision: Precision) -> Tolerance:
-        """How far probabilities may be off at a precision.
+        """Returns the tolerance at a precision.
 
         Raises
         ------
         EngineUnavailable
-            The engine is not run at this precision.
+            The engine may not be run at this precision.
         """
         for row in self.tolerances:
             if row.precision is precision:
@@ -143,12 +143,12 @@ class Manifest:
         )
 
     def check(self, batch: npt.NDArray[np.float32]) -> None:
-        """Refuse what the network does not take; values are not looked at.
+        """Refuse a batch that the network does not take; pixel values are not checked.
 
         Raises
         ------
         EngineUnavailable
-            Not a batch of (N, C, H, W) of the manifest's dtype, planes and sides.
+            The batch is not (N, C, H, W) with the manifest's dtype, planes and sides.
         """
         fits = (
             batch.ndim == 4
@@ -165,12 +165,12 @@ class Manifest:
 
 
 def names() -> tuple[str, ...]:
-    """Names of the engines that travel with the package, sorted."""
+    """Returns the names of the engines in the package, sorted."""
     return tuple(sorted(path.parent.name for path in folder().glob("*/engine.toml")))
 
 
 def folder() -> Path:
-    """The folder of the engines' manifests.
+    """Returns the folder of the engines' manifests.
 
     Raises
     ------
@@ -184,7 +184,7 @@ def folder() -> Path:
 
 
 def load(name: str) -> Manifest:
-    """The manifest of an engine.
+    """Returns the manifest of an engine.
 
     Raises
     ------
@@ -197,12 +197,12 @@ def load(name: str) -> Manifest:
 
 
 def read_manifest(path: Path) -> Manifest:
-    """The manifest in a file.
+    """Read the manifest in a file.
 
     Raises
     ------
     EngineUnavailable
-        The file cannot be read, a key is missing or unknown, or a value cannot be.
+        The file cannot be read, a key is missing or unknown, or a value is wrong.
     """
     try:
         return _parse(tomllib.loads(path.read_text(encoding="utf-8")))

@@ -42,11 +42,11 @@ _BRANCHES = ("upconv1", "ucp4_conv1", "ucp3_conv1", "ucp2_conv1", "ucp1_conv1")
 
 
 def build(weights: Mapping[str, Weights]) -> onnx.ModelProto:
-    """The network with dynamic batch, height and width.
+    """Returns the network with variable batch, height and width.
 
     Input ``image`` (N, 1, H, W), background-subtracted and divided by sigma; output
     ``probabilities`` (N, 14, H, W) in the order of the class table. H and W are multiples of 16:
-    a map that is odd at the fifth level is padded there, as TensorFlow's SAME does.
+    a map with an odd side at the fifth level is padded there, as TensorFlow's SAME does.
 
     Raises
     ------
@@ -81,7 +81,7 @@ def build(weights: Mapping[str, Weights]) -> onnx.ModelProto:
 
 
 class _Network:
-    """The graph so far, and where each pooling found its maxima."""
+    """The graph under construction, and the positions of the maxima of each pooling."""
 
     def __init__(self, weights: Mapping[str, Weights]) -> None:
         self.graph = Graph("maximask")
@@ -102,7 +102,7 @@ class _Network:
         return self.graph.node("Relu", [x], f"{name}_relu") if rectified else x
 
     def pool(self, x: str, level: int) -> str:
-        """2x2 maximum, with a mask of where in each block it was.
+        """Pool by 2x2 maxima, and keep a mask of the maximum's place in each block.
 
         Of equal values the first in reading order counts, as in TensorFlow's argmax: rectified
         maps tie at zero almost everywhere. The mask comes from three more maxima of the block:
@@ -138,8 +138,8 @@ class _Network:
         return self._unpooled[y, level]
 
     def _maximum(self, x: str, kernel: tuple[int, int], name: str, level: int) -> str:
-        """Maximum of a part of every 2x2 block."""
-        # An odd side (25 px of 400) is padded at the end, where a block lacks its other half.
+        """Add the maximum of a part of every 2x2 block."""
+        # An odd side (25 px of 400) is padded at the end, where half a block is missing.
         end = [side - 1 if level == _DEEPEST else 0 for side in kernel]
         return self.graph.node(
             "MaxPool", [x], name, kernel_shape=kernel, strides=(2, 2), pads=(0, 0, *end)
@@ -160,7 +160,7 @@ class _Network:
         return self._cut(x, level) if level == _DEEPEST else x
 
     def _places(self, pooled: str, level: int) -> str:
-        """The place in reading order of every pixel in its block: 0, 1 over 2, 3."""
+        """Add the place, in reading order, of every pixel in its block: 0, 1 over 2, 3."""
         graph = self.graph
         block = graph.constant("block", np.arange(4, dtype=np.float32).reshape(1, 1, 2, 2))
         sides = graph.node("Shape", [pooled], f"pool{level}_sides", start=2)
@@ -169,26 +169,26 @@ class _Network:
         return self._cut(places, level) if level == _DEEPEST else places
 
     def _cut(self, x: str, level: int) -> str:
-        """Cut off what an odd side was padded by."""
+        """Cut off the padding of an odd side."""
         graph = self.graph
         sides = graph.node("Shape", [self.skips[level]], f"{x}_sides", start=2)
         return graph.node("Slice", [x, graph.ints(0, 0), sides, graph.ints(2, 3)], f"{x}_cut")
 
     def _equal(self, x: str, y: str, name: str) -> str:
-        """1 where two maps are equal, else 0."""
+        """Add a map that is 1 where two maps are equal, else 0."""
         equal = self.graph.node("Equal", [x, y], f"{name}_equal")
         return self.graph.node("Cast", [equal], name, to=onnx.TensorProto.FLOAT)
 
     def _number(self, value: int) -> str:
-        """A constant scalar."""
+        """Add a constant scalar."""
         return self.graph.constant(f"number_{value}", np.array(value, np.float32))
 
 
 def _in_blocks(weights: Mapping[str, Weights]) -> dict[str, Weights]:
-    """The same network with 16 channels where it has 14 before the last convolution.
+    """Returns the weights with 16 channels instead of 14 before the last convolution.
 
-    The two more are zero throughout, so nothing changes but the speed: vector units take 8 or 16
-    channels at a time, and a runtime that blocks channels need not reorder 14 of them.
+    The two extra channels are zero, so only the speed changes: vector units take 8 or 16 channels
+    at a time, and a runtime that blocks channels need not reorder 14 of them.
     """
     padded = dict(weights)
     for name in _BRANCHES:

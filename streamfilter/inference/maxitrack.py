@@ -1,4 +1,4 @@
-"""MaxiTrack's network as ONNX: is an exposure's tile trailed, from weights without TensorFlow.
+"""MaxiTrack's network as ONNX: detects tiles with tracking errors; needs no TensorFlow.
 
 Source: Paillassa, Bertin & Bouy 2020, A&A 634, A48, and the graph of the MaxiMask 1.4.1 release.
 """
@@ -13,7 +13,7 @@ from streamfilter.inference.savedmodel import Weights
 
 _SOURCE = "Weights of MaxiTrack 1.4.1, copyright 2018 Maxime Paillassa, MIT licence."
 
-_SIDE_PX = 400  # fixed by the slopes, one per activation
+_SIDE_PX = 400  # fixed, because each activation has its own slope
 _CONVOLUTIONS = (
     ("conv1", "variables/2"),
     ("conv2", "variables/5"),
@@ -25,7 +25,7 @@ _DENSE = (("dense1", "variables/17"), ("dense2", "variables/20"))
 
 
 def build(weights: Mapping[str, Weights]) -> onnx.ModelProto:
-    """The network with dynamic batch.
+    """Returns the network with variable batch.
 
     Input ``image`` (N, 1, 400, 400), background-subtracted and divided by sigma; output
     ``probabilities`` (N, 2): well tracked, tracking error.
@@ -60,7 +60,7 @@ def build(weights: Mapping[str, Weights]) -> onnx.ModelProto:
 
 
 def _dense(graph: Graph, weights: Mapping[str, Weights], x: str, name: str) -> str:
-    """A fully connected layer."""
+    """Add a fully connected layer."""
     kernel = weights[f"{name}/kernel"]
     if name == "dense1":
         # TensorFlow flattens height, width, channel; the map here is channel, height, width.
@@ -73,5 +73,5 @@ def _dense(graph: Graph, weights: Mapping[str, Weights], x: str, name: str) -> s
 
 
 def _bias(graph: Graph, weights: Mapping[str, Weights], name: str) -> str:
-    """The bias of a layer as a constant."""
+    """Add the bias of a layer as a constant."""
     return graph.constant(f"{name}_bias", weights[f"{name}/bias"])

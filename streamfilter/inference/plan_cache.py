@@ -1,7 +1,7 @@
-"""Plans that are kept: each for one network, version of the builder, and model of GPU.
+"""The cache of plans: each is for one network, version of the builder, and model of GPU.
 
-A plan is code that the GPU's driver runs: it is read only from a folder that nobody else may
-write to, and beside it stands what it was built for, with its sha256.
+A plan is code that the GPU's driver runs, so it is read only from a folder that nobody else may
+write. A file beside it says what it was built for, and its sha256.
 """
 
 import dataclasses
@@ -22,29 +22,29 @@ from streamfilter.inference.gpus import Gpu
 from streamfilter.inference.manifest import Manifest, Precision
 
 PRECISIONS = (Precision.FLOAT32, Precision.FP16)
-"""What a plan can be of; the types in the ONNX file decide."""
+"""Precisions of plans; the types in the ONNX file decide."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Key:
-    """All that a plan depends on; a change of any makes another plan."""
+    """Everything that a plan depends on: where one value differs, the plan does not match."""
 
     network: str
     """The sha256 of the float32 ONNX file."""
     precision: str
     converter: str
-    """What made the float16 file; empty at float32."""
+    """The converter of the float16 file; empty at float32."""
     builder: str
     """Module and version, such as ``tensorrt 10.13.2``."""
     gpu: str
     capability: str
     options: str
-    """What the builder is told, and the shapes that the plan takes."""
+    """The builder's options, and the shapes that the plan takes."""
 
 
 @dataclass(frozen=True, slots=True)
-class Kept:
-    """A plan in the cache and what it was built for."""
+class CachedPlan:
+    """A plan in the cache and its key."""
 
     path: Path
     key: Key
@@ -60,26 +60,26 @@ def plan_for(
     *,
     elsewhere: str | None = None,
 ) -> bytes:
-    """The plan of an engine for a GPU: kept, or built by one process while others wait.
+    """Returns an engine's plan for a GPU: from the cache, or built while other processes wait.
 
     Parameters
     ----------
     trt
         ``tensorrt`` or ``tensorrt_rtx``.
     manifest, onnx_path
-        The engine and its float32 ONNX file; plans are kept beside it, in ``plans``.
+        The engine and its float32 ONNX file; plans are in the folder ``plans`` beside it.
     gpu
-        What to build for.
+        The GPU to build for.
     running
-        Precision, whether to build, and whom to tell.
+        Gives the precision, whether to build, and the progress function.
     elsewhere
-        As ``capability`` of ``plans.build``: the GPU is not in this machine.
+        The ``capability`` of ``plans.build`` for a GPU that is not in this machine.
 
     Raises
     ------
     EngineUnavailable
         There is no such precision, no plan matches and none may be built, the build failed, or
-        the folder may be written by others.
+        others may write the folder.
     """
     if running.precision not in PRECISIONS:
         raise EngineUnavailable(
@@ -90,7 +90,7 @@ def plan_for(
     key = _key(trt, manifest, network, gpu, running.precision)
     place = onnx_path.parent / "plans" / f"{_stem(trt, gpu, running.precision)}.plan"
 
-    def make(timings: bytes) -> plans.Built:
+    def make(timings: bytes) -> plans.BuiltPlan:
         try:
             onnx = float16.to_float16(network) if running.precision is Precision.FP16 else network
             return plans.build(
@@ -104,27 +104,27 @@ def plan_for(
         except EngineUnavailable as error:
             raise EngineUnavailable(f"{onnx_path}: {error}") from error
 
-    return kept_or_made(f"{manifest.name} at {running.precision}", place, key, running, make)
+    return cached_or_built(f"{manifest.name} at {running.precision}", place, key, running, make)
 
 
-def kept_or_made(
-    what: str, place: Path, key: Key, running: Running, make: Callable[[bytes], plans.Built]
+def cached_or_built(
+    what: str, place: Path, key: Key, running: Running, make: Callable[[bytes], plans.BuiltPlan]
 ) -> bytes:
-    """The plan at a place, made first where none matches the key.
+    """Returns the plan in a file; makes it first where none matches the key.
 
     Parameters
     ----------
     what
-        The plan in words.
+        Description of the plan.
     place, key, running
-        Where it is, what it must be for; whether it may be made, and whom to tell.
+        The plan's file and key; whether it may be made, and the progress function.
     make
-        Takes the timings of earlier builds.
+        Builds the plan from the timings of earlier builds.
 
     Raises
     ------
     EngineUnavailable
-        As for ``plan_for``.
+        See ``plan_for``.
     """
     found = _matching(place, key)
     if isinstance(found, bytes):
@@ -135,7 +135,7 @@ def kept_or_made(
             "it on this host, engine.plans = 'build' at the next start"
         )
     _make_own(place.parent)
-    with cache.only_one(
+    with cache.folder_lock(
         place.parent,
         lambda: running.progress(f"waiting for another process that builds a plan of {what}"),
     ):
@@ -157,14 +157,14 @@ def kept_or_made(
     return built.plan
 
 
-def kept(onnx_path: Path) -> tuple[Kept, ...]:
-    """Plans beside an ONNX file, sorted by path; what is no plan of ours is passed over."""
-    found = []
+def cached_plans(onnx_path: Path) -> tuple[CachedPlan, ...]:
+    """Returns the plans beside an ONNX file, sorted by path; ignores files that are no plans."""
+    plans_found = []
     for path in sorted((onnx_path.parent / "plans").glob("*.plan")):
         facts = _facts(path)
         if facts is not None:
-            found.append(Kept(path, facts[0], path.stat().st_size))
-    return tuple(found)
+            plans_found.append(CachedPlan(path, facts[0], path.stat().st_size))
+    return tuple(plans_found)
 
 
 def _key(trt: ModuleType, manifest: Manifest, network: bytes, gpu: Gpu, precision: str) -> Key:
@@ -180,32 +180,32 @@ def _key(trt: ModuleType, manifest: Manifest, network: bytes, gpu: Gpu, precisio
 
 
 def _stem(trt: ModuleType, gpu: Gpu, precision: str) -> str:
-    """A name for each precision, builder and GPU: hosts may share a home."""
+    """Returns a file name for a precision, builder and GPU: hosts may share a home."""
     model = re.sub(r"[^A-Za-z0-9]+", "-", gpu.name).strip("-").lower()
     return f"{precision}-{trt.__name__}-{model}"
 
 
 def _matching(place: Path, key: Key) -> bytes | str:
-    """The plan, or why there is none.
+    """Returns the matching plan, or why there is none.
 
     Raises
     ------
     EngineUnavailable
-        Somebody else may have written it.
+        Somebody else may have written the plan.
     """
     if not place.parent.exists():
         return f"there is no plan {place}"
     facts = _facts(place)
     if facts is None:
         return f"there is no plan {place}"
-    found, sha256 = facts
-    other = [
-        f"its {field.name} is {getattr(found, field.name)!r}, here {getattr(key, field.name)!r}"
+    plan_key, sha256 = facts
+    differing = [
+        f"its {field.name} is {getattr(plan_key, field.name)!r}, here {getattr(key, field.name)!r}"
         for field in dataclasses.fields(Key)
-        if getattr(found, field.name) != getattr(key, field.name)
+        if getattr(plan_key, field.name) != getattr(key, field.name)
     ]
-    if other:
-        return f"the plan {place} does not match: {'; '.join(other)}"
+    if differing:
+        return f"the plan {place} does not match: {'; '.join(differing)}"
     cache.check_own(place, place.parent)
     plan = _read(place)
     if hashlib.sha256(plan).hexdigest() != sha256:
@@ -214,7 +214,7 @@ def _matching(place: Path, key: Key) -> bytes | str:
 
 
 def _facts(place: Path) -> tuple[Key, str] | None:
-    """What a plan was built for, and its sha256; None where it is not there whole."""
+    """Returns a plan's key and sha256; None where the plan is missing or incomplete."""
     try:
         facts = json.loads(_facts_of(place).read_bytes())
         return (Key(**facts["key"]), facts["sha256"]) if place.exists() else None
@@ -223,7 +223,7 @@ def _facts(place: Path) -> tuple[Key, str] | None:
 
 
 def _write(place: Path, key: Key, plan: bytes) -> None:
-    """Write a plan, then what it was built for: one without the other is no plan."""
+    """Write a plan, then its key: one without the other is no plan."""
     remove_unfinished(place)
     write_whole(place, plan)
     facts = {"key": dataclasses.asdict(key), "sha256": hashlib.sha256(plan).hexdigest()}
@@ -235,7 +235,7 @@ def _facts_of(place: Path) -> Path:
 
 
 def _make_own(folder: Path) -> None:
-    """A folder that only this user writes to."""
+    """Make a folder that only this user may write."""
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     except OSError as error:

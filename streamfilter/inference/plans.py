@@ -1,7 +1,7 @@
-"""Plans for GPUs, built from an engine's ONNX file.
+"""Builds plans for GPUs from an engine's ONNX file; runs none.
 
-The builder is TensorRT's or TensorRT-RTX's, whose module is passed in; only what all of 10, 11 and
-RTX have is called. Precision comes from the types in the ONNX file. Nothing here runs a plan.
+The caller passes the module of TensorRT or TensorRT-RTX; only functions that 10, 11 and RTX all
+have are called. The precision is that of the types in the ONNX file.
 """
 
 import functools
@@ -20,24 +20,24 @@ from streamfilter.inference.progress import Progress, silent
 
 Shape = tuple[int, int, int, int]
 
-# Sides of stamps, and of frames; each is a profile, which the builder tunes for.
+# Sides of stamps and of frames; each has a profile, for which the builder tunes.
 _SIDES_PX = (64, 96, 128, 400)
-_LARGEST_PX = 2**20  # of a batch: activations of MaxiMask are 1.3 kB a pixel
-_MOST = 256  # images of a batch
+_LARGEST_PX = 2**20  # pixels of a batch: activations of MaxiMask take 1.3 kB a pixel
+_MOST = 256  # images in a batch
 
-# Images of other sides share one profile, one at a time: the tiles that frames are masked by.
+# Images of other sides share one profile, one image at a time: tiles of frames that are masked.
 _OTHER_BEST_PX, _OTHER_MOST_PX = 400, 896
 
-# A build on a GPU takes minutes; a line of the log is enough now and then.
+# A build on a GPU takes minutes; a line of progress after each interval is enough.
 _PROGRESS_S = 10.0
 
-# The logger is one of the whole process, so its errors are those of the build that holds this.
+# The process has one logger; whoever holds this lock owns its errors.
 _building = threading.Lock()
 
 
 @dataclass(frozen=True, slots=True)
 class Profile:
-    """Shapes (N, C, H, W) that a plan takes, and the one that it is tuned for."""
+    """Smallest and largest shape (N, C, H, W) of a plan, and the shape that it is tuned for."""
 
     least: Shape
     best: Shape
@@ -45,25 +45,25 @@ class Profile:
 
 
 @dataclass(frozen=True, slots=True)
-class Built:
-    """What a builder made."""
+class BuiltPlan:
+    """A plan from the builder, with its measurements."""
 
     plan: bytes
     timings: bytes
-    """How long each kernel took on this GPU: a later build need not measure again."""
+    """Time of each kernel on this GPU, so that a later build need not measure again."""
 
 
 def builder() -> ModuleType:
-    """TensorRT, which the host with the GPU has.
+    """Returns TensorRT's module, which only a host with a GPU has.
 
     Raises
     ------
     EngineUnavailable
-        It is not installed.
+        TensorRT is not installed.
     """
     try:
         return importlib.import_module("tensorrt")
-    except (ImportError, OSError) as error:  # its own libraries are found by hand
+    except (ImportError, OSError) as error:  # it searches for its libraries itself
         raise EngineUnavailable(
             f"TensorRT is not installed ({error}): on the host with the GPU, which is where plans "
             f"are built, {how_to_install('tensorrt')}"
@@ -71,7 +71,7 @@ def builder() -> ModuleType:
 
 
 def profiles(manifest: Manifest) -> tuple[Profile, ...]:
-    """A profile for each side that the engine is used with, and a last one for any others."""
+    """Returns a profile for each usual side of the engine, and a last one for all other sides."""
     only, planes = manifest.shape.side_px, len(manifest.planes)
     made = []
     for side in (only,) if only else _SIDES_PX:
@@ -85,7 +85,7 @@ def profiles(manifest: Manifest) -> tuple[Profile, ...]:
 
 
 def options(manifest: Manifest) -> str:
-    """What the builder is told, in words: a plan made otherwise is another plan."""
+    """Returns the builder's options in words, as a part of the plan's key."""
     shapes = (
         f"{each.least[0]} to {each.most[0]} (tuned for {each.best[0]}) of {each.least[2]} to "
         f"{each.most[2]} px (tuned for {each.best[2]})"
@@ -102,8 +102,8 @@ def build(
     capability: str | None = None,
     timings: bytes | None = None,
     progress: Progress = silent,
-) -> Built:
-    """A serialised plan.
+) -> BuiltPlan:
+    """Build a serialised plan.
 
     Parameters
     ----------
@@ -115,16 +115,16 @@ def build(
         A member of RTX's ``ComputeCapability``, such as ``SM86``, for a GPU that is elsewhere;
         None builds for the GPU of this machine.
     timings
-        Of earlier builds on this GPU; those of another version or GPU are passed over. None
-        neither takes nor gives any: a GPU that is elsewhere cannot be timed.
+        Timings of earlier builds on this GPU; those of another version or GPU are ignored. None
+        for a GPU that is elsewhere: nothing can be measured, and the result has none.
     progress
-        Told how far the builder is.
+        Called with a line of text about the state of the build.
 
     Raises
     ------
     EngineUnavailable
-        The module cannot build here, or the network cannot be parsed or compiled; with what the
-        builder said.
+        The module cannot build here, or the network cannot be parsed or compiled; with the
+        builder's errors.
     """
     with _building:
         said = logger(trt).said
@@ -145,15 +145,15 @@ def _build(
     capability: str | None,
     timings: bytes | None,
     progress: Progress,
-) -> Built | None:
-    """The plan; None where the builder failed, which says why to the logger alone."""
+) -> BuiltPlan | None:
+    """Returns the plan; None where the builder failed, which only its logger explains."""
     said = logger(trt).said
     builder = trt.Builder(logger(trt))
-    # Strong typing is a flag of 10 and the only way of 11.
+    # Strong typing is an option of 10, and all that 11 has.
     typed = getattr(trt.NetworkDefinitionCreationFlag, "STRONGLY_TYPED", None)
     network = builder.create_network(0 if typed is None else 1 << int(typed))
     parser = trt.OnnxParser(network, logger(trt))
-    # Rubbish may be parsed without an error, into a network of nothing.
+    # Damaged bytes may be parsed without an error, to an empty network.
     if not parser.parse(onnx) or parser.num_errors or not network.num_outputs:
         said.extend(str(parser.get_error(at)) for at in range(parser.num_errors))
         return None
@@ -176,11 +176,11 @@ def _build(
     if plan is None:
         return None
     measured = b"" if timings is None else bytes(config.get_timing_cache().serialize())
-    return Built(bytes(plan), measured)
+    return BuiltPlan(bytes(plan), measured)
 
 
 def _start_from(config: Any, timings: bytes) -> None:
-    """Let a build begin with what earlier ones measured; with nothing where that is no use."""
+    """Give a build the timings of earlier builds, or empty ones where they do not fit."""
     earlier = config.create_timing_cache(timings)
     if earlier is None or not config.set_timing_cache(earlier, ignore_mismatch=False):
         config.set_timing_cache(config.create_timing_cache(b""), ignore_mismatch=False)
@@ -194,8 +194,8 @@ def _unavailable(trt: ModuleType, manifest: Manifest, said: Sequence[str]) -> En
 
 
 @functools.cache
-def logger(trt: ModuleType) -> Any:  # of a class that is made of the module's own
-    """A module's logger, which must live as long as the process; ``said`` are its errors."""
+def logger(trt: ModuleType) -> Any:  # its class is derived from the module's
+    """Returns a module's logger, which must live as long as the process; ``said``: its errors."""
     severe = (trt.ILogger.Severity.ERROR, trt.ILogger.Severity.INTERNAL_ERROR)
     said: list[str] = []
 
@@ -206,18 +206,18 @@ def logger(trt: ModuleType) -> Any:  # of a class that is made of the module's o
     return type("Logger", (trt.ILogger,), {"log": log, "said": said})()
 
 
-def _monitor(trt: ModuleType, progress: Progress) -> Any:  # likewise
-    """Tells how far the longest phase of a build is, now and then."""
+def _monitor(trt: ModuleType, progress: Progress) -> Any:  # as for the logger
+    """Returns a monitor that reports the state of a build's current phase in intervals."""
     steps: dict[str, int] = {}
-    told_s = time.monotonic()
+    reported_s = time.monotonic()
 
     def phase_start(_: object, phase: str, parent: str | None, count: int) -> None:
         steps[phase] = count
 
     def step_complete(_: object, phase: str, step: int) -> bool:
-        nonlocal told_s
-        if time.monotonic() - told_s >= _PROGRESS_S:
-            told_s = time.monotonic()
+        nonlocal reported_s
+        if time.monotonic() - reported_s >= _PROGRESS_S:
+            reported_s = time.monotonic()
             progress(f"{phase}: {step} of {steps[phase]}")
         return True  # go on
 

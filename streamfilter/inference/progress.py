@@ -1,10 +1,10 @@
-"""What is said to a human while something takes long."""
+"""Progress messages for people, during slow steps."""
 
 from collections.abc import Callable
 
 Progress = Callable[[str], None]
-"""Takes one line."""
+"""Takes one line of text."""
 
 
 def silent(line: str) -> None:
-    """Progress that nobody reads."""
+    """Ignore a line of progress."""

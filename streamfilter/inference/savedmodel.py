@@ -1,7 +1,7 @@
 """Variables of a TensorFlow SavedModel, read without TensorFlow.
 
 ``variables.index`` is a LevelDB table (prefix-compressed blocks, each with a masked CRC32C) from
-variable names to ``BundleEntryProto`` messages, which say where each array lies in the data
+variable names to ``BundleEntryProto`` messages, which give the place of each array in the data
 shard. Source: ``tensorflow/core/util/tensor_bundle`` and LevelDB's ``doc/table_format.md``.
 """
 
@@ -25,7 +25,7 @@ _DT_FLOAT = 1
 
 @dataclass(frozen=True, slots=True)
 class _Entry:
-    """Where one variable lies in the data shard."""
+    """The place of one variable in the data shard."""
 
     dtype: int
     shape: tuple[int, ...]
@@ -35,7 +35,7 @@ class _Entry:
 
 
 def variables(index: bytes, data: bytes) -> dict[str, Weights]:
-    """Every float32 variable by its name, such as ``conv1/kernel``.
+    """Returns every float32 variable by its name, such as ``conv1/kernel``.
 
     Parameters
     ----------
@@ -54,16 +54,16 @@ def variables(index: bytes, data: bytes) -> dict[str, Weights]:
         entries = {key: _entry(value) for key, value in _table(index) if key.endswith(_SUFFIX)}
     except (IndexError, ValueError) as error:
         raise EngineUnavailable(f"the SavedModel's variables.index is damaged: {error}") from error
-    found: dict[str, Weights] = {}
+    weights: dict[str, Weights] = {}
     for key, entry in entries.items():
         name = key.removesuffix(_SUFFIX).decode("ascii", "replace")
         if entry.dtype == _DT_FLOAT:
-            found[name] = _array(name, entry, data)
-    return found
+            weights[name] = _array(name, entry, data)
+    return weights
 
 
 def _array(name: str, entry: _Entry, data: bytes) -> Weights:
-    """The variable's own bytes as an array."""
+    """Returns the bytes of a variable as an array."""
     expected = 4 * math.prod(entry.shape)
     end = entry.offset + entry.size
     if entry.shard != 0 or entry.size != expected or end > len(data):
@@ -77,7 +77,7 @@ def _array(name: str, entry: _Entry, data: bytes) -> Weights:
 
 
 def _table(index: bytes) -> Iterator[tuple[bytes, bytes]]:
-    """Key and value pairs of a LevelDB table."""
+    """Yields the keys and values of a LevelDB table."""
     footer = index[-_FOOTER_BYTES:]
     if len(footer) < _FOOTER_BYTES or int.from_bytes(footer[-8:], "little") != _MAGIC:
         raise ValueError(f"no table footer at the end of {len(index)} bytes")
@@ -89,7 +89,7 @@ def _table(index: bytes) -> Iterator[tuple[bytes, bytes]]:
 
 
 def _block(index: bytes, offset: int, size: int) -> Iterator[tuple[bytes, bytes]]:
-    """Key and value pairs of one block; a key shares a prefix with the one before it."""
+    """Yields the keys and values of one block; a key may share a prefix with the one before."""
     body = index[offset : offset + size + 1]
     stored = index[offset + size + 1 : offset + size + _TRAILER_BYTES]
     if len(stored) < 4 or crc32c_masked(body) != int.from_bytes(stored, "little"):
@@ -110,14 +110,14 @@ def _block(index: bytes, offset: int, size: int) -> Iterator[tuple[bytes, bytes]
 
 
 def _handle(raw: bytes, at: int) -> tuple[tuple[int, int], int]:
-    """A block's offset and size, and where the next thing starts."""
+    """Returns a block's offset and size, and the position after them."""
     offset, at = _varint(raw, at)
     size, at = _varint(raw, at)
     return (offset, size), at
 
 
 def _varint(raw: bytes, at: int) -> tuple[int, int]:
-    """A protobuf varint of at most 64 bits, and where the next thing starts."""
+    """Returns a protobuf varint of at most 64 bits, and the position after it."""
     value = 0
     for shift in range(0, 70, 7):
         byte = raw[at]
@@ -129,7 +129,7 @@ def _varint(raw: bytes, at: int) -> tuple[int, int]:
 
 
 def _fields(raw: bytes) -> Iterator[tuple[int, int | bytes]]:
-    """Field numbers and values of a protobuf message; fixed-width values come as bytes."""
+    """Yields field numbers and values of a protobuf message; fixed-width values as bytes."""
     at = 0
     while at < len(raw):
         tag, at = _varint(raw, at)
@@ -149,7 +149,7 @@ def _fields(raw: bytes) -> Iterator[tuple[int, int | bytes]]:
 
 
 def _entry(raw: bytes) -> _Entry:
-    """A BundleEntryProto: 1 dtype, 2 shape, 3 shard, 4 offset, 5 size, 6 CRC32C."""
+    """Parse a BundleEntryProto: 1 dtype, 2 shape, 3 shard, 4 offset, 5 size, 6 CRC32C."""
     number = {1: 0, 3: 0, 4: 0, 5: 0}
     shape: tuple[int, ...] = ()
     for field, value in _fields(raw):
@@ -161,14 +161,14 @@ def _entry(raw: bytes) -> _Entry:
 
 
 def _dimension(raw: int | bytes) -> int:
-    """The size (field 1) of a TensorShapeProto.Dim; an absent one is 0."""
+    """Returns the size (field 1) of a TensorShapeProto.Dim; 0 where it is absent."""
     if isinstance(raw, int):
         raise ValueError("a dimension is not a message")
     return next((v for field, v in _fields(raw) if field == 1 and isinstance(v, int)), 0)
 
 
 def _crc_table() -> tuple[int, ...]:
-    """CRC-32C (Castagnoli), reflected polynomial 0x82F63B78."""
+    """Returns the table of CRC-32C (Castagnoli), reflected polynomial 0x82F63B78."""
     table = []
     for byte in range(256):
         crc = byte
@@ -182,7 +182,7 @@ _CRC_TABLE = _crc_table()
 
 
 def crc32c_masked(raw: bytes) -> int:
-    """LevelDB's masked CRC-32C: rotated right by 15 bits plus a constant."""
+    """Returns LevelDB's masked CRC-32C: rotated right by 15 bits, plus a constant."""
     crc = 0xFFFFFFFF
     for byte in raw:
         crc = _CRC_TABLE[(crc ^ byte) & 0xFF] ^ (crc >> 8)

@@ -1,4 +1,4 @@
-"""What source, sink and administration share of librdkafka: settings, errors, log lines."""
+"""Settings, errors and log lines of librdkafka, for source, sink and administration."""
 
 import logging
 from collections.abc import Callable, Mapping
@@ -11,12 +11,12 @@ from confluent_kafka import KafkaError, KafkaException
 from streamfilter.errors import ConfigurationInvalid, TransportFailed
 
 Settings = Mapping[str, str | int | float | bool]
-"""librdkafka's own names and values."""
+"""Settings by librdkafka's own names."""
 
 Result = TypeVar("Result")
 
 SLICE_S = 0.5
-"""Of the waiting in ``within``; so much at most of a pause counts as time that passed."""
+"""Longest single wait in ``within``; a pause of the process counts as no more than this."""
 
 log = structlog.get_logger()
 
@@ -26,7 +26,7 @@ _FENCED = (
     "another worker began with the same delivery.transactional_id, or this one was away for longer "
     "than delivery.transaction_timeout_s: give each worker an id of its own and start it again"
 )
-# What an operator can do about an error that retrying does not mend.
+# How an operator can mend an error that does not end by itself.
 MENDS = {
     KafkaError._AUTHENTICATION: _CREDENTIALS,
     KafkaError.SASL_AUTHENTICATION_FAILED: _CREDENTIALS,
@@ -67,11 +67,11 @@ MENDS = {
     KafkaError._ALL_BROKERS_DOWN: "see that the broker is up and bootstrap.servers is right",
     KafkaError._TIMED_OUT: "see that the broker is up and bootstrap.servers is right",
 }
-# What confluent-kafka adds to librdkafka's settings, and streamfilter sets itself.
+# Settings that confluent-kafka adds to librdkafka's; streamfilter sets them itself.
 CALLBACKS = frozenset(
     {"error_cb", "logger", "oauth_cb", "on_commit", "on_delivery", "stats_cb", "throttle_cb"}
 )
-# Errors of a client that go by when the broker or the network comes back.
+# Passing errors: they end when the broker or the network comes back.
 PASSING = frozenset(
     {
         KafkaError._TRANSPORT, KafkaError._ALL_BROKERS_DOWN, KafkaError._RESOLVE,
@@ -81,31 +81,31 @@ PASSING = frozenset(
 
 
 def transport_failed(error: KafkaError, doing: str) -> TransportFailed:
-    """The failure that an error of librdkafka means, with what mends it where that is known."""
+    """Returns the failure for an error of librdkafka, with how to mend it where known."""
     mend = MENDS.get(error.code())
     return TransportFailed(f"{doing}: {error.str()}" + (f"; {mend}" if mend else ""))
 
 
 def error_of(exception: KafkaException) -> KafkaError:
-    """The error inside an exception of confluent-kafka."""
+    """Returns the error inside an exception of confluent-kafka."""
     error: KafkaError = exception.args[0]
     return error
 
 
 def words_of(error: Exception) -> str:
-    """What librdkafka, or confluent-kafka, says of it."""
+    """Returns the message of an exception of confluent-kafka or another."""
     return str(error_of(error).str()) if isinstance(error, KafkaException) else str(error)
 
 
 def settings_invalid(error: Exception, client: str) -> ConfigurationInvalid:
-    """The failure that a refused set of settings means, in librdkafka's words."""
+    """Returns the failure for settings that librdkafka refuses, with its message."""
     return ConfigurationInvalid(f"Kafka {client} settings: {words_of(error)}")
 
 
 def within(seconds: float, work: Callable[[], Result]) -> list[Result]:
-    """The one result of a call of librdkafka that has no time-out; empty if it takes too long.
+    """Run a call that has no time-out; returns a list with its result, empty if it takes too long.
 
-    It then goes on in a thread of its own, which does not keep the process from ending.
+    The call then continues in its own thread, which does not keep the process from ending.
     """
     results: list[Result] = []
     thread = Thread(target=lambda: results.append(work()), daemon=True)
@@ -118,17 +118,17 @@ def within(seconds: float, work: Callable[[], Result]) -> list[Result]:
 
 
 def text(value: str | int | float | bool) -> str:
-    """A value as librdkafka reads it."""
+    """Returns a value as the text that librdkafka reads."""
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def merged(defaults: Settings, given: Settings, required: tuple[str, ...]) -> dict[str, str]:
-    """Settings for a client: the given ones override the defaults, also by librdkafka's aliases.
+    """Returns the settings of a client: the defaults, overridden by the given ones.
 
     Raises
     ------
     ConfigurationInvalid
-        A required one is missing, or one is a function of confluent-kafka's.
+        A required setting is missing, or a setting takes a function (confluent-kafka's own).
     """
     present = set(given) | ({"bootstrap.servers"} if "metadata.broker.list" in given else set())
     missing = [key for key in required if key not in present]
@@ -145,7 +145,7 @@ def refuse(given: Settings, guarantees: Mapping[str, tuple[str, ...]]) -> None:
     Raises
     ------
     ConfigurationInvalid
-        A setting named in ``guarantees`` has a value that is not among those allowed there.
+        A setting in ``guarantees`` has a value that is not among the allowed ones.
     """
     for key, allowed in guarantees.items():
         if key in given and text(given[key]).lower() not in allowed:
@@ -155,39 +155,39 @@ def refuse(given: Settings, guarantees: Mapping[str, tuple[str, ...]]) -> None:
             )
 
 
-class Trouble:
-    """What a client reports of itself: passing trouble is logged once, lasting trouble kept.
+class ClientErrors:
+    """The errors of a client: a passing one is logged once per outage, the first lasting one kept.
 
-    ``on_error`` and ``log`` are called by librdkafka while it is polled.
+    librdkafka calls ``on_error`` and ``log`` while the client is polled.
     """
 
     def __init__(self, client: str) -> None:
         self._client = client
-        self._out = False
+        self._unreachable = False
         self._failure: Exception | None = None
 
     def settings(self) -> dict[str, Any]:
-        """The callbacks, to be put beside the client's settings."""
+        """Returns the callbacks, to be merged into the client's settings."""
         return {"error_cb": self.on_error, "logger": self}
 
     def on_error(self, error: KafkaError) -> None:
-        """Judge an error that belongs to the client, not to a message."""
+        """Keep or log an error that belongs to the client, not to a message."""
         if error.fatal() or (error.code() in MENDS and error.code() not in PASSING):
             self.fail(transport_failed(error, f"the {self._client} cannot go on"))
         elif error.code() not in PASSING:
             log.warning("kafka trouble", client=self._client, detail=error.str())
-        elif not self._out:
-            self._out = True
+        elif not self._unreachable:
+            self._unreachable = True
             log.warning("kafka unreachable", client=self._client, detail=error.str(), retried=True)
 
     def recovered(self) -> None:
-        """The broker has answered: the next outage is logged again."""
-        if self._out:
-            self._out = False
+        """Note that the broker has answered: the next outage is logged again."""
+        if self._unreachable:
+            self._unreachable = False
             log.info("kafka reachable", client=self._client)
 
     def fail(self, failure: Exception) -> None:
-        """Keep the first lasting failure; callbacks cannot raise it themselves."""
+        """Keep the first lasting failure: callbacks cannot raise it themselves."""
         self._failure = self._failure or failure
 
     @property
@@ -201,7 +201,7 @@ class Trouble:
             raise self._failure
 
     def log(self, level: int, template: str, facility: str, client: str, line: str) -> None:
-        """Pass on a log line of librdkafka; what it retries is reported by ``on_error``."""
+        """Log a line of librdkafka; ``on_error`` reports the errors that it retries."""
         quiet = level < logging.WARNING or facility in {"FAIL", "ERROR", "GETPID", "REQTMOUT"}
-        say = log.debug if quiet else log.warning
-        say("librdkafka", client=self._client, facility=facility, detail=line)
+        write = log.debug if quiet else log.warning
+        write("librdkafka", client=self._client, facility=facility, detail=line)

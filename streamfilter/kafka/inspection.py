@@ -1,4 +1,4 @@
-"""What a broker says of itself, its topics and this client's rights; nothing is changed there."""
+"""Asks a broker about itself, its topics and this client's rights; it changes nothing there."""
 
 import re
 import time
@@ -16,22 +16,22 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined]
 )
 
 from streamfilter.errors import TransportFailed
-from streamfilter.kafka.client import Settings, Trouble, error_of, merged, transport_failed
+from streamfilter.kafka.client import ClientErrors, Settings, error_of, merged, transport_failed
 from streamfilter.kafka.source import message_of
-from streamfilter.kafka.topics import Answer, answered, open_admin
+from streamfilter.kafka.topics import Answer, open_admin, wait_for_answer
 from streamfilter.records import Message
 
 READ, WRITE = "READ", "WRITE"
-# The coordinator of groups is chosen at a new broker's first question for one.
+# A new broker chooses the coordinator of groups only when it is first asked for it.
 _NOT_YET = frozenset(
     {
         KafkaError.NOT_COORDINATOR, KafkaError.COORDINATOR_LOAD_IN_PROGRESS,
         KafkaError.COORDINATOR_NOT_AVAILABLE,
     }
 )  # fmt: skip
-_AGAIN_S = 0.3
-# Partitions in which a last message is looked for, and how far from their ends: the last places of
-# a transaction hold no message.
+_RETRY_S = 0.3
+# Partitions that are searched for a last message, and how far before their ends: the last offsets
+# of a transaction hold no message.
 _MOST_PARTITIONS, _TAIL = 16, 5
 _API = re.compile(r"ApiKey \S+ \((\d+)\) Versions (\d+)\.\.(\d+)")
 _FETCH, _INIT_PRODUCER_ID, _DESCRIBE_CLUSTER = 1, 22, 60
@@ -39,14 +39,14 @@ _FETCH, _INIT_PRODUCER_ID, _DESCRIBE_CLUSTER = 1, 22, 60
 
 @dataclass(frozen=True, slots=True)
 class Cluster:
-    """The brokers behind an address."""
+    """The cluster behind an address."""
 
     brokers: tuple[str, ...]
-    """Host and port of each."""
+    """Host and port of each broker."""
     version: str
-    """What can be said of it; empty where the broker told nothing."""
+    """A range of Kafka versions; empty where the broker says nothing about it."""
     idempotent: bool
-    """Whether it takes idempotent producers (Kafka 0.11)."""
+    """Whether the brokers accept idempotent producers (since Kafka 0.11)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,19 +57,19 @@ class TopicFacts:
     partitions: int
     without_leader: int
     replicas: int
-    """Of the partition that has the fewest in step."""
+    """Replicas of the partition that has the fewest in-sync replicas."""
     in_step: int
-    """Replicas of that partition that are in step with its leader."""
+    """In-sync replicas of that partition."""
     rights: frozenset[str]
-    """What this client may do with it, such as ``READ``; empty where the broker does not say."""
+    """Rights of this client, such as ``READ``; empty where the broker does not say."""
     config: Mapping[str, str] = field(default_factory=dict)
-    """Its settings; empty where they may not be read."""
+    """Settings of the topic; empty where this client may not read them."""
 
     @property
     def max_message_bytes(self) -> int | None:
-        """Largest batch that it takes; None where that may not be read."""
-        found = self.config.get("max.message.bytes")
-        return None if found is None else int(found)
+        """Largest batch that the topic accepts; None where this client may not read it."""
+        value = self.config.get("max.message.bytes")
+        return None if value is None else int(value)
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +82,7 @@ class GroupFacts:
 
 
 def client_version() -> str:
-    """Of the libraries that speak to the brokers."""
+    """Returns the versions of the Kafka client libraries."""
     return f"confluent-kafka {confluent_kafka.__version__}, librdkafka {_librdkafka()}"
 
 
@@ -91,7 +91,7 @@ def _librdkafka() -> str:
 
 
 class Inspector:
-    """Asks one cluster; each question is bounded by ``timeout_s``.
+    """Asks one cluster; each question takes at most ``timeout_s``.
 
     Raises
     ------
@@ -102,21 +102,21 @@ class Inspector:
     def __init__(self, settings: Settings, *, timeout_s: float) -> None:
         self._settings = settings
         self._timeout_s = timeout_s
-        self._told = _ApiVersions()
-        # What the broker can do is told in these lines alone.
-        self._admin = open_admin({**settings, "debug": "feature"}, self._told)
+        self._api_versions = _ApiVersions()
+        # Only these log lines say which API versions the broker has.
+        self._admin = open_admin({**settings, "debug": "feature"}, self._api_versions)
 
     def cluster(self) -> Cluster:
-        """The brokers.
+        """Returns the brokers of the cluster.
 
         Raises
         ------
         TransportFailed
-            None answers, or they let this client not in; with what to look at.
+            No broker answers, or none accepts this client; with what to check.
         """
         found = self._ask(self._admin.describe_cluster(request_timeout=self._timeout_s), "brokers")
         self._admin.poll(0)
-        versions = self._told.versions
+        versions = self._api_versions.versions
         return Cluster(
             tuple(f"{node.host}:{node.port}" for node in found.nodes),
             _version(versions),
@@ -124,24 +124,24 @@ class Inspector:
         )
 
     def names(self) -> frozenset[str]:
-        """The topics that this client is shown."""
+        """Returns the names of the topics that the broker shows this client."""
         try:
             return frozenset(self._admin.list_topics(timeout=self._timeout_s).topics)
         except KafkaException as error:
             raise transport_failed(error_of(error), "asking for the topics") from error
 
     def topics(self, names: Iterable[str]) -> dict[str, TopicFacts | TransportFailed]:
-        """What is known of topics, or why nothing is."""
+        """Returns the facts of topics by name, or why there are none."""
         wanted = list(dict.fromkeys(names))
         if not wanted:
             return {}
-        asked: Mapping[str, Future[Any]] = self._admin.describe_topics(
+        futures: Mapping[str, Future[Any]] = self._admin.describe_topics(
             TopicCollection(wanted),
             include_authorized_operations=True,
             request_timeout=self._timeout_s,
         )
         found: dict[str, TopicFacts | TransportFailed] = {}
-        for name, future in asked.items():
+        for name, future in futures.items():
             try:
                 found[name] = _facts(self._ask(future, f"topic {name}"), self._config(name))
             except TransportFailed as error:
@@ -149,40 +149,40 @@ class Inspector:
         return found
 
     def group(self, name: str) -> GroupFacts:
-        """A consumer group; one that was never used is there, and empty.
+        """Returns a consumer group; one that was never used counts as an empty group.
 
         Raises
         ------
         TransportFailed
-            The broker tells nothing of it, or this client has no right to it.
+            The broker does not answer, or this client has no right to the group.
         """
         end = time.monotonic() + self._timeout_s
         while True:
-            asked: Mapping[str, Future[Any]] = self._admin.describe_consumer_groups(
+            futures: Mapping[str, Future[Any]] = self._admin.describe_consumer_groups(
                 [name], include_authorized_operations=True, request_timeout=self._timeout_s
             )
             try:
-                found = self._answer(asked[name], f"group {name}")
+                found = self._answer(futures[name], f"group {name}")
             except KafkaException as error:
                 passing = error_of(error).code() in _NOT_YET and time.monotonic() < end
                 if not passing:
                     raise transport_failed(error_of(error), f"group {name}") from error
-                time.sleep(_AGAIN_S)
+                time.sleep(_RETRY_S)
             else:
                 state = str(found.state.name).lower()
                 return GroupFacts(state, len(found.members), _rights(found))
 
     def last(self, topic: str, partitions: int, group: str) -> Message | None:
-        """One of the last messages of a topic; None where it holds none. No group is joined.
+        """Returns one of the last messages of a topic, without joining a group; None: no message.
 
         Raises
         ------
         TransportFailed
-            The broker does not let this client read there.
+            This client may not read the topic.
         """
         client = {**self._settings, "group.id": group, "enable.auto.commit": False}
-        trouble = Trouble("doctor")
-        consumer = Consumer({**merged({}, client, ("bootstrap.servers",)), **trouble.settings()})
+        errors = ClientErrors("doctor")
+        consumer = Consumer({**merged({}, client, ("bootstrap.servers",)), **errors.settings()})
         try:
             starts = [
                 Position(topic, partition, max(low, high - _TAIL))
@@ -202,11 +202,11 @@ class Inspector:
             consumer.close()
 
     def _newest(self, consumer: Consumer) -> Message | None:
-        """The newest of what comes; all is here once a second passes without more."""
-        found: Message | None = None
+        """Returns the newest of the fetched messages, once a second passes without another one."""
+        newest: Message | None = None
         end = time.monotonic() + self._timeout_s
         while time.monotonic() < end:
-            raw = consumer.poll(end - time.monotonic() if found is None else 1.0)
+            raw = consumer.poll(end - time.monotonic() if newest is None else 1.0)
             if raw is None:
                 break
             if (error := raw.error()) is not None:
@@ -214,18 +214,18 @@ class Inspector:
                     continue
                 raise KafkaException(error)
             message = message_of(raw)
-            if found is None or (message.timestamp_ms or 0) > (found.timestamp_ms or 0):
-                found = message
-        return found
+            if newest is None or (message.timestamp_ms or 0) > (newest.timestamp_ms or 0):
+                newest = message
+        return newest
 
     def _config(self, topic: str) -> dict[str, str]:
-        """A topic's settings; empty where they may not be read."""
+        """Returns a topic's settings; empty where this client may not read them."""
         resource = ConfigResource(ResourceType.TOPIC, topic)
-        asked: Mapping[Any, Future[Any]] = self._admin.describe_configs(
+        futures: Mapping[Any, Future[Any]] = self._admin.describe_configs(
             [resource], request_timeout=self._timeout_s
         )
         try:
-            entries = self._ask(asked[resource], f"settings of {topic}")
+            entries = self._ask(futures[resource], f"settings of {topic}")
         except TransportFailed:
             return {}
         return {key: entry.value for key, entry in entries.items() if entry.value is not None}
@@ -238,28 +238,28 @@ class Inspector:
 
     def _answer(self, future: "Future[Answer]", about: str) -> Answer:
         end = time.monotonic() + self._timeout_s
-        return answered(self._admin, future, self._told, end, about)
+        return wait_for_answer(self._admin, future, self._api_versions, end, about)
 
 
-class _ApiVersions(Trouble):
-    """Keeps which requests, and which versions of them, a broker takes."""
+class _ApiVersions(ClientErrors):
+    """Reads the broker's API versions, by request, from librdkafka's log lines."""
 
     def __init__(self) -> None:
         super().__init__("doctor")
         self.versions: dict[int, tuple[int, int]] = {}
 
     def log(self, level: int, template: str, facility: str, client: str, line: str) -> None:
-        """Read what is asked for out of librdkafka's lines."""
-        if found := _API.search(line):
-            key, low, high = map(int, found.groups())
+        """Keep the API versions that a log line names."""
+        if match := _API.search(line):
+            key, low, high = map(int, match.groups())
             self.versions[key] = (low, high)
 
 
 def _version(versions: Mapping[int, tuple[int, int]]) -> str:
-    """Brokers do not say which Kafka they are; what they take says about as much."""
+    """Returns a range of Kafka versions, from the API versions: brokers do not state their own."""
     if _FETCH not in versions:
         return ""
-    if versions[_FETCH][0] >= 4:  # 4.0 takes no older ones (KIP-896)
+    if versions[_FETCH][0] >= 4:  # 4.0 dropped the older ones (KIP-896)
         return "Kafka 4.0 or later"
     return "Kafka 2.8 to 3.9" if _DESCRIBE_CLUSTER in versions else "a Kafka before 2.8"
 

@@ -1,4 +1,4 @@
-"""Which offsets may be committed: the contiguous settled prefix of each partition."""
+"""Which offsets may be committed: up to the first unsettled message of each partition."""
 
 from collections import OrderedDict
 from collections.abc import Collection, Iterable, Mapping
@@ -13,59 +13,60 @@ Partition = tuple[str, int]
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where reading goes on in a partition, and what is kept beside it (at most 4 kB)."""
+    """The next offset to read in a partition, and the note committed with it (at most 4 kB)."""
 
     offset: int
     note: str = ""
 
 
 def partition_of(origin: Origin) -> Partition:
-    """Where a message was read."""
+    """Returns the partition of a message."""
     return origin.topic, origin.partition
 
 
 @dataclass(slots=True)
 class _Account:
-    """One partition: what was read and is not yet part of the prefix, in the order of reading."""
+    """The messages of one partition from the first unsettled one on, in the order of reading."""
 
     generation: int
     pending: OrderedDict[int, bool] = field(default_factory=OrderedDict)
+    """By offset, whether the message is settled."""
     unsettled: int = 0
     next_offset: int | None = None
-    marked: int | None = None
+    committed: int | None = None
 
 
 class Ledger:
-    """The book of messages read and settled; it does no I/O and may be used by several threads.
+    """Keeps which messages were read and which are settled; no I/O, any thread may call.
 
-    Offsets need not be consecutive: compacted topics and transactions leave gaps. A message that
-    is read again while it is outstanding counts once.
+    Offsets need not be consecutive: compacted topics and transactions leave gaps. A message that is
+    read again before it is settled counts once.
     """
 
     def __init__(self) -> None:
         self._lock = Lock()
         self._accounts: dict[Partition, _Account] = {}
-        self._forgotten = 0
+        self._generation = 0
 
     def track(self, origin: Origin) -> int:
-        """A message was read.
+        """Note that a message was read.
 
         Returns
         -------
         int
-            The generation of its partition: another one after the partition was given up.
+            The generation of its partition, which changes when the partition is given up.
         """
         with self._lock:
             account = self._accounts.get(partition_of(origin))
             if account is None:
-                account = self._accounts[partition_of(origin)] = _Account(self._forgotten)
+                account = self._accounts[partition_of(origin)] = _Account(self._generation)
             if origin.offset not in account.pending:
                 account.pending[origin.offset] = False
                 account.unsettled += 1
             return account.generation
 
     def holds(self, origin: Origin, generation: int) -> bool:
-        """Whether the partition was not given up since a message of this generation was read."""
+        """Returns whether the partition was kept since a message of this generation was read."""
         with self._lock:
             account = self._accounts.get(partition_of(origin))
             return account is not None and account.generation == generation
@@ -73,7 +74,7 @@ class Ledger:
     def after(
         self, partitions: Iterable[Partition], finished: Collection[Origin]
     ) -> dict[Partition, int]:
-        """Where reading would go on in partitions that are held, were these settled too."""
+        """Returns the next offset of each held partition as if ``finished`` were settled too."""
         with self._lock:
             return {
                 each: _after(account, each, finished)
@@ -82,7 +83,7 @@ class Ledger:
             }
 
     def settle(self, origin: Origin) -> None:
-        """All outputs of a message are acknowledged; unknown and forgotten origins are ignored."""
+        """Note that all outputs of a message are acknowledged; unknown origins are ignored."""
         with self._lock:
             account = self._accounts.get(partition_of(origin))
             if account is None or account.pending.get(origin.offset, True):
@@ -97,23 +98,23 @@ class Ledger:
                 account.next_offset = offset + 1
 
     def committable(self) -> dict[Partition, int]:
-        """The offset to read next after a restart, where it moved since it was last committed."""
+        """Returns the next offset of each partition where it changed since the last commit."""
         with self._lock:
             return {
                 partition: account.next_offset
                 for partition, account in self._accounts.items()
-                if account.next_offset is not None and account.next_offset != account.marked
+                if account.next_offset is not None and account.next_offset != account.committed
             }
 
     def committed(self, offsets: Mapping[Partition, int]) -> None:
-        """The broker has taken these offsets."""
+        """Note that the broker has committed these offsets."""
         with self._lock:
             for partition, offset in offsets.items():
                 if partition in self._accounts:
-                    self._accounts[partition].marked = offset
+                    self._accounts[partition].committed = offset
 
     def span(self) -> int:
-        """From the first message that is not settled to the last that was read, at the most."""
+        """Returns the largest distance, in offsets, from a first unsettled to a last message."""
         with self._lock:
             return max(
                 (
@@ -125,18 +126,18 @@ class Ledger:
             )
 
     def outstanding(self, partitions: Iterable[Partition] | None = None) -> int:
-        """How many messages were read and are not settled, in all or in some partitions."""
+        """Returns the number of unsettled messages, in all or in the given partitions."""
         with self._lock:
             wanted = self._accounts if partitions is None else partitions
             accounts = (self._accounts.get(each) for each in wanted)
             return sum(account.unsettled for account in accounts if account is not None)
 
     def forget(self, partitions: Iterable[Partition]) -> None:
-        """These partitions were given up: what is outstanding there is another worker's now."""
+        """Drop partitions that were given up: another worker reads their unsettled messages."""
         with self._lock:
             for partition in partitions:
                 if self._accounts.pop(partition, None) is not None:
-                    self._forgotten += 1
+                    self._generation += 1
 
 
 def _after(account: _Account, partition: Partition, finished: Collection[Origin]) -> int:

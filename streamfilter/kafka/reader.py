@@ -1,4 +1,4 @@
-"""Reading a topic as it stands, to its ends: no group is joined and nothing is committed."""
+"""Reads a topic up to its present ends; joins no group and commits nothing."""
 
 import time
 from collections.abc import Iterator
@@ -8,8 +8,8 @@ from confluent_kafka import TopicPartition as Position
 
 from streamfilter.errors import TransportFailed
 from streamfilter.kafka.client import (
+    ClientErrors,
     Settings,
-    Trouble,
     error_of,
     merged,
     settings_invalid,
@@ -18,38 +18,38 @@ from streamfilter.kafka.client import (
 from streamfilter.kafka.source import message_of
 from streamfilter.records import Message
 
-# Longest wait for an answer, and for the next message while more must be there.
+# Longest wait for an answer, and for the next message before the end of a partition.
 ANSWER_S = 30.0
 _POLL_S = 0.1
 _AT_ONCE = 100
 DEFAULTS: Settings = {
-    "group.id": "streamfilter-reader",  # the client wants a name; the group is never joined
+    "group.id": "streamfilter-reader",  # the client requires one; the group is never joined
     "enable.auto.commit": False,
-    "auto.offset.reset": "earliest",  # retention may delete what stood first
+    "auto.offset.reset": "earliest",  # retention may delete the first messages
     "allow.auto.create.topics": False,
-    # What a transaction threw away was never said; nor is what is not yet committed waited for.
+    # Messages of aborted transactions are not read, and open transactions are not waited for.
     "isolation.level": "read_committed",
 }
 
 
 def read_topic(settings: Settings, topic: str, *, since_ms: int | None = None) -> Iterator[Message]:
-    """Messages of a topic, partition by partition, up to the ends that it had at the start.
+    """Yields the messages of a topic, partition by partition, up to its ends at the start.
 
     Parameters
     ----------
     settings
-        librdkafka's; ``bootstrap.servers`` is required.
+        librdkafka's settings; ``bootstrap.servers`` is required.
     topic
-        Must exist.
+        An existing topic.
     since_ms
-        Only messages stamped at or after this time (Unix, milliseconds).
+        Yield only messages with a timestamp at or after this time (Unix, milliseconds).
 
     Raises
     ------
     TransportFailed
-        No such topic, or the broker cannot be used.
+        There is no such topic, or the broker cannot be used.
     """
-    consumer, trouble = _consumer(settings)
+    consumer, errors = _consumer(settings)
     try:
         known = consumer.list_topics(topic, ANSWER_S).topics[topic]
         if known.error is not None:
@@ -58,57 +58,59 @@ def read_topic(settings: Settings, topic: str, *, since_ms: int | None = None) -
             at = Position(topic, partition)
             start, end = consumer.get_watermark_offsets(at, ANSWER_S)
             if since_ms is not None:
-                asked = [Position(topic, partition, since_ms)]
-                found = consumer.offsets_for_times(asked, ANSWER_S)[0].offset
-                start = found if found >= 0 else end  # -1: nothing so young
-            yield from _between(consumer, trouble, Position(topic, partition, start), end)
+                times = [Position(topic, partition, since_ms)]
+                offset = consumer.offsets_for_times(times, ANSWER_S)[0].offset
+                start = offset if offset >= 0 else end  # -1: no message is that new
+            yield from _between(consumer, errors, Position(topic, partition, start), end)
     except KafkaException as error:
-        trouble.check()  # a wrong password, say, which the time-out does not name
+        errors.check()  # a wrong password, say, which the time-out does not name
         raise transport_failed(error_of(error), f"reading {topic}") from error
     finally:
         consumer.close()
 
 
-def one(settings: Settings, topic: str, partition: int, offset: int) -> Message | None:
-    """The message at one place; None where none stands (any more).
+def read_one(settings: Settings, topic: str, partition: int, offset: int) -> Message | None:
+    """Returns the message at one offset; None where there is none, or none any more.
 
     Raises
     ------
     TransportFailed
         The broker cannot be used.
     """
-    consumer, trouble = _consumer(settings)
+    consumer, errors = _consumer(settings)
     try:
         low, high = consumer.get_watermark_offsets(Position(topic, partition), ANSWER_S)
         if not low <= offset < high:
             return None
-        found = _between(consumer, trouble, Position(topic, partition, offset), offset + 1)
-        return next((each for each in found if each.origin.offset == offset), None)
+        messages = _between(consumer, errors, Position(topic, partition, offset), offset + 1)
+        return next((each for each in messages if each.origin.offset == offset), None)
     except KafkaException as error:
-        trouble.check()
+        errors.check()
         raise transport_failed(error_of(error), f"reading {topic}") from error
     finally:
         consumer.close()
 
 
-def _consumer(settings: Settings) -> tuple[Consumer, Trouble]:
-    trouble = Trouble("reader")
+def _consumer(settings: Settings) -> tuple[Consumer, ClientErrors]:
+    errors = ClientErrors("reader")
     ready = merged(DEFAULTS, settings, ("bootstrap.servers",))
     try:
-        return Consumer({**ready, **trouble.settings()}), trouble
+        return Consumer({**ready, **errors.settings()}), errors
     except (KafkaException, TypeError, ValueError) as error:
         raise settings_invalid(error, "reader") from error
 
 
-def _between(consumer: Consumer, trouble: Trouble, start: Position, end: int) -> Iterator[Message]:
-    """Messages of one partition from ``start`` to before ``end``."""
+def _between(
+    consumer: Consumer, errors: ClientErrors, start: Position, end: int
+) -> Iterator[Message]:
+    """Yields the messages of one partition from ``start`` to before ``end``."""
     if start.offset >= end:
         return
     consumer.assign([start])
     deadline = time.monotonic() + ANSWER_S
-    # Marks of transactions take offsets too, so the position ends the reading, not a message.
+    # Transaction markers have offsets too, so reading ends at a position, not at a message.
     while consumer.position([start])[0].offset < end:
-        trouble.check()
+        errors.check()
         for raw in consumer.consume(_AT_ONCE, _POLL_S):
             deadline = time.monotonic() + ANSWER_S
             error = raw.error()

@@ -1,4 +1,4 @@
-"""The consumer: messages in, offsets out, partitions coming and going."""
+"""The consumer: reads messages, commits offsets, and follows the assigned partitions."""
 
 import json
 import time
@@ -15,8 +15,8 @@ from streamfilter.kafka.assignee import Assignee, Nobody, Partitions
 from streamfilter.kafka.client import (
     MENDS,
     PASSING,
+    ClientErrors,
     Settings,
-    Trouble,
     error_of,
     log,
     merged,
@@ -32,31 +32,32 @@ from streamfilter.records import Headers, Message, Origin
 
 OnStatistics = Callable[[Statistics], None]
 Answer = list[Position] | KafkaError
-"""Of a commit: each partition with its own error, or one error for all."""
+"""Answer to a commit: each partition with its own error, or one error for all."""
 
 DEFAULTS: Settings = {
-    # A new group starts with what the topic still holds: no alert is skipped.
+    # A new group starts with the oldest messages of the topic: no alert is skipped.
     "auto.offset.reset": "earliest",
-    # What is prefetched stays in memory: 32 MiB are 300 large alerts, and one fetch may add 16.
+    # Prefetched messages are in memory: 32 MiB are 300 large alerts, and one fetch may add 16.
     "queued.max.messages.kbytes": 32 * 1024,
     "fetch.max.bytes": 16 * 2**20,
-    # The default second of rest once the queue was full would starve a fast engine.
+    # The default pause of a second after a full queue would starve a fast engine.
     "fetch.queue.backoff.ms": 20,
     # Nightly topics that match a pattern are found within this time.
     "topic.metadata.refresh.interval.ms": 30_000,
-    # A batch on a slow engine takes seconds, a drain up to 30.
+    # A batch on a slow engine takes seconds, and a drain up to 30 s.
     "max.poll.interval.ms": 300_000,
     "enable.partition.eof": False,
-    # What a producer threw away is no alert; and offsets of open transactions are waited for.
+    # Messages of aborted transactions are no alerts; open transactions are waited for.
     "isolation.level": "read_committed",
     "statistics.interval.ms": 5_000,
 }
 GUARANTEES = {"enable.auto.commit": ("false",)}
-# librdkafka itself waits a minute for a broker that hangs; a drain has 30 s in all.
+# librdkafka itself would wait a minute for a broker that hangs; a whole drain has 30 s.
 COMMIT_WAIT_S, CLOSE_WAIT_S = 10.0, 5.0
-# A topic that is deleted and made again is silent for longer; then the broker is asked, so long.
+# A topic that is deleted and made again is silent for longer than the first; the second limits
+# the question to the broker whether it was.
 QUIET_S, ANSWER_S = 0.2, 1.0
-# For the end of a transaction whose worker is gone: its time-out and the broker's next look.
+# Wait for the end of a dead worker's transaction: its time-out and the broker's next check.
 UNSTABLE_S = 120.0
 
 
@@ -69,9 +70,9 @@ def _partition(message: Message) -> Partition:
 
 
 def message_of(raw: RawMessage) -> Message:
-    """A message of librdkafka that is no error, as a value."""
+    """Returns a message of librdkafka, which must be no error, as a value."""
     kind, timestamp = raw.timestamp()
-    # Stubs allow None for what librdkafka always sets on a message without error.
+    # The stubs allow None where librdkafka always sets a value on a message without error.
     topic, partition, offset = raw.topic(), raw.partition(), raw.offset()
     return Message(
         Origin(cast("str", topic), cast("int", partition), cast("int", offset)),
@@ -85,15 +86,16 @@ def message_of(raw: RawMessage) -> Message:
 class KafkaSource:
     """A member of a consumer group, from ``join`` on.
 
-    Thread rule: one thread calls everything; the assignee is called in it, inside ``poll`` and
-    ``close``, and may commit. An exception of the assignee is raised by the call that it ran in.
+    Thread rule: one thread makes all calls. The assignee is called in that thread, inside ``poll``
+    and ``close``, and may commit; ``poll`` or ``close`` then raises its exceptions.
 
     Parameters
     ----------
     settings
-        librdkafka's, over ``DEFAULTS``; ``bootstrap.servers`` and ``group.id`` are required.
+        librdkafka's settings, over ``DEFAULTS``; ``bootstrap.servers`` and ``group.id`` are
+        required.
     topics
-        Names, and patterns that begin with ``^``.
+        Names, or patterns that begin with ``^``.
     on_statistics
         Called every ``statistics.interval.ms``.
 
@@ -111,7 +113,7 @@ class KafkaSource:
         on_statistics: OnStatistics | None = None,
     ) -> None:
         refuse(settings, GUARANTEES)
-        self._trouble = Trouble("consumer")
+        self._errors = ClientErrors("consumer")
         self._assignee: Assignee = Nobody()
         self._on_statistics = on_statistics
         self._topics = list(topics)
@@ -119,15 +121,15 @@ class KafkaSource:
         self._creates = str(settings.get("allow.auto.create.topics", "")).lower() == "true"
         self._assigned: dict[Partition, None] = {}
         self._held: set[Partition] = set()
-        self._seen: set[str] = set()
-        self._gone = False
+        self._read: set[str] = set()  # topics
+        self._revoked = False  # since the poll began
         self._paused = False
         self._closing = False
         self._in_callback = False
         self._uncommitted: dict[Partition, int] = {}
         self._issued: dict[Partition, int] = {}
-        self._known: dict[Partition, int] = {}  # commits that the broker has
-        self._heard_s: dict[Partition, float] = {}
+        self._committed_offsets: dict[Partition, int] = {}  # those that the broker has
+        self._last_message_s: dict[Partition, float] = {}
         ready = merged(DEFAULTS, settings, ("bootstrap.servers", "group.id"))
         ready["enable.auto.commit"] = "false"
         # The broker assigns in the newer protocol, which does not know the classic options.
@@ -135,7 +137,7 @@ class KafkaSource:
             ready.setdefault("partition.assignment.strategy", "cooperative-sticky")
         strategy = ready.get("partition.assignment.strategy", "cooperative-sticky")
         self._incremental = "cooperative" in strategy
-        callbacks = {**self._trouble.settings(), "on_commit": self._committed}
+        callbacks = {**self._errors.settings(), "on_commit": self._committed}
         if on_statistics is not None:
             callbacks["stats_cb"] = self._statistics
         try:
@@ -168,7 +170,7 @@ class KafkaSource:
         return tuple(self._assigned)
 
     def poll(self, max_messages: int, timeout_s: float) -> list[Message]:
-        """Messages that are here: the first is waited for, the others are taken without waiting.
+        """Returns messages: waits for the first one, and takes others that are already here.
 
         Returns
         -------
@@ -180,7 +182,7 @@ class KafkaSource:
         TransportFailed
             The broker cannot be used, and waiting would not mend it.
         """
-        self._gone = False
+        self._revoked = False
         try:
             first = self._consumer.poll(timeout_s)
             raw = [] if first is None else [first]
@@ -188,25 +190,25 @@ class KafkaSource:
                 raw += self._consumer.consume(max_messages - 1, 0)
         except KafkaException as error:
             raise transport_failed(error_of(error), "reading") from error
-        self._trouble.check()
-        messages = [message_of(each) for each in raw if self._good(each)]
+        self._errors.check()
+        messages = [message_of(each) for each in raw if self._is_message(each)]
         if messages:
-            self._trouble.recovered()
-            messages = self._of_this_topic(messages)
-        # A partition that went while the others were taken is read by its next owner.
-        if self._gone:
+            self._errors.recovered()
+            messages = self._without_recreated(messages)
+        # The next owner of a partition that went during this poll reads its messages.
+        if self._revoked:
             messages = [each for each in messages if _partition(each) in self._assigned]
         return messages
 
     def membership(self) -> object | None:
-        """Who we are in the group, for transactions; None while we are no member.
+        """Returns our membership of the group, which a transaction names; None while not a member.
 
-        Only for the thread that polls: another one would wait until the poll is over.
+        Only the thread that polls may call: another one would wait for the end of the poll.
         """
         try:
             membership: object = self._consumer.consumer_group_metadata()
-            # Without a member's name a broker would take offsets of whatever generation. The name
-            # is asked for last: it may go at any time, but does not come back between two polls.
+            # Without a member id a broker would accept offsets of any generation. The id is
+            # checked last: it may go at any time, but does not come back between two polls.
             return membership if self._consumer.memberid() else None
         except RuntimeError:  # closed
             return None
@@ -214,70 +216,70 @@ class KafkaSource:
             raise transport_failed(error_of(error), "asking for the group") from error
 
     def committed(self, partitions: Sequence[Partition]) -> dict[Partition, Place]:
-        """What the group committed last, with what was kept beside it; without those it has not.
+        """Returns the group's last committed offsets with their notes; none for no commit.
 
-        Offsets of a transaction under way are waited for, until the broker ends it.
+        Waits for offsets of a transaction under way, until the broker ends it.
 
         Raises
         ------
         TransportFailed
             The broker does not answer.
         """
-        asked, end = [Position(*each) for each in partitions], time.monotonic() + UNSTABLE_S
-        while asked:
+        positions, end = [Position(*each) for each in partitions], time.monotonic() + UNSTABLE_S
+        while positions:
             try:
-                found = self._consumer.committed(asked, COMMIT_WAIT_S)
+                answer = self._consumer.committed(positions, COMMIT_WAIT_S)
             except KafkaException as error:
                 if time.monotonic() > end:
                     raise transport_failed(error_of(error), "asking for offsets") from error
                 continue
             return {
                 (each.topic, each.partition): Place(each.offset, each.metadata or "")
-                for each in found
+                for each in answer
                 if each.offset >= 0
             }
         return {}
 
     def note_committed(self, offsets: Mapping[Partition, int]) -> None:
-        """A transaction committed these; its thread may call."""
-        self._known |= offsets
+        """Note offsets that a transaction committed; the thread of the transaction may call."""
+        self._committed_offsets |= offsets
 
     def pause(self) -> None:
-        """Fetch nothing, from partitions that come later neither; go on polling meanwhile.
+        """Fetch nothing, also from partitions that come later; keep polling meanwhile.
 
-        Not for every full queue: librdkafka throws away what it had prefetched, and takes up to
-        1 s (measured) to fetch again after ``resume``. Not polling for a while costs nothing.
+        Do not pause for every full queue: librdkafka drops its prefetched messages, and takes up to
+        1 s (measured) to fetch again after ``resume``. A short time without polling costs nothing.
         """
         self._paused = True
-        self._steer(self._consumer.pause, self._assigned)
+        self._pause_or_resume(self._consumer.pause, self._assigned)
 
     def resume(self) -> None:
-        """Fetch again, from where reading stopped; not what is held."""
+        """Fetch again from where reading stopped; held partitions stay held."""
         self._paused = False
-        self._steer(self._consumer.resume, set(self._assigned) - self._held)
+        self._pause_or_resume(self._consumer.resume, set(self._assigned) - self._held)
 
     def hold(self, partition: Partition) -> None:
-        """Fetch nothing from one partition until ``release``; what was fetched ahead is dropped."""
+        """Fetch nothing from one partition until ``release``; drops its prefetched messages."""
         if partition in self._assigned:
             self._held.add(partition)
-            self._steer(self._consumer.pause, [partition])
+            self._pause_or_resume(self._consumer.pause, [partition])
 
     def release(self, partition: Partition) -> None:
         """Fetch again from a partition that was held."""
         if partition in self._held:
             self._held.discard(partition)
             if not self._paused:
-                self._steer(self._consumer.resume, [partition])
+                self._pause_or_resume(self._consumer.resume, [partition])
 
     def commit(self, offsets: Mapping[Partition, int], *, wait: bool) -> bool:
         """Commit the next offsets to read; partitions that are not assigned are left out.
 
-        What a broker refused is committed again with the next call, also with no new ``offsets``.
+        The next call, even without new ``offsets``, commits again what a broker refused.
 
         Returns
         -------
         bool
-            Whether the broker has it (``wait``), or it is on its way.
+            With ``wait``, whether the broker has committed; else whether the commit was sent.
         """
         wanted = {**self._uncommitted, **offsets}
         self._uncommitted = {}
@@ -292,28 +294,27 @@ class KafkaSource:
         if not wait:
             answer = self._commit(positions, asynchronous=True)
         elif self._in_callback:
-            # librdkafka's bindings let no second thread in before the callback is over.
+            # The bindings let no second thread in before the callback is over.
             answer = self._commit(positions, asynchronous=False)
         else:
             done = within(COMMIT_WAIT_S, partial(self._commit, positions, asynchronous=False))
             answer = done[0] if done else KafkaError(KafkaError._TIMED_OUT)
-        return self._judged(answer, positions)
+        return self._handle_answer(answer, positions)
 
     def close(self) -> None:
-        """Leave the group; ``revoked`` is called once more for what is still assigned.
+        """Leave the group; ``revoked`` is called once more for the assigned partitions.
 
-        Returns soon even if the broker is away: the group then notices by itself, after its
-        session time-out.
+        Returns soon even if the broker is away: the group then notices after the session time-out.
         """
         if self._closing:
             return
         if self._assigned:
-            self._handed_over(self.assigned)
+            self._hand_over(self.assigned)
         self._closing = True
         if not within(CLOSE_WAIT_S, self._consumer.close):
             log.warning("group not left", waited_s=CLOSE_WAIT_S)
         self._assigned.clear()
-        self._trouble.check()
+        self._errors.check()
 
     def _commit(self, positions: list[Position], *, asynchronous: bool) -> Answer:
         try:
@@ -326,39 +327,43 @@ class KafkaSource:
         except RuntimeError:  # closed while it waited
             return KafkaError(KafkaError._DESTROY)
 
-    def _judged(self, answer: Answer, positions: list[Position]) -> bool:
+    def _handle_answer(self, answer: Answer, positions: list[Position]) -> bool:
         if isinstance(answer, KafkaError):
             return self._committed(answer, positions)
         return self._committed(None, answer)
 
-    def _of_this_topic(self, messages: list[Message]) -> list[Message]:
-        """All but those of partitions whose topic was made again, which are read anew.
+    def _without_recreated(self, messages: list[Message]) -> list[Message]:
+        """Returns the messages except of partitions whose topic was made again.
 
-        librdkafka goes on where it stood, also in another topic of that name, whose beginning it
-        would skip. A group's offsets go with a topic that is deleted, which tells.
+        Those partitions are read from their beginning: librdkafka would go on at its old offset in
+        a new topic of the same name, and skip its beginning. A deleted topic is recognised by the
+        group's offsets, which are deleted with it.
         """
         now, quiet = time.monotonic(), dict[Partition, None]()
         for each in messages:
             partition = _partition(each)
-            if each.origin.offset < self._known.get(partition, 0):
-                del self._known[partition]  # librdkafka found out by itself
-            elif partition in self._known and now - self._heard_s.get(partition, now) > QUIET_S:
+            if each.origin.offset < self._committed_offsets.get(partition, 0):
+                del self._committed_offsets[partition]  # librdkafka noticed by itself
+            elif (
+                partition in self._committed_offsets
+                and now - self._last_message_s.get(partition, now) > QUIET_S
+            ):
                 quiet[partition] = None
-            self._heard_s[partition] = now
+            self._last_message_s[partition] = now
         if not quiet:
             return messages
         try:
-            found = self._consumer.committed([Position(*each) for each in quiet], ANSWER_S)
-        except KafkaException as error:  # the next silence is another chance
+            answer = self._consumer.committed([Position(*each) for each in quiet], ANSWER_S)
+        except KafkaException as error:  # asked again after the next silence
             log.warning("offsets not known", detail=error_of(error).str())
             return messages
-        gone = (each for each in found if each.offset < 0 and each.error is None)
-        anew = [(each.topic, each.partition) for each in gone]
-        self._read_anew(anew)
-        return [each for each in messages if _partition(each) not in anew]
+        deleted = (each for each in answer if each.offset < 0 and each.error is None)
+        recreated = [(each.topic, each.partition) for each in deleted]
+        self._read_from_beginning(recreated)
+        return [each for each in messages if _partition(each) not in recreated]
 
-    def _read_anew(self, partitions: Sequence[Partition]) -> None:
-        """Read partitions from their beginning; ``lost`` forgets what was read there."""
+    def _read_from_beginning(self, partitions: Sequence[Partition]) -> None:
+        """Read partitions from their beginning; ``lost`` forgets their earlier messages."""
         if not partitions:
             return
         log.warning("topic made again", partitions=[f"{topic}[{n}]" for topic, n in partitions])
@@ -372,15 +377,16 @@ class KafkaSource:
             self._forget(partition)
         self._assignee.assigned(tuple(partitions))
 
-    def _steer(
-        self, what: Callable[[list[Position]], None], partitions: Iterable[Partition]
+    def _pause_or_resume(
+        self, method: Callable[[list[Position]], None], partitions: Iterable[Partition]
     ) -> None:
         try:
-            what([Position(topic, number) for topic, number in partitions])
+            method([Position(topic, number) for topic, number in partitions])
         except KafkaException as error:
             raise transport_failed(error_of(error), "pausing or resuming") from error
 
-    def _good(self, raw: RawMessage) -> bool:
+    def _is_message(self, raw: RawMessage) -> bool:
+        """Returns whether this is a message; logs passing errors, raises lasting ones."""
         error = raw.error()
         if error is None:
             return True
@@ -388,8 +394,8 @@ class KafkaSource:
         if code == KafkaError._PARTITION_EOF:
             return False
         if code == KafkaError.UNKNOWN_TOPIC_OR_PART:
-            # A topic that was read and has expired is no failure; one never seen is a mistake.
-            lasting = topic in self._names and topic not in self._seen and not self._creates
+            # A topic that was read before has expired; one that never existed is a mistake.
+            lasting = topic in self._names and topic not in self._read and not self._creates
         else:
             lasting = error.fatal() or (code in MENDS and code not in PASSING)
         if lasting:
@@ -404,27 +410,27 @@ class KafkaSource:
             else:
                 consumer.assign(positions)
             # A partition that was held when it went is not held when it comes back.
-            steer = consumer.pause if self._paused else consumer.resume
-            steer(positions)
+            method = consumer.pause if self._paused else consumer.resume
+            method(positions)
             partitions = _named(positions)
             self._assigned |= dict.fromkeys(partitions)
-            self._seen |= {topic for topic, _ in partitions}
+            self._read |= {topic for topic, _ in partitions}
             self._assignee.assigned(partitions)
         except Exception as error:  # raised by poll: librdkafka's callbacks cannot
-            self._trouble.fail(error)
+            self._errors.fail(error)
 
     def _revoke(self, consumer: Consumer, positions: list[Position]) -> None:
         if not self._closing:
             self._in_callback = True
-            self._handed_over(_named(positions))
+            self._hand_over(_named(positions))
             self._in_callback = False
         self._give_up(consumer, positions)
 
-    def _handed_over(self, partitions: Partitions) -> None:
+    def _hand_over(self, partitions: Partitions) -> None:
         try:
             self._assignee.revoked(partitions)
         except Exception as error:
-            self._trouble.fail(error)
+            self._errors.fail(error)
 
     def _lose(self, consumer: Consumer, positions: list[Position]) -> None:
         self._give_up(consumer, positions)
@@ -432,10 +438,10 @@ class KafkaSource:
             if not self._closing:
                 self._assignee.lost(_named(positions))
         except Exception as error:
-            self._trouble.fail(error)
+            self._errors.fail(error)
 
     def _give_up(self, consumer: Consumer, positions: list[Position]) -> None:
-        self._gone = True
+        self._revoked = True
         for partition in _named(positions):
             self._assigned.pop(partition, None)
             self._held.discard(partition)
@@ -446,12 +452,13 @@ class KafkaSource:
             else:
                 consumer.unassign()
         except KafkaException as error:
-            self._trouble.fail(transport_failed(error_of(error), "giving partitions up"))
+            self._errors.fail(transport_failed(error_of(error), "giving partitions up"))
 
     def _forget(self, partition: Partition) -> None:
-        """What was read and committed there is no concern of ours any more."""
-        for books in (self._uncommitted, self._issued, self._known, self._heard_s):
-            books.pop(partition, None)
+        """Forget the offsets of a partition that is no longer ours."""
+        for offsets in (self._uncommitted, self._issued, self._committed_offsets):
+            offsets.pop(partition, None)
+        self._last_message_s.pop(partition, None)
 
     def _committed(self, error: KafkaError | None, positions: Sequence[Position]) -> bool:
         refused = [each for each in positions if error is not None or each.error is not None]
@@ -460,10 +467,10 @@ class KafkaSource:
             log.warning("commit refused", partitions=len(refused), detail=detail, retried=True)
         if error is None:
             good = (each for each in positions if each.error is None)
-            self._known |= {(each.topic, each.partition): each.offset for each in good}
+            self._committed_offsets |= {(each.topic, each.partition): each.offset for each in good}
         for each in refused:
             partition = (each.topic, each.partition)
-            # A refusal may come after a later offset was committed; going back to it would repeat.
+            # A later offset may be committed by now; going back would repeat messages.
             if self._issued.get(partition) == each.offset:
                 self._uncommitted.setdefault(partition, each.offset)
         return not refused
@@ -472,8 +479,8 @@ class KafkaSource:
         try:
             statistics = parsed(json.loads(text))
             if any(each.up for each in statistics.brokers):
-                self._trouble.recovered()
+                self._errors.recovered()
             if self._on_statistics is not None:
                 self._on_statistics(statistics)
         except Exception as error:
-            self._trouble.fail(error)
+            self._errors.fail(error)

@@ -1,4 +1,4 @@
-"""What librdkafka says of itself, reduced to what is watched."""
+"""librdkafka's statistics, reduced to what the metrics need."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -23,24 +23,24 @@ class Statistics:
     """The state of one client at one moment."""
 
     lag: Mapping[tuple[str, int], int]
-    """Messages after the committed offset (before the first commit: after what was read), by topic
-    and partition; absent where not known."""
+    """Messages after the committed offset, by topic and partition; absent where not known. Before
+    the first commit, messages after the last one read."""
     brokers: tuple[BrokerHealth, ...]
     prefetched_messages: int
     """Fetched and not yet read (consumer)."""
     queued_messages: int
     """Sent and not yet acknowledged (producer)."""
     rebalances: int
-    """Since the client joined its group."""
+    """Number of rebalances since the client joined its group."""
 
 
 def parsed(document: Mapping[str, Any]) -> Statistics:
-    """Statistics from librdkafka's JSON (STATISTICS.md of librdkafka 2).
+    """Returns statistics from librdkafka's JSON (STATISTICS.md of librdkafka 2).
 
     Parameters
     ----------
     document
-        The JSON object; absent parts count as nothing.
+        The JSON object; a missing number counts as 0.
     """
     partitions = list(_partitions(document))
     return Statistics(
@@ -57,13 +57,13 @@ def parsed(document: Mapping[str, Any]) -> Statistics:
 
 
 def _lag(partition: Mapping[str, Any]) -> int | None:
-    """Behind the committed offset; before the first commit, behind what was read."""
-    known = (partition.get(key, -1) for key in ("consumer_lag", "consumer_lag_stored"))
-    return next((lag for lag in known if lag >= 0), None)
+    """Returns the lag behind the committed offset; before the first commit, behind the reading."""
+    lags = (partition.get(key, -1) for key in ("consumer_lag", "consumer_lag_stored"))
+    return next((lag for lag in lags if lag >= 0), None)
 
 
 def _partitions(document: Mapping[str, Any]) -> Iterator[tuple[str, int, Mapping[str, Any]]]:
-    """Real partitions: -1 is librdkafka's place for messages without one."""
+    """Yields real partitions: -1 is librdkafka's queue for messages without a partition."""
     for name, topic in document.get("topics", {}).items():
         for partition in topic.get("partitions", {}).values():
             if partition["partition"] >= 0:
@@ -71,7 +71,7 @@ def _partitions(document: Mapping[str, Any]) -> Iterator[tuple[str, int, Mapping
 
 
 def _brokers(document: Mapping[str, Any]) -> Iterator[BrokerHealth]:
-    """Real brokers: negative ids are bootstrap addresses and the group's coordinator again."""
+    """Yields real brokers: negative ids repeat bootstrap addresses and the coordinator."""
     for broker in document.get("brokers", {}).values():
         if broker["nodeid"] >= 0:
             rtt_us = broker.get("rtt", {})

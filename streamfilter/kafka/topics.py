@@ -1,4 +1,4 @@
-"""Making topics, and asking which are missing."""
+"""Creates topics, and finds which are missing."""
 
 import time
 from collections.abc import Mapping, Sequence
@@ -13,8 +13,8 @@ from confluent_kafka.cimpl import NewTopic
 
 from streamfilter.errors import ConfigurationInvalid, TransportFailed
 from streamfilter.kafka.client import (
+    ClientErrors,
     Settings,
-    Trouble,
     error_of,
     merged,
     settings_invalid,
@@ -23,12 +23,12 @@ from streamfilter.kafka.client import (
 
 Answer = TypeVar("Answer")
 
-# A broker that elects leaders for many partitions takes seconds.
+# A broker needs seconds to elect leaders for many partitions.
 ANSWER_S = 30.0
-# How often a lasting failure (a wrong password, say) is looked for while waiting.
+# Interval of checks for a lasting failure (a wrong password, say) while waiting.
 CHECK_S = 0.1
-# What the caller asked for cannot be; the broker's words say why.
-_WRONG = frozenset(
+# The caller's request is wrong; the broker's message says why.
+_WRONG_REQUEST = frozenset(
     {
         KafkaError.INVALID_CONFIG, KafkaError.INVALID_PARTITIONS, KafkaError.TOPIC_EXCEPTION,
         KafkaError.INVALID_REPLICATION_FACTOR, KafkaError.POLICY_VIOLATION,
@@ -38,7 +38,7 @@ _WRONG = frozenset(
 
 @dataclass(frozen=True, slots=True)
 class Topic:
-    """A topic after ``create``: new, or as it was."""
+    """A topic after ``create``, either new or unchanged."""
 
     name: str
     created: bool
@@ -54,54 +54,54 @@ def create(
     *,
     timeout_s: float = ANSWER_S,
 ) -> tuple[Topic, ...]:
-    """Create the topics that are not there; those that are stay as they are.
+    """Create the topics that do not exist; existing ones do not change.
 
     Parameters
     ----------
     settings
-        librdkafka's; ``bootstrap.servers`` is required.
+        librdkafka's settings; ``bootstrap.servers`` is required.
     names
-        Of the topics.
+        Names of the topics.
     partitions, replication
-        Of each new topic; -1 leaves the number to the broker.
+        Numbers for each new topic; -1 leaves the choice to the broker.
     config
         Kafka's topic settings, such as ``retention.ms``.
     timeout_s
-        For the whole call.
+        Limit for the whole call.
 
     Raises
     ------
     ConfigurationInvalid
         The broker refuses the name, a number or a setting.
     TransportFailed
-        The broker does not answer, or gives no right to do this.
+        The broker does not answer, or this client may not create topics.
     """
-    trouble = Trouble("administration")
-    admin, end = open_admin(settings, trouble), time.monotonic() + timeout_s
+    errors = ClientErrors("administration")
+    admin, end = open_admin(settings, errors), time.monotonic() + timeout_s
     new = [NewTopic(name, partitions, replication, config=dict(config or {})) for name in names]
     futures: Mapping[str, Future[None]] = admin.create_topics(new, request_timeout=timeout_s)
-    made = {name: _made(admin, name, future, trouble, end) for name, future in futures.items()}
-    known = _known(admin, trouble, end)
-    return tuple(Topic(name, made[name], known.get(name, partitions)) for name in names)
+    created = {name: _created(admin, name, future, errors, end) for name, future in futures.items()}
+    known = _known(admin, errors, end)
+    return tuple(Topic(name, created[name], known.get(name, partitions)) for name in names)
 
 
 def missing(
     settings: Settings, names: Sequence[str], *, timeout_s: float = ANSWER_S
 ) -> tuple[str, ...]:
-    """Those of the names that no topic has.
+    """Returns the names of topics that do not exist.
 
     Raises
     ------
     TransportFailed
         The broker does not answer.
     """
-    trouble = Trouble("administration")
-    known = _known(open_admin(settings, trouble), trouble, time.monotonic() + timeout_s)
+    errors = ClientErrors("administration")
+    known = _known(open_admin(settings, errors), errors, time.monotonic() + timeout_s)
     return tuple(name for name in names if name not in known)
 
 
-def open_admin(settings: Settings, trouble: Trouble) -> AdminClient:
-    """A client for administration, which tells its troubles.
+def open_admin(settings: Settings, errors: ClientErrors) -> AdminClient:
+    """Open a client for administration, which reports its errors to ``errors``.
 
     Raises
     ------
@@ -110,61 +110,61 @@ def open_admin(settings: Settings, trouble: Trouble) -> AdminClient:
     """
     ready = merged({}, settings, ("bootstrap.servers",))
     try:
-        return AdminClient({**ready, **trouble.settings()})
+        return AdminClient({**ready, **errors.settings()})
     except (KafkaException, TypeError, ValueError) as error:
         raise settings_invalid(error, "client") from error
 
 
-def answered(
-    admin: AdminClient, future: Future[Answer], trouble: Trouble, end: float, about: str
+def wait_for_answer(
+    admin: AdminClient, future: Future[Answer], errors: ClientErrors, end: float, about: str
 ) -> Answer:
-    """What the broker answers until ``end`` (monotonic seconds).
+    """Returns the broker's answer; waits until ``end`` (monotonic seconds).
 
     Raises
     ------
     KafkaException
-        The broker refuses, or librdkafka's own time is up.
+        The broker refuses, or librdkafka's own time-out passes.
     TransportFailed
-        It does not answer, or lets this client not in.
+        The broker does not answer, or does not accept this client.
     """
     while True:
         try:
             return future.result(CHECK_S)
         except NotYet:
-            admin.poll(0)  # serves the callbacks that tell of lasting trouble
-            trouble.check()
+            admin.poll(0)  # serves the callbacks that report lasting errors
+            errors.check()
             if time.monotonic() > end + CHECK_S:
                 raise TransportFailed(
                     f"no answer about {about}: see that the broker is up"
                 ) from None
 
 
-def _made(
-    admin: AdminClient, name: str, future: Future[None], trouble: Trouble, end: float
+def _created(
+    admin: AdminClient, name: str, future: Future[None], errors: ClientErrors, end: float
 ) -> bool:
-    """Whether the topic is new."""
+    """Wait for the creation of a topic; returns whether it is new."""
     try:
-        answered(admin, future, trouble, end, f"topic {name}")
+        wait_for_answer(admin, future, errors, end, f"topic {name}")
     except KafkaException as exception:
         error = error_of(exception)
         if error.code() == KafkaError.TOPIC_ALREADY_EXISTS:
             return False
-        if error.code() in _WRONG:
+        if error.code() in _WRONG_REQUEST:
             raise ConfigurationInvalid(f"topic {name!r}: {error.str()}") from exception
         raise transport_failed(error, f"creating topic {name}") from exception
     return True
 
 
-def _known(admin: AdminClient, trouble: Trouble, end: float) -> dict[str, int]:
-    """Partitions of every topic that the broker shows."""
+def _known(admin: AdminClient, errors: ClientErrors, end: float) -> dict[str, int]:
+    """Returns the number of partitions of every topic that the broker shows."""
     while True:
         admin.poll(0)
-        trouble.check()
+        errors.check()
         left_s = end - time.monotonic()
         try:
-            found = admin.list_topics(timeout=min(1.0, max(left_s, CHECK_S))).topics
+            topics = admin.list_topics(timeout=min(1.0, max(left_s, CHECK_S))).topics
         except KafkaException as error:
             if left_s <= 0:
                 raise transport_failed(error_of(error), "asking for the topics") from error
         else:
-            return {name: len(topic.partitions) for name, topic in found.items()}
+            return {name: len(topic.partitions) for name, topic in topics.items()}

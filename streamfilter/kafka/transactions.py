@@ -1,4 +1,4 @@
-"""The transactional producer: outputs and offsets in, all of them visible at once or never."""
+"""The transactional producer: outputs and offsets become visible all at once or never."""
 
 import time
 from collections.abc import Callable, Mapping
@@ -14,8 +14,8 @@ from streamfilter.errors import TransactionAborted, TransportFailed
 from streamfilter.kafka.client import (
     MENDS,
     PASSING,
+    ClientErrors,
     Settings,
-    Trouble,
     error_of,
     merged,
     refuse,
@@ -32,39 +32,39 @@ from streamfilter.kafka.sink import (
     OnStatistics,
     Undeliverable,
     refusal_of,
-    served_statistics,
+    serve_statistics,
 )
 from streamfilter.records import Output
 
 DEFAULTS: Settings = {
     **SINK_DEFAULTS,
-    # A coordinator that still writes the marks of the last transaction says "later": with
-    # librdkafka's 100 ms every second transaction took 120 ms, with 5 it takes 25 (measured).
+    # A coordinator that still writes the last transaction's markers asks to retry. With
+    # librdkafka's 100 ms every second transaction took 120 ms, with 5 ms it takes 25 (measured).
     "retry.backoff.ms": 5,
     "retry.backoff.max.ms": 200,
 }
-# One call of librdkafka, which is taken up again where it was left; how soon a stop is seen.
+# Time-out of one call of librdkafka, which the next call continues; a stop takes effect after it.
 CALL_S = 1.0
-ANSWER_S = 5.0  # of the group's coordinator
-# A call that has not come back after this never will; it is for the offsets alone.
+ANSWER_S = 5.0  # limit for the group's coordinator
+# A call about offsets that takes longer will never return.
 STUCK_S = 10.0
 # An outage longer than this stops the service, with nothing committed.
 OUTAGE_S = 300.0
-# Failures that a new transaction with the same outputs may mend, though retrying does not.
+# Errors that retries do not mend, but a new transaction with the same outputs may.
 _MENDED_BY_A_NEW_ONE = PASSING | {KafkaError._MSG_TIMED_OUT}
 
 
 class TransactionalSink:
-    """A producer with a transactional id; one thread calls everything but ``close``.
+    """A producer with a transactional id; one thread makes all calls except ``close``.
 
     Parameters
     ----------
     settings
-        librdkafka's, over ``DEFAULTS``; ``bootstrap.servers`` is required.
+        librdkafka's settings, over ``DEFAULTS``; ``bootstrap.servers`` is required.
     transactional_id
-        Whoever begins later with the same one ends what this one left open, and fences it off.
+        A later producer with the same id ends this one's open transaction and fences it off.
     timeout_s
-        After which the broker aborts a transaction whose producer is gone.
+        Time after which the broker aborts a transaction whose producer is gone.
     on_statistics
         Called every ``statistics.interval.ms``.
 
@@ -83,42 +83,42 @@ class TransactionalSink:
         on_statistics: OnStatistics | None = None,
     ) -> None:
         refuse(settings, GUARANTEES)
-        self._trouble = Trouble("producer")
+        self._errors = ClientErrors("producer")
         timeout_ms = round(timeout_s * 1000)
-        # librdkafka wants no output to be tried for longer than its transaction lives.
+        # librdkafka requires that no output is retried for longer than its transaction lives.
         limits: Settings = {"transaction.timeout.ms": timeout_ms, "delivery.timeout.ms": timeout_ms}
         ready = merged({**DEFAULTS, **limits}, settings, ("bootstrap.servers",))
         ready |= {"enable.idempotence": "true", "acks": "all", "transactional.id": transactional_id}
         ready.pop("request.required.acks", None)
-        callbacks: dict[str, Any] = self._trouble.settings()
-        callbacks["delivery.report.only.error"] = True  # what is committed was delivered
+        callbacks: dict[str, Any] = self._errors.settings()
+        callbacks["delivery.report.only.error"] = True  # a commit confirms all others
         if on_statistics is not None:
-            callbacks["stats_cb"] = partial(served_statistics, on_statistics)
+            callbacks["stats_cb"] = partial(serve_statistics, on_statistics)
         self._settings = {**ready, **callbacks}
-        self._producer = self._made()
+        self._producer = self._new_producer()
         self._stuck = self._committing = False
         self._closing = Event()
         self.refused: dict[Output, Undeliverable] = {}
-        """What the broker did not take in the transaction under way, alone or with its batch."""
+        """Outputs that the broker refused in the current transaction, alone or with their batch."""
 
     def open(self) -> bool:
-        """Take the transactional id, which ends what its last holder left open.
+        """Claim the transactional id; this ends the open transaction of its last owner.
 
         Returns
         -------
         bool
-            False where the broker did not answer within a second: call again.
+            False where the broker did not answer within a second: then call again.
 
         Raises
         ------
         TransportFailed
-            It cannot be had.
+            The id cannot be claimed.
         """
         try:
             self._producer.init_transactions(CALL_S)
         except KafkaException as exception:
             error = error_of(exception)
-            self._trouble.check()
+            self._errors.check()
             if not (error.retriable() or error.code() in PASSING):
                 raise transport_failed(error, "opening transactions") from exception
             return False
@@ -128,16 +128,16 @@ class TransactionalSink:
         """Begin a transaction."""
         self.refused.clear()
         self._committing = False
-        self._insist("beginning a transaction", self._producer.begin_transaction)
+        self._retry("beginning a transaction", self._producer.begin_transaction)
 
     def send(self, output: Output) -> Undeliverable | None:
-        """Hand an output over; wait for room when the queue is full.
+        """Queue an output; waits for room when the queue is full.
 
         Returns
         -------
         Undeliverable or None
-            Why it will never be taken, where the client itself refuses it: the transaction may
-            go on without it.
+            Why the client itself refuses the output for ever; the transaction may go on without
+            it.
 
         Raises
         ------
@@ -150,7 +150,7 @@ class TransactionalSink:
                     output.value,
                     output.key,
                     headers=list(output.headers) or None,
-                    on_delivery=partial(self._failed, output),
+                    on_delivery=partial(self._on_failure, output),
                 )
             except BufferError:
                 self._producer.poll(ROOM_WAIT_S)
@@ -159,10 +159,10 @@ class TransactionalSink:
                 error = error_of(exception)
                 if error.code() in REFUSALS:
                     return refusal_of(output, error)
-                self._trouble.check()
+                self._errors.check()
                 if error.code() == KafkaError._STATE:  # an earlier output failed
                     raise TransactionAborted(f"sending to {output.topic}: {error.str()}") from None
-                raise self._judged(error, f"sending to {output.topic}") from exception
+                raise self._failure_of(error, f"sending to {output.topic}") from exception
             else:
                 return None
 
@@ -172,7 +172,7 @@ class TransactionalSink:
         Raises
         ------
         TransactionAborted, TransportFailed
-            The first also where the broker refuses it.
+            TransactionAborted also where the broker refuses the output.
         """
         self._flush()
         refusal = self.send(output)
@@ -182,12 +182,12 @@ class TransactionalSink:
         return refusal
 
     def offsets(self, places: Mapping[Partition, Place], membership: object) -> None:
-        """Let the offsets be committed with the outputs.
+        """Add offsets to the transaction; they are committed with the outputs.
 
         Parameters
         ----------
         membership
-            Of the consumer when it had these partitions; the broker refuses one that is over.
+            The consumer's membership when it had these partitions; the broker refuses an old one.
 
         Raises
         ------
@@ -200,39 +200,39 @@ class TransactionalSink:
         call = self._producer.send_offsets_to_transaction
         answer = within(STUCK_S, partial(_error_in, partial(call, positions, membership, ANSWER_S)))
         if not answer:
-            # librdkafka waits for a coordinator that went, whatever its time-out (its issue 5456).
+            # librdkafka ignores the time-out while a coordinator is away (its issue 5456).
             self._stuck = True
             raise TransactionAborted(f"no answer about the offsets within {STUCK_S:.0f} s")
         if (error := answer[0]) is None:
             return
-        if error.retriable():  # not taken up again, for the same reason
+        if error.retriable():  # no retry, for the same reason
             raise TransactionAborted(f"sending offsets: {error.str()}")
-        raise self._judged(error, "sending offsets")
+        raise self._failure_of(error, "sending offsets")
 
     def commit(self) -> None:
-        """Wait for the outputs, then make all visible and commit the offsets.
+        """Wait for the outputs, then make them visible and commit the offsets.
 
         Raises
         ------
         TransactionAborted, TransportFailed
         """
         self._committing = True
-        self._insist("committing", partial(self._producer.commit_transaction, CALL_S))
+        self._retry("committing", partial(self._producer.commit_transaction, CALL_S))
 
     def abort(self) -> None:
-        """Throw the transaction under way away.
+        """Abort the current transaction.
 
         Raises
         ------
         TransportFailed
-            The broker cannot be used; it ends the transaction itself after its timeout.
+            The broker cannot be used; it aborts the transaction itself after the time-out.
         """
         if not self._stuck:
             try:
-                self._insist("aborting", partial(self._producer.abort_transaction, CALL_S))
+                self._retry("aborting", partial(self._producer.abort_transaction, CALL_S))
             except TransportFailed as failure:
-                # The broker knows of none: what would have begun it was lost when it went. After a
-                # commit it may mean that all is committed, and sending it again would repeat it.
+                # The broker has no transaction: the request that begins it was lost. After a
+                # commit all may be committed already, and sending again would repeat it.
                 if self._committing or not _invalid_state(failure):
                     raise
             else:
@@ -240,23 +240,23 @@ class TransactionalSink:
         self._renew()
 
     def poll(self) -> None:
-        """Serve what librdkafka has to say, without waiting."""
+        """Serve librdkafka's callbacks, without waiting."""
         self._producer.poll(0)
-        self._trouble.check()
+        self._errors.check()
 
     def close(self) -> None:
-        """Insist on nothing any more: what is under way comes to its end or is given up."""
+        """Stop retrying: the current call ends by itself or is given up. Any thread may call."""
         self._closing.set()
 
-    def _made(self) -> Producer:
+    def _new_producer(self) -> Producer:
         try:
             return Producer(self._settings)
         except (KafkaException, TypeError, ValueError) as error:
             raise settings_invalid(error, "producer") from error
 
     def _renew(self) -> None:
-        """A new producer of the same name fences the old one off, and ends what that left open."""
-        self._producer = self._made()
+        """Replace the producer; the new one ends the open transaction and fences the old off."""
+        self._producer = self._new_producer()
         end = time.monotonic() + OUTAGE_S
         while not self.open():
             self._check()
@@ -272,12 +272,12 @@ class TransactionalSink:
                 raise TransactionAborted(f"outputs not acknowledged within {OUTAGE_S:.0f} s")
 
     def _check(self) -> None:
-        self._trouble.check()
+        self._errors.check()
         if self._closing.is_set():
             raise TransactionAborted("the worker ends")
 
-    def _insist(self, doing: str, call: Callable[[], None]) -> None:
-        """Call until it is done: what passes is tried again, what lasts is told apart."""
+    def _retry(self, doing: str, call: Callable[[], None]) -> None:
+        """Call until it succeeds: passing errors are retried, lasting ones raised."""
         end = time.monotonic() + OUTAGE_S
         while True:
             try:
@@ -286,27 +286,27 @@ class TransactionalSink:
                 error = error_of(exception)
                 passing = error.retriable() and not error.txn_requires_abort()
                 if not passing or self._closing.is_set() or time.monotonic() > end:
-                    raise self._judged(error, doing) from exception
+                    raise self._failure_of(error, doing) from exception
             else:
-                self._trouble.recovered()
+                self._errors.recovered()
                 return
 
-    def _judged(self, error: KafkaError, doing: str) -> TransactionAborted | TransportFailed:
-        """What an error means: this transaction cannot be, or this producer cannot go on."""
+    def _failure_of(self, error: KafkaError, doing: str) -> TransactionAborted | TransportFailed:
+        """Returns the failure for an error: of this transaction only, or of the whole producer."""
         if self._closing.is_set():
             return TransactionAborted(f"{doing}: {error.str()}")
-        if error.code() == KafkaError._FATAL:  # a poll raises what it is
+        if error.code() == KafkaError._FATAL:  # a poll raises the actual error
             error = _error_in(lambda: self._producer.poll(ROOM_WAIT_S)) or error
-        self._trouble.check()  # an output that failed knows why, what is committed only that it did
+        self._errors.check()  # a failed output knows the cause, a failed commit does not
         if error.txn_requires_abort() and not _lasting(error):
             return TransactionAborted(f"{doing}: {error.str()}")
         return transport_failed(error, doing)
 
-    def _failed(self, output: Output, error: KafkaError | None, _: RawMessage) -> None:
+    def _on_failure(self, output: Output, error: KafkaError | None, _: RawMessage) -> None:
         if error is not None and error.code() in REFUSALS:
             self.refused[output] = refusal_of(output, error)
         elif error is not None and _lasting(error):
-            self._trouble.fail(transport_failed(error, f"sending to {output.topic}"))
+            self._errors.fail(transport_failed(error, f"sending to {output.topic}"))
 
 
 def _invalid_state(failure: TransportFailed) -> bool:
@@ -317,12 +317,12 @@ def _invalid_state(failure: TransportFailed) -> bool:
 
 
 def _lasting(error: KafkaError) -> bool:
-    """Whether somebody must mend it: a new transaction does not."""
+    """Returns whether somebody must mend the error: a new transaction does not help."""
     return error.code() in MENDS and error.code() not in _MENDED_BY_A_NEW_ONE
 
 
 def _error_in(call: Callable[[], object]) -> KafkaError | None:
-    """Why a call failed; None where it did not."""
+    """Returns the error of a call; None where it succeeds."""
     try:
         call()
     except KafkaException as exception:

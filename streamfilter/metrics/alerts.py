@@ -1,4 +1,4 @@
-"""What a worker for alerts counts and times."""
+"""Metrics of a worker for alerts."""
 
 from collections.abc import Collection
 
@@ -19,7 +19,7 @@ SINCE = ("received", "message", "producer", "light")
 
 
 class TimeMetrics:
-    """How long it takes: the stages of a worker for alerts, and an alert's whole way."""
+    """Durations: of the stages in a worker for alerts, and from exposure to output."""
 
     def __init__(self, made: Instruments) -> None:
         self.age = made.histogram(
@@ -46,7 +46,7 @@ class TimeMetrics:
 
 
 class FlowMetrics:
-    """What is under way in a worker for alerts, and what waits."""
+    """Messages in progress in a worker for alerts, and messages that wait."""
 
     def __init__(self, made: Instruments) -> None:
         self.in_flight = made.gauge("in_flight_messages", "Messages read and not settled.")
@@ -62,7 +62,7 @@ class FlowMetrics:
 
 
 class AlertMetrics:
-    """All instruments of one worker."""
+    """All instruments of one worker for alerts."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
         made = Instruments(registry, "streamfilter")
@@ -124,7 +124,7 @@ class AlertMetrics:
         reasons: Collection[str],
         changes: Collection[str],
     ) -> None:
-        """Show what may be counted at 0: Prometheus sees no increase where a series begins."""
+        """Start all counters at 0: Prometheus sees no increase in the first value of a series."""
         for survey in surveys:
             self.shed.labels(survey)
             for change in changes:

@@ -1,4 +1,4 @@
-"""What a worker for exposures counts, times and shows of the last exposure."""
+"""Metrics of a worker for exposures, among them gauges of the last exposure."""
 
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
@@ -17,31 +17,31 @@ from streamfilter.metrics.kafka import ClientStatistics, TransactionMetrics
 
 SINCE_OF_EXPOSURES = ("received", "message", "mid_exposure")
 _MOST_INSTRUMENTS = 32  # a telescope has a few
-_MOST_DETECTORS = 256  # of an instrument; LSST has 205
-_MOST_FAILURES = 8  # of an instrument: more than fail between two scrapes
+_MOST_DETECTORS = 256  # per instrument; LSST has 205
+_MOST_FAILURES = 8  # per instrument; fewer fail between two scrapes
 OTHER = "other"
 
 
 @dataclass(frozen=True, slots=True)
 class LastExposure:
-    """What the last exposure of an instrument left to look at."""
+    """The last exposure of an instrument, and the last failed ones."""
 
     judged_unix_s: float
     detectors: Mapping[str, tuple[float | None, float | None]]
-    """By detector, whether it has a tracking error (1, 0, None: cannot tell) and how probably."""
+    """By detector, tracking error (1, 0; None: undecided) and its probability (None: unknown)."""
     failures: Mapping[str, float] = field(default_factory=dict)
-    """By exposure, when it was judged a failure (Unix seconds), the latest last."""
+    """By failed exposure, when it was judged (Unix seconds), the latest last."""
 
 
 @dataclass(slots=True, eq=False)
 class LastExposures(Collector):
-    """Gauges over the last exposure of each instrument, replaced as a whole.
+    """Gauges of the last exposure of each instrument; a new exposure replaces all of them.
 
-    Their names come from messages: of each only so many are shown.
+    Names of instruments and detectors come from messages, so only a limited number is shown.
     """
 
     prefix: str
-    """Of the families' names."""
+    """Prefix of the metrics' names."""
     last: Mapping[str, LastExposure] = field(default_factory=dict)
 
     def judged(
@@ -52,24 +52,24 @@ class LastExposures(Collector):
         detectors: Mapping[str, tuple[float | None, float | None]],
         now_unix_s: float,
     ) -> None:
-        """Remember an exposure; one that no longer fails, in a later revision, is taken back."""
+        """Keep an exposure; a failure that a later revision corrects is removed."""
         before = self.last.get(instrument)
         failures = {
             k: v for k, v in (before.failures if before else {}).items() if k != exposure_id
         }
         if failed:
             failures[exposure_id] = now_unix_s
-        # Detectors of unlike cameras under one label would make no map.
+        # Detectors of different cameras under one label would make no sense.
         names = [] if instrument == OTHER else sorted(detectors)[:_MOST_DETECTORS]
-        seen = LastExposure(
+        exposure = LastExposure(
             now_unix_s,
             {name: detectors[name] for name in names},
             dict(list(failures.items())[-_MOST_FAILURES:]),
         )
-        self.last = {**self.last, instrument: seen}
+        self.last = {**self.last, instrument: exposure}
 
     def collect(self) -> Iterable[Metric]:
-        """The families as of the last exposures."""
+        """Returns the gauges of the last exposures."""
         prefix = self.prefix
         judged = GaugeMetricFamily(
             f"{prefix}_judged_timestamp_seconds",
@@ -92,23 +92,23 @@ class LastExposures(Collector):
             "Of the detectors of the last exposure; NaN where nothing could be judged.",
             labels=("instrument", "detector"),
         )
-        for instrument, seen in self.last.items():
-            judged.add_metric((instrument,), seen.judged_unix_s)
-            for exposure_id, at_unix_s in seen.failures.items():
+        for instrument, exposure in self.last.items():
+            judged.add_metric((instrument,), exposure.judged_unix_s)
+            for exposure_id, at_unix_s in exposure.failures.items():
                 failure.add_metric((instrument, exposure_id), at_unix_s)
-            for detector, found in seen.detectors.items():
-                for family, value in zip((error, probability), found, strict=True):
+            for detector, values in exposure.detectors.items():
+                for family, value in zip((error, probability), values, strict=True):
                     family.add_metric((instrument, detector), _or_nan(value))
         return judged, failure, error, probability
 
 
 def _or_nan(value: float | None) -> float:
-    """Prometheus has no other word for what is not known."""
+    """Returns NaN for None: Prometheus has no other value for an unknown one."""
     return float("nan") if value is None else value
 
 
 def describe_masking(registry: CollectorRegistry, identity: Mapping[str, str]) -> None:
-    """Which network searches exposures for contaminants, beside the one that judges tracking."""
+    """Show which network searches exposures for contaminants, next to the tracking network."""
     masking = Info(
         "streamfilter_contaminants_masking_engine",
         "The network that searches exposures for contaminants.",
@@ -118,12 +118,12 @@ def describe_masking(registry: CollectorRegistry, identity: Mapping[str, str]) -
 
 
 class ExposureMetrics:
-    """All instruments of the exposure half.
+    """All instruments of one worker for exposures.
 
     Parameters
     ----------
     of
-        ``exposure``, or ``contaminants`` for the worker that searches the same frames for those.
+        ``exposure``, or ``contaminants`` for the worker that searches frames for contaminants.
     """
 
     def __init__(self, registry: CollectorRegistry, of: str = "exposure") -> None:
@@ -181,17 +181,17 @@ class ExposureMetrics:
         self._instruments: set[str] = set()
 
     def begin(self, *, reasons: Collection[str]) -> None:
-        """Show what may be counted at 0: Prometheus sees no increase where a series begins."""
+        """Start all counters at 0: Prometheus sees no increase in the first value of a series."""
         for reason in reasons:
             self.rejected.labels(reason)
 
     def searched(self, instrument: str, shares: Mapping[str, float]) -> None:
-        """Show the areas of an exposure's contaminants, by class."""
+        """Show the share of an exposure's area that each class of contaminants has."""
         for code, share in shares.items():
             self.area.labels(self.instrument(instrument), code).set(share)
 
     def instrument(self, name: str) -> str:
-        """The label of an instrument: anyone may write a name, so only the first few have one."""
+        """Returns the label of an instrument: its name for the first few, else ``other``."""
         if len(self._instruments) < _MOST_INSTRUMENTS:
             self._instruments.add(name)
         return name if name in self._instruments else OTHER

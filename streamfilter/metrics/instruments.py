@@ -1,10 +1,10 @@
-"""How instruments are made: names, buckets, and what several owners count alike."""
+"""Makes instruments: names, buckets, and the metrics that several owners share."""
 
 from dataclasses import dataclass
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
-# From a twentieth of a decode to the longest queue that a person would wait for.
+# From a twentieth of a decode to the longest wait that makes sense.
 STAGE_S = (
     *(1e-4, 2.5e-4, 5e-4, 1e-3, 2.5e-3, 5e-3, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5),
     *(5, 10, 30, 120),
@@ -22,7 +22,7 @@ DEVICE_MEMORY_TEXT = "Memory of a GPU: an engine's buffers there, what is free, 
 
 @dataclass(frozen=True, slots=True)
 class Instruments:
-    """Makes instruments of one prefix in one registry."""
+    """Makes instruments with one prefix in one registry."""
 
     registry: CollectorRegistry
     prefix: str
@@ -45,7 +45,7 @@ class Instruments:
 
 
 class SchemaMetrics:
-    """What becomes of writer schemas; for both halves of a worker."""
+    """Results of fetching writer schemas, for both kinds of workers."""
 
     def __init__(self, registry: CollectorRegistry, prefix: str = "streamfilter") -> None:
         self.fetches = Counter(

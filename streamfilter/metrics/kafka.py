@@ -1,4 +1,4 @@
-"""What a Kafka client shows: lag, brokers, queues, and transactions."""
+"""Metrics of the Kafka clients: lag, brokers, queues, and transactions."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -14,28 +14,28 @@ TRANSACTION_RESULTS = ("committed", "aborted")
 
 @dataclass(frozen=True, slots=True)
 class BrokerState:
-    """What librdkafka last said of one broker."""
+    """The state of one broker in librdkafka's last statistics."""
 
     up: bool
     round_trip_s: float | None
     errors: int
-    """Since the client began."""
+    """Errors since the client was started."""
 
 
 @dataclass(slots=True, eq=False)
 class ClientStatistics(Collector):
-    """Gauges over the last statistics of librdkafka, replaced as a whole."""
+    """Gauges of librdkafka's last statistics; new statistics replace all of them."""
 
     lag: Mapping[tuple[str, int], int] = field(default_factory=dict)
     brokers: Mapping[tuple[str, str], BrokerState] = field(default_factory=dict)
-    """By client (consumer, producer) and broker."""
+    """Brokers by client (consumer, producer) and name."""
     queued: Mapping[str, int] = field(default_factory=dict)
-    """Messages by client."""
+    """Queued messages by client."""
     prefix: str = "streamfilter"
-    """Of the families: workers of one process have each their own."""
+    """Prefix of the metrics' names; each worker of a process has its own."""
 
     def collect(self) -> Iterable[Metric]:
-        """The families as of the last statistics."""
+        """Returns the gauges of the last statistics."""
         lag = GaugeMetricFamily(
             f"{self.prefix}_consumer_lag",
             "Messages between the committed offset and the end of the partition.",
@@ -75,7 +75,7 @@ class ClientStatistics(Collector):
 
 
 class TransactionMetrics:
-    """Transactions of one worker, where outputs are published in them."""
+    """Transactions of one worker that publishes its outputs in transactions."""
 
     def __init__(self, registry: CollectorRegistry, prefix: str) -> None:
         self._total = Counter(
@@ -92,10 +92,10 @@ class TransactionMetrics:
             self._total.labels(result)
 
     def committed(self, seconds: float) -> None:
-        """One was committed, so long after its begin."""
+        """Count a committed transaction, and how long it took."""
         self._total.labels("committed").inc()
         self._seconds.observe(seconds)
 
     def aborted(self) -> None:
-        """One was aborted."""
+        """Count an aborted transaction."""
         self._total.labels("aborted").inc()

@@ -1,4 +1,4 @@
-"""What the process shows whatever it works at: version, memory, configuration, traces."""
+"""Metrics of every process: version, memory, configuration, traces."""
 
 import platform
 
@@ -6,14 +6,14 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Info, ProcessCo
 
 
 def describe_process(registry: CollectorRegistry, version: str) -> None:
-    """What is known of the process whatever it works at: version, memory, processor, files."""
+    """Show the version of the process, and its memory, processor time and files."""
     build = Info("streamfilter_build", "Version of streamfilter.", registry=registry)
     build.info({"version": version, "python": platform.python_version()})
     ProcessCollector(registry=registry)
 
 
 class ConfigMetrics:
-    """Which configuration is in force, and what became of reloads."""
+    """The configuration in force, and the results of reloads."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
         def name(rest: str) -> str:
@@ -38,24 +38,24 @@ class ConfigMetrics:
             self._reloads.labels(result)
 
     def in_force(self, sha256: str, now_unix_s: float) -> None:
-        """A configuration is in force."""
+        """Show which configuration is in force."""
         self._config.info({"sha256": sha256})
         self._successful.set(1)
         self._since.set(now_unix_s)
 
     def taken(self, sha256: str, now_unix_s: float) -> None:
-        """A reload put it in force."""
+        """Count a successful reload, and show its configuration."""
         self._reloads.labels("taken").inc()
         self.in_force(sha256, now_unix_s)
 
     def refused(self) -> None:
-        """A reload changed nothing."""
+        """Count a refused reload, which changed nothing."""
         self._reloads.labels("refused").inc()
         self._successful.set(0)
 
 
 class TraceMetrics:
-    """What became of spans; only where traces are on."""
+    """Spans by result; only where traces are switched on."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
         self.spans = Counter(

@@ -1,4 +1,4 @@
-"""What becomes of notices to the webhook."""
+"""Metrics of notices to the webhook."""
 
 from prometheus_client import CollectorRegistry, Counter, Histogram
 
@@ -8,7 +8,7 @@ WEBHOOK_RESULTS = ("delivered", "failed", "dropped")
 
 
 class WebhookMetrics:
-    """What became of notices."""
+    """Notices by result, and their delay."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
         self.notices = Counter(

@@ -1,4 +1,4 @@
-"""Avro's binary encoding of the few types that are written by hand.
+"""Avro's binary encoding of the few types that streamfilter encodes itself.
 
 Source: Apache Avro specification 1.12, "Binary Encoding".
 """
@@ -14,7 +14,7 @@ VALUE_BRANCH = b"\x02"
 
 
 def long(value: int) -> bytes:
-    """An int or long: zig-zag, 7 bits a byte, lowest first."""
+    """Encode an int or long: zig-zag, 7 bits a byte, lowest first."""
     rest = (value << 1) ^ (value >> 63)
     if rest < 0x80:
         return bytes((rest,))
@@ -27,28 +27,28 @@ def long(value: int) -> bytes:
 
 
 def string(text: str) -> bytes:
-    """A string: its length in bytes, then UTF-8."""
+    """Encode a string: its length in bytes, then UTF-8."""
     encoded = text.encode()
     return long(len(encoded)) + encoded
 
 
 def nullable_string(text: str | None) -> bytes:
-    """A ``["null", "string"]``."""
+    """Encode a ``["null", "string"]``."""
     return NULL_BRANCH if text is None else VALUE_BRANCH + string(text)
 
 
 def nullable_float(value: float | None) -> bytes:
-    """A ``["null", "float"]``."""
+    """Encode a ``["null", "float"]``."""
     return NULL_BRANCH if value is None else VALUE_BRANCH + FLOAT.pack(value)
 
 
 def nullable_long(value: int | None) -> bytes:
-    """A ``["null", "long"]``."""
+    """Encode a ``["null", "long"]``."""
     return NULL_BRANCH if value is None else VALUE_BRANCH + long(value)
 
 
 def strings(texts: list[str]) -> bytes:
-    """An array of strings, in one block."""
+    """Encode an array of strings, in one block."""
     if not texts:
         return b"\x00"
     return b"".join((long(len(texts)), *map(string, texts), b"\x00"))

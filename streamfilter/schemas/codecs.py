@@ -14,39 +14,39 @@ from streamfilter.limits import Limits
 
 # Decompression of xz may claim a dictionary of gigabytes; real packets need less than 1 MB.
 _XZ_MEMORY_BYTES = 64 * 2**20
-# Of the uncompressed records, big-endian, after a block of snappy.
+# After a snappy block: CRC of the uncompressed records, big-endian.
 _CRC_BYTES = 4
 _DAMAGED = (
     cramjam.DecompressionError, zlib.error, lzma.LZMAError, OSError, EOFError, ValueError,
     MemoryError,
 )  # fmt: skip
-# What cramjam says where its output does not fit; there is no type for it.
+# cramjam's message where its output does not fit; it has no exception type for that.
 _FULL = "failed to write whole buffer"
 
 
 class _TooLarge(Exception):
-    """More would come out than may."""
+    """The decompressed bytes exceed the limit."""
 
 
 @dataclass(frozen=True, slots=True)
 class Codec:
-    """Both ways of one codec."""
+    """The two functions of one codec."""
 
     compress: Callable[[bytes], bytes]
     decompress: Callable[[bytes, int], bytes]
-    """A block and the most bytes that may come out of it."""
+    """Takes a block and the limit of its decompressed bytes."""
 
 
-class _Machine(Protocol):
+class _Decompressor(Protocol):
     @property
     def eof(self) -> bool: ...
 
     def decompress(self, data: bytes, max_length: int, /) -> bytes: ...
 
 
-def _streamed(machine: Callable[[], _Machine]) -> Callable[[bytes, int], bytes]:
+def _streamed(decompressor: Callable[[], _Decompressor]) -> Callable[[bytes, int], bytes]:
     def decompress(block: bytes, most: int) -> bytes:
-        stream = machine()
+        stream = decompressor()
         body = stream.decompress(block, most + 1)
         if len(body) > most:
             raise _TooLarge
@@ -60,7 +60,7 @@ def _streamed(machine: Callable[[], _Machine]) -> Callable[[bytes, int], bytes]:
 
 def _from_snappy(block: bytes, most: int) -> bytes:
     content, checksum = block[:-_CRC_BYTES], block[-_CRC_BYTES:]
-    # The size is the first thing in the content, and it is allocated before the rest is read.
+    # The content begins with the size, which is allocated before the rest is read.
     if cramjam.snappy.decompress_raw_len(content) > most:
         raise _TooLarge
     body = bytes(cramjam.snappy.decompress_raw(content))
@@ -75,9 +75,9 @@ def _to_snappy(body: bytes) -> bytes:
 
 
 def _from_zstandard(block: bytes, most: int) -> bytes:
-    import numpy as np  # a third of a second, which readers of annotations need not wait
+    import numpy as np  # takes 0.3 s, which readers of annotations save
 
-    # Frames may keep their size to themselves. Memory that is not written to costs nothing.
+    # A frame need not state its size. Memory that is never written costs nothing.
     room: Any = np.empty(most, np.uint8)
     try:
         size = cramjam.zstd.decompress_into(block, room)
@@ -99,16 +99,16 @@ CODECS: Mapping[str, Codec] = {
     "snappy": Codec(_to_snappy, _from_snappy),
     "zstandard": Codec(lambda body: bytes(cramjam.zstd.compress(body)), _from_zstandard),
 }
-"""By their names in a container's header: all that Avro 1.12 specifies."""
+"""Codecs by their name in a container's header: all that Avro 1.12 specifies."""
 
 
 def codec_of(name: str) -> Codec:
-    """The codec of this name.
+    """Returns the codec of a name.
 
     Raises
     ------
     MessageRejected
-        There is none.
+        There is no such codec.
     """
     if name not in CODECS:
         raise MessageRejected(
@@ -118,7 +118,7 @@ def codec_of(name: str) -> Codec:
 
 
 def decompress(block: bytes, name: str, limits: Limits) -> bytes:
-    """The records of a block of an object container file.
+    """Returns the decompressed records of a block of an object container file.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""From the JSON of a writer schema to a WriterSchema that is safe to decode with."""
+"""Turns the JSON of a writer schema into a WriterSchema that is safe to decode with."""
 
 import json
 from collections.abc import Callable, Mapping
@@ -11,30 +11,30 @@ from streamfilter.errors import MessageRejected, Reason
 from streamfilter.limits import Limits
 from streamfilter.schemas.wire import WriterSchema
 
-# Encoded bytes that a primitive takes at least; bounds how often an array item can occur.
+# Fewest bytes of an encoded primitive; they limit how many items an array can have.
 SMALLEST_BYTES: Mapping[str, int] = {
     "null": 0, "boolean": 1, "int": 1, "long": 1, "float": 4, "double": 8, "bytes": 1, "string": 1,
 }  # fmt: skip
 # LSST 11.1 has 1,101 types after expansion, ZTF 4.02 has 528.
 _MOST_TYPES = 8_000
 _DEEPEST = 64
-# Characters of a place in a message.
+# Characters of a field's path in a message.
 _LONGEST_PLACE = 200
-# Bytes of a fixed type; real ones are hashes and identifiers.
+# Bytes of a fixed type; surveys use it for hashes and identifiers.
 _LARGEST_FIXED = 2**20
-# JSON values of a definition; each takes some 100 bytes while it is kept. LSST's have 12,000.
+# JSON values of a definition; each takes some 100 bytes of memory. LSST's have 12,000.
 _MOST_VALUES = 100_000
-# An item of an array or map may make the reader visit at most so many types per encoded byte.
+# Most types per encoded byte that an item of an array or map may make the reader visit.
 _MOST_TYPES_PER_BYTE = 64
 
 
 def parse_text(text: bytes, limits: Limits) -> WriterSchema:
-    """A writer schema from its JSON text.
+    """Parse a writer schema from its JSON text.
 
     Raises
     ------
     MessageRejected
-        The text is too long, no JSON, no Avro schema, or one that could not be read safely.
+        The text is too long, no JSON, no Avro schema, or no schema that is safe to decode with.
     """
     if len(text) > limits.max_schema_bytes:
         raise _refused(
@@ -50,12 +50,12 @@ def parse_text(text: bytes, limits: Limits) -> WriterSchema:
 
 
 def parse_definition(definition: object) -> WriterSchema:
-    """A writer schema from its decoded JSON; see ``parse_text``."""
+    """Parse a writer schema from its decoded JSON; see ``parse_text``."""
     if not isinstance(definition, dict):
         raise _refused(f"a {type(definition).__name__}; expected a record")
     try:
         parsed: Any = fastavro.parse_schema(definition)
-    # fastavro answers odd schemas with nearly any exception; none of them is our own bug.
+    # fastavro raises nearly any exception for odd schemas; none of them is our own bug.
     except Exception as error:
         raise _refused(f"{type(error).__name__}: {str(error)[:200]}") from error
     _Measure().require_safe(parsed)
@@ -68,16 +68,16 @@ def parse_definition(definition: object) -> WriterSchema:
 def self_contained(
     definition: dict[str, Any], find: Callable[[str], dict[str, Any] | None]
 ) -> dict[str, Any]:
-    """The definition with referenced types written out where they are first used.
+    """Returns the definition with each referenced type inserted where it is first used.
 
     Parameters
     ----------
     definition
         The top record; it may name types that are defined elsewhere.
     find
-        Gives the definition of a full name, or None for what is unknown (left as it is).
+        Returns the definition of a full name; None for an unknown one, whose reference stays.
     """
-    result: dict[str, Any] = _Inliner(find).written_out(definition, "")
+    result: dict[str, Any] = _Inliner(find).inlined(definition, "")
     return result
 
 
@@ -87,12 +87,12 @@ def _refused(detail: str) -> MessageRejected:
 
 @dataclass(frozen=True, slots=True)
 class _Cost:
-    """What reading a value of a type can cost."""
+    """The cost of reading a value of a type."""
 
     types: int
-    """After expansion, of all branches: what a reader of this schema is built from."""
+    """Number of types after expansion, over all branches: the size of a reader."""
     excess: int
-    """Most types that one value can visit beyond ``_MOST_TYPES_PER_BYTE`` for each of its bytes."""
+    """Most types that one value makes a reader visit, less ``_MOST_TYPES_PER_BYTE`` per byte."""
 
 
 def _leaf(size: int) -> _Cost:
@@ -100,7 +100,7 @@ def _leaf(size: int) -> _Cost:
 
 
 class _Measure:
-    """Counts types and what they cost, so that no message can make a reader loop or recurse."""
+    """Computes the cost of types, so that no message can make a reader loop or recurse."""
 
     def __init__(self) -> None:
         self._named: dict[str, _Cost | None] = {}
@@ -138,7 +138,7 @@ class _Measure:
         if any(isinstance(branch, list) for branch in branches):
             raise self._refused("a union in a union, which Avro does not have")
         costs = [self._of(branch, depth + 1) for branch in branches]
-        # A value is of one branch: the one that costs most for its bytes counts.
+        # A value has one branch, so the one with the highest cost for its bytes counts.
         number = _leaf(1)
         return _Cost(
             number.types + sum(cost.types for cost in costs),
@@ -156,7 +156,7 @@ class _Measure:
         return known
 
     def _of_definition(self, schema: Any, kind: str, depth: int) -> _Cost:
-        # fastavro takes names of any type, and anything that can be gone through as a list.
+        # fastavro accepts names of any type, and any iterable as a list.
         listed = schema["symbols"] if kind == "enum" else schema.get("fields", [])
         if not isinstance(listed, list):
             raise self._refused(
@@ -188,8 +188,8 @@ class _Measure:
             self._place.pop()
             types += cost.types
             excess += cost.excess
-        # Bounded, because doubling at each of 64 levels makes numbers without end. What is saved
-        # beyond so many types cannot be used up by a schema of fewer.
+        # Clamped, because doubling at each of 64 levels would make huge numbers. A saving beyond
+        # so many types cannot be used up by a schema with fewer types.
         most = _MOST_TYPES + 1
         return _Cost(min(types, most), max(-most, min(excess, most)))
 
@@ -203,21 +203,21 @@ class _Measure:
                 f"{_MOST_TYPES_PER_BYTE} types for each byte; "
                 "leave out fields of null, empty records and fixed types of size 0"
             )
-        # The cheapest in bytes is an empty one, which ends with one byte.
+        # The smallest array is empty and takes one byte, its end.
         end = _leaf(1)
         return _Cost(end.types + item.types, end.excess)
 
 
 class _Inliner:
-    """Writes references out, each at its first use."""
+    """Inserts the definition of each referenced type at its first use."""
 
     def __init__(self, find: Callable[[str], dict[str, Any] | None]) -> None:
         self._find = find
         self._defined: set[str] = set()
 
-    def written_out(self, schema: Any, namespace: str) -> Any:
+    def inlined(self, schema: Any, namespace: str) -> Any:
         if isinstance(schema, list):
-            return [self.written_out(branch, namespace) for branch in schema]
+            return [self.inlined(branch, namespace) for branch in schema]
         if isinstance(schema, str):
             return self._reference(schema, namespace)
         if not isinstance(schema, dict):
@@ -230,15 +230,15 @@ class _Inliner:
             namespace = full.rpartition(".")[0]
             if isinstance(schema.get("fields"), list):
                 result["fields"] = [
-                    {**field, "type": self.written_out(field.get("type"), namespace)}
+                    {**field, "type": self.inlined(field.get("type"), namespace)}
                     for field in schema["fields"]
                     if isinstance(field, dict)
                 ]
         elif kind in ("array", "map"):
             inner = "items" if kind == "array" else "values"
-            result[inner] = self.written_out(schema.get(inner), namespace)
+            result[inner] = self.inlined(schema.get(inner), namespace)
         else:
-            result["type"] = self.written_out(kind, namespace)
+            result["type"] = self.inlined(kind, namespace)
         return result
 
     def _reference(self, name: str, namespace: str) -> Any:
@@ -248,8 +248,8 @@ class _Inliner:
         found = self._find(full)
         if found is None:
             return name
-        # Without this the definition would inherit the namespace of the place it is put into.
-        return self.written_out({**found, "namespace": full.rpartition(".")[0]}, "")
+        # Otherwise the definition would inherit the namespace of the type around it.
+        return self.inlined({**found, "namespace": full.rpartition(".")[0]}, "")
 
 
 def _full_name(name: str, namespace: str) -> str:

@@ -1,4 +1,4 @@
-"""Opening a message: its wire form, its writer's schema and the bytes of its one record."""
+"""Opens a message: its wire form, its writer's schema and the bytes of its one record."""
 
 import threading
 from collections.abc import Sequence
@@ -29,11 +29,11 @@ _SINGLE_OBJECT_HEAD_BYTES = 10
 
 
 SchemaKey = tuple[Form, int]
-"""Under which a writer schema is asked for: the form, and the id or fingerprint."""
+"""Identifies a writer schema: the wire form, and the schema id or fingerprint."""
 
 
 def schema_key(value: bytes | None) -> SchemaKey | None:
-    """What a message's schema is asked for by; None where it needs no asking, or cannot be said."""
+    """Returns the key of a message's schema; None for a container and for damaged bytes."""
     if not value:
         return None
     if (schema_id := schema_id_of(value)) is not None:
@@ -44,14 +44,14 @@ def schema_key(value: bytes | None) -> SchemaKey | None:
 
 
 class SchemaSource(Protocol):
-    """A place that knows writer schemas."""
+    """A place that has writer schemas."""
 
     @property
     def name(self) -> str:
-        """How messages call the place."""
+        """Name of the place in messages."""
 
     def by_id(self, schema_id: int) -> dict[str, Any] | None:
-        """The self-contained definition under a registry id; None where it is unknown.
+        """Returns the self-contained definition of a registry id; None where it is unknown.
 
         Raises
         ------
@@ -60,16 +60,16 @@ class SchemaSource(Protocol):
         """
 
     def by_fingerprint(self, fingerprint: int) -> dict[str, Any] | None:
-        """The self-contained definition of a CRC-64-AVRO; None where it is unknown."""
+        """Returns the self-contained definition of a CRC-64-AVRO; None where it is unknown."""
 
 
 class SchemaFinder:
-    """Opens messages; writer schemas are parsed once and kept.
+    """Opens messages; each writer schema is parsed once and kept.
 
     Parameters
     ----------
     sources
-        Where schemas of the Confluent and the single-object form are looked up, in this order.
+        Places of schemas for the Confluent and the single-object form, asked in this order.
     limits
         Bounds on the message, its schema and its decompressed record.
     """
@@ -78,12 +78,12 @@ class SchemaFinder:
         self._sources = tuple(sources)
         self._limits = limits
         self._lock = threading.Lock()
-        # ZTF repeats 26 kB of schema in each packet; comparing bytes is all that a known one costs.
+        # ZTF repeats 26 kB of schema in each packet; a known one costs only a comparison of bytes.
         self._containers: tuple[tuple[bytes, ContainerHeader, WriterSchema], ...] = ()
         self._found: dict[SchemaKey, WriterSchema] = {}
 
     def open(self, value: bytes) -> Envelope:
-        """The message opened as far as its one record.
+        """Open a message up to its one record.
 
         Raises
         ------
@@ -147,38 +147,38 @@ class SchemaFinder:
         return Envelope(Form.SINGLE_OBJECT, self.find(key), value[_SINGLE_OBJECT_HEAD_BYTES:])
 
     def find(self, key: SchemaKey) -> WriterSchema:
-        """The writer schema under a key; asks the sources where it is not known yet.
+        """Returns the writer schema of a key; asks the sources where it is not known yet.
 
         Raises
         ------
         MessageRejected
-            No source knows it, or it is malformed: asking again does not help.
+            No source has the schema, or it is malformed: asking again does not help.
         SchemaUnavailable
-            A source that may know the schema does not answer now.
+            A source that may have the schema does not answer now.
         """
         known = self._found.get(key)
         if known is not None:
             return known
         form, number = key
         by_id = form is Form.CONFLUENT
-        trouble: SchemaUnavailable | None = None
+        unavailable: SchemaUnavailable | None = None
         for source in self._sources:
             try:
                 definition = source.by_id(number) if by_id else source.by_fingerprint(number)
             except SchemaUnavailable as error:
-                trouble = error
+                unavailable = error
                 continue
             if definition is not None:
                 return self._keep(key, parse_definition(definition))
-        if trouble is not None:
-            raise trouble
+        if unavailable is not None:
+            raise unavailable
         words = f"schema id {number}" if by_id else f"schema fingerprint {number:016x}"
         places = ", ".join(source.name for source in self._sources) or "no source is configured"
         raise MessageRejected(Reason.SCHEMA_UNKNOWN, f"{words} is not known ({places})")
 
     def _keep(self, key: SchemaKey, schema: WriterSchema) -> WriterSchema:
         with self._lock:
-            # The first to come stays: decoders keep plans by the schema's identity.
+            # The first one stays: decoders keep plans by the identity of the schema object.
             kept = self._found.setdefault(key, schema)
             if len(self._found) > _KNOWN_SCHEMAS:
                 del self._found[next(iter(self._found))]

@@ -1,4 +1,4 @@
-"""What streamfilter publishes: schemas, their fingerprints, and their registration."""
+"""The schemas that streamfilter publishes, their fingerprints, and their registration."""
 
 import json
 from collections.abc import Mapping
@@ -10,12 +10,12 @@ from streamfilter.errors import SchemaUnavailable
 from streamfilter.files import bundled_folder
 from streamfilter.limits import Limits
 from streamfilter.schemas.definition import parse_definition
-from streamfilter.schemas.registry_client import Patience, open_client, without_credentials
+from streamfilter.schemas.registry_client import TimedCalls, open_client, without_credentials
 from streamfilter.schemas.sources import crc_64_avro
 from streamfilter.schemas.wire import SINGLE_OBJECT_MAGIC, WriterSchema
 
 MAJOR = 1
-"""Of the schemas in ``schemas/streamfilter``; a reader of one major version reads all of it."""
+"""Major version of ``schemas/streamfilter``; its readers read all data of the same version."""
 
 _CONFLUENT_MAGIC = b"\x00"
 
@@ -30,17 +30,17 @@ class PublishedSchema:
 
     @property
     def text(self) -> str:
-        """The schema as compact JSON."""
+        """The schema's definition as compact JSON."""
         return json.dumps(self.schema.definition, separators=(",", ":"))
 
     @property
     def file_name(self) -> str:
-        """Under which it is exported: full name and fingerprint."""
+        """Name of the exported file: full name and fingerprint."""
         return f"{self.schema.name}-{self.fingerprint:016x}.avsc"
 
 
 def publish(definition: dict[str, Any]) -> PublishedSchema:
-    """A schema with its fingerprint.
+    """Returns a schema with its fingerprint.
 
     Parameters
     ----------
@@ -58,26 +58,26 @@ def publish(definition: dict[str, Any]) -> PublishedSchema:
 
 @cache
 def published_schemas() -> tuple[PublishedSchema, ...]:
-    """The schemas that travel with the package, in the order of their file names."""
+    """Returns the schemas that are part of the package, in the order of their file names."""
     folder = bundled_folder("schemas") / "streamfilter" / str(MAJOR)
     return tuple(publish(json.loads(path.read_text())) for path in sorted(folder.glob("*.avsc")))
 
 
 @cache
 def annotation_schema() -> PublishedSchema:
-    """The schema of an annotation."""
+    """Returns the schema of an annotation."""
     return _named("streamfilter.v1.Annotation")
 
 
 @cache
 def exposure_schema() -> PublishedSchema:
-    """The schema of a message of the exposure stream, which producers write."""
+    """Returns the schema of the exposure stream's messages, which producers write."""
     return _named("streamfilter.v1.Exposure")
 
 
 @cache
 def tracking_schema() -> PublishedSchema:
-    """The schema of what is said of a detector's or an exposure's tracking."""
+    """Returns the schema of verdicts on the tracking of a detector or an exposure."""
     return _named("streamfilter.v1.Tracking")
 
 
@@ -87,40 +87,40 @@ def _named(name: str) -> PublishedSchema:
 
 
 class PublishedSource:
-    """The built-in schemas, as a place where the finder looks."""
+    """The built-in schemas as a source for the finder."""
 
     name = "the schemas of streamfilter itself"
 
     def by_id(self, schema_id: int) -> dict[str, Any] | None:
-        """Nothing: ids belong to a registry."""
+        """Returns None: ids belong to a registry."""
         return None
 
     def by_fingerprint(self, fingerprint: int) -> dict[str, Any] | None:
-        """The definition with this CRC-64-AVRO, None where there is none."""
+        """Returns the definition with this CRC-64-AVRO; None where there is none."""
         found = (s for s in published_schemas() if s.fingerprint == fingerprint)
         return next((s.schema.definition for s in found), None)
 
 
 def single_object_header(schema: PublishedSchema) -> bytes:
-    """The ten bytes before a record in single-object encoding."""
+    """Returns the ten bytes before a record in single-object encoding."""
     return SINGLE_OBJECT_MAGIC + schema.fingerprint.to_bytes(8, "little")
 
 
 def confluent_header(schema_id: int) -> bytes:
-    """The five bytes before a record in the Confluent form."""
+    """Returns the five bytes before a record in the Confluent form."""
     return _CONFLUENT_MAGIC + schema_id.to_bytes(4, "big")
 
 
 def subject(topic: str) -> str:
-    """Under which the values of a topic are registered, as Confluent's own clients name it."""
+    """Returns the registry's subject for the values of a topic, as Confluent's clients name it."""
     return f"{topic}-value"
 
 
 class Registrar(Protocol):
-    """Gives a schema an id in a schema registry."""
+    """Registers schemas in a schema registry."""
 
     def register(self, subject_name: str, schema: PublishedSchema) -> int:
-        """The id of the schema, registered under the subject if it was not yet.
+        """Register a schema under a subject, if it is not yet; returns its id.
 
         Raises
         ------
@@ -131,31 +131,31 @@ class Registrar(Protocol):
 
 
 class ConfluentRegistrar:
-    """A registry that speaks Confluent's API; opened at the first registration.
+    """A registry with Confluent's API; it is connected at the first registration.
 
     Parameters
     ----------
     settings
-        Of ``confluent_kafka.schema_registry.SchemaRegistryClient``, such as ``url`` and
-        ``basic.auth.user.info``; that client remembers what it registered.
+        Settings of ``confluent_kafka.schema_registry.SchemaRegistryClient``, such as ``url`` and
+        ``basic.auth.user.info``. The client remembers registered schemas.
     """
 
     def __init__(self, settings: Mapping[str, Any]) -> None:
         self._settings = dict(settings)
         self._client: Any = None
-        self._patience = Patience()
+        self._calls = TimedCalls()
 
     def register(self, subject_name: str, schema: PublishedSchema) -> int:
-        """The id of the schema under the subject."""
-        # Half a second of imports that only sites with a registry pay.
+        """Register a schema under a subject, if it is not yet; returns its id."""
+        # The import takes half a second, which only sites with a registry need.
         from confluent_kafka.schema_registry import Schema
 
         try:
             if self._client is None:
                 self._client = open_client(self._settings, Limits())
             client, text = self._client, Schema(schema.text, "AVRO")
-            return int(self._patience.ask(lambda: client.register_schema(subject_name, text)))
-        except Exception as error:  # its own errors, those of its HTTP client, and ValueError
+            return int(self._calls.run(lambda: client.register_schema(subject_name, text)))
+        except Exception as error:  # the client's own, its HTTP client's, and ValueError
             detail = without_credentials(f"{self._settings.get('url')}: {error}")
             raise SchemaUnavailable(
                 f"schema {schema.schema.name} could not be registered as {subject_name!r} at "

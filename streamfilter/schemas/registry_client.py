@@ -1,4 +1,4 @@
-"""The client of a schema registry, bounded: a registry may hang, drip, or send without end."""
+"""A registry client with limits: a registry may hang, be slow, or send without end."""
 
 import importlib
 import re
@@ -13,27 +13,27 @@ Result = TypeVar("Result")
 
 _CREDENTIALS = re.compile(r"//[^/@\s]*@")
 
-# A registry that does not answer in this time is in trouble; the caller tries again later.
+# A registry that takes longer has a problem; the caller tries again later.
 CLIENT_DEFAULTS: Mapping[str, Any] = {"timeout": 10, "max.retries": 2, "retries.wait.ms": 200}
-# An answer is JSON with the schema as a string in it: quotes are escaped, references are named.
+# An answer is JSON that contains the schema as a string: quotes are escaped, references named.
 _ANSWER_PER_SCHEMA, _ANSWER_BYTES = 4, 2**14
-# The client's time-out is one of each read; bytes that drip would keep it for hours.
+# The client's time-out is for each read, so a slow answer could take hours.
 _LONGEST_S = 40.0
-# Each open question is two threads, and connections to the registry.
+# Each open call takes two threads, and connections to the registry.
 _AT_ONCE = 8
 
 
 def open_client(settings: Mapping[str, Any], limits: Limits) -> Any:
-    """A ``SchemaRegistryClient`` whose answers are bounded in size.
+    """Open a ``SchemaRegistryClient`` whose answers are limited in size.
 
     Raises
     ------
     ValueError, TypeError, OSError
         The client refuses the settings.
     ConfigurationInvalid
-        This version of the client cannot be bounded.
+        Answers cannot be limited with this version of the client.
     """
-    # It brings an HTTP stack along, which only those with a registry should wait for.
+    # The import loads an HTTP stack, which only users with a registry should wait for.
     from confluent_kafka.schema_registry import SchemaRegistryClient
 
     client = SchemaRegistryClient({**CLIENT_DEFAULTS, **settings})
@@ -42,7 +42,7 @@ def open_client(settings: Mapping[str, Any], limits: Limits) -> Any:
         raise ConfigurationInvalid(
             "this confluent-kafka has no HTTP session that can be bounded: install the newest 2.x"
         )
-    # What is compressed could unpack to anything.
+    # A compressed answer could unpack to any size.
     session.headers["Accept-Encoding"] = "identity"
     most = _ANSWER_PER_SCHEMA * limits.max_schema_bytes + _ANSWER_BYTES
     session.event_hooks = {"request": [], "response": [_bound(session, most)]}
@@ -50,20 +50,20 @@ def open_client(settings: Mapping[str, Any], limits: Limits) -> Any:
 
 
 def date_of(settings: Mapping[str, Any], limits: Limits) -> str | None:
-    """How a registry dates an answer (HTTP's ``Date``); None where it gives none, or no date."""
+    """Returns the HTTP ``Date`` of a registry's answer; None without an answer or a date."""
     dates: list[str] = []
     try:
         client = open_client(settings, limits)
         hooks = client._rest_client.session.event_hooks["response"]
         hooks.append(lambda response: dates.append(response.headers.get("Date", "")))
-        Patience().ask(lambda: client.get_schema(1))
-    except Exception:  # no such schema: the answer is dated; no answer: whoever asks for one tells
+        TimedCalls().run(lambda: client.get_schema(1))
+    except Exception:  # an unknown schema has a date too; callers notice a missing answer
         pass
     return dates[-1] if dates else None
 
 
 def _bound(session: Any, most: int) -> Callable[[Any], None]:
-    """A hook that lets a response have so many bytes."""
+    """Returns a hook that raises where a response has more than ``most`` bytes."""
     stack = importlib.import_module(type(session).__module__.partition(".")[0])
 
     class Bounded(stack.SyncByteStream):  # type: ignore[misc, name-defined]
@@ -90,32 +90,32 @@ def _bound(session: Any, most: int) -> Callable[[Any], None]:
 
 
 def without_credentials(text: str) -> str:
-    """A URL, or a text that may name some, without user and password."""
+    """Returns a text with user and password removed from all URLs in it."""
     return _CREDENTIALS.sub("//", text)
 
 
-class Patience:
-    """Asks in a thread of its own and waits for so long; one that hangs hinders no other.
+class TimedCalls:
+    """Runs each call in a thread of its own, with a time limit; a call that hangs blocks no other.
 
     Parameters
     ----------
     longest_s
-        Seconds for one question with all that follows from it.
+        Time limit of one call, with all requests that it makes.
     at_once
-        Questions that may be open; beyond them nothing is asked.
+        Most calls that may be under way; further calls fail at once.
     """
 
     def __init__(self, longest_s: float = _LONGEST_S, at_once: int = _AT_ONCE) -> None:
         self._longest_s = longest_s
         self._open = threading.Semaphore(at_once)
 
-    def ask(self, question: Callable[[], Result]) -> Result:
-        """The answer.
+    def run(self, call: Callable[[], Result]) -> Result:
+        """Run a call; returns its result, or raises its exception.
 
         Raises
         ------
         SchemaUnavailable
-            It takes too long, or too many earlier questions still do.
+            The call takes too long, or too many earlier calls are still under way.
         """
         if not self._open.acquire(blocking=False):
             raise SchemaUnavailable("earlier questions are not answered yet")
@@ -124,8 +124,8 @@ class Patience:
 
         def work() -> None:
             try:
-                answers.append(question())
-            except Exception as error:  # raised again by the one who asks
+                answers.append(call())
+            except Exception as error:  # raised again in the calling thread
                 failures.append(error)
             finally:
                 self._open.release()

@@ -1,4 +1,4 @@
-"""Places that know writer schemas: a folder, an installed package, a registry."""
+"""Sources of writer schemas: a folder, an installed package, a registry."""
 
 import contextlib
 import hashlib
@@ -16,13 +16,13 @@ from streamfilter.errors import ConfigurationInvalid, MessageRejected, Reason, S
 from streamfilter.files import write_whole
 from streamfilter.limits import Limits
 from streamfilter.schemas.definition import parse_definition, self_contained
-from streamfilter.schemas.registry_client import Patience, open_client, without_credentials
+from streamfilter.schemas.registry_client import TimedCalls, open_client, without_credentials
 
 Definition = dict[str, Any]
 
 # LSST's rule: schema id = 100 * major + minor.
 _MINORS = 100
-# For so long an id that a registry did not know is not asked for again.
+# Wait before an id that the registry does not know is asked for again.
 _UNKNOWN_S = 30.0
 _MOST_UNKNOWN = 10_000
 _MOST_REFERENCES = 100
@@ -51,16 +51,16 @@ class FolderSource:
 
     @property
     def name(self) -> str:
-        """How messages call the folder."""
+        """Name of the folder in messages."""
         return str(self._folder)
 
     def by_id(self, schema_id: int) -> Definition | None:
-        """The definition under an id; None where there is no such file.
+        """Returns the definition of an id; None where there is no such file.
 
         Raises
         ------
         SchemaUnavailable
-            A file is there, but it cannot be read or holds no schema.
+            The file exists, but cannot be read or holds no schema.
         """
         path = self._folder / f"{schema_id}.avsc"
         if path.is_file():
@@ -69,14 +69,14 @@ class FolderSource:
         return _read_tree(tree) if tree.is_dir() else None
 
     def by_fingerprint(self, fingerprint: int) -> Definition | None:
-        """The definition with a CRC-64-AVRO; the folder is read once, at the first question."""
+        """Returns the definition with a CRC-64-AVRO; the folder is read once, at the first call."""
         with self._lock:
             if self._by_fingerprint is None:
                 self._by_fingerprint = dict(self._fingerprints())
         return self._by_fingerprint.get(fingerprint)
 
     def definitions(self) -> Iterator[Definition]:
-        """Every schema of the folder, self-contained.
+        """Yields every schema of the folder, self-contained.
 
         Raises
         ------
@@ -93,16 +93,16 @@ class FolderSource:
 
 
 class PackageSource:
-    """LSST's writer schemas out of the installed package ``lsst-alert-packet``.
+    """LSST's writer schemas from the installed package ``lsst-alert-packet``.
 
-    Only its schema files are read; without the package nothing is known.
+    Only its schema files are read; without the package no schema is found.
     """
 
     name = "the package lsst-alert-packet (the extra streamfilter[lsst])"
 
     def __init__(self) -> None:
         try:
-            # Finding imports the empty parents lsst and lsst.alert, not the package itself.
+            # This imports the empty parents lsst and lsst.alert, not the package itself.
             spec = importlib.util.find_spec("lsst.alert.packet")
         except ImportError:
             spec = None
@@ -111,38 +111,38 @@ class PackageSource:
         self._folders = [FolderSource(folder) for folder in folders if folder.is_dir()]
 
     def by_id(self, schema_id: int) -> Definition | None:
-        """The definition under LSST's id; None where the package has no such version."""
+        """Returns the definition of LSST's id; None where the package has no such version."""
         for folder in self._folders:
             if (definition := folder.by_id(schema_id)) is not None:
                 return definition
         return None
 
     def by_fingerprint(self, fingerprint: int) -> Definition | None:
-        """Nothing: LSST does not send the single-object form."""
+        """Returns None: LSST does not send the single-object form."""
         return None
 
     def definitions(self) -> Iterator[Definition]:
-        """Every version that the package ships, self-contained."""
+        """Yields every version that the package ships, self-contained."""
         for folder in self._folders:
             yield from folder.definitions()
 
 
 class RegistrySource:
-    """Writer schemas of a registry with Confluent's interface, kept on disk for ever.
+    """Writer schemas of a registry with Confluent's API, cached on disk for ever.
 
     Parameters
     ----------
     settings
-        Of ``confluent_kafka.schema_registry.SchemaRegistryClient``: ``url``,
+        Settings of ``confluent_kafka.schema_registry.SchemaRegistryClient``: ``url``,
         ``basic.auth.user.info``, ``ssl.ca.location``, ``timeout`` (seconds) ...
     cache
-        Folder for what was fetched; ids never change their meaning, so it is never asked again.
+        Folder of fetched schemas; the meaning of an id never changes, so each is fetched once.
     limits
-        Bounds the size of a schema with its references.
+        Limits the size of a schema with its references.
     clock
-        Seconds, monotonic.
-    patience
-        How long a schema with its references may take.
+        Returns monotonic seconds.
+    calls
+        Limits the time for a schema with its references.
 
     Raises
     ------
@@ -156,34 +156,34 @@ class RegistrySource:
         cache: Path,
         limits: Limits,
         clock: Callable[[], float] = time.monotonic,
-        patience: Patience | None = None,
+        calls: TimedCalls | None = None,
     ) -> None:
         try:
             self._client = open_client(settings, limits)
         except (ValueError, TypeError, OSError) as error:
             detail = without_credentials(str(error))
             raise ConfigurationInvalid(f"schemas.registry: {detail}") from None
-        # Without user and password: they are no part of what the registry is.
+        # Without user and password, which do not identify the registry.
         self._url = without_credentials(str(settings["url"])).rstrip("/")
         self._cache = cache / hashlib.sha256(self._url.encode()).hexdigest()[:16]
         self._limits = limits
         self._clock = clock
-        self._patience = patience or Patience()
+        self._calls = calls or TimedCalls()
         self._lock = threading.Lock()
         self._unknown: dict[int, float] = {}
 
     @property
     def name(self) -> str:
-        """How messages call the registry."""
+        """Name of the registry in messages."""
         return self._url
 
     def by_id(self, schema_id: int) -> Definition | None:
-        """The definition under an id; None where the registry says that it has none.
+        """Returns the definition of an id; None where the registry says that it has none.
 
         Raises
         ------
         SchemaUnavailable
-            The registry does not answer, or not as a registry does.
+            The registry does not answer, or its answer is not that of a registry.
         MessageRejected
             The schema is not Avro or too large.
         """
@@ -195,23 +195,23 @@ class RegistrySource:
             if self._clock() < self._unknown.get(schema_id, -1.0):
                 return None
         try:
-            definition = self._patience.ask(lambda: self._fetch(schema_id))
+            definition = self._calls.run(lambda: self._fetch(schema_id))
         except SchemaUnavailable as error:
             detail = without_credentials(str(error))
             raise SchemaUnavailable(f"{self._url}: {detail}") from None
         if definition is None:
-            self._forget(schema_id)
+            self._remember_unknown(schema_id)
             return None
-        # A cache that cannot be written only costs another question after a restart.
+        # A cache that cannot be written only costs another request after a restart.
         with contextlib.suppress(OSError):
             write_whole(path, json.dumps(definition).encode())
         return definition
 
     def by_fingerprint(self, fingerprint: int) -> Definition | None:
-        """Nothing: registries know ids."""
+        """Returns None: a registry finds schemas by id."""
         return None
 
-    def _forget(self, schema_id: int) -> None:
+    def _remember_unknown(self, schema_id: int) -> None:
         with self._lock:
             if len(self._unknown) >= _MOST_UNKNOWN:
                 self._unknown.clear()
@@ -276,7 +276,7 @@ class RegistrySource:
         return definition
 
     def _ask(self, question: Callable[[], Any]) -> Any:
-        """The answer; None where the registry says that there is no such thing."""
+        """Returns the answer; None where the registry says that it has no such schema."""
         from confluent_kafka.schema_registry.error import SchemaRegistryError
 
         try:
@@ -296,13 +296,13 @@ class RegistrySource:
 
 
 def crc_64_avro(definition: Definition) -> int:
-    """The CRC-64-AVRO of a schema's parsing canonical form, as the number in the message."""
+    """Returns the CRC-64-AVRO of a schema's parsing canonical form, as messages carry it."""
     text = fingerprint(to_parsing_canonical_form(definition), "CRC-64-AVRO")
     return int.from_bytes(bytes.fromhex(text), "little")
 
 
 def _read(path: Path) -> Definition:
-    """The schema in a file."""
+    """Returns the schema in a file."""
     try:
         definition = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as error:
@@ -313,7 +313,7 @@ def _read(path: Path) -> Definition:
 
 
 def _read_tree(folder: Path) -> Definition:
-    """The top record of a folder with one named type per file, self-contained."""
+    """Returns the top record of a folder with one named type per file, self-contained."""
     named = {}
     for path in sorted(folder.glob("*.avsc")):
         definition = _read(path)
@@ -338,7 +338,7 @@ def _read_tree(folder: Path) -> Definition:
 
 
 def _words(schema: Any) -> Iterator[str]:
-    """Every text in a piece of schema that can be the name of a type."""
+    """Yields every text in a part of a schema that can be the name of a type."""
     if isinstance(schema, str):
         yield schema
     elif isinstance(schema, list):

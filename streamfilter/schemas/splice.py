@@ -1,4 +1,4 @@
-"""Appending one field to an encoded record, without decoding or encoding the record.
+"""Appends one field to an encoded record, without decoding or encoding the record.
 
 A record is the concatenation of its fields, so ``body + 0x02 + annotation`` is a record of the
 schema ``original fields + ["null", Annotation]``. Readers of the old schema skip the new field.
@@ -41,17 +41,17 @@ _SCHEMAS_CACHED = 32
 
 
 def extend(schema: WriterSchema, field: str = FIELD) -> PublishedSchema:
-    """The writer's schema with the annotation as one more nullable field at the end.
+    """Returns the writer's schema with the annotation as one more nullable field at the end.
 
-    The annotation's names stand in ``streamfilter.v1``, or in ``streamfilter.v1.<field>`` where
-    the alert defines one of them already (it went through another streamfilter before).
+    The annotation's types have the namespace ``streamfilter.v1``. It is ``streamfilter.v1.<field>``
+    where the alert already defines one of them, because it went through another streamfilter.
 
     Raises
     ------
     MessageRejected
         The record has a field of this name.
     ConfigurationInvalid
-        The name of the field is none that Avro takes.
+        Avro does not allow the name of the field.
     """
     _require_name(field)
     definition = schema.definition
@@ -78,17 +78,17 @@ class Splicer:
     Parameters
     ----------
     registrar
-        Registers extended schemas of the Confluent form under ``<topic>-value``. Without one such
+        Registers extended schemas of the Confluent form under ``<topic>-value``. Without one, such
         messages become single-object encoded.
     store
-        Keeps the extended schemas of single-object messages for their readers.
+        Stores the extended schemas of single-object messages for their readers.
     field
         Name of the appended field.
 
     Raises
     ------
     ConfigurationInvalid
-        The name of the field is none that Avro takes.
+        Avro does not allow the name of the field.
     """
 
     def __init__(
@@ -104,7 +104,7 @@ class Splicer:
         self._header = lru_cache(_SCHEMAS_CACHED)(self._make_header)
 
     def splice(self, envelope: Envelope, annotation: bytes, topic: str) -> bytes:
-        """The message with the annotation appended to its record.
+        """Returns the message with the annotation appended to its record.
 
         Parameters
         ----------
@@ -118,9 +118,9 @@ class Splicer:
         Raises
         ------
         MessageRejected
-            The record has the field already, or the codec is not known.
+            The record already has the field, or the codec is not known.
         SchemaUnavailable
-            The extended schema can be neither registered nor kept.
+            The extended schema can be neither registered nor stored.
         """
         parts = (envelope.body, binary.VALUE_BRANCH, annotation)
         if envelope.container:
@@ -129,7 +129,7 @@ class Splicer:
         return b"".join((self._header(envelope.schema, envelope.form, topic), *parts))
 
     def prepare(self, schema: WriterSchema, form: Form, topic: str) -> None:
-        """Register or keep the extended schema now rather than with the first message.
+        """Register or store the extended schema now rather than with the first message.
 
         Raises
         ------
@@ -179,7 +179,7 @@ def _require_name(field: str) -> None:
 
 
 def _names(definition: dict[str, Any]) -> set[str]:
-    """Full names of all types that a schema defines."""
+    """Returns the full names of all types that a schema defines."""
     named: dict[str, Any] = {}
     fastavro.parse_schema(definition, named_schemas=named)
     return set(named)

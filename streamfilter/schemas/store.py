@@ -1,4 +1,4 @@
-"""A folder of published schemas, found by fingerprint."""
+"""A folder of published schemas, indexed by fingerprint."""
 
 import json
 from pathlib import Path
@@ -10,27 +10,27 @@ from streamfilter.schemas.published import PublishedSchema, publish
 
 
 class SchemaStore(Protocol):
-    """Keeps the schemas that readers of single-object messages need."""
+    """Stores the schemas that readers of single-object messages need."""
 
     def keep(self, schema: PublishedSchema) -> None:
-        """Make the schema findable by its fingerprint; known ones are left alone.
+        """Store a schema so that its fingerprint finds it; a stored one does not change.
 
         Raises
         ------
         SchemaUnavailable
-            It cannot be kept, so nobody could read what is written with it.
+            The schema cannot be stored, so nobody could read messages written with it.
         """
         ...
 
 
 class SchemaFolder:
-    """One ``<full name>-<fingerprint>.avsc`` per schema; several processes may share it."""
+    """A folder of ``<full name>-<fingerprint>.avsc`` files, which processes may share."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
 
     def keep(self, schema: PublishedSchema) -> None:
-        """Write the schema's file, at once or not at all; a file that stands is left alone."""
+        """Write the schema's file atomically; an existing file is left as it is."""
         target = self.path / schema.file_name
         if target.exists():
             return
@@ -45,30 +45,30 @@ class SchemaFolder:
 
     @property
     def name(self) -> str:
-        """How messages call the folder."""
+        """Name of the folder in messages."""
         return str(self.path)
 
     def by_id(self, schema_id: int) -> dict[str, Any] | None:
-        """Nothing: ids belong to a registry."""
+        """Returns None: ids belong to a registry."""
         return None
 
     def by_fingerprint(self, fingerprint: int) -> dict[str, Any] | None:
-        """The definition with this CRC-64-AVRO, None where there is none.
+        """Returns the definition with this CRC-64-AVRO; None where there is none.
 
         Raises
         ------
         SchemaUnavailable
-            The file is there but holds no schema, or another one.
+            The file exists, but holds no schema or another one.
         """
         path = next(self.path.glob(f"[!.]*-{fingerprint:016x}.avsc"), None)
         if path is None:
             return None
         try:
-            found = publish(json.loads(path.read_text()))
+            stored = publish(json.loads(path.read_text()))
         except (OSError, ValueError, MessageRejected) as error:
             raise SchemaUnavailable(f"{path} holds no schema: {error}; export it again") from error
-        if found.fingerprint != fingerprint:
+        if stored.fingerprint != fingerprint:
             raise SchemaUnavailable(
-                f"{path} holds a schema of fingerprint {found.fingerprint:016x}; export it again"
+                f"{path} holds a schema of fingerprint {stored.fingerprint:016x}; export it again"
             )
-        return found.schema.definition
+        return stored.schema.definition

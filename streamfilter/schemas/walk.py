@@ -1,8 +1,8 @@
-"""Reading a few fields of an Avro record by its writer's schema, stepping over all others.
+"""Reads a few fields of an Avro record by its writer's schema, and skips all others.
 
-A general reader builds every value: 18 ms for an LSST packet with a year of history. Here runs
-of fields without strings become one regular expression over the bytes, so that stepping over a
-record costs one match. Every step checks the data's end: no bytes make it loop or allocate.
+A general reader builds every value: 18 ms for an LSST packet with a year of history. Here
+neighbouring fields without strings become one regular expression, so that skipping a record costs
+one match. Every step checks the end of the data: no bytes can make it loop or allocate.
 """
 
 import re
@@ -18,12 +18,12 @@ from streamfilter.schemas.wire import WriterSchema, malformed, read_long
 
 
 class Values(list[object]):
-    """The wanted values of one record, and how many items of arrays and maps it may still have."""
+    """The wanted values of one record, and the number of array and map items still allowed."""
 
     items_left: int = Limits().max_array_items
 
     def take(self, items: int) -> None:
-        """Step over so many items."""
+        """Count skipped items; raises where there are more than allowed."""
         self.items_left -= items
         if self.items_left < 0:
             raise MessageRejected(
@@ -33,10 +33,10 @@ class Values(list[object]):
 
 
 Step = Callable[[bytes, int, Values], int]
-"""Walks from a position, puts wanted values into their slots, returns the position after it."""
+"""Reads from a position, stores wanted values in their slots, and returns the next position."""
 Reader = Callable[[bytes, int], object]
 Wants = Mapping[str, Any]
-"""Field name -> slot (int) or the wants of a nested record."""
+"""Wanted fields by name: a slot (int), or the wanted fields of a nested record."""
 
 _LONG = rb"[\x80-\xff]{0,9}+[\x00-\x7f]"
 _PATTERNS: Mapping[str, bytes] = {
@@ -44,7 +44,7 @@ _PATTERNS: Mapping[str, bytes] = {
     "double": b".{8}",
 }  # fmt: skip
 _FLOAT, _DOUBLE = struct.Struct("<f"), struct.Struct("<d")
-# Items of an array that one match steps over; more only make the expression longer.
+# Array items that one match skips; more would only make the expression longer.
 _CHUNK = 16
 # Branch numbers over 63 take two bytes; no survey has such a union.
 _MOST_BRANCHES = 64
@@ -53,7 +53,7 @@ _MOST_ANCHORS = 4
 
 @dataclass(frozen=True, slots=True)
 class _Run:
-    """Fields that one regular expression walks; each group is a wanted value."""
+    """Neighbouring fields that one regular expression matches; each group is a wanted value."""
 
     pattern: bytes
     groups: tuple[tuple[int, Reader], ...] = ()
@@ -61,15 +61,15 @@ class _Run:
 
 _Piece = _Run | Step
 
-# A tuple: what stands in a schema need not be hashable.
+# A tuple and no set: values in a schema need not be hashable.
 _TIMESTAMPS = ("timestamp-millis", "timestamp-micros", "timestamp-nanos")
 
 
 def leaf_types(schema: WriterSchema, path: str) -> frozenset[str] | None:
-    """Avro types that a dotted path can lead to, ``null`` among them; None where it leads nowhere.
+    """Returns the Avro types of the field at a dotted path; None where there is no such field.
 
-    A long that is a point of time has the name of that. Nullable records on the way are passed;
-    arrays and maps are not.
+    ``null`` is among them where the field, or a record on the path, is nullable. A long with a
+    timestamp type has that type's name. A path cannot go through arrays and maps.
     """
     names = _names(schema.parsed)
     kind: Any = schema.parsed
@@ -87,20 +87,20 @@ def leaf_types(schema: WriterSchema, path: str) -> frozenset[str] | None:
 
 
 class RecordWalk:
-    """Reads the fields at some paths of a record.
+    """Reads the fields of a record at given paths.
 
     Parameters
     ----------
     schema
-        The writer's.
+        The writer's schema.
     paths
         Dotted names of scalar, string or bytes fields that exist in the schema.
     anchor
-        What the last fields begin with, where they are wanted bytes (FITS: ``SIMPLE  =``). With
-        it, unwanted fields before them are not walked if the first anchor after the head begins a
-        chain of lengths that fills the record exactly.
+        First bytes of the last fields, where these are wanted bytes (FITS: ``SIMPLE  =``). The
+        unwanted fields before them are skipped unread where, from the first anchor after the head
+        on, the lengths of the last fields fill the record exactly.
     limits
-        Bounds the items of arrays and maps.
+        Limits the items of arrays and maps.
     """
 
     def __init__(
@@ -133,7 +133,7 @@ class RecordWalk:
             self._chain = tuple(_bytes_branch(field["type"]) for field in fields[tail:])
 
     def read(self, body: bytes) -> Values:
-        """Values in the order of the paths; None for null, also of a record on the way.
+        """Returns the values in the order of the paths; None for null, also of a record around it.
 
         Raises
         ------
@@ -153,7 +153,7 @@ class RecordWalk:
         return values
 
     def _chain_start(self, body: bytes, position: int) -> int:
-        """Where the chain of the last fields begins, or -1 where only a walk can tell."""
+        """Returns where the last fields begin; -1 where all fields must be read to know."""
         found = position
         for _ in range(_MOST_ANCHORS):
             found = body.find(self._anchor, found)
@@ -181,7 +181,7 @@ class RecordWalk:
 
 
 def _length(body: bytes, position: int) -> tuple[int, int]:
-    """Like ``read_long``, but (-1, position) where there is no number of up to five bytes."""
+    """Like ``read_long``, but returns (-1, position) for no number of up to five bytes."""
     result = 0
     for index, byte in enumerate(body[position : position + 5]):
         result |= (byte & 0x7F) << (7 * index)
@@ -191,7 +191,7 @@ def _length(body: bytes, position: int) -> tuple[int, int]:
 
 
 def _length_start(body: bytes, content: int, branch: bytes) -> int:
-    """Where a field begins whose content begins at ``content``, or -1."""
+    """Returns where the field begins whose content begins at ``content``; -1 if nowhere."""
     for bytes_of_length in range(1, 6):
         at = content - bytes_of_length
         begins = at - len(branch)
@@ -201,7 +201,7 @@ def _length_start(body: bytes, content: int, branch: bytes) -> int:
 
 
 def _with_wants(fields: Sequence[Any], wants: Wants) -> list[tuple[Any, Any]]:
-    """Each field's type with what is wanted of it; of two of one name (WINTER) the last counts."""
+    """Returns each field's type with its wants; of two of one name (WINTER) the last counts."""
     last = {field["name"]: index for index, field in enumerate(fields)}
     return [
         (field["type"], wants.get(field["name"]) if last[field["name"]] == index else None)
@@ -210,7 +210,7 @@ def _with_wants(fields: Sequence[Any], wants: Wants) -> list[tuple[Any, Any]]:
 
 
 def _tail_start(fields: Sequence[Any], wants: Wants) -> int:
-    """Index of the first of the wanted bytes fields that end the record."""
+    """Returns the index of the first of the wanted bytes fields at the end of the record."""
     index = len(fields)
     while index and fields[index - 1]["name"] in wants and _is_bytes(fields[index - 1]["type"]):
         index -= 1
@@ -225,12 +225,12 @@ _NULLABLE = ["bytes", "null"]
 
 
 def _bytes_branch(kind: Any) -> bytes:
-    """The byte before the length: of the union's branch, or none."""
+    """Returns the byte of the union's branch, which stands before the length; empty without one."""
     return bytes([2 * kind.index("bytes")]) if isinstance(kind, list) else b""
 
 
 def _names(parsed: Any) -> dict[str, Any]:
-    """Definitions of named types by full name."""
+    """Returns the definitions of named types by full name."""
     found: dict[str, Any] = {}
     todo = [parsed]
     while todo:
@@ -246,7 +246,7 @@ def _names(parsed: Any) -> dict[str, Any]:
 
 
 def _resolved(kind: Any, names: Mapping[str, Any]) -> Any:
-    """The type behind names and ``{"type": "long"}``."""
+    """Returns the type itself for a name or for a wrapper such as ``{"type": "long"}``."""
     while True:
         if isinstance(kind, str) and kind in names:
             kind = names[kind]
@@ -266,7 +266,7 @@ def _type_name(kind: Any, names: Mapping[str, Any]) -> str:
 
 
 def _record_of(kind: Any, names: Mapping[str, Any]) -> tuple[Any, bool]:
-    """The record that a type is, or that it is beside null; and whether it can be null."""
+    """Returns the record of a type or of a nullable type, and whether it can be null."""
     kind = _resolved(kind, names)
     branches = [_resolved(branch, names) for branch in (kind if isinstance(kind, list) else [kind])]
     records = [b for b in branches if isinstance(b, dict) and b["type"] in ("record", "error")]
@@ -274,14 +274,14 @@ def _record_of(kind: Any, names: Mapping[str, Any]) -> tuple[Any, bool]:
 
 
 class _Compiler:
-    """Turns types into steps."""
+    """Compiles types into steps."""
 
     def __init__(self, names: Mapping[str, Any]) -> None:
         self._names = names
         self._skips: dict[str, tuple[_Piece, ...]] = {}
 
     def fields(self, fields: Sequence[tuple[Any, Any]]) -> Step:
-        """One step over some fields of a record, each a type and what is wanted of it."""
+        """Returns one step for some fields of a record, each given by its type and its wants."""
         return _in_turn(_fused([p for kind, want in fields for p in self._pieces(kind, want)]))
 
     def _pieces(self, kind: Any, want: Any) -> tuple[_Piece, ...]:
@@ -325,7 +325,7 @@ class _Compiler:
                 return (
                     _run(b"(?>" + b"|".join(choices) + b")", want, _reader(branches, self._names)),
                 )
-            # Not once more: doubled at each level, what a few nested unions cost has no end.
+            # The skips are reused: compiling them again would double the work at each level.
             if want is None:
                 return (_either([_in_turn(pieces) for pieces in skips]),)
         steps = [
@@ -335,7 +335,7 @@ class _Compiler:
         return (_either(steps),)
 
     def _passed_on(self, branch: Any, want: Any) -> Any:
-        """Wants of nested fields reach only the record among the branches."""
+        """Returns the wants for one branch of a union: nested wants go only to a record."""
         if not isinstance(want, Mapping):
             return want
         kind = _resolved(branch, self._names)
@@ -349,7 +349,7 @@ def _run(pattern: bytes, want: int | None, reader: Reader) -> _Run:
 
 
 def _pattern_of(pieces: Sequence[_Piece]) -> bytes | None:
-    """The expression of pieces without steps and groups; None where they have some."""
+    """Returns the expression of pieces; None where there are steps or groups among them."""
     if not pieces:
         return b""
     if len(pieces) == 1 and isinstance(pieces[0], _Run) and not pieces[0].groups:
@@ -358,7 +358,7 @@ def _pattern_of(pieces: Sequence[_Piece]) -> bytes | None:
 
 
 def _fused(pieces: Sequence[_Piece]) -> list[_Piece]:
-    """Neighbouring runs as one run."""
+    """Returns the pieces with neighbouring runs joined."""
     fused: list[_Piece] = []
     for piece in pieces:
         if isinstance(piece, _Run) and fused and isinstance(fused[-1], _Run):
@@ -428,7 +428,7 @@ def _either(steps: Sequence[Step]) -> Step:
 
 
 def _repeated(item: Sequence[_Piece]) -> Step:
-    """Over the blocks of an array or map whose items take at least one byte."""
+    """Returns a step that skips an array or map whose items take at least one byte."""
     step = _in_turn(item)
     pattern = _pattern_of(item)
     chunk = _matched(_Run(b"(?>%s){%d}" % (pattern, _CHUNK))) if pattern is not None else None
@@ -460,7 +460,7 @@ def _repeated(item: Sequence[_Piece]) -> Step:
 
 
 def _reader(kind: Any, names: Mapping[str, Any]) -> Reader:
-    """Reads one value that a run has already matched."""
+    """Returns a reader for a value that a run has already matched."""
     kind = _resolved(kind, names)
     if isinstance(kind, list):
         readers = [_reader(branch, names) for branch in kind]

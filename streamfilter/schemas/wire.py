@@ -14,13 +14,13 @@ SINGLE_OBJECT_MAGIC = b"\xc3\x01"
 SYNC_BYTES = 16
 # A varint of 64 bits takes at most ten bytes of seven bits.
 _LONG_BYTES = 10
-# Besides the schema: real containers name two or three things in a few bytes.
+# Metadata besides the schema; real containers have two or three short entries.
 _MOST_METADATA = 100
 _METADATA_BYTES = 2**16
 
 
 class Form(StrEnum):
-    """How an Avro record stands in a message."""
+    """How a message carries an Avro record."""
 
     OCF = "ocf"
     """Object container file: magic ``Obj\\x01``, the schema inside (ZTF, WINTER, DECam, PGIR)."""
@@ -34,8 +34,8 @@ class Form(StrEnum):
 class WriterSchema:
     """A parsed writer schema.
 
-    ``definition`` is the JSON as found (named types defined where they are first used);
-    ``parsed`` is what ``fastavro.parse_schema`` made of it.
+    ``definition`` is the original JSON, with named types defined where they are first used;
+    ``parsed`` is the result of ``fastavro.parse_schema``.
     """
 
     name: str
@@ -52,30 +52,30 @@ class ContainerHeader:
     codec: str
     sync: bytes
     end: int
-    """Byte at which the first block begins, just after the sync marker."""
+    """Position of the first block, right after the sync marker."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Envelope:
-    """A message opened as far as its one record: the form, the writer's schema, the body."""
+    """An opened message: its form, its writer's schema, and the body of its one record."""
 
     form: Form
     schema: WriterSchema
     body: bytes
-    """The encoded record alone: not compressed, no header, no block length, no sync marker."""
+    """Only the encoded record: decompressed, without header, block length and sync marker."""
     schema_id: int | None = None
-    """Of the Confluent form."""
+    """Only in the Confluent form."""
     container: ContainerHeader | None = None
-    """Of the object container form."""
+    """Only in the object container form."""
 
 
 def malformed(detail: str, byte: int) -> MessageRejected:
-    """The rejection of bytes that are not Avro, naming the byte."""
+    """Returns the rejection of bytes that are not Avro, with the position of the first."""
     return MessageRejected(Reason.AVRO_MALFORMED, detail, byte)
 
 
 def read_long(data: bytes, position: int) -> tuple[int, int]:
-    """An Avro ``int`` or ``long`` (zigzag varint) and the position after it.
+    """Returns an Avro ``int`` or ``long`` (zigzag varint) and the position after it.
 
     Raises
     ------
@@ -94,7 +94,7 @@ def read_long(data: bytes, position: int) -> tuple[int, int]:
 
 
 def read_bytes(data: bytes, position: int) -> tuple[bytes, int]:
-    """An Avro ``bytes`` or ``string``, undecoded, and the position after it.
+    """Returns an Avro ``bytes`` or ``string``, undecoded, and the position after it.
 
     Raises
     ------
@@ -108,12 +108,12 @@ def read_bytes(data: bytes, position: int) -> tuple[bytes, int]:
 
 
 def form_of(value: bytes) -> Form:
-    """The wire form that the first bytes announce.
+    """Returns the wire form, which the first bytes identify.
 
     Raises
     ------
     MessageRejected
-        They announce none.
+        They identify none.
     """
     if value.startswith(CONTAINER_MAGIC):
         return Form.OCF
@@ -129,14 +129,14 @@ def form_of(value: bytes) -> Form:
 
 
 def schema_id_of(value: bytes) -> int | None:
-    """The schema id of a message in the Confluent form; None for other forms."""
+    """Returns the schema id of a message in the Confluent form; None for other forms."""
     if value.startswith(b"\x00") and len(value) >= 5:
         return int.from_bytes(value[1:5], "big")
     return None
 
 
 def read_container_header(value: bytes, limits: Limits) -> ContainerHeader:
-    """The metadata, codec and sync marker of an object container file.
+    """Returns the metadata, codec and sync marker of an object container file.
 
     Raises
     ------
@@ -157,7 +157,7 @@ def read_container_header(value: bytes, limits: Limits) -> ContainerHeader:
         for _ in range(count):
             name, position = read_bytes(value, position)
             metadata[name.decode("utf-8", "replace")], position = read_bytes(value, position)
-            # A name may repeat: what is counted is the work.
+            # A name may repeat, so all entries count, not only different ones.
             entries += 1
             if entries > _MOST_METADATA or position > most:
                 raise MessageRejected(
@@ -172,7 +172,7 @@ def read_container_header(value: bytes, limits: Limits) -> ContainerHeader:
 
 
 def read_container_body(value: bytes, header: ContainerHeader, limits: Limits) -> bytes:
-    """The one record of an object container file, decompressed.
+    """Returns the one record of an object container file, decompressed.
 
     Raises
     ------

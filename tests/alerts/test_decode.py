@@ -41,7 +41,7 @@ def decoder() -> Decoder:
 
 
 def decoded(value: bytes) -> Alert | Rejected:
-    """What the decoder makes of a message."""
+    """The result of decoding a message."""
     return decoder().decode(Message(Origin("t", 0, 0), value))
 
 
@@ -153,7 +153,7 @@ def test_the_light_of_lsst_ends_half_an_exposure_after_its_middle(samples: Path)
 @pytest.mark.parametrize("missing", range(8))
 @pytest.mark.parametrize("name", ["169813006111211555", "170094456251351059"])
 def test_any_stamps_of_lsst_can_be_null(samples: Path, name: str, missing: int) -> None:
-    """With and without histories before them, what is null is absent and the rest is there."""
+    """Null stamps are absent and the others are read, with and without histories before them."""
     _, record = record_of(packet(samples / "lsst" / f"{name}.bin"))
     whole = alert_of(packet(samples / "lsst" / f"{name}.bin"))
     nulls = [field for bit, field in enumerate(LSST_STAMPS) if missing & 1 << bit]
@@ -208,7 +208,7 @@ def test_the_packets_that_come_with_lsst_s_schemas_are_alerts(version: str) -> N
 
 
 def test_lsst_packets_of_before_there_were_science_stamps_keep_the_others(samples: Path) -> None:
-    """They were records then, and the record had no version in its name."""
+    """Their stamps were records, and the record's name had no version."""
     _, real = record_of(packet(samples / "lsst" / "170587117053804617.bin"))
     cutout = {
         "type": "record", "name": "cutout",
@@ -239,7 +239,7 @@ def test_broken_packets_are_rejected(samples: Path) -> None:
 
 
 def test_the_place_of_damage_is_counted_from_the_start_of_the_message(samples: Path) -> None:
-    """There stands the length of a stamp, of which the rest was cut off."""
+    """The byte in the reason is the length of the stamp that was cut off."""
     whole = next(packet(path) for path in packets(samples) if path.parent.name == "lsst")
     found = decoded(whole[: len(whole) // 2])
     assert isinstance(found, Rejected)
@@ -332,7 +332,7 @@ def test_optional_fields_of_another_type_are_as_gone(samples: Path, kind: Any, o
 def test_avro_s_own_timestamps_are_read_as_what_they_are(
     samples: Path, logical: str, units: int
 ) -> None:
-    """Whatever the map says of a plain number."""
+    """The scale of the map is for plain numbers only."""
     schema, record = record_of(packet(samples / "ztf" / "516377976015010010.avro"))
     kind = ["null", {"type": "long", "logicalType": logical}]
     schema = changed(schema, "candidate", type=nested(schema, "candidate", {"jd": kind}))
@@ -387,7 +387,7 @@ def test_of_maps_for_one_record_that_counts_whose_fields_are_there(tmp_path: Pat
 
 
 def test_a_record_of_no_survey_is_rejected(samples: Path) -> None:
-    """Its name is in the detail."""
+    """The detail names the record."""
     schema, record = record_of(packet(samples / "ztf" / "516377976015010010.avro"))
     rejected = decoded(container(dict(schema) | {"name": "xyz.alert"}, record))
     assert isinstance(rejected, Rejected)

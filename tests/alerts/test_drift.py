@@ -12,9 +12,9 @@ from streamfilter.alerts.drift import (
     Change,
     Drift,
     SchemaHistory,
-    Used,
+    UsedField,
     Writer,
-    compared,
+    field_changes,
     writer_of,
 )
 from streamfilter.alerts.surveys import Surveys
@@ -58,7 +58,7 @@ def record_of(kind: Any) -> dict[str, Any]:
 
 
 def said(before: dict[str, Any], now: dict[str, Any]) -> list[tuple[Change, str]]:
-    changes = compared(writer(before).used, writer(now).used)
+    changes = field_changes(writer(before).used, writer(now).used)
     return [(each.change, each.detail) for each in changes]
 
 
@@ -75,12 +75,12 @@ def said(before: dict[str, Any], now: dict[str, Any]) -> list[tuple[Change, str]
     ],
 )  # fmt: skip
 def test_what_lsst_changed(before: int, now: int, expected: list[tuple[Change, str]]) -> None:
-    """Between its published versions, among the few fields of some hundreds that are used."""
+    """LSST's published versions differ in these of the few used fields."""
     assert expected == said(lsst(before), lsst(now))
 
 
 def test_a_type_and_a_nullability_are_told_apart() -> None:
-    """With the field's path, and what it was and is."""
+    """The detail has the field's path, the old and the new types."""
     before, now = lsst(1000), lsst(1000)
     field_of(now, "diaSource.midpointMjdTai")["type"] = "float"
     flag = field_of(now, "diaSource.pixelFlags_cr")
@@ -93,15 +93,15 @@ def test_a_type_and_a_nullability_are_told_apart() -> None:
 
 
 def test_flags_are_fields_of_their_own() -> None:
-    """One that goes is gone, though another flag of its class is there."""
-    before = [Used("flags", path, frozenset({"boolean"})) for path in ("cr", "cr_center")]
-    (change,) = compared(before, before[1:])
+    """A flag that goes is a removed field, though another flag of its class is there."""
+    before = [UsedField("flags", path, frozenset({"boolean"})) for path in ("cr", "cr_center")]
+    (change,) = field_changes(before, before[1:])
     assert (Change.FIELD_REMOVED, "cr") == (change.change, change.detail)
 
 
 FIELDS = st.lists(
     st.builds(
-        Used,
+        UsedField,
         st.sampled_from(["alert_id", "time", "science", "flags"]),
         st.sampled_from(["a", "b", "c.d"]),
         st.frozensets(st.sampled_from(["null", "int", "double"]), min_size=1),
@@ -112,12 +112,12 @@ BACK = {Change.FIELD_ADDED: Change.FIELD_REMOVED, Change.FIELD_REMOVED: Change.F
 
 
 @given(FIELDS, FIELDS)
-def test_the_way_back_is_the_same_in_reverse(before: list[Used], now: list[Used]) -> None:
-    """What is added one way is removed the other; only what is the same changes nothing."""
-    there = [each.change for each in compared(before, now)]
-    back = [BACK.get(each.change, each.change) for each in compared(now, before)]
+def test_the_way_back_is_the_same_in_reverse(before: list[UsedField], now: list[UsedField]) -> None:
+    """A field added one way is removed the other way; equal schemas give no changes."""
+    there = [each.change for each in field_changes(before, now)]
+    back = [BACK.get(each.change, each.change) for each in field_changes(now, before)]
     assert sorted(there) == sorted(back)
-    assert [] == [each.change for each in compared(before, before)]
+    assert [] == [each.change for each in field_changes(before, before)]
     same = {(each.role, each.path, each.types) for each in before}
     if same != {(each.role, each.path, each.types) for each in now}:
         assert there
@@ -126,12 +126,12 @@ def test_the_way_back_is_the_same_in_reverse(before: list[Used], now: list[Used]
 def seen(
     watch: SchemaHistory, topic: str, form: Form, schema_id: int | None, of: Writer
 ) -> list[Change]:
-    drift = watch.see(topic, form, schema_id, of)
+    drift = watch.record(topic, form, schema_id, of)
     return list(drift.changes) if drift else []
 
 
 def test_a_new_schema_is_said_once_for_each_topic() -> None:
-    """Also where the two come in turn, packet by packet; the first of all is no change."""
+    """This holds where two schemas alternate packet by packet; the very first is no change."""
     watch, old, new = SchemaHistory(), writer(lsst(1100)), writer(lsst(1101))
     assert [] == seen(watch, "a", Form.CONFLUENT, 1100, old)
     added = [Change.SCHEMA, Change.FIELD_ADDED]
@@ -185,7 +185,7 @@ class Shelf:
 
 
 def test_a_required_field_that_vanished_rejects_with_its_name() -> None:
-    """And it is told as a change: what was there, and that it is gone."""
+    """The change is reported too, with the removed field."""
     now = lsst(1000)
     now["fields"] = [each for each in now["fields"] if each["name"] != "cutoutScience"]
     finder = SchemaFinder([Shelf({1: lsst(1000), 2: now})], Limits())
@@ -200,7 +200,7 @@ def test_a_required_field_that_vanished_rejects_with_its_name() -> None:
     assert isinstance(answers[2], Rejected)
     assert answers[1].reason == answers[2].reason == Reason.FIELD_MISSING
     assert "lsst.v10_0.alert has no cutoutScience, which lsst needs" == answers[1].detail
-    (drift,) = decoder.news()
+    (drift,) = decoder.take_reports()
     assert isinstance(drift, Drift)
     assert (Change.SCHEMA, Change.FIELD_REMOVED) == drift.changes
     assert ["cutoutScience"] == [each.detail for each in drift.fields]
@@ -208,4 +208,4 @@ def test_a_required_field_that_vanished_rejects_with_its_name() -> None:
         drift.before,
         drift.now,
     )
-    assert [] == decoder.news()
+    assert [] == decoder.take_reports()

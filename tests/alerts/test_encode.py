@@ -108,7 +108,7 @@ def test_an_annotation_names_its_alert_and_verdict() -> None:
 
 
 def test_a_stamp_that_was_not_evaluated_says_why() -> None:
-    """It has no classes; the reason stands in their place."""
+    """The stamp has a reason, and no classes."""
     stamps = (StampEvidence(Plane.TEMPLATE, NotEvaluated.NO_DATA, filled_px=3969),)
     template = decoded(make_annotation(stamps=stamps))["template"]
     assert ("no_data", 3969) == (template["not_evaluated"], template["filled_px"])
@@ -117,7 +117,7 @@ def test_a_stamp_that_was_not_evaluated_says_why() -> None:
 
 
 def test_a_stamp_that_cannot_be_read_says_what_was_found() -> None:
-    """In words, which are bounded."""
+    """The detail is text of limited length."""
     stamps = (StampEvidence(Plane.TEMPLATE, NotEvaluated.NO_DATA, detail="no FITS" * 1000),)
     template = decoded(make_annotation(stamps=stamps))["template"]
     assert ("no_data", ("no FITS" * 1000)[:1000]) == (template["not_evaluated"], template["detail"])
@@ -208,7 +208,7 @@ class CountingRegistrar:
 
 
 def test_with_a_registry_an_annotation_is_in_the_confluent_form() -> None:
-    """Its schema is registered once a topic."""
+    """The schema is registered once per topic."""
     registrar = CountingRegistrar()
     encoder = make_encoder(registrar=registrar)
     values = [encoder.annotation(make_annotation(), "annotations") for _ in range(2)]
@@ -295,7 +295,7 @@ def test_an_alert_that_was_not_evaluated_is_not_comparable() -> None:
 
 
 def test_the_annotation_is_the_same_in_both_outputs_though_time_passes() -> None:
-    """It is encoded once an alert; a new alert is dated anew."""
+    """An annotation is encoded once per alert; a new alert gets a new time."""
     ticks = iter([NOW, NOW + 1])
     encoder = Encoder(SchemaFinder([], Limits()), clock=lambda: next(ticks))
     first = make_annotation()

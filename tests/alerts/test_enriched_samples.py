@@ -56,7 +56,7 @@ def test_new_readers_see_the_alert_and_the_annotation(
 def test_readers_of_the_old_schema_see_the_alert(
     packets: list[bytes], finder: SchemaFinder, tmp_path: Path
 ) -> None:
-    """With both schemas, or with the old one alone on the record's bytes."""
+    """They read with both schemas, or with only the old one on the record's bytes."""
     folder = SchemaFolder(tmp_path)
     encoder = Encoder(finder, store=folder)
     for value in packets:
@@ -98,7 +98,7 @@ def test_containers_are_read_by_fastavro_alone(packets: list[bytes]) -> None:
 def test_extended_schemas_stand_by_themselves(
     packets: list[bytes], finder: SchemaFinder, tmp_path: Path
 ) -> None:
-    """Their text parses from scratch and has every name once."""
+    """The text of a schema can be parsed alone, and defines every name once."""
     for value in packets:
         enriched = Encoder(finder, store=SchemaFolder(tmp_path)).enriched(
             make_annotation(value), "enriched"

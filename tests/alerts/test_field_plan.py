@@ -1,8 +1,8 @@
-"""What is read of records, by what a map names and a schema gives."""
+"""Which fields are read: those that a map names and a schema has."""
 
 import pytest
 
-from streamfilter.alerts.drift import Used, Writer
+from streamfilter.alerts.drift import UsedField, Writer
 from streamfilter.alerts.field_plan import FieldPlan, Gaps, field_plan
 from streamfilter.alerts.surveys import SurveyMap
 from streamfilter.errors import MessageRejected, Reason
@@ -23,7 +23,7 @@ def plan(types: dict[str, str], **changes: object) -> FieldPlan:
     """For a schema with these fields."""
     survey = SurveyMap.model_validate(MAP | changes)
     used = tuple(
-        Used(field.role, field.path, frozenset({types[field.path]}))
+        UsedField(field.role, field.path, frozenset({types[field.path]}))
         for field in survey.wanted()
         if field.path in types
     )
@@ -35,7 +35,7 @@ def gaps(types: dict[str, str], **changes: object) -> list[tuple[str, str]]:
 
 
 def test_what_is_there_is_read_and_nothing_is_missing() -> None:
-    """Of several places one is enough."""
+    """One of several paths of a value is enough."""
     found = plan(ALL)
     assert (("id", "mjd", "s", "sci", "cr", "cr2", "sat"), ()) == (found.paths, found.gaps)
     assert (0, None, 1, 2, 3, None, 4, 5, 6) == found.slots
@@ -43,7 +43,7 @@ def test_what_is_there_is_read_and_nothing_is_missing() -> None:
 
 
 def test_a_value_without_any_of_its_fields_is_a_gap() -> None:
-    """It is told with all the places where it was looked for."""
+    """The gap names all paths of the value."""
     assert [("time", "time: no mjd"), ("flags", "flags of SAT: no sat")] == gaps(
         {path: kind for path, kind in ALL.items() if path not in ("mjd", "sat", "cr2")}
     )
@@ -84,7 +84,7 @@ def test_what_is_required_is_refused_with_its_reason(
 
 
 def test_gaps_are_told_in_plain_letters() -> None:
-    """Whatever a message calls its schema: a log is read on terminals."""
+    """The name of a schema may hold anything, but logs are read on terminals."""
     words = str(Gaps("mine", "a\x1b[2J" * 100, plan({**ALL, "mjd": "string"}).gaps))
     assert words.isprintable()
     assert len(words) < 600

@@ -7,7 +7,7 @@ import numpy.typing as npt
 import pytest
 from matplotlib.image import imread
 
-from streamfilter.alerts.figures import COLOURS, Inspected, draw
+from streamfilter.alerts.figures import COLOURS, InspectedAlert, draw
 from streamfilter.contaminants import CODES, TABLE
 from streamfilter.errors import ConfigurationInvalid
 from streamfilter.records import (
@@ -31,7 +31,7 @@ from streamfilter.records import (
 SIDE = 30
 
 
-def inspected(code: str | None = None, *, flat: float | None = None) -> Inspected:
+def inspected(code: str | None = None, *, flat: float | None = None) -> InspectedAlert:
     """An alert whose central 6x6 px are of a class, or of none; ``flat`` fills its stamps."""
     noise = np.random.default_rng(1).normal(0, 1, (SIDE, SIDE)).astype(np.float32)
     image = noise if flat is None else np.full_like(noise, flat)
@@ -44,7 +44,7 @@ def inspected(code: str | None = None, *, flat: float | None = None) -> Inspecte
         verdict = Verdict(Label.CONTAMINATED, Action.DROP, code, "a-rule")
     stamps = {plane: Stamp(image) for plane in Plane}
     alert = Alert(Message(Origin("t", 0, 0), b""), "lsst", "170", None, stamps)
-    return Inspected(annotation(alert, verdict, tuple(classes)), posteriors)
+    return InspectedAlert(annotation(alert, verdict, tuple(classes)), posteriors)
 
 
 def annotation(
@@ -62,7 +62,7 @@ def annotation(
     )
 
 
-def page(tmp_path: Path, *rows: Inspected, most_rows: int = 12) -> npt.NDArray[np.float32]:
+def page(tmp_path: Path, *rows: InspectedAlert, most_rows: int = 12) -> npt.NDArray[np.float32]:
     """The pixels of a page of these rows."""
     path = tmp_path / "page.png"
     draw(rows, path, most_rows=most_rows)
@@ -76,7 +76,7 @@ def near(pixels: npt.NDArray[np.float32], colour: str) -> int:
 
 
 def test_every_contaminant_has_a_colour_of_its_own() -> None:
-    """What is normal has none: it is not drawn."""
+    """Normal classes have no colour, because they are not drawn."""
     assert {row.code for row in TABLE if not row.normal} == set(COLOURS)
     assert len(COLOURS) == len(set(COLOURS.values()))
 
@@ -97,12 +97,12 @@ def test_a_source_is_not_drawn_as_contamination(tmp_path: Path) -> None:
     assert posteriors is not None
     bright = posteriors.copy()
     bright[CODES.index("BBG")] = 1.0
-    same = page(tmp_path, Inspected(source.annotation, bright))
+    same = page(tmp_path, InspectedAlert(source.annotation, bright))
     assert np.array_equal(page(tmp_path, source), same)
 
 
 def test_a_page_holds_so_many_rows_and_says_that_it_leaves_some_out(tmp_path: Path) -> None:
-    """Its height is that of the rows shown; its title differs where rows are left out."""
+    """The height is that of the shown rows; the title differs where rows are omitted."""
     two = page(tmp_path, *[inspected()] * 2)
     cut = page(tmp_path, *[inspected()] * 5, most_rows=2)
     assert two.shape == cut.shape
@@ -120,14 +120,14 @@ def test_an_alert_without_stamps_or_evidence_has_its_row(tmp_path: Path) -> None
     """The panels say that nothing was sent."""
     alert = Alert(Message(Origin("t", 0, 0), b""), "ztf", "1", "ZTF1", {})
     verdict = Verdict(Label.NOT_EVALUATED, Action.KEEP)
-    row = Inspected(annotation(alert, verdict, (), "stamp_missing"), None)
+    row = InspectedAlert(annotation(alert, verdict, (), "stamp_missing"), None)
     assert page(tmp_path, row).std() > 0.05
 
 
 def test_without_matplotlib_the_error_names_the_extra(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """And how to install it."""
+    """The message says how to install it."""
     monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
     with pytest.raises(ConfigurationInvalid, match=r"pip install -e '\.\[figures\]'"):
         draw([inspected()], tmp_path / "page.png")

@@ -34,7 +34,7 @@ def evaluated(stamp: Stamp) -> Normalised:
 
 
 def test_sky_has_median_0_and_deviation_1() -> None:
-    """Whatever the unit was, the network sees sigmas."""
+    """The network gets sigmas, whatever the unit of the stamp."""
     image = evaluated(Stamp(sky(level=40_000, sigma=300))).image
     assert (0.0, 1.0) == pytest.approx((np.median(image), image.std()), abs=0.03)
 
@@ -141,7 +141,7 @@ def centre_missing() -> Image:
     ],
 )
 def test_what_cannot_be_evaluated_says_why(image: Image, reason: NotEvaluated) -> None:
-    """Too small, too large, nothing there, nothing at the alert's place, or all the same."""
+    """The stamp is too small or too large, has no data, none at the alert, or no variation."""
     assert reason is normalise(Stamp(image.astype(np.float32)))
 
 
@@ -198,7 +198,7 @@ def test_no_side_holds_a_stamp_that_is_too_large() -> None:
 
 @pytest.mark.parametrize("shape", [(63, 63), (30, 30), (48, 63), (31, 64), (9, 20)])
 def test_reflection_is_numpy_s_symmetric_padding(shape: tuple[int, int]) -> None:
-    """Also where a stamp is so small that it is reflected several times."""
+    """This includes a stamp so small that it is reflected several times."""
     stamp = evaluated(Stamp(sky(*shape)))
     out = np.full((64, 64), np.nan, np.float32)
     place = reflect(stamp, out)

@@ -148,7 +148,7 @@ def test_a_compressed_file_need_not_be_an_archive(
 
 
 def test_a_compressed_file_is_bounded_when_it_is_unpacked(tmp_path: Path) -> None:
-    """However little it takes on the disk."""
+    """The size on the disk does not matter."""
     _, left = read_one(
         tmp_path / "x.avro.gz", gzip.compress(b"Obj\1" + bytes(10**6)), max_bytes=9999
     )
@@ -163,7 +163,7 @@ def test_an_image_is_called_one(tmp_path: Path, value: bytes) -> None:
 
 
 def test_a_damaged_compressed_file_is_skipped_with_the_damage(tmp_path: Path) -> None:
-    """What is in it cannot be known."""
+    """Nobody can know what it contains."""
     found, left = read_one(tmp_path / "x.avro.gz", gzip.compress(container())[:-20])
     assert ([], True) == (found, left[0][1].startswith("damaged: "))
 

@@ -49,13 +49,13 @@ def test_a_stamp_larger_than_nominal_has_its_alert_in_the_middle() -> None:
 
 
 def test_a_rectangle_by_nature_has_its_alert_in_the_middle() -> None:
-    """Where the survey says that its stamps are never cut."""
+    """The survey's map says that its stamps are never cut."""
     assert ((29.5,), (49.5,)) == place_of(60, 100, cut=False)
 
 
 @pytest.mark.parametrize("shape", [(200, 200), (201, 129), (100, 300), (1024, 130)])
 def test_of_a_large_stamp_the_part_around_the_alert_is_kept(shape: tuple[int, int]) -> None:
-    """At most 128 px, the alert on the same pixels as before, and where reflection puts it."""
+    """The part has at most 128 px; the alert is on the same pixels, where reflection puts it."""
     image = np.arange(shape[0] * shape[1], dtype=np.float32).reshape(shape)
     whole = Stamp(image, image, place=place_of(*shape, cut=False))
     part = around_alert(whole)

@@ -1,4 +1,4 @@
-"""The default policies: data that holds together, and what they say of real alerts."""
+"""The default policies: consistent data, and verdicts on real alerts."""
 
 import csv
 from collections import Counter
@@ -119,7 +119,7 @@ def test_an_unknown_class_is_refused() -> None:
 
 @pytest.mark.engine
 def test_of_lsst_s_packets_only_the_track_is_contaminated(parts: Parts, samples: Path) -> None:
-    """By cosmic rays, and nothing else fires on the others: asteroids, galaxies, bright stars."""
+    """The track is a cosmic ray; no rule applies to asteroids, galaxies and bright stars."""
     found = verdicts(parts, packets(samples / "lsst"))
     assert 25 == len(found)
     expected = Verdict(Label.CONTAMINATED, Action.DROP, "CR", "cosmic-ray")
@@ -180,7 +180,7 @@ def test_ztf_s_packets_with_a_high_score_are_kept(parts: Parts, samples: Path) -
 
 @pytest.mark.engine
 def test_ztf_s_real_sources_are_not_dropped(parts: Parts, samples: Path) -> None:
-    """Of 298 with drb > 0.9 one is, an undersampled star."""
+    """Of 298 sources with drb > 0.9 one is dropped, an undersampled star."""
     found = ztf_verdicts(parts, samples, lambda rb, drb: drb > 0.9)
     assert 298 == len(found)
     assert sum(verdict.action is Action.DROP for verdict in found) <= 2

@@ -135,7 +135,7 @@ def test_a_wrong_map_names_the_file_and_the_key(
 
 
 def test_a_missing_folder_is_a_wrong_configuration(tmp_path: Path) -> None:
-    """It is named."""
+    """The message names the folder."""
     with pytest.raises(ConfigurationInvalid, match="nowhere"):
         Surveys.load([tmp_path / "nowhere"])
 
@@ -149,7 +149,7 @@ def test_ids_are_texts(tmp_path: Path) -> None:
 
 
 def test_an_alert_without_an_id_is_rejected(tmp_path: Path) -> None:
-    """It could not be spoken of."""
+    """Nothing could refer to it."""
     with pytest.raises(MessageRejected, match=r"id or old\.id is null") as caught:
         alert_of(field_map(tmp_path))
     assert Reason.FIELD_MISSING == caught.value.reason
@@ -171,7 +171,7 @@ def test_an_alert_without_an_id_is_rejected(tmp_path: Path) -> None:
 def test_the_end_of_the_light_is_utc(
     tmp_path: Path, scale: str, refers_to: str, time: float, end: float
 ) -> None:
-    """From the middle, the start or the end of the exposure, in either scale."""
+    """The packet gives the start, middle or end of the exposure, in UTC or TAI."""
     text = MAP.replace("mjd-tai", scale).replace("middle", refers_to)
     alert = alert_of(field_map(tmp_path, text), id=1, mjd=time, seconds=10.0)
     assert alert.light_end_unix_s == pytest.approx(end, abs=1e-4)
@@ -212,7 +212,7 @@ def test_flags_raise_their_classes(
 
 
 def test_a_null_stamp_is_absent(tmp_path: Path) -> None:
-    """What is there is there."""
+    """Stamps that are not null are present."""
     survey = field_map(tmp_path)
     assert {} == dict(alert_of(survey, id=1).stamps)
     assert (4, 5) == alert_of(survey, id=1, sci=stamp()).stamps[Plane.SCIENCE].image.shape
@@ -229,13 +229,13 @@ def test_a_null_stamp_is_absent(tmp_path: Path) -> None:
 def test_a_map_says_where_its_stamps_hold_the_alert(
     tmp_path: Path, keys: str, place: tuple[tuple[float, ...], ...]
 ) -> None:
-    """One of 4 x 5 px: cut from a square, from a larger one, or never cut."""
+    """A stamp of 4 x 5 px may be cut from a square, from a larger stamp, or not at all."""
     survey = field_map(tmp_path, MAP.replace('science = "sci"', f'science = "sci"\n{keys}'))
     assert place == alert_of(survey, id=1, sci=stamp()).stamps[Plane.SCIENCE].place
 
 
 def test_of_a_large_stamp_only_what_is_judged_is_kept(tmp_path: Path) -> None:
-    """It waits for the network in this size; where the alert has no one place it says so."""
+    """An alert waits with this part only; the reason says where its place is ambiguous."""
     survey = field_map(tmp_path)
     alert = alert_of(survey, id=1, sci=stamp((300, 300)), ref=stamp((500, 300)))
     assert {Plane.SCIENCE: (128, 128)} == {p: s.image.shape for p, s in alert.stamps.items()}
@@ -267,7 +267,7 @@ def test_no_bytes_are_no_stamp(tmp_path: Path) -> None:
 def test_a_stamp_that_can_be_done_without_rejects_nothing(
     tmp_path: Path, data: bytes, why: NotEvaluated
 ) -> None:
-    """It is left out, and what was found is kept."""
+    """The stamp is left out, and the reason is kept."""
     alert = alert_of(field_map(tmp_path), id=1, sci=stamp(), ref=data)
     assert {Plane.SCIENCE} == set(alert.stamps)
     assert {Plane.TEMPLATE} == set(alert.unreadable)
@@ -276,19 +276,19 @@ def test_a_stamp_that_can_be_done_without_rejects_nothing(
 
 
 def test_a_required_stamp_that_cannot_be_read_rejects(tmp_path: Path) -> None:
-    """Whatever else is there."""
+    """Other readable stamps do not help."""
     with pytest.raises(MessageRejected, match="science stamp"):
         alert_of(field_map(tmp_path), id=1, sci=b"junk", ref=stamp())
 
 
 def test_an_alert_of_which_no_stamp_can_be_read_is_rejected(tmp_path: Path) -> None:
-    """Its bytes are kept with the reason, and can be sent in again."""
+    """Its bytes are kept with the reason, so that it can be replayed."""
     with pytest.raises(MessageRejected, match="template stamp"):
         alert_of(field_map(tmp_path), id=1, ref=b"junk")
 
 
 def test_a_stamp_that_was_not_asked_for_is_not_opened(tmp_path: Path) -> None:
-    """Also a required one: nothing depends on it."""
+    """This includes a required stamp, because nothing depends on it."""
     alert = alert_of(field_map(tmp_path), [Plane.TEMPLATE], id=1, sci=b"junk", ref=stamp())
     assert ({Plane.TEMPLATE}, {}) == (set(alert.stamps), dict(alert.unreadable))
 
@@ -296,7 +296,7 @@ def test_a_stamp_that_was_not_asked_for_is_not_opened(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", ["id", "object"])
 @pytest.mark.parametrize(("long", "said"), [("x" * 201, "201"), (b"x" * 101, "202")])
 def test_a_name_without_end_is_refused(tmp_path: Path, name: str, long: object, said: str) -> None:
-    """It would stand in the key, the headers and the log of every output."""
+    """The name would be in the key, the headers and the log of every output."""
     values: dict[str, object] = {"id": "7", "sci": stamp(), name: long}
     with pytest.raises(MessageRejected, match=f"{said} characters") as caught:
         alert_of(field_map(tmp_path), **values)

@@ -67,7 +67,7 @@ def stamp(plane: Plane = Plane.SCIENCE, /, **values: float) -> StampEvidence:
 
 
 def test_a_hit_at_the_alert_is_core_and_peak() -> None:
-    """One pixel of certainty at the centre: probability, extent and distance."""
+    """One certain pixel at the centre gives probability, extent and distance."""
     raw = blank()
     raw[0, CR, 32, 32] = 0.99
     found = evidence(raw)[CR]
@@ -87,7 +87,7 @@ def test_a_hit_away_from_the_alert_is_peak_only() -> None:
 
 
 def test_the_core_is_at_the_alert_s_place() -> None:
-    """In a corner of the chip this is not the middle of the stamp."""
+    """Near a corner of the chip the place is not the middle of the stamp."""
     raw = blank()
     raw[0, CR, 17 + 20, 17 + 21] = 0.999
     place = replace(SQUARE, place=Place((20.0,), (20.0,)))
@@ -105,7 +105,7 @@ def test_the_reflected_margin_does_not_count() -> None:
 
 
 def test_filled_pixels_do_not_count() -> None:
-    """The network's word on what was no data is not evidence."""
+    """The network's output for pixels without data is no evidence."""
     raw, filled = blank(), np.zeros((30, 30), np.bool_)
     raw[0, CR, 17:20, 17:47] = 1.0
     filled[:3] = True
@@ -156,7 +156,7 @@ def test_a_rule_that_speaks_names_itself_and_its_class() -> None:
 
 
 def test_no_rule_no_contamination() -> None:
-    """At its threshold a rule is still silent."""
+    """A rule does not apply to a value equal to its limit."""
     assert Verdict(Label.CLEAN, Action.KEEP) == decide([stamp(CR=0.43)], [DROP_CR, FLAG_TRL])
 
 
@@ -177,7 +177,7 @@ def test_the_first_of_equal_rules_decides() -> None:
     [(Statistic.CORE, "CR"), (Statistic.PEAK, "CR_peak"), (Statistic.PIXELS, "CR_px")],
 )
 def test_a_rule_looks_at_its_statistic(statistic: Statistic, key: str) -> None:
-    """And at no other."""
+    """The other statistics do not matter."""
     rule = replace(DROP_CR, statistic=statistic, above=0.5)
     assert Label.CONTAMINATED is decide([stamp(**{key: 1.0})], [rule]).label
     others = {"CR", "CR_peak", "CR_px"} - {key}
@@ -185,7 +185,7 @@ def test_a_rule_looks_at_its_statistic(statistic: Statistic, key: str) -> None:
 
 
 def test_a_guarded_rule_is_silent_where_a_source_is() -> None:
-    """A sharp star is told from a cosmic ray by the network's own word for sources."""
+    """The network's output for sources distinguishes a sharp star from a cosmic ray."""
     rule = replace(DROP_CR, unless_source_above=0.1)
     assert Label.CONTAMINATED is decide([stamp(CR=0.9, BBG=0.1)], [rule]).label
     assert Label.CLEAN is decide([stamp(CR=0.9, BBG=0.11)], [rule]).label
@@ -197,7 +197,7 @@ def test_a_rule_hears_only_its_own_plane() -> None:
 
 
 def test_what_was_not_evaluated_is_kept_and_says_so() -> None:
-    """Also where a plane was evaluated that no rule looks at: silence is no word for it."""
+    """This includes a plane that is evaluated but that no rule is for."""
     missing = StampEvidence(Plane.SCIENCE, NotEvaluated.STAMP_MISSING)
     hit = stamp(Plane.TEMPLATE, CR=1.0)
     for evidence, rules in (([missing], [DROP_CR]), ([missing, hit], [DROP_CR]), ([stamp()], [])):
@@ -214,7 +214,7 @@ def test_what_is_normal_cannot_contaminate(code: str) -> None:
 
 
 def test_a_prior_of_every_class_is_needed() -> None:
-    """In the table's order, so that none is taken for another."""
+    """The order is the table's, so that no class is taken for another."""
     with pytest.raises(ValueError, match="one per class"):
         Policy(priors=POLICY.priors[::-1], rules=())
 

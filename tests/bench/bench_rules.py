@@ -22,7 +22,7 @@ from painting import defects, filtered, hits, sigma_of, sky, source
 from streamfilter.alerts.normalise import Normalised, normalise, reflect
 from streamfilter.alerts.placement import Placement
 from streamfilter.alerts.rules import policy
-from streamfilter.alerts.verdict import Policy, decide, speaks, summarise
+from streamfilter.alerts.verdict import Policy, applies, decide, summarise
 from streamfilter.config import Settings
 from streamfilter.contaminants import CODES
 from streamfilter.inference.engine import Engine
@@ -81,7 +81,7 @@ class Margin:
     nearest: str
     """The dropping rule whose threshold is nearest among those that did not speak."""
     decades: float
-    """log10 of the odds that are missing until that rule speaks (its guard not counted)."""
+    """log10 of the odds that are missing until that rule applies (its guard not counted)."""
 
 
 class Judge:
@@ -332,7 +332,7 @@ def nearest(stamp: StampEvidence, rules: Iterable[Rule]) -> tuple[str, float]:
             rule.name,
         )
         for rule in rules
-        if rule.action is Action.DROP and not speaks(rule, stamp)
+        if rule.action is Action.DROP and not applies(rule, stamp)
     ]
     distance, name = min(missing)
     return name, float(distance)

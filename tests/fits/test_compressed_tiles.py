@@ -129,7 +129,7 @@ def nameless(data: bytearray) -> None:
 def test_what_could_take_too_much_is_refused(
     kind: str, change: Callable[[bytearray], None], tile: int
 ) -> None:
-    """By both readers, before a tile is unpacked."""
+    """Both readers refuse it before a tile is unpacked."""
     data = compressed(kind, tile=tile)
     assert said(data) is None
     change(data)

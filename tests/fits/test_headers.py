@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from astropy.io import fits
 
-from streamfilter.fits.headers import Nonsense, TooMuch, binning, walked
+from streamfilter.fits.headers import HeaderImplausible, LimitExceeded, binning, checked_content
 
 
 def file_of(*hdus: Any) -> bytes:
@@ -19,7 +19,7 @@ def file_of(*hdus: Any) -> bytes:
 
 def walk(content: bytes) -> bytes:
     """What astropy is given, with the limits of a frame."""
-    return walked(content, most_hdus=2000, longest_header_bytes=800_000)
+    return checked_content(content, most_hdus=2000, longest_header_bytes=800_000)
 
 
 def header(*cards: str) -> bytes:
@@ -47,8 +47,8 @@ def test_files_of_every_kind_are_walked_to_their_end(hdus: tuple[Any, ...]) -> N
     assert content == walk(content)
     # astropy does not fill the last block of random groups.
     longer = content + bytes(-len(content) % 2880) + file_of(fits.PrimaryHDU())
-    with pytest.raises(TooMuch, match=f"over {len(hdus)} HDUs"):
-        walked(longer, most_hdus=len(hdus), longest_header_bytes=80_000)
+    with pytest.raises(LimitExceeded, match=f"over {len(hdus)} HDUs"):
+        checked_content(longer, most_hdus=len(hdus), longest_header_bytes=80_000)
 
 
 @pytest.mark.parametrize(
@@ -66,8 +66,8 @@ def test_files_of_every_kind_are_walked_to_their_end(hdus: tuple[Any, ...]) -> N
     ],
 )
 def test_headers_that_announce_nonsense_are_told(cards: list[str], words: str) -> None:
-    """In astropy each of these is a loop, or a step backwards."""
-    with pytest.raises(Nonsense, match=words):
+    """Each of these would be a long loop, or a step backwards, in astropy."""
+    with pytest.raises(HeaderImplausible, match=words):
         walk(header(*cards))
 
 
@@ -76,13 +76,13 @@ def test_very_many_axes_in_all_are_told() -> None:
     one = header("BITPIX  = 8", "NAXIS   = 999", *(f"NAXIS{n:<3}= 0" for n in range(1, 1000)))
     later = one.replace(b"SIMPLE  =                    T", b"XTENSION= 'IMAGE   '          ")
     assert one[:-2880] == walk(one[:-2880])
-    with pytest.raises(Nonsense, match="announces"):
+    with pytest.raises(HeaderImplausible, match="announces"):
         walk(one[:-2880] + 30 * later[:-2880])
 
 
 @pytest.mark.parametrize(("cut", "whole"), [(2900, 2900), (6000, 5760), (9000, 9000)])
 def test_of_a_file_that_is_cut_what_stands_before_is_read(cut: int, whole: int) -> None:
-    """A cut in data is astropy's to tell; half a header is left out."""
+    """Data that are cut short stay in, for astropy to report; half a header is left out."""
     content = file_of(fits.PrimaryHDU(IMAGE), fits.ImageHDU(IMAGE))
     assert content[:whole] == walk(content[:cut])
 

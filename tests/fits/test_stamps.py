@@ -96,7 +96,7 @@ def test_the_fast_path_equals_astropy_on_every_sample_stamp(samples: Path) -> No
 
 
 def test_planes_are_native_contiguous_float32() -> None:
-    """Whatever the file's order and width."""
+    """The byte order and width of the file do not matter."""
     planes = read_stamp(fits_bytes(fits.PrimaryHDU(image(dtype=">f8"))), LIMITS)
     assert ("=", np.dtype(np.float32), True) == (
         planes.image.dtype.byteorder,
@@ -202,7 +202,7 @@ def test_a_plane_of_another_meaning_is_not_the_image(name: str, dtype: str) -> N
 
 
 def test_a_compressed_mask_is_not_opened() -> None:
-    """Nor does its size count."""
+    """Its size does not count either."""
     mask = fits.CompImageHDU(image(32, "int16"), name="MASK")
     data = fits_bytes(fits.PrimaryHDU(image()), mask)
     planes = read_stamp(data, Limits(max_stamp_side_px=20))
@@ -364,7 +364,7 @@ def test_values_beyond_float32_become_infinite() -> None:
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.data())
 def test_damaged_headers_raise_nothing_but_rejections(data: st.DataObject) -> None:
-    """Whatever stands in the header, the answer is planes or a reason."""
+    """For any header the result is planes or a rejection."""
     base = bytearray(fits_bytes(fits.PrimaryHDU(image()), fits.ImageHDU(image(), name="UNCERT")))
     for _ in range(data.draw(st.integers(1, 5))):
         base[data.draw(st.integers(0, 800))] = data.draw(st.integers(0, 255))

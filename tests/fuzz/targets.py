@@ -225,8 +225,8 @@ def schema(data: bytes) -> object:
 def _drifted(found: WriterSchema) -> None:
     """What a log says of a schema that follows a survey's own is short and plain."""
     watch = SchemaHistory()
-    watch.see("t", Form.OCF, None, _ZTF)
-    drift = watch.see("t", Form.OCF, None, writer_of(found, _SURVEYS.of_record("ztf.alert")[0]))
+    watch.record("t", Form.OCF, None, _ZTF)
+    drift = watch.record("t", Form.OCF, None, writer_of(found, _SURVEYS.of_record("ztf.alert")[0]))
     for words in (drift.now, *(each.detail for each in drift.fields)) if drift else ():
         assert words.isprintable()
         assert len(words) < _LONGEST_WORDS

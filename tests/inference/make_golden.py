@@ -13,7 +13,7 @@ def main() -> None:
     """Write the golden numbers of every engine."""
     for name in manifest.names():
         batch = golden.frames(golden.FRAMES[manifest.load(name).per])
-        kept = golden.of(reference.Reference(name).infer(batch), batch)
+        kept = golden.golden_of(reference.Reference(name).infer(batch), batch)
         golden.save(kept, golden.path(name))
         print(f"{golden.path(name)}: {golden.path(name).stat().st_size} bytes")
 

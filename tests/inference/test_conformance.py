@@ -109,7 +109,7 @@ def assert_close(manifest: Manifest, case: Case, expected: Tensor, found: Tensor
 def test_a_batch_of_any_size_gives_the_known_probabilities(
     engine: Engine, network: Tiny, case: Case, count: int
 ) -> None:
-    """In the order of the batch, float32 whatever the precision."""
+    """The results are in the order of the batch, and float32 at every precision."""
     batch = images(count, 16, 16)
     assert_close(engine.manifest, case, network.expected(batch), engine.infer(batch))
 
@@ -124,7 +124,7 @@ def test_sides_may_change_from_batch_to_batch(engine: Engine, network: Tiny, cas
 def test_a_batch_of_more_pixels_than_one_run_is_whole(
     engine: Engine, network: Tiny, case: Case
 ) -> None:
-    """It is run in parts and comes back in order."""
+    """The batch runs in parts, and the results are in order."""
     batch = images(9, 128, 128)
     assert_close(engine.manifest, case, network.expected(batch), engine.infer(batch))
 
@@ -156,7 +156,7 @@ def test_the_result_is_the_callers_own(engine: Engine) -> None:
 
 
 def test_the_batch_is_left_as_it_was(engine: Engine) -> None:
-    """Also one that may not be written to, and one that is a view."""
+    """This includes a read-only batch and a view."""
     wide = images(2, 16, 32)
     kept = wide.copy()
     wide.flags.writeable = False
@@ -175,7 +175,7 @@ def test_a_warm_engine_gives_the_same(engine: Engine) -> None:
 
 
 def test_a_closed_engine_says_so(engine: Engine) -> None:
-    """And closing twice is no error."""
+    """Closing twice is no error."""
     engine.close()
     engine.close()
     with pytest.raises(EngineUnavailable, match="closed"):
@@ -193,7 +193,7 @@ def test_an_engine_opens_again_after_it_was_closed(case: Case, shelf: Path) -> N
 
 
 def test_a_batch_that_does_not_fit_is_refused(engine: Engine) -> None:
-    """In the manifest's words, and the engine goes on."""
+    """The message states the manifest's shape, and the engine goes on."""
     with pytest.raises(EngineUnavailable, match="takes float32 of shape"):
         engine.infer(np.zeros((1, 2, 16, 16), np.float32))
     assert 1 == len(engine.infer(images(1, 16, 16)))
@@ -216,7 +216,7 @@ def test_an_onnx_of_another_network_is_refused(case: Case, tmp_path: Path) -> No
 
 
 def test_the_runtime_is_named_with_version_and_precision(engine: Engine, case: Case) -> None:
-    """It goes into annotations and metrics."""
+    """Annotations and metrics contain this name."""
     name, _, rest = engine.runtime.partition(" ")
     assert case[0] == name
     assert ("float32" != case[1]) is rest.endswith(f" {case[1]}")
@@ -242,7 +242,7 @@ def measured(name: str, home: Path) -> list[tuple[Tensor, Tensor]]:
 def test_a_published_network_is_within_its_tolerance(
     real: Case, name: str, engine_home: Path
 ) -> None:
-    """Of ONNX Runtime at float32, on made frames and stamps."""
+    """The tolerance is relative to ONNX Runtime at float32, on synthetic frames and stamps."""
     engine = runtimes.open_engine(name, real[0], engine_home, 2, precision=real[1])
     for batch, expected in measured(name, engine_home):
         assert_close(engine.manifest, real, expected, engine.infer(batch))

@@ -44,7 +44,7 @@ def onnx(tmp_path: Path) -> Path:
 
 
 def test_a_cache_of_our_own_is_used(onnx: Path, tmp_path: Path) -> None:
-    """Also through a link, as to a larger disk."""
+    """This includes a cache behind a link, for example to a larger disk."""
     check_own(onnx, tmp_path / "home")
     (tmp_path / "link").symlink_to(tmp_path / "home")
     check_own(tmp_path / "link" / onnx.relative_to(tmp_path / "home"), tmp_path / "link")
@@ -61,7 +61,7 @@ def test_a_network_that_everybody_may_change_is_refused(
 
 
 def test_a_sticky_folder_above_the_cache_is_no_harm(onnx: Path, tmp_path: Path) -> None:
-    """As /tmp is."""
+    """/tmp is such a folder."""
     tmp_path.chmod(0o1777)
     check_own(onnx, tmp_path / "home")
 

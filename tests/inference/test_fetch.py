@@ -89,7 +89,7 @@ def test_a_wheel_without_the_model_is_refused(tiny: TinyRelease, home: Path) -> 
 
 
 def test_a_file_that_is_no_wheel_is_refused(tiny: TinyRelease, home: Path) -> None:
-    """Also where its sha256 were the pinned one."""
+    """It is refused even if its sha256 were the pinned one."""
     tiny.wheel.write_bytes(b"not a zip")
     release = replace(tiny.manifest.release, sha256=cache.sha256_of(tiny.wheel) or "")
     with pytest.raises(EngineUnavailable, match="does not hold"):
@@ -142,7 +142,7 @@ def _fetch_and_say(tiny: TinyRelease, home: Path, ready: Callable[[], None], sai
 
 
 def test_two_processes_at_once_make_it_once(tiny: TinyRelease, home: Path, tmp_path: Path) -> None:
-    """One writes; the other waits for it and takes what it made."""
+    """One process writes; the other waits, and then uses its file."""
     spawn = multiprocessing.get_context("spawn")
     gate = spawn.Barrier(2)
     said = [tmp_path / "said0", tmp_path / "said1"]

@@ -61,7 +61,7 @@ def test_the_edges_stay_float32_and_the_rest_is_float16(name: str, engine_home: 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_it_is_within_the_manifests_tolerance(name: str, engine_home: Path) -> None:
-    """Also with every single result rounded to float16."""
+    """This holds even with every single result rounded to float16."""
     whole, half = networks(name, engine_home)
     facts = load(name)
     exact = session(whole)
@@ -94,12 +94,12 @@ def test_pixels_that_float16_has_not_are_no_harm(engine_home: Path) -> None:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_it_is_the_same_bytes_every_time(name: str, engine_home: Path) -> None:
-    """It stands in no manifest, but plans are compared."""
+    """No manifest contains its sha256, but the keys of plans depend on it."""
     whole, half = networks(name, engine_home)
     assert half == float16.to_float16(whole)
 
 
 def test_what_is_no_network_is_refused() -> None:
-    """In one line."""
+    """The message has one line."""
     with pytest.raises(EngineUnavailable, match="cannot be put into float16"):
         float16.to_float16(b"\x08\x01garbage")

@@ -53,7 +53,7 @@ def test_a_damaged_golden_file_is_named(tmp_path: Path) -> None:
 def test_golden_numbers_survive_the_file(tmp_path: Path) -> None:
     """What is kept of probabilities comes back from disk."""
     batch = golden.frames(1)
-    kept = golden.of(np.stack([batch[:, 0], -batch[:, 0]], axis=1), batch)
+    kept = golden.golden_of(np.stack([batch[:, 0], -batch[:, 0]], axis=1), batch)
     golden.save(kept, tmp_path / "golden.npz")
     found = golden.load(tmp_path / "golden.npz")
     np.testing.assert_array_equal(kept.values, found.values)

@@ -9,7 +9,7 @@ import pytest
 from streamfilter.inference.runtimes import gpu_thread
 from streamfilter.inference.runtimes.gpu_thread import GpuThread
 
-FLIGHTS = 20_000
+BATCHES = 20_000
 PATIENCE_S = 60.0
 
 
@@ -21,11 +21,11 @@ class Batch:
     """An event of a batch that is done when it is looked at for the third time."""
 
     def __init__(self) -> None:
-        self._looks = 0
+        self._queries = 0
 
     def query(self) -> bool:
-        self._looks += 1
-        return self._looks > 2
+        self._queries += 1
+        return self._queries > 2
 
 
 def driver() -> Any:
@@ -35,19 +35,19 @@ def driver() -> Any:
     return SimpleNamespace(Device=lambda number: device, Error=Never, MemoryError=Never)
 
 
-def test_no_look_for_work_lasts_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
-    """However short it is: a time-out of queue.SimpleQueue may turn into none (CPython)."""
-    monkeypatch.setattr(gpu_thread, "_LOOK_S", 1e-6)
+def test_no_wait_for_work_lasts_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A very short time-out of queue.SimpleQueue may turn into no time-out (CPython)."""
+    monkeypatch.setattr(gpu_thread, "_POLL_S", 1e-6)
     thread = GpuThread(driver(), 0, 2)
-    landed: list[int] = []
+    finished: list[int] = []
 
-    def fly() -> None:
-        for number in range(FLIGHTS):
-            thread.fly(Batch)
-            landed.append(number)
+    def run() -> None:
+        for number in range(BATCHES):
+            thread.run_batch(Batch)
+            finished.append(number)
 
-    flying = threading.Thread(target=fly, daemon=True)
-    flying.start()
-    flying.join(PATIENCE_S)
-    assert FLIGHTS == len(landed)
+    running = threading.Thread(target=run, daemon=True)
+    running.start()
+    running.join(PATIENCE_S)
+    assert BATCHES == len(finished)
     thread.stop(lambda: None)

@@ -28,13 +28,13 @@ def driver(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_gpu_is_its_model_and_capability(driver: None, monkeypatch: pytest.MonkeyPatch) -> None:
-    """As a plan is keyed."""
+    """The key of a plan contains both."""
     monkeypatch.setenv("FAKE_GPU", "NVIDIA L4")
     assert gpus.Gpu(name="NVIDIA L4", capability="8.9") == gpus.here()
 
 
 def test_a_gpu_that_does_not_answer_is_named(driver: None, monkeypatch: pytest.MonkeyPatch) -> None:
-    """By its number, with what the driver says."""
+    """The message has its number and the driver's error."""
     monkeypatch.setenv("FAKE_GPU", "NVIDIA L4")
     with pytest.raises(EngineUnavailable, match=r"no GPU 3 answers here .*invalid device ordinal"):
         gpus.here(3)

@@ -26,7 +26,7 @@ def test_maximask_agrees_with_the_class_table() -> None:
 
 
 def test_maxitrack_knows_two_classes_of_equal_prior() -> None:
-    """Its training set held as many of each."""
+    """Its training set had equal numbers of both."""
     found = manifest.load("maxitrack")
     assert {"TRACKED": 0.5, "TRACKING_ERROR": 0.5} == {
         row.code: row.training_prior for row in found.classes

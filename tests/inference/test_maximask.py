@@ -63,7 +63,7 @@ def image(height: int, width: int) -> Floats:
 def test_it_equals_the_network_in_plain_numpy(
     engine: Engine, weights: Mapping[str, Floats], shape: tuple[int, int]
 ) -> None:
-    """Also where a map is odd at the fifth level (48, 80) and where sides differ."""
+    """This includes maps with an odd side at the fifth level (48, 80), and different sides."""
     found = engine.infer(image(*shape)[None, None])[0]
     expected = maximask(image(*shape).astype(np.float64), weights)
     np.testing.assert_allclose(found, expected, atol=1e-5, rtol=0)

@@ -1,4 +1,4 @@
-"""Kept plans: read again where all that they depend on is the same, and built by one process."""
+"""Cached plans: reused where everything that they depend on is the same; one process builds."""
 
 import dataclasses
 import hashlib
@@ -16,7 +16,7 @@ from streamfilter.inference import cache, plan_cache
 from streamfilter.inference.engine import Plans, Running
 from streamfilter.inference.gpus import Gpu
 from streamfilter.inference.manifest import Precision, load
-from streamfilter.inference.plans import Built
+from streamfilter.inference.plans import BuiltPlan
 
 KEY = plan_cache.Key(
     network="00",
@@ -34,17 +34,17 @@ import sys
 from pathlib import Path
 from streamfilter.inference import plan_cache
 from streamfilter.inference.engine import Running
-from streamfilter.inference.plans import Built
+from streamfilter.inference.plans import BuiltPlan
 
 def say(line):
     print(line, flush=True)
 
 def make(timings):
     say(f"making, timings {timings!r}")
-    return Built(sys.stdin.readline().encode(), b"timed")
+    return BuiltPlan(sys.stdin.readline().encode(), b"timed")
 
 key = plan_cache.Key(**{field: "" for field in plan_cache.Key.__dataclass_fields__})
-plan = plan_cache.kept_or_made("a plan", Path(sys.argv[1]), key, Running(progress=say), make)
+plan = plan_cache.cached_or_built("a plan", Path(sys.argv[1]), key, Running(progress=say), make)
 say(f"plan {plan!r}")
 """
 
@@ -56,36 +56,38 @@ def place(tmp_path: Path) -> Path:
 
 def made(place: Path, key: plan_cache.Key = KEY, plan: bytes = b"first") -> bytes:
     """The plan, built as ``plan`` where it must be."""
-    return plan_cache.kept_or_made("it", place, key, Running(), lambda timings: Built(plan, b""))
+    return plan_cache.cached_or_built(
+        "it", place, key, Running(), lambda timings: BuiltPlan(plan, b"")
+    )
 
 
 def refused(place: Path, key: plan_cache.Key = KEY) -> str:
     """What is said where nothing may be built."""
     with pytest.raises(EngineUnavailable) as error:
-        plan_cache.kept_or_made("it", place, key, Running(plans=Plans.REFUSE), never)
+        plan_cache.cached_or_built("it", place, key, Running(plans=Plans.REFUSE), never)
     return str(error.value)
 
 
-def never(timings: bytes) -> Built:
+def never(timings: bytes) -> BuiltPlan:
     raise AssertionError("nothing is to be built")
 
 
 def test_a_plan_is_built_once_and_read_again(place: Path) -> None:
     """The second time nothing is built."""
     assert b"first" == made(place)
-    assert b"first" == plan_cache.kept_or_made("it", place, KEY, Running(), never)
+    assert b"first" == plan_cache.cached_or_built("it", place, KEY, Running(), never)
 
 
 @pytest.mark.parametrize("part", [field.name for field in dataclasses.fields(KEY)])
 def test_a_plan_for_something_else_is_named_by_what_differs(place: Path, part: str) -> None:
-    """It is refused, or built anew, as the configuration says."""
+    """The start is refused, or a plan is built anew, as the configuration says."""
     made(place)
     other = dataclasses.replace(KEY, **{part: "new"})
     assert f"does not match: its {part} is {getattr(KEY, part)!r}, here 'new'" in refused(
         place, other
     )
     assert b"second" == made(place, other, b"second")
-    assert b"second" == plan_cache.kept_or_made("it", place, other, Running(), never)
+    assert b"second" == plan_cache.cached_or_built("it", place, other, Running(), never)
 
 
 def test_where_no_plan_may_be_built_the_mend_is_said(place: Path) -> None:
@@ -97,7 +99,7 @@ def test_where_no_plan_may_be_built_the_mend_is_said(place: Path) -> None:
 
 @pytest.mark.parametrize("damage", ["plan", "json"])
 def test_a_damaged_plan_is_not_used(place: Path, damage: str) -> None:
-    """It is held against its sha256, and built anew."""
+    """Its sha256 does not match, so it is built anew."""
     made(place)
     path = place.with_suffix(f".{damage}")
     path.write_bytes(path.read_bytes()[:-2])
@@ -107,7 +109,7 @@ def test_a_damaged_plan_is_not_used(place: Path, damage: str) -> None:
 
 @pytest.mark.parametrize("what", ["folder", "plan"])
 def test_a_plan_that_others_could_have_written_is_not_run(place: Path, what: str) -> None:
-    """Nor built over: a plan is code."""
+    """It is not overwritten either: a plan is code."""
     made(place)
     (place.parent if what == "folder" else place).chmod(0o777)
     with pytest.raises(EngineUnavailable, match=r"changed by others \(owner \d+, mode .rwxrwxrwx"):
@@ -118,27 +120,27 @@ def test_timings_go_from_build_to_build(place: Path) -> None:
     """Those of the build before, also of another network."""
     given: list[bytes] = []
 
-    def make(timings: bytes) -> Built:
+    def make(timings: bytes) -> BuiltPlan:
         given.append(timings)
-        return Built(b"plan", timings + b"+")
+        return BuiltPlan(b"plan", timings + b"+")
 
     for network in ("one", "two", "three"):
         key = dataclasses.replace(KEY, network=network)
-        plan_cache.kept_or_made("it", place, key, Running(), make)
+        plan_cache.cached_or_built("it", place, key, Running(), make)
     assert [b"", b"+", b"++"] == given
 
 
 def test_a_build_that_fails_leaves_what_was_there(place: Path) -> None:
-    """And gives the lock back."""
+    """The lock is released."""
     made(place)
 
-    def fails(timings: bytes) -> Built:
+    def fails(timings: bytes) -> BuiltPlan:
         raise EngineUnavailable("no memory")
 
     other = dataclasses.replace(KEY, network="new")
     with pytest.raises(EngineUnavailable, match="no memory"):
-        plan_cache.kept_or_made("it", place, other, Running(), fails)
-    assert b"first" == plan_cache.kept_or_made("it", place, KEY, Running(), never)
+        plan_cache.cached_or_built("it", place, other, Running(), fails)
+    assert b"first" == plan_cache.cached_or_built("it", place, KEY, Running(), never)
 
 
 @pytest.fixture
@@ -201,7 +203,7 @@ def test_a_process_that_is_killed_while_it_builds_is_followed(
 
 @pytest.mark.engine
 def test_a_real_plan_is_kept_beside_the_network(engine_home: Path, tmp_path: Path) -> None:
-    """At both precisions; by a builder that needs no GPU."""
+    """A builder that needs no GPU builds it at both precisions."""
     rtx: ModuleType = pytest.importorskip(
         "tensorrt_rtx", reason="no builder of plans: pip install -e '.[rtx]'"
     )
@@ -215,7 +217,7 @@ def test_a_real_plan_is_kept_beside_the_network(engine_home: Path, tmp_path: Pat
             rtx, manifest, path, gpu, Running(precision=precision, plans=Plans.REFUSE)
         )
         assert hashlib.sha256(plan).digest() == hashlib.sha256(again).digest()
-    kept = plan_cache.kept(path)
+    kept = plan_cache.cached_plans(path)
     assert ["float32", "fp16"] == [each.key.precision for each in kept]
     assert {(manifest.onnx_sha256, "8.6")} == {(k.key.network, k.key.capability) for k in kept}
 

@@ -40,7 +40,7 @@ def network(name: str, precision: str, home: Path) -> bytes:
 def test_a_published_network_compiles(
     name: str, precision: str, capability: str, rtx: ModuleType, engine_home: Path
 ) -> None:
-    """With every profile, into a plan that holds its weights at the precision."""
+    """It has every profile, and a plan with its weights at the precision."""
     onnx = network(name, precision, engine_home)
     built = plans.build(rtx, load(name), onnx, capability=capability)
     assert 1 < len(built.plan) / len(onnx) < 2.5
@@ -72,7 +72,7 @@ def test_a_build_tells_how_far_it_is(
 
 @pytest.mark.parametrize("onnx", [b"xx", b"", b"\x08\x01garbage"])
 def test_what_is_no_network_is_refused(onnx: bytes, rtx: ModuleType) -> None:
-    """Also what the parser takes for a network without outputs."""
+    """This includes bytes that the parser reads as a network without outputs."""
     with pytest.raises(EngineUnavailable, match="cannot build a plan of maximask"):
         plans.build(rtx, load("maximask"), onnx, capability="SM86")
 
@@ -80,7 +80,7 @@ def test_what_is_no_network_is_refused(onnx: bytes, rtx: ModuleType) -> None:
 def test_a_capability_that_the_builder_does_not_know_is_refused(
     rtx: ModuleType, engine_home: Path
 ) -> None:
-    """It is named."""
+    """The message names it."""
     manifest = load("maxitrack")
     onnx = cache.onnx_path(manifest, engine_home).read_bytes()
     with pytest.raises(EngineUnavailable, match="SM1"):

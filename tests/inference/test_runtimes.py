@@ -34,7 +34,7 @@ def test_an_unknown_runtime_is_answered_with_the_known_ones(tmp_path: Path) -> N
 def test_a_runtime_that_is_not_installed_names_what_to_install(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Its library cannot be imported: no other runtime is taken."""
+    """Its library cannot be imported, and no other runtime replaces it."""
     uninstall("onnxruntime", monkeypatch)
     with pytest.raises(EngineUnavailable, match=r"pip install -e '\.' in a checkout"):
         runtimes.open_engine("maximask", "onnxruntime", tmp_path, 1)
@@ -121,7 +121,7 @@ def test_auto_takes_tensorrt_where_a_gpu_is(
 def test_auto_says_why_it_passed_over_a_runtime(
     engine_home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """With what would bring it."""
+    """The message says how to install it."""
     uninstall("openvino", monkeypatch)
     said: list[str] = []
     engine = runtimes.open_engine("maxitrack", "auto", engine_home, 1, progress=said.append)
@@ -143,7 +143,7 @@ def test_auto_without_a_runtime_that_can_names_them_all(
 def test_a_runtime_is_told_about_plans_and_whom_to_tell(
     engine_home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """As the settings say."""
+    """The runtime gets them from the settings."""
     given: list[Running] = []
     module = ModuleType("told")
     module.__dict__["open"] = lambda manifest, path, running: given.append(running)

@@ -179,7 +179,7 @@ def test_one_thread_owns_the_context(fake: FakeGpu, opened: Callable[..., Engine
 
 
 def test_two_engines_have_a_thread_each(fake: FakeGpu, opened: Callable[..., Engine]) -> None:
-    """And share the device's primary context: closing one leaves the other."""
+    """They share the device's primary context, and closing one leaves the other."""
     exact, half = opened(), opened("fp16")
     assert_right(images(2), exact.infer(images(2)))
     assert 2 == len(fake.state.stacks)
@@ -232,7 +232,7 @@ def test_a_network_that_cannot_be_recorded_is_run_as_it_is(
 def test_a_graph_that_does_not_launch_stops_the_engine(
     fake: FakeGpu, opened: Callable[..., Engine]
 ) -> None:
-    """It is not quietly run another way."""
+    """The batch is not silently run in another way."""
     engine = opened()
     engine.warm_up(((2, 1, 64, 64),))
     fake.library.refuses = "cuGraphLaunch"
@@ -265,7 +265,7 @@ def test_a_failure_of_the_gpu_stays(fake: FakeGpu, opened: Callable[..., Engine]
 def test_a_batch_that_tensorrt_does_not_queue_stops_the_engine(
     fake: FakeGpu, opened: Callable[..., Engine], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """With what its logger was told."""
+    """The message has the errors of TensorRT's logger."""
     monkeypatch.setenv("FAKE_TENSORRT_FAILS", "1")
     engine = opened()
     with pytest.raises(EngineUnavailable, match=r"cannot queue .* no kernel image is available"):
@@ -277,7 +277,7 @@ def test_too_little_memory_names_the_batch_that_fits(
     mib: str, fits: int | None, fake: FakeGpu, opened: Callable[..., Engine],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
-    """At the start, when it is warmed up; and that batch does fit."""
+    """The warm-up at the start fails, and the named batch does fit."""
     monkeypatch.setenv("FAKE_GPU_MIB", mib)
     engine = opened()
     expected = f"a batch of {fits} fits .batch.size = {fits}." if fits else "not even a batch of 1"
@@ -362,7 +362,7 @@ def test_a_context_that_cannot_be_had_is_said(
 def test_a_plan_that_tensorrt_does_not_take_is_an_error(
     fake: FakeGpu, opened: Callable[..., Engine], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """With what it says, and nothing is left on the device."""
+    """The message has TensorRT's error, and nothing stays on the device."""
     monkeypatch.setattr(fake.tensorrt.Runtime, "deserialize_cuda_engine", lambda self, plan: None)
     with pytest.raises(EngineUnavailable, match="cannot open the plan of blurred on Fake GPU"):
         opened()
@@ -371,7 +371,7 @@ def test_a_plan_that_tensorrt_does_not_take_is_an_error(
 def test_where_no_plan_may_be_built_the_start_is_refused(
     fake: FakeGpu, opened: Callable[..., Engine]
 ) -> None:
-    """And a plan that was built before is taken."""
+    """A plan that was built before is used."""
     with pytest.raises(EngineUnavailable, match="`streamfilter engines build` builds it"):
         opened(plans=Plans.REFUSE)
     opened()

@@ -86,7 +86,7 @@ def crash_in_use() -> None:
 
 
 def test_a_crash_of_the_child_is_a_transport_failure() -> None:
-    """It is told when asked."""
+    """The next check raises it."""
     broker = EmbeddedBroker()
     broker.check()
     crash(broker)

@@ -64,7 +64,7 @@ def test_outstanding_counts_what_is_not_settled_by_partition() -> None:
 
 
 def test_a_late_settle_of_a_forgotten_partition_is_ignored() -> None:
-    """What comes back after a partition was revoked moves nothing."""
+    """A message that is settled after its partition was revoked changes nothing."""
     ledger = tracked(0, 1)
     ledger.settle(origin(0))
     ledger.forget([P0])
@@ -177,7 +177,7 @@ TestTheLedgerIsThePlainestBook = Books.TestCase
 
 
 def test_where_reading_would_go_on_is_known_before_it_is_settled() -> None:
-    """Of messages that a transaction is to finish; the ledger itself does not move."""
+    """The offset counts messages that a transaction will finish; the ledger does not change."""
     ledger = tracked(5, 6, 9)
     ledger.settle(origin(6))
     assert {P0: 5} == ledger.after([P0, P1], {origin(9)})
@@ -194,7 +194,7 @@ def test_where_reading_goes_on_with_nothing_outstanding() -> None:
 
 
 def test_a_message_is_held_until_its_partition_is_given_up() -> None:
-    """Also where the partition comes back and the same message is read again."""
+    """This includes a partition that comes back, with the same message read again."""
     ledger = Ledger()
     first = ledger.track(origin(5))
     assert ledger.holds(origin(5), first)
@@ -205,7 +205,7 @@ def test_a_message_is_held_until_its_partition_is_given_up() -> None:
 
 
 def test_the_span_is_from_the_first_outstanding_to_the_last_read() -> None:
-    """Of the partition where it is the longest."""
+    """The result is that of the partition with the longest span."""
     ledger = tracked(5, 6, 30)
     ledger.track(origin(100, partition=1))
     assert 25 == ledger.span()

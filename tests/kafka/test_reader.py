@@ -26,7 +26,7 @@ def test_every_message_of_every_partition_is_read_up_to_the_end(broker: Broker) 
 
 
 def test_only_what_is_young_enough_is_read(broker: Broker) -> None:
-    """By the messages' own time stamps."""
+    """The timestamps of the messages decide."""
     topic, now_ms = broker.topic(), round(time.time() * 1000)
     broker.produce(topic, [b"old"], timestamp_ms=now_ms - 7_200_000)
     broker.produce(topic, [b"new"], timestamp_ms=now_ms)
@@ -39,13 +39,13 @@ def test_one_message_is_found_by_its_place(broker: Broker) -> None:
     """None where none stands."""
     topic = broker.topic()
     broker.produce(topic, [b"a", b"b", b"c"])
-    found = reader.one(settings(broker), topic, 0, 1)
+    found = reader.read_one(settings(broker), topic, 0, 1)
     assert found is not None
     assert b"b" == found.value
-    assert reader.one(settings(broker), topic, 0, 3) is None
+    assert reader.read_one(settings(broker), topic, 0, 3) is None
 
 
 def test_a_topic_that_is_not_there_is_named(broker: Broker) -> None:
-    """And not created."""
+    """It is not created."""
     with pytest.raises(TransportFailed, match="no-such-topic"):
         list(reader.read_topic(settings(broker), "no-such-topic"))

@@ -93,7 +93,7 @@ def test_no_more_messages_come_than_were_asked_for(broker: Broker) -> None:
 
 @pytest.mark.parametrize("wait", [True, False])
 def test_a_restart_resumes_at_the_committed_offset(broker: Broker, wait: bool) -> None:
-    """What was read but not committed is read again, what was committed is not."""
+    """Messages that were read but not committed are read again, committed ones are not."""
     topic, member_of = broker.topic(), group()
     broker.produce(topic, [b"%d" % number for number in range(10)])
     reader = source(broker, topic, member_of=member_of)
@@ -108,7 +108,7 @@ def test_a_restart_resumes_at_the_committed_offset(broker: Broker, wait: bool) -
 
 
 def test_a_late_refusal_does_not_take_a_commit_back(broker: Broker) -> None:
-    """What was refused is tried again only if nothing later was committed meanwhile."""
+    """A refused offset is committed again only if no later one was committed meanwhile."""
     topic, name = broker.topic(), group()
     broker.produce(topic, [b"v"] * 3)
     reader = source(broker, topic, member_of=name)
@@ -377,7 +377,7 @@ def made_again_under(broker: Broker, reader: KafkaSource, topic: str) -> None:
 
 
 def test_the_start_of_a_topic_that_is_made_again_is_not_skipped(broker: Broker) -> None:
-    """Its offsets go on where reading stood; that the group's commit is gone tells."""
+    """The new offsets continue the old ones; only the group's deleted commit shows the change."""
     topic, lost = broker.topic(), list[Partitions]()
     broker.produce(topic, [b"old"] * 10)
     settings = {"bootstrap.servers": broker.bootstrap, "group.id": group()}

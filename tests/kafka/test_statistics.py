@@ -49,7 +49,7 @@ def test_a_consumers_statistics_are_read() -> None:
 
 
 def test_a_producers_statistics_are_read() -> None:
-    """What is not there counts as nothing."""
+    """A missing number counts as 0."""
     found = parsed({"msg_cnt": 5, "brokers": {}, "topics": {}})
     assert Statistics({}, (), 0, 5, 0) == found
 

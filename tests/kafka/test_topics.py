@@ -57,7 +57,7 @@ def test_what_cannot_be_is_refused_in_the_brokers_words(
 
 
 def test_a_broker_that_is_not_there_is_a_transport_failure() -> None:
-    """It is told within the time given, with what to look at."""
+    """The failure comes within the time limit, and says what to check."""
     begin = time.monotonic()
     with pytest.raises(TransportFailed, match="the broker is up"):
         create({"bootstrap.servers": "127.0.0.1:1"}, ["t"], timeout_s=1.0)

@@ -178,7 +178,7 @@ def test_a_fenced_producer_that_only_sends_says_why(broker: Broker) -> None:
 
 
 def test_an_output_that_is_too_large_is_named_and_the_rest_goes_in_the_next(broker: Broker) -> None:
-    """Its batch is refused as a whole; alone, it is the only one."""
+    """The broker refuses its whole batch; sent alone, only the output itself is refused."""
     out = broker.topic(max_message_bytes="1000")
     made = sink(broker, f"id-{out}", linger_ms=50, compression_type="none")
     outputs = [output(out, b"x" * (2000 if n == 3 else 100), n) for n in range(6)]
@@ -201,7 +201,7 @@ def test_an_output_that_is_too_large_is_named_and_the_rest_goes_in_the_next(brok
 
 
 def test_what_the_client_refuses_does_not_hurt_the_transaction(broker: Broker) -> None:
-    """It is told at once, and the others are committed."""
+    """The refusal is returned at once, and the other outputs are committed."""
     out = broker.topic()
     made = sink(broker, f"id-{out}", message_max_bytes=2000)
     made.begin()
@@ -214,7 +214,7 @@ def test_what_the_client_refuses_does_not_hurt_the_transaction(broker: Broker) -
 
 
 def test_an_output_topic_that_is_not_there_stops_the_service(broker: Broker) -> None:
-    """It names what creates it: sending it again would not help."""
+    """The failure says how to create the topic: sending again would not help."""
     made = sink(broker, f"id-{broker.topic()}", topic_metadata_propagation_max_ms=500)
     made.begin()
     made.send(output("nowhere"))
@@ -223,7 +223,7 @@ def test_an_output_topic_that_is_not_there_stops_the_service(broker: Broker) -> 
 
 
 def test_a_time_out_that_brokers_do_not_allow_is_a_failure_that_names_it(broker: Broker) -> None:
-    """They end transactions after a quarter of an hour at the most."""
+    """Brokers allow at most a quarter of an hour."""
     made = TransactionalSink(
         {"bootstrap.servers": broker.bootstrap}, transactional_id="long", timeout_s=3600
     )
@@ -232,7 +232,7 @@ def test_a_time_out_that_brokers_do_not_allow_is_a_failure_that_names_it(broker:
 
 
 def test_a_producer_that_could_lose_outputs_is_refused() -> None:
-    """As without transactions."""
+    """The same settings are refused as without transactions."""
     settings: dict[str, str | int] = {"bootstrap.servers": "127.0.0.1:1", "acks": 1}
     with pytest.raises(ConfigurationInvalid, match="'acks' is '1'"):
         TransactionalSink(settings, transactional_id="x", timeout_s=10)

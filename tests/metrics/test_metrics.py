@@ -40,7 +40,7 @@ def test_what_may_be_counted_begins_at_zero(registry: CollectorRegistry) -> None
 
 
 def test_latencies_stand_at_zero_before_the_first(registry: CollectorRegistry) -> None:
-    """For every start that is measured from, of alerts and of exposures."""
+    """This holds for every starting point of a latency, of alerts and of exposures."""
     AlertMetrics(registry), ExposureMetrics(registry)
     starts = {("received",), ("message",), ("producer",), ("light",)}
     assert starts == set(samples(registry, "streamfilter_latency_seconds_count"))

@@ -13,7 +13,7 @@ SMALL = Limits(max_message_bytes=100_000)
 
 
 def rejection(block: bytes, codec: str) -> MessageRejected:
-    """Why a block cannot be had."""
+    """Why a block cannot be decompressed."""
     with pytest.raises(MessageRejected) as caught:
         decompress(block, codec, SMALL)
     return caught.value
@@ -52,7 +52,7 @@ def test_a_zstandard_frame_that_keeps_its_size_to_itself_is_bounded() -> None:
 
 
 def test_a_zstandard_frame_that_wants_much_memory_is_refused() -> None:
-    """Its window may be 128 MiB, as its authors' own programs have it."""
+    """The window may have 128 MiB, the limit of Zstandard's own programs."""
     assert (
         "too much memory" in rejection(b"\x28\xb5\x2f\xfd\x00\xa8\x01\x00\x00", "zstandard").detail
     )

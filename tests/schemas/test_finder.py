@@ -197,7 +197,7 @@ def sparse(nulls: int) -> dict[str, object]:
     "items", [sparse(70), ["null", sparse(140)], [sparse(140), "null"]], ids=["plain", "2nd", "1st"]
 )
 def test_items_of_many_types_for_each_byte_are_refused(items: object) -> None:
-    """Of a union the branch counts that costs most; the place and the bound are told."""
+    """The branch with the highest cost counts; the message has the path and the limit."""
     value = container(history(items))
     with pytest.raises(MessageRejected, match=r"prv_candidates: .*over 64 types for each byte"):
         SchemaFinder([], Limits()).open(value)

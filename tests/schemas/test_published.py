@@ -66,7 +66,7 @@ EXPOSURE_TYPES = {part["name"]: part for part in records(tracking_schema().schem
     ("record", "classes"), [("StampEvidence", slice(2, -1)), ("Priors", slice(None))]
 )
 def test_classes_of_the_schema_are_those_of_the_table(record: str, classes: slice) -> None:
-    """One named field a class, in the table's order, documented with its meaning."""
+    """There is one named field per class, in the table's order, documented with its meaning."""
     fields = TYPES[record]["fields"][classes]
     docs = {field["name"]: field["doc"].rstrip(".").lower() for field in fields}
     assert list(NAMES) == [field["name"] for field in fields]
@@ -74,7 +74,7 @@ def test_classes_of_the_schema_are_those_of_the_table(record: str, classes: slic
 
 
 def test_classes_of_the_tracking_schema_are_those_of_the_table() -> None:
-    """One named column a class, in the table's order."""
+    """There is one named column per class, in the table's order."""
     fields = EXPOSURE_TYPES["Contaminants"]["fields"][1:-2]
     docs = {field["name"]: field["doc"] for field in fields}
     assert {name: f"Share of the pixels: {meaning}." for name, meaning in NAMES.items()} == docs
@@ -111,7 +111,7 @@ def test_symbols_of_the_tracking_schema_are_those_of_the_records(enum: type[StrE
     ("record", "name"), [(Judgement, "Judgement"), (Shapes, "Shapes"), (TileEvidence, "Tile")]
 )
 def test_fields_of_the_tracking_schema_are_those_of_the_records(record: Any, name: str) -> None:
-    """What is found out is published, under the same names."""
+    """All results are published, under the same names."""
     fields = [field["name"] for field in EXPOSURE_TYPES[name]["fields"]]
     assert [field.name for field in dataclasses.fields(record)] == fields
 

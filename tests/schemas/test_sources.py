@@ -18,7 +18,7 @@ from streamfilter.errors import ConfigurationInvalid, MessageRejected, Reason, S
 from streamfilter.files import write_whole
 from streamfilter.limits import Limits
 from streamfilter.schemas.definition import parse_definition
-from streamfilter.schemas.registry_client import Patience
+from streamfilter.schemas.registry_client import TimedCalls
 from streamfilter.schemas.sources import (
     FolderSource,
     PackageSource,
@@ -107,7 +107,7 @@ def test_a_tree_of_versions_is_found_and_joined(tmp_path: Path) -> None:
 
 
 def test_a_schema_is_found_by_its_fingerprint(tmp_path: Path) -> None:
-    """Whatever the file is called."""
+    """The name of the file does not matter."""
     (tmp_path / "anything.avsc").write_text(json.dumps(WHOLE))
     assert WHOLE == FolderSource(tmp_path).by_fingerprint(crc_64_avro(WHOLE))
 
@@ -248,7 +248,7 @@ def test_an_answer_that_nests_without_end_is_trouble(registry: Registry, tmp_pat
 
 
 def test_a_compressed_answer_is_not_unpacked(registry: Registry, tmp_path: Path) -> None:
-    """It was not asked for, and could unpack to anything."""
+    """Nobody asked for compression, and the answer could unpack to any size."""
     registry.answers["/schemas/ids/7"] = (200, {"schema": json.dumps(WHOLE)})
     registry.encoding = "gzip"
     with pytest.raises(SchemaUnavailable, match="compressed answer"):
@@ -270,7 +270,7 @@ def test_an_answer_that_drips_is_given_up(tmp_path: Path) -> None:
         thread = threading.Thread(target=drip, daemon=True)
         thread.start()
         settings = {"url": f"http://127.0.0.1:{server.getsockname()[1]}", "max.retries": 0}
-        source = RegistrySource(settings, tmp_path, Limits(), patience=Patience(0.3, 1))
+        source = RegistrySource(settings, tmp_path, Limits(), calls=TimedCalls(0.3, 1))
         for words in ("within 0.3 s", "earlier questions"):
             with pytest.raises(SchemaUnavailable, match=words):
                 source.by_id(7)
@@ -299,7 +299,7 @@ def guarded(registry: Registry, tmp_path: Path) -> dict[str, Any]:
 def test_a_registry_is_asked_over_tls_with_a_password(
     guarded: dict[str, Any], tmp_path: Path
 ) -> None:
-    """As Confluent's own registries are."""
+    """Confluent's own registries require this."""
     assert WHOLE == RegistrySource(guarded, tmp_path / "cache", Limits()).by_id(7)
 
 
@@ -320,7 +320,7 @@ def test_a_password_may_stand_in_the_url(guarded: dict[str, Any], tmp_path: Path
 def test_a_registry_that_does_not_let_us_in_is_trouble(
     guarded: dict[str, Any], tmp_path: Path, change: dict[str, str], words: str
 ) -> None:
-    """What is wrong is said, the password is not."""
+    """The message has the error, but not the password."""
     trustme.CA().cert_pem.write_to_path(tmp_path / "other.pem")
     changed = {key: value.replace("FOLDER", str(tmp_path)) for key, value in change.items()}
     source = RegistrySource({**guarded, **changed}, tmp_path / "cache", Limits())
@@ -336,6 +336,6 @@ def test_wrong_registry_settings_are_a_wrong_configuration(tmp_path: Path) -> No
 
 
 def test_credentials_do_not_show_in_the_name(tmp_path: Path) -> None:
-    """Neither in messages nor in the cache's place."""
+    """They are neither in messages nor in the path of the cache."""
     source = RegistrySource({"url": "http://me:secret@127.0.0.1:9"}, tmp_path, Limits())
     assert "http://127.0.0.1:9" == source.name

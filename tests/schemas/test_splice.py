@@ -212,7 +212,7 @@ def test_an_extended_schema_is_kept_before_the_first_message_and_only_then() -> 
 
 
 def test_an_extended_schema_stands_by_itself() -> None:
-    """Its text is JSON that parses from scratch, with the same fingerprint."""
+    """Its text is JSON that can be parsed alone, with the same fingerprint."""
     extended = extend(ALERT.schema)
     assert extended.fingerprint == publish(json.loads(extended.text)).fingerprint
     field = extended.schema.definition["fields"][-1]
@@ -238,6 +238,6 @@ def test_two_streamfilters_follow_each_other_under_two_names() -> None:
 
 @pytest.mark.parametrize("field", ["", "stream-filter", "1st", "a.b"])
 def test_a_field_name_that_avro_does_not_take_is_refused(field: str) -> None:
-    """At once, not with the first alert."""
+    """The start fails, not the first alert."""
     with pytest.raises(ConfigurationInvalid, match="field's name"):
         Splicer(field=field)

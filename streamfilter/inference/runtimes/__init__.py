@@ -1,7 +1,7 @@
-"""Runtimes that run an engine's ONNX file, each a leaf module loaded when it is chosen.
+"""Runtimes for an engine's ONNX file; the module of each is imported only when it is chosen.
 
-A runtime's module has ``open(manifest, onnx_path, running) -> Engine``, ``precisions()`` of this
-machine (or an ``EngineUnavailable`` with the mend) and ``VERSION`` of its library.
+A runtime's module has ``open(manifest, onnx_path, running) -> Engine``; ``precisions()``, which
+returns those of this machine or raises ``EngineUnavailable``; and ``VERSION`` of its library.
 """
 
 import importlib
@@ -22,13 +22,13 @@ RUNTIMES: dict[str, str] = {
     "openvino": "streamfilter.inference.runtimes.openvino",
     "onnxruntime": "streamfilter.inference.runtimes.ort",
 }
-"""Runtime name: module; in the order in which ``auto`` tries them."""
+"""Modules by name of the runtime, in the order in which ``auto`` tries them."""
 
 AUTO = "auto"
-"""The first of ``RUNTIMES`` that works here, whatever it is."""
+"""Stands for the first of ``RUNTIMES`` that works here."""
 
 EXTRAS: dict[str, str] = {"tensorrt": "tensorrt", "openvino": "openvino"}
-"""The extra of streamfilter that brings a runtime's libraries; none for what every install has."""
+"""The extra that installs a runtime's libraries; ONNX Runtime is always there."""
 
 Opener = Callable[[Manifest, Path, Running], Engine]
 """The ``open`` of a runtime's module."""
@@ -40,11 +40,11 @@ class RuntimeState:
 
     runtime: str
     version: str = ""
-    """Of its library; empty where that cannot be imported."""
+    """Version of its library; empty where that cannot be imported."""
     precisions: tuple[Precision, ...] = ()
-    """What it can run at here; none where it cannot run."""
+    """Precisions that it has here; empty where it cannot run."""
     why_not: str = ""
-    """Why it cannot run, and the mend."""
+    """Why it cannot run, and how to mend that; empty where it can."""
 
 
 def open_engine(
@@ -64,22 +64,22 @@ def open_engine(
     Parameters
     ----------
     name
-        Of the engine, as in ``engines/``.
+        Name of the engine, as in ``engines/``.
     runtime
-        A key of ``RUNTIMES``, and no other is taken in its place; or ``auto``, whose choice and
-        what was passed over and why goes to ``progress``.
+        A key of ``RUNTIMES``, which no other runtime replaces; or ``auto``, which reports its
+        choice, and why it skipped others, to ``progress``.
     home
         The engine cache.
     threads
-        Of the runtime, for one batch; 0 lets the runtime take every core.
+        Threads of the runtime for one batch; 0 lets the runtime use every core.
     workers
         Batches at a time.
     precision
-        One of ``Precision``; ``auto`` passes over a runtime that has it not.
+        One of ``Precision``; ``auto`` skips a runtime without it.
     plans
         One of ``Plans``, for a runtime that needs a plan.
     wheel, progress
-        As for ``fetch``.
+        See ``fetch``.
 
     Raises
     ------
@@ -94,7 +94,7 @@ def open_engine(
         plans=Plans(plans),
         progress=progress,
     )
-    # Before anything is fetched: a runtime that is not installed is known without.
+    # Fails before the download where the runtime is not installed.
     chosen = None if runtime == AUTO else opener(runtime)
     manifest = load(name)
     path = fetch.fetch_release(manifest, home, wheel=wheel, progress=progress)
@@ -104,12 +104,12 @@ def open_engine(
 
 
 def check(runtime: str, precision: str) -> None:
-    """Refuse names that no runtime or precision has; what is installed is not looked at.
+    """Refuse unknown names of a runtime or precision; whether it is installed is not checked.
 
     Raises
     ------
     EngineUnavailable
-        Says what there is.
+        A name is unknown; the message lists the known ones.
     """
     if runtime not in (AUTO, *RUNTIMES):
         known = ", ".join((AUTO, *sorted(RUNTIMES)))
@@ -119,7 +119,7 @@ def check(runtime: str, precision: str) -> None:
 
 
 def states() -> tuple[RuntimeState, ...]:
-    """Every runtime here, as ``auto`` tries them."""
+    """Returns the state of every runtime, in the order in which ``auto`` tries them."""
     return tuple(_state(runtime) for runtime in RUNTIMES)
 
 
@@ -135,30 +135,30 @@ def _state(runtime: str) -> RuntimeState:
 
 
 def _first_usable(manifest: Manifest, path: Path, running: Running) -> Engine:
-    """The engine on the first runtime that opens it and runs a smallest batch."""
-    passed_over = []
+    """Returns the engine on the first runtime that opens it and runs a smallest batch."""
+    skipped = []
     for runtime in RUNTIMES:
         try:
             engine = opener(runtime)(manifest, path, running)
             side = manifest.shape.side_px or manifest.shape.min_side_px
             engine.warm_up(((1, len(manifest.planes), side, side),))
         except EngineUnavailable as error:
-            passed_over.append(f"not {runtime}: {error}")
+            skipped.append(f"not {runtime}: {error}")
             continue
-        running.progress("; ".join((f"runtime {AUTO}: {engine.runtime}", *passed_over)))
+        running.progress("; ".join((f"runtime {AUTO}: {engine.runtime}", *skipped)))
         return engine
     raise EngineUnavailable(
-        f"no runtime can run {manifest.name} at {running.precision} here: {'; '.join(passed_over)}"
+        f"no runtime can run {manifest.name} at {running.precision} here: {'; '.join(skipped)}"
     )
 
 
 def opener(runtime: str) -> Opener:
-    """The ``open`` of a runtime's module.
+    """Returns the ``open`` of a runtime's module.
 
     Raises
     ------
     EngineUnavailable
-        Its libraries are not installed; names what brings them.
+        Its libraries are not installed; the message says how to install them.
     """
     return cast("Opener", _module(runtime).open)
 
@@ -166,7 +166,7 @@ def opener(runtime: str) -> Opener:
 def _module(runtime: str) -> ModuleType:
     try:
         return importlib.import_module(RUNTIMES[runtime])
-    except (ImportError, OSError) as error:  # TensorRT's own libraries are found by hand
+    except (ImportError, OSError) as error:  # TensorRT searches for its libraries itself
         mend = how_to_install(EXTRAS.get(runtime, ""))
         raise EngineUnavailable(
             f"the runtime {runtime!r} is not installed ({error}): {mend}"

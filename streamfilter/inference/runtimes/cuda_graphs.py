@@ -1,7 +1,7 @@
-"""CUDA graphs, by the driver's own library: pycuda has none.
+"""CUDA graphs, by the driver's own library: pycuda does not have them.
 
-A graph is what a stream was told to do, recorded once and launched by one call after. The calls
-are those of CUDA 12 and later, and their names are the library's.
+A graph is a recording of the work of a stream; later one call launches all of it. The calls exist
+since CUDA 12, and have the library's names.
 """
 
 import ctypes
@@ -10,21 +10,21 @@ from typing import Any
 
 from streamfilter.errors import EngineUnavailable
 
-# CU_STREAM_CAPTURE_MODE_THREAD_LOCAL: what other threads allocate meanwhile spoils no capture.
+# CU_STREAM_CAPTURE_MODE_THREAD_LOCAL: allocations of other threads do not break a recording.
 _THREAD_LOCAL = 1
 
 
 class CaptureFailed(Exception):
-    """No graph can be had; what it would hold can still be queued call by call."""
+    """The work cannot be recorded; it can still be queued call by call."""
 
 
-def library() -> Any:  # its functions are looked up by name
-    """The driver's library, which pycuda has loaded already.
+def library() -> Any:  # ctypes finds its functions by name
+    """Returns the driver's library, which pycuda has loaded already.
 
     Raises
     ------
     CaptureFailed
-        It is not there.
+        The library cannot be loaded.
     """
     try:
         return ctypes.CDLL("libcuda.so.1")
@@ -33,7 +33,7 @@ def library() -> Any:  # its functions are looked up by name
 
 
 class Graph:
-    """Recorded work; all of it is done on the thread that owns the context."""
+    """Recorded work; only the thread that owns the context uses it."""
 
     def __init__(self, driver: Any, executable: ctypes.c_void_p) -> None:
         self._driver = driver
@@ -45,12 +45,12 @@ class Graph:
         Raises
         ------
         EngineUnavailable
-            The driver refuses; what it says.
+            The driver refuses; with its message.
         """
         self._do("cuGraphLaunch", ctypes.c_void_p(stream))
 
     def close(self) -> None:
-        """Give the graph back, once its last launch is done."""
+        """Release the graph, once its last launch is done."""
         self._do("cuGraphExecDestroy")
 
     def _do(self, name: str, *arguments: Any) -> None:
@@ -61,12 +61,12 @@ class Graph:
 
 
 def capture(driver: Any, stream: int, enqueue: Callable[[], bool]) -> Graph:
-    """Record what ``enqueue`` queues on a stream; nothing of it is run.
+    """Record the work that ``enqueue`` queues on a stream; the work does not run.
 
     Raises
     ------
     CaptureFailed
-        The work, or the driver, does not allow it; the stream is as before.
+        The work or the driver does not allow it; the stream can still be used.
     """
     handle, graph, executable = ctypes.c_void_p(stream), ctypes.c_void_p(), ctypes.c_void_p()
     _check(driver, "cuStreamBeginCapture_v2", handle, ctypes.c_int(_THREAD_LOCAL))
@@ -74,12 +74,12 @@ def capture(driver: Any, stream: int, enqueue: Callable[[], bool]) -> Graph:
     try:
         queued = enqueue()
     finally:
-        # A capture that was begun is ended whatever came of it, or the stream takes no other work.
+        # A failed recording must be ended too, or the stream accepts no other work.
         ended = driver.cuStreamEndCapture(handle, ctypes.byref(graph))
     try:
         if not queued:
             raise CaptureFailed("the network cannot be queued while it is recorded")
-        _say(driver, "cuStreamEndCapture", ended)
+        _raise_for(driver, "cuStreamEndCapture", ended)
         _check(
             driver,
             "cuGraphInstantiateWithFlags",
@@ -94,13 +94,13 @@ def capture(driver: Any, stream: int, enqueue: Callable[[], bool]) -> Graph:
 
 
 def _check(driver: Any, name: str, *arguments: Any) -> None:
-    _say(driver, name, getattr(driver, name)(*arguments))
+    _raise_for(driver, name, getattr(driver, name)(*arguments))
 
 
-def _say(driver: Any, name: str, code: int) -> None:
-    """Raise what a code other than zero means."""
+def _raise_for(driver: Any, name: str, code: int) -> None:
+    """Raise ``CaptureFailed`` for a code other than zero."""
     if code:
         text = ctypes.c_char_p()
         driver.cuGetErrorString(ctypes.c_int(code), ctypes.byref(text))
-        said = text.value.decode() if text.value else f"error {code}"
-        raise CaptureFailed(f"{name} failed: {said}")
+        message = text.value.decode() if text.value else f"error {code}"
+        raise CaptureFailed(f"{name} failed: {message}")

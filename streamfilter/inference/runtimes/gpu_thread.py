@@ -1,8 +1,8 @@
-"""The thread that speaks to a GPU for one engine.
+"""The thread that uses a GPU for one engine.
 
-pycuda wants whatever is made in a context to be used and given back by the thread that made it,
-and ends the process where a thread ends with a context still current. So one thread retains the
-device's primary context, makes it current, and does all that needs it; others hand it work.
+pycuda requires that the thread which makes an object in a context also uses and releases it, and it
+ends the process where a thread ends with a current context. So one thread retains the device's
+primary context, makes it current, and does all work that needs it; other threads hand it jobs.
 """
 
 import queue
@@ -16,10 +16,10 @@ from typing import Any, TypeVar
 
 from streamfilter.errors import EngineUnavailable
 
-# How often it looks for new work and for what is done, where either may come first.
-_LOOK_S = 1e-4
+# Interval of checks for new jobs and finished batches, where either may come first.
+_POLL_S = 1e-4
 
-# A GPU that hangs is left behind after this; the thread goes with the process.
+# Longest wait for a GPU that hangs; its thread then ends with the process.
 _END_S = 10.0
 
 Result = TypeVar("Result")
@@ -27,30 +27,30 @@ Work = Callable[[], Any]
 
 
 class GpuThread:
-    """Runs work in the primary context of a device, in the order in which it is handed over.
+    """Runs jobs in the primary context of a device, in the order of the calls.
 
-    Thread rule: every method may be called from any thread but this one, but for ``stop``.
+    Thread rule: every other thread may call every method; this thread itself only ``stop``.
 
     Parameters
     ----------
     cuda
         ``pycuda.driver``, initialised.
     device
-        Its number.
-    flights
-        At most so many batches are on the GPU at a time.
+        Number of the device.
+    most_in_flight
+        Most batches on the GPU at a time.
 
     Raises
     ------
     EngineUnavailable
-        The context cannot be had.
+        The device gives no context.
     """
 
-    def __init__(self, cuda: Any, device: int, flights: int) -> None:
+    def __init__(self, cuda: Any, device: int, most_in_flight: int) -> None:
         self._cuda = cuda
-        self._flights = flights
+        self._most_in_flight = most_in_flight
         self._jobs: queue.SimpleQueue[tuple[Work, Future[Any], bool] | None] = queue.SimpleQueue()
-        self._flying: deque[tuple[Any, Future[None]]] = deque()
+        self._in_flight: deque[tuple[Any, Future[None]]] = deque()
         self._broken = ""
         self._failure: Exception | None = None
         self._last: Callable[[], None] = lambda: None
@@ -63,47 +63,47 @@ class GpuThread:
         current.result()
 
     def call(self, work: Callable[[], Result]) -> Result:
-        """What work returns, or raises; a full memory (pycuda's ``MemoryError``) too.
+        """Returns the result of a job, or raises its exception, also pycuda's ``MemoryError``.
 
         Raises
         ------
         EngineUnavailable
             The GPU failed, now or before; the thread does no more work.
         """
-        result: Result = self._hand_over(work, flies=False).result()
+        result: Result = self._submit(work, is_batch=False).result()
         return result
 
-    def fly(self, start: Work) -> None:
-        """Have work queued that returns the event which it is done at, and wait for that event.
+    def run_batch(self, start: Work) -> None:
+        """Start a batch, and wait for its end; ``start`` queues it and returns its CUDA event.
 
         Raises
         ------
         EngineUnavailable
             The GPU failed, now or before; the thread does no more work.
         """
-        self._hand_over(start, flies=True).result()
+        self._submit(start, is_batch=True).result()
 
     def stop(self, last: Callable[[], None]) -> None:
-        """Do the last work, which gives back all that was taken, and end.
+        """Do the last job, which releases everything, and end the thread.
 
-        Nothing is to be handed over after. Where the GPU has failed the last work may fail too:
-        then all is left as it is, and goes with the process.
+        No job may follow. Where the GPU has failed, the last job may fail too: then nothing is
+        released before the process ends.
         """
         self._last = last
         self._jobs.put(None)
-        # The collector of garbage may call from any thread, this one too.
+        # The garbage collector may call from any thread, also from this one.
         if threading.current_thread() is not self._thread:
             self._ended.wait(_END_S)
             if self._failure is not None and not self._broken:
                 raise self._failure
 
-    def _hand_over(self, work: Work, *, flies: bool) -> "Future[Any]":
+    def _submit(self, work: Work, *, is_batch: bool) -> "Future[Any]":
         done: Future[Any] = Future()
-        self._jobs.put((work, done, flies))
+        self._jobs.put((work, done, is_batch))
         return done
 
     def _serve(self, device: int, current: "Future[None]") -> None:
-        """The thread's life: from the context that it takes to the context that it gives back."""
+        """Run the thread: take the context, do the jobs, release the context."""
         try:
             context = self._cuda.Device(device).retain_primary_context()
             context.push()
@@ -121,29 +121,29 @@ class GpuThread:
             self._leave(context)
 
     def _work(self) -> None:
-        """Turns, until there is to be no more."""
-        while self._turn():
-            self._land()
-        while self._flying:  # a process may end with a batch on the GPU
-            self._look(wait=True)
+        """Do jobs until the thread is stopped, then wait for the last batches."""
+        while self._next_job():
+            self._finish_batches()
+        while self._in_flight:  # a process may end with a batch on the GPU
+            self._check_oldest(wait=True)
 
-    def _turn(self) -> bool:
-        """The next job, if there is one; its end lets go of all that it held."""
+    def _next_job(self) -> bool:
+        """Do the next job, if there is one; returns False where the thread is to end."""
         try:
-            # With a time-out it may wait for ever: where CPython finds the time gone after it has
-            # the queue's lock, what is left is below 0, and that is no limit.
-            job = self._jobs.get(block=not self._flying)
+            # No time-out here: where CPython's time-out passes while it waits for the queue's
+            # lock, the remaining time is negative, and it then waits for ever.
+            job = self._jobs.get(block=not self._in_flight)
         except queue.Empty:
-            if len(self._flying) < self._flights:  # else none can come before one lands
-                time.sleep(_LOOK_S)
+            if len(self._in_flight) < self._most_in_flight:  # else a batch must end first
+                time.sleep(_POLL_S)
             return True
         if job is None:
             return False
         self._do(*job)
         return True
 
-    def _do(self, work: Work, done: "Future[Any]", flies: bool) -> None:
-        """One job; what it raises goes to who handed it over."""
+    def _do(self, work: Work, done: "Future[Any]", is_batch: bool) -> None:
+        """Do one job; its exception goes to the thread that submitted it."""
         if self._broken:
             done.set_exception(EngineUnavailable(self._broken))
             return
@@ -151,23 +151,23 @@ class GpuThread:
             result = work()
         except Exception as error:
             _forget_locals(error)
-            done.set_exception(self._failed(error, flies=flies))
+            done.set_exception(self._failed(error, is_batch=is_batch))
             return
-        if flies:
-            self._flying.append((result, done))
+        if is_batch:
+            self._in_flight.append((result, done))
         else:
             done.set_result(result)
 
-    def _land(self) -> None:
-        """Answer for every batch that is done; wait for the oldest where nothing else can come."""
-        if len(self._flying) >= self._flights:
-            self._look(wait=True)
-        while self._flying and self._look(wait=False):
+    def _finish_batches(self) -> None:
+        """Finish every batch that is done; waits for the oldest where no other may start."""
+        if len(self._in_flight) >= self._most_in_flight:
+            self._check_oldest(wait=True)
+        while self._in_flight and self._check_oldest(wait=False):
             pass
 
-    def _look(self, *, wait: bool) -> bool:
-        """Whether the oldest batch is done; who handed it over is then told."""
-        event, done = self._flying[0]
+    def _check_oldest(self, *, wait: bool) -> bool:
+        """Returns whether the oldest batch is done, and then answers its thread."""
+        event, done = self._in_flight[0]
         try:
             if wait:
                 event.synchronize()
@@ -175,24 +175,24 @@ class GpuThread:
                 return False
         except self._cuda.Error as error:
             failure = self._break(error)
-            while self._flying:
-                self._flying.popleft()[1].set_exception(failure)
+            while self._in_flight:
+                self._in_flight.popleft()[1].set_exception(failure)
             return False
-        self._flying.popleft()
+        self._in_flight.popleft()
         done.set_result(None)
         return True
 
-    def _failed(self, error: Exception, *, flies: bool) -> Exception:
-        """What a job's failure is answered with; a full memory is no failure, but in flight."""
+    def _failed(self, error: Exception, *, is_batch: bool) -> Exception:
+        """Returns the exception for a failed job; a full memory breaks the GPU only in a batch."""
         full = isinstance(error, self._cuda.MemoryError)
-        if isinstance(error, self._cuda.Error) and (flies or not full):
+        if isinstance(error, self._cuda.Error) and (is_batch or not full):
             return self._break(error)
-        if flies:  # half of a batch may be queued: no more can be said of its slot
+        if is_batch:  # part of a batch may be queued: the state of its slot is unknown
             self._break(error)
         return error
 
     def _break(self, error: Exception) -> EngineUnavailable:
-        """From now on nothing works: an error of CUDA's stays with the context."""
+        """Refuse all further jobs: a CUDA error stays with the context. Returns the exception."""
         self._broken = (
             f"the GPU failed ({error}), and does nothing more for this process: start it again; "
             "`dmesg` and `nvidia-smi` may say more"
@@ -200,14 +200,14 @@ class GpuThread:
         return EngineUnavailable(self._broken)
 
     def _leave(self, context: Any) -> None:
-        """Give everything back, the context last."""
+        """Release everything, the context last."""
         try:
             self._last()
             context.pop()
             context.detach()
         except Exception as error:
-            # A context with a failure cannot be popped, and pycuda would abort the process if this
-            # thread ended with it, and leak with warnings what others drop: all stays here.
+            # A failed context cannot be popped. If this thread ended, pycuda would abort the
+            # process; if other threads dropped its objects, pycuda would warn. So all stays here.
             self._failure = error
             self._ended.set()
             threading.Event().wait()
@@ -215,7 +215,7 @@ class GpuThread:
 
 
 def _forget_locals(error: BaseException) -> None:
-    """Let go of what an error's frames hold: this thread must be the one to give it back."""
+    """Drop the objects in an error's frames: this thread must be the one that releases them."""
     for each in (error, error.__cause__, error.__context__):
         if each is not None:
             traceback.clear_frames(each.__traceback__)

@@ -13,24 +13,24 @@ from streamfilter.errors import EngineUnavailable
 from streamfilter.inference.engine import Engine, Running, Tensor, check_names, in_runs
 from streamfilter.inference.manifest import Manifest, Precision
 
-# Importing OpenVINO reports the import to its makers and keeps an identity in ~/intel, unless its
-# telemetry cannot be imported: a service calls nobody that it was not told to.
+# Importing OpenVINO reports the import to its makers and stores an identity in ~/intel, unless its
+# telemetry cannot be imported. A service must not make calls that nobody configured.
 sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
 
 import openvino  # noqa: E402
 
 VERSION = openvino.__version__.partition("-")[0]
-"""Of the library, without the build's number and commit."""
+"""Version of the library, without the build's number and commit."""
 
-# Precision: OpenVINO's name of it.
+# OpenVINO's names of the precisions.
 _HINTS = {Precision.FLOAT32: "f32", Precision.BF16: "bf16"}
 
 Requests = queue.LifoQueue[openvino.InferRequest]
-"""Requests that no batch is in; the last used comes first, its memory is warm."""
+"""Free requests; the last used one comes first, because its memory is warm."""
 
 
 def precisions() -> tuple[Precision, ...]:
-    """What this CPU can run at; bf16 only where it would not be imitated, slowly."""
+    """Returns the precisions of this CPU; bf16 only where the CPU does not emulate it slowly."""
     has_bf16 = "BF16" in openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
     return (Precision.FLOAT32, Precision.BF16) if has_bf16 else (Precision.FLOAT32,)
 
@@ -41,8 +41,8 @@ def open(manifest: Manifest, onnx_path: Path, running: Running) -> Engine:
     Raises
     ------
     EngineUnavailable
-        The file is not an ONNX model that OpenVINO takes, or not the manifest's, or this CPU has
-        not the precision.
+        OpenVINO does not accept the file, the file is not the manifest's, or this CPU does not have
+        the precision.
     """
     manifest.tolerance(running.precision)
     if running.precision not in _HINTS:
@@ -59,7 +59,7 @@ def open(manifest: Manifest, onnx_path: Path, running: Running) -> Engine:
         )
     try:
         compiled = core.compile_model(core.read_model(onnx_path), "CPU", _settings(running))
-    except Exception as error:  # its exceptions are those of C++, without a base of their own
+    except Exception as error:  # its exceptions come from C++ and have no base class of their own
         raise EngineUnavailable(f"OpenVINO cannot open {onnx_path}: {_line(error)}") from error
     names = [port.get_any_name() for port in (*compiled.inputs, *compiled.outputs)]
     check_names(manifest, names, onnx_path)
@@ -67,22 +67,22 @@ def open(manifest: Manifest, onnx_path: Path, running: Running) -> Engine:
 
 
 def _settings(running: Running) -> dict[str, object]:
-    """Properties for small batches of changing shape on shared cores.
+    """Returns properties for small batches of changing shape on shared cores.
 
-    Without a hint of the precision OpenVINO takes bf16 by itself where the CPU has it. One model
-    for all shapes is within 5 % of one compiled for each, and holds less memory.
+    Without a precision hint OpenVINO would choose bf16 where the CPU has it. One model for all
+    shapes is within 5 % of the speed of one model per shape, and takes less memory.
     """
     return {
         "INFERENCE_PRECISION_HINT": _HINTS[running.precision],
         "NUM_STREAMS": str(running.workers),
         "INFERENCE_NUM_THREADS": running.threads * running.workers,
-        # Threads bound to cores would wait for those that decoding and Kafka are on.
+        # Pinned threads would wait for cores that decoding and Kafka use.
         "ENABLE_CPU_PINNING": False,
     }
 
 
 def _line(error: Exception) -> str:
-    """What OpenVINO says last: the lines before name its own source files."""
+    """Returns the last line of an error: the lines before name OpenVINO's source files."""
     return (str(error).strip().splitlines() or [type(error).__name__])[-1].strip()
 
 
@@ -95,7 +95,8 @@ class _OpenVinoEngine:
         self._manifest = manifest
         self._precision = running.precision
         self._workers = running.workers
-        self._warming = threading.Lock()  # two that wait for every request would never get them
+        # Two warm-ups at once, each waiting for all requests, would block each other.
+        self._warming = threading.Lock()
         requests: Requests = queue.LifoQueue()
         for _ in range(running.workers):
             requests.put(compiled.create_infer_request())
@@ -103,7 +104,7 @@ class _OpenVinoEngine:
 
     @property
     def manifest(self) -> Manifest:
-        """What the engine takes and gives."""
+        """The engine's inputs and outputs."""
         return self._manifest
 
     @property
@@ -120,16 +121,16 @@ class _OpenVinoEngine:
             self._warm(zeros)
 
     def infer(self, batch: Tensor) -> Tensor:
-        """Raw probabilities of a batch; see ``Engine.infer``."""
+        """Returns the raw probabilities of a batch; see ``Engine.infer``."""
         self._manifest.check(batch)
         return in_runs(self._run, batch)
 
     def close(self) -> None:
-        """Give back the requests and the model, once the last batch in flight is done."""
+        """Release the requests and the model, once the last batch in flight is done."""
         self._requests = None
 
     def _warm(self, zeros: Tensor) -> None:
-        """Run a batch in all requests at once: each keeps memory of its own."""
+        """Run a batch in all requests at once, because each has its own memory."""
         requests = self._open_requests()
         with self._warming:
             taken = [requests.get() for _ in range(self._workers)]
@@ -142,7 +143,7 @@ class _OpenVinoEngine:
                     requests.put(request)
 
     def _run(self, batch: Tensor) -> Tensor:
-        """One run in the first request that is free."""
+        """Run a batch in the first free request."""
         requests = self._open_requests()
         request = requests.get()
         try:

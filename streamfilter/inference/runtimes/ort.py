@@ -10,11 +10,11 @@ from streamfilter.inference.engine import Engine, Running, Tensor, check_names, 
 from streamfilter.inference.manifest import Manifest, Precision
 
 VERSION = onnxruntime.__version__
-"""Of the library."""
+"""Version of the library."""
 
 
 def precisions() -> tuple[Precision, ...]:
-    """What this CPU can run at."""
+    """Returns the precisions of this runtime."""
     return (Precision.FLOAT32,)
 
 
@@ -24,8 +24,8 @@ def open(manifest: Manifest, onnx_path: Path, running: Running) -> Engine:
     Raises
     ------
     EngineUnavailable
-        The file is not an ONNX model that this ONNX Runtime takes, or not the manifest's, or the
-        precision is not float32.
+        ONNX Runtime does not accept the file, the file is not the manifest's, or the precision is
+        not float32.
     """
     if running.precision not in precisions():
         raise EngineUnavailable(
@@ -39,15 +39,15 @@ def open(manifest: Manifest, onnx_path: Path, running: Running) -> Engine:
 
 
 def _session(onnx_path: Path, threads: int) -> onnxruntime.InferenceSession:
-    """A session with settings for small batches of changing shape on shared cores."""
+    """Returns a session with settings for small batches of changing shape on shared cores."""
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
-    # Errors come as exceptions; a line on stderr would break the log's form.
+    # Errors become exceptions; a line on stderr would break the form of the log.
     options.log_severity_level = 4
-    # A plan per shape lets the arena grow with every new shape; without, it stays as it is.
+    # With a memory plan per shape the arena grows with every new shape; without, it does not.
     options.enable_mem_pattern = False
-    # Idle threads sleep: spinning takes the cores from decoding and Kafka. Smaller blocks
-    # towards the end of an operator win back what a late thread would cost.
+    # Idle threads sleep, because spinning takes the cores from decoding and Kafka. Smaller blocks
+    # towards the end of an operator make up for a thread that wakes late.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     options.add_session_config_entry("session.dynamic_block_base", "4")
     try:
@@ -67,7 +67,7 @@ class _OrtEngine:
 
     @property
     def manifest(self) -> Manifest:
-        """What the engine takes and gives."""
+        """The engine's inputs and outputs."""
         return self._manifest
 
     @property
@@ -81,16 +81,16 @@ class _OrtEngine:
             self.infer(np.zeros(shape, np.float32))
 
     def infer(self, batch: Tensor) -> Tensor:
-        """Raw probabilities of a batch; see ``Engine.infer``."""
+        """Returns the raw probabilities of a batch; see ``Engine.infer``."""
         self._manifest.check(batch)
         return in_runs(self._run, batch)
 
     def close(self) -> None:
-        """Give back the session's memory, once the last batch in flight is done."""
+        """Release the session's memory, once the last batch in flight is done."""
         self._session = None
 
     def _run(self, batch: Tensor) -> Tensor:
-        """One run of the session."""
+        """Run the session once."""
         session = self._session
         if session is None:
             raise EngineUnavailable(f"the engine {self._manifest.name} was closed")

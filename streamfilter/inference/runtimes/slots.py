@@ -1,10 +1,10 @@
-"""Places on a GPU for one batch at a time: a stream, buffers, and a context for each shape.
+"""Slots on a GPU for one batch at a time: a stream, buffers, and a context for each shape.
 
-Everything here but ``staged`` and ``found`` is called on the engine's GPU thread alone.
+Only the engine's GPU thread may call anything here, except ``staged`` and ``found``.
 
-A recorded graph holds for the context that it was recorded from only as long as nothing is changed
-there, so a context belongs to one shape. Their scratch memory is the slot's own, which one batch
-at a time uses. Since TensorRT 10 contexts may share an optimisation profile.
+A recorded graph is valid only as long as the context does not change, so each context belongs to
+one shape. The contexts of a slot share its scratch memory, which one batch at a time uses. Since
+TensorRT 10 contexts may share an optimisation profile.
 """
 
 from collections.abc import Callable
@@ -19,45 +19,45 @@ from streamfilter.inference.runtimes import cuda_graphs
 
 Shape = tuple[int, ...]
 
-_NON_BLOCKING = 1  # CU_STREAM_NON_BLOCKING: it waits for no work of the default stream
+_NON_BLOCKING = 1  # CU_STREAM_NON_BLOCKING: does not wait for the default stream
 _FLOAT_BYTES = 4
 
 
 @dataclass(kw_only=True, slots=True)
 class Network:
-    """A plan that was loaded, with the libraries that run it."""
+    """A loaded plan, with the libraries that run it."""
 
     trt: Any
     cuda: Any
     runtime: Any
-    """Kept: the plan needs it as long as it lives."""
+    """Kept here because the plan needs it."""
     plan: Any
     said: list[str]
-    """Errors that TensorRT told its logger, the last ones last."""
+    """Errors in TensorRT's log, oldest first."""
     input_name: str
     output_name: str
     boxes: tuple[tuple[Shape, Shape], ...] = ()
-    """Least and most (N, C, H, W) of each optimisation profile."""
+    """Smallest and largest shape (N, C, H, W) of each optimisation profile."""
 
     def close(self) -> None:
-        """Give the plan back, once no context of it is left."""
+        """Release the plan, once it has no context left."""
         self.plan = self.runtime = None
 
     def profile(self, shape: Shape) -> int | None:
-        """The first profile that takes a shape."""
+        """Returns the number of the first profile that takes a shape; None where none does."""
         for number, (least, most) in enumerate(self.boxes):
             if all(a <= b <= c for a, b, c in zip(least, shape, most, strict=True)):
                 return number
         return None
 
     def failure(self, what: str) -> EngineUnavailable:
-        """An error with what TensorRT said last."""
+        """Returns an exception with TensorRT's last errors."""
         return EngineUnavailable(f"{what}: {'; '.join(self.said[-3:]) or 'it did not say why'}")
 
 
 @dataclass(frozen=True, slots=True)
 class Need:
-    """Bytes that a shape takes."""
+    """Bytes of memory that a shape needs: input, output and scratch."""
 
     given: int = 0
     found: int = 0
@@ -65,11 +65,11 @@ class Need:
 
     @property
     def device(self) -> int:
-        """On the device, without the network itself."""
+        """Bytes on the device, without the network itself."""
         return self.given + self.found + self.scratch
 
     def most(self, other: "Need") -> "Need":
-        """What is enough for both."""
+        """Returns the memory that is enough for both."""
         return Need(
             max(self.given, other.given),
             max(self.found, other.found),
@@ -79,7 +79,7 @@ class Need:
 
 @dataclass(slots=True)
 class _Lane:
-    """What runs one shape in one slot."""
+    """The context of one shape in one slot, and its graph once that is recorded."""
 
     context: Any
     shape: Shape
@@ -91,20 +91,20 @@ class _Lane:
 
 @dataclass(slots=True)
 class Graphs:
-    """Whether work is recorded: until it once cannot be, for all slots of an engine."""
+    """Whether the slots of an engine record their work: all stop when one recording fails."""
 
     driver: Any = None
     """The driver's library; None records nothing."""
     tell: Callable[[str], None] = field(default=lambda line: None)
 
     def give_up(self, reason: object) -> None:
-        """Record nothing from now on, and say why: batches are queued call by call."""
+        """Stop recording, and report why: batches are queued call by call from now on."""
         self.driver = None
         self.tell(f"no CUDA graphs, batches are queued call by call: {reason}")
 
 
 class Slot:
-    """One of an engine's places; whoever has it leased is alone with it."""
+    """One slot of an engine; only the caller that leases it uses it."""
 
     def __init__(self, network: Network, graphs: Graphs) -> None:
         cuda = network.cuda
@@ -112,7 +112,7 @@ class Slot:
         self._graphs = graphs
         self._stream = cuda.Stream(_NON_BLOCKING)
         flags = cuda.event_flags
-        # A wait sleeps, rather than take a core from decoding.
+        # A wait sleeps, so that it takes no core from decoding.
         self._done = cuda.Event(int(flags.BLOCKING_SYNC) | int(flags.DISABLE_TIMING))
         self._lanes: dict[Shape, _Lane] = {}
         self._room = Need()
@@ -121,32 +121,32 @@ class Slot:
 
     @property
     def held_bytes(self) -> int:
-        """Device memory of its buffers."""
+        """Bytes of device memory in the slot's buffers."""
         return self._room.device
 
     def has(self, shape: Shape) -> bool:
-        """Whether a shape can be run without being prepared."""
+        """Returns whether a shape is prepared."""
         return shape in self._lanes
 
     def staged(self, shape: Shape) -> Tensor:
-        """Where a batch of a prepared shape is put before ``start``; any thread may, one leases."""
+        """Returns the input buffer of a prepared shape, to fill before ``start``."""
         return _view(self._pinned[0], shape)
 
     def found(self, shape: Shape) -> Tensor:
-        """Where its probabilities are once the event of ``start`` is done; until the next."""
+        """Returns the output buffer, valid from the end of ``start``'s event to the next batch."""
         return _view(self._pinned[1], self._lanes[shape].found_shape)
 
     def need(self, shape: Shape) -> Need:
-        """What a shape takes here; nothing is kept."""
+        """Returns the memory that a shape needs, without preparing it."""
         return self._lane(shape).need
 
     def prepare(self, shape: Shape) -> None:
-        """Make ready to run a shape: a context, and room where there is too little.
+        """Prepare a shape: make a context, and larger buffers where they are too small.
 
         Raises
         ------
         pycuda.driver.MemoryError
-            There is no room; the slot then has none, and no shape is prepared.
+            The memory is too small; the slot then has no buffers and no prepared shape.
         EngineUnavailable
             No profile of the plan takes the shape, or TensorRT fails.
         """
@@ -164,12 +164,12 @@ class Slot:
         self._lanes[shape] = lane
 
     def start(self, shape: Shape, count: int) -> Any:
-        """Queue a staged batch of a prepared shape: copy in, run, copy out its first ``count``.
+        """Queue a staged batch of a prepared shape: copy in, run, copy the first ``count`` out.
 
         Returns
         -------
         event
-            Done when ``found`` holds the probabilities.
+            CUDA event that is done when ``found`` holds the probabilities.
 
         Raises
         ------
@@ -189,12 +189,12 @@ class Slot:
         return self._done
 
     def close(self) -> None:
-        """Give back all that it holds; nothing of it is in flight."""
+        """Release everything; no batch may be in flight."""
         self._free()
         del self._done, self._stream
 
     def _lane(self, shape: Shape) -> _Lane:
-        """A context that is set for a shape, without memory yet."""
+        """Returns a context for a shape, still without memory."""
         network = self._network
         profile = network.profile(shape)
         if profile is None:
@@ -219,7 +219,7 @@ class Slot:
         return _Lane(context, shape, found_shape, need)
 
     def _make_room(self, room: Need) -> None:
-        """Buffers of other sizes, in place of those there are, which the lanes were set to."""
+        """Replace the buffers by larger ones; this drops all prepared shapes."""
         self._free()
         cuda = self._network.cuda
         try:
@@ -233,7 +233,7 @@ class Slot:
         self._room = room
 
     def _free(self) -> None:
-        """Give back the lanes and the buffers."""
+        """Release the contexts and the buffers."""
         for lane in self._lanes.values():
             if lane.graph is not None:
                 lane.graph.close()
@@ -245,7 +245,7 @@ class Slot:
     def _record(self, lane: _Lane) -> None:
         """Record a shape's run once, after a first run that was queued call by call.
 
-        In the first TensorRT loads what may not be loaded while work is recorded.
+        During its first run TensorRT loads modules, which must not happen while work is recorded.
         """
         graphs = self._graphs
         if graphs.driver is None or lane.graph is not None or not lane.runs:
@@ -264,6 +264,6 @@ def _bytes(shape: Shape) -> int:
 
 
 def _view(pinned: Any, shape: Shape) -> Tensor:
-    """The first floats of pinned bytes, as an array of a shape."""
+    """Returns the first floats of pinned bytes, as an array of a shape."""
     found: Tensor = pinned[: _bytes(shape)].view(np.float32).reshape(shape)
     return found

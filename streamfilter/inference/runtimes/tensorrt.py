@@ -1,13 +1,12 @@
 """TensorRT on a GPU, 10 and 11, at float32 or fp16, driven by pycuda.
 
-A plan comes from ``plan_cache``. Two slots take a batch each, so that the copies of one are hidden
-behind the computing of the other. A batch is padded to the next of a few sizes, for each of which
-there is a context and, where the driver records it, a CUDA graph.
+A plan comes from ``plan_cache``. Two slots take one batch each, so that one batch is copied while
+the other is computed. A batch is padded to the next of a few sizes; each size has a context and,
+where the driver can record it, a CUDA graph.
 
-Threads: ``infer`` may be called from any; whoever calls leases a slot, fills its pinned input and
-copies the result out of its pinned output; all calls of CUDA and TensorRT are made by one thread
-(``gpu_thread``). Buffers: a caller's batch is copied before ``infer`` returns, and what it gets is
-its own.
+Threads: any thread may call ``infer``. It leases a slot, fills the pinned input, and copies the
+result out of the pinned output. One thread (``gpu_thread``) makes all calls of CUDA and TensorRT.
+Buffers: the caller's batch is copied before ``infer`` returns, and the result is the caller's own.
 """
 
 import threading
@@ -30,27 +29,27 @@ from streamfilter.inference.runtimes.gpu_thread import GpuThread
 from streamfilter.inference.runtimes.slots import Graphs, Network, Shape, Slot
 
 VERSION: str = tensorrt.__version__
-"""Of the library."""
+"""Version of the library."""
 
-_DEVICE = 0  # CUDA_VISIBLE_DEVICES says which GPU that is
+_DEVICE = 0  # CUDA_VISIBLE_DEVICES chooses the GPU
 _SLOTS = 2  # batches on the GPU at a time: one computes while another is copied
 _WARM_RUNS = 2  # the second is recorded
 
 
 def precisions() -> tuple[Precision, ...]:
-    """What the GPU of this machine can run at.
+    """Returns the precisions of this machine's GPU.
 
     Raises
     ------
     EngineUnavailable
-        There is none, or it cannot be reached; with the mend.
+        There is no usable GPU; the message says how to mend that.
     """
     gpus.here(_DEVICE)
     return plan_cache.PRECISIONS
 
 
 def open(manifest: Manifest, onnx_path: Path, running: Running) -> Engine:
-    """Open an engine's plan on the GPU; it is built first where none matches and that is allowed.
+    """Open an engine's plan on the GPU; where none matches, it is built first if allowed.
 
     Raises
     ------
@@ -61,7 +60,7 @@ def open(manifest: Manifest, onnx_path: Path, running: Running) -> Engine:
     gpu = gpus.here(_DEVICE)
     plan = plan_cache.plan_for(tensorrt, manifest, onnx_path, gpu, running)
     cuda = gpus.driver()
-    thread = GpuThread(cuda, _DEVICE, flights=_SLOTS)
+    thread = GpuThread(cuda, _DEVICE, most_in_flight=_SLOTS)
     held: list[Slot | Network] = []
     try:
         network = thread.call(lambda: _loaded(manifest, cuda, plan, onnx_path, held))
@@ -72,7 +71,7 @@ def open(manifest: Manifest, onnx_path: Path, running: Running) -> Engine:
         raise EngineUnavailable(
             f"TensorRT cannot open the plan of {manifest.name} on {gpu.name}: {error}"
         ) from error
-    # Also where the engine is dropped without being closed, and when the process ends.
+    # The last job also runs where the engine is dropped unclosed, and when the process ends.
     return _TensorRtEngine(
         manifest, running.precision, gpu, network, thread, slots, lambda: _close(held)
     )
@@ -81,12 +80,12 @@ def open(manifest: Manifest, onnx_path: Path, running: Running) -> Engine:
 def _loaded(
     manifest: Manifest, cuda: Any, plan: bytes, onnx_path: Path, held: "list[Slot | Network]"
 ) -> Network:
-    """The plan on the device, if it is the manifest's; on the GPU thread."""
+    """Load the plan on the device, if it is the manifest's; on the GPU thread."""
     log = plans.logger(tensorrt)
     start = len(log.said)
     try:
         runtime = tensorrt.Runtime(log)
-    except TypeError as error:  # how its bindings say that there was nothing to return
+    except TypeError as error:  # its bindings raise this where C++ returned nothing
         raise EngineUnavailable("; ".join([*log.said[start:], str(error)])) from error
     network = Network(
         trt=tensorrt,
@@ -116,7 +115,7 @@ def _loaded(
 
 
 def _graphs(running: Running) -> Graphs:
-    """The driver's graphs, where it has them."""
+    """Returns the recording of CUDA graphs, switched off where the driver has none."""
     graphs = Graphs(tell=running.progress)
     try:
         graphs.driver = cuda_graphs.library()
@@ -126,20 +125,20 @@ def _graphs(running: Running) -> Graphs:
 
 
 def _slot(network: Network, graphs: Graphs, held: "list[Slot | Network]") -> Slot:
-    """A slot more; on the GPU thread."""
+    """Make one more slot; on the GPU thread."""
     slot = Slot(network, graphs)
     held.append(slot)
     return slot
 
 
 def _close(held: "list[Slot | Network]") -> None:
-    """Give back the slots, then the network; on the GPU thread."""
+    """Release the slots, then the network; on the GPU thread."""
     while held:
         held.pop().close()
 
 
 class _TensorRtEngine:
-    """An engine on TensorRT; a slot belongs to one batch at a time, others wait."""
+    """An engine on TensorRT; each slot takes one batch at a time, others wait."""
 
     def __init__(
         self,
@@ -165,7 +164,7 @@ class _TensorRtEngine:
 
     @property
     def manifest(self) -> Manifest:
-        """What the engine takes and gives."""
+        """The engine's inputs and outputs."""
         return self._manifest
 
     @property
@@ -176,7 +175,7 @@ class _TensorRtEngine:
 
     @property
     def device_memory(self) -> DeviceMemory:
-        """As of the last time that a shape was prepared."""
+        """The memory after the last preparation of a shape."""
         return self._memory
 
     def warm_up(self, shapes: tuple[tuple[int, int, int, int], ...]) -> None:
@@ -185,7 +184,7 @@ class _TensorRtEngine:
         Raises
         ------
         EngineUnavailable
-            The device's memory is too small; names the size of batch that fits.
+            The device's memory is too small; the message names the batch size that fits.
         """
         wanted: set[Shape] = set()
         for shape in shapes:
@@ -194,7 +193,7 @@ class _TensorRtEngine:
             wanted |= {size for size in sizes if size[0] < 2 * shape[0]}
         order = sorted(wanted, key=lambda one: (-np.prod(one), one))
         with self._all() as slots:
-            # Twice: a shape that needs more room drops those that were prepared before it.
+            # Twice, because a shape that needs more memory drops the shapes prepared before.
             for size in (*order, *order):
                 for slot in slots:
                     if not slot.has(size):
@@ -202,7 +201,7 @@ class _TensorRtEngine:
                             self._run(slot, np.zeros(size, np.float32))
 
     def infer(self, batch: Tensor) -> Tensor:
-        """Raw probabilities of a batch; see ``Engine.infer``."""
+        """Returns the raw probabilities of a batch; see ``Engine.infer``."""
         self._manifest.check(batch)
         most = self._sizes(batch.shape)[-1][0]
         parts = [batch[start : start + most] for start in range(0, len(batch), most)]
@@ -213,7 +212,7 @@ class _TensorRtEngine:
         return found[0] if len(found) == 1 else np.concatenate(found)
 
     def close(self) -> None:
-        """Give back the GPU, once the last batch in flight is done."""
+        """Release the GPU, once the last batch in flight is done."""
         with self._turn:
             if self._closed:
                 return
@@ -223,18 +222,18 @@ class _TensorRtEngine:
         self._finish()
 
     def _run(self, slot: Slot, batch: Tensor) -> Tensor:
-        """One run in a leased slot: staged and padded with zeros, queued, awaited, copied out."""
+        """Run a batch in a leased slot: copy it in, pad it with zeros, run, copy the result out."""
         shape = self._size(batch.shape)
         if not slot.has(shape):
             self._prepare(slot, shape)
         count, staged = len(batch), slot.staged(shape)
         staged[:count] = batch
         staged[count:] = 0
-        self._thread.fly(lambda: slot.start(shape, count))
+        self._thread.run_batch(lambda: slot.start(shape, count))
         return slot.found(shape)[:count].copy()
 
     def _prepare(self, slot: Slot, shape: Shape) -> None:
-        """Make a slot ready for a shape; where the memory is too small, say what would fit."""
+        """Prepare a shape in a slot; where the memory is too small, say what would fit."""
         cuda = self._network.cuda
 
         def prepare() -> DeviceMemory:
@@ -251,7 +250,7 @@ class _TensorRtEngine:
             ) from error
 
     def _too_large(self, slot: Slot, shape: Shape) -> str:
-        """Why a shape has no room, and the size of batch that has; on the GPU thread."""
+        """Returns why a shape does not fit, and which batch size does; on the GPU thread."""
         free, total = self._network.cuda.mem_get_info()
         held = sum(each.held_bytes for each in self._slots)
         fits = [
@@ -272,11 +271,11 @@ class _TensorRtEngine:
         )
 
     def _size(self, shape: Shape) -> Shape:
-        """The shape that a batch is padded to."""
+        """Returns the shape that a batch is padded to."""
         return next(size for size in self._sizes(shape) if size[0] >= shape[0])
 
     def _sizes(self, shape: Shape) -> list[Shape]:
-        """Shapes that batches of an image's sides are padded to: powers of two, and the largest.
+        """Returns the shapes that batches are padded to: powers of two, and the largest one.
 
         Raises
         ------
@@ -300,7 +299,7 @@ class _TensorRtEngine:
 
     @contextmanager
     def _leased(self) -> Iterator[Slot]:
-        """The first slot that is free."""
+        """Lease the first free slot."""
         with self._turn:
             self._turn.wait_for(lambda: self._free or self._closed)
             self._check_open()
@@ -312,7 +311,7 @@ class _TensorRtEngine:
 
     @contextmanager
     def _all(self) -> Iterator[list[Slot]]:
-        """Every slot, once they are free."""
+        """Lease every slot, once all are free."""
         with self._turn:
             self._turn.wait_for(lambda: len(self._free) == len(self._slots) or self._closed)
             self._check_open()

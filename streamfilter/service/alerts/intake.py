@@ -156,11 +156,11 @@ class Intake:
     def _prepare(self, ticket: AlertTicket) -> None:
         started, pipeline = time.monotonic(), ticket.in_force.pipeline
         alert = pipeline.decode(ticket.message)
-        for news in pipeline.news():
-            if isinstance(news, Drift):
-                self._note(news)
+        for report in pipeline.take_reports():
+            if isinstance(report, Drift):
+                self._note(report)
             else:
-                _warn(news, pipeline.planes)
+                _warn(report, pipeline.planes)
         ticket.decode_s = time.monotonic() - started
         self._metrics.times.stage.labels("decode").observe(ticket.decode_s)
         if ticket.trace is not None:

@@ -12,7 +12,7 @@ from functools import partial
 
 import structlog
 
-from streamfilter.config import Settings, fingerprint, taken
+from streamfilter.config import Settings, fingerprint, reloaded
 from streamfilter.errors import ConfigurationInvalid, StreamfilterError, TransportFailed
 from streamfilter.kafka.inspection import WRITE, Inspector
 from streamfilter.metrics.process import ConfigMetrics
@@ -98,7 +98,7 @@ class Reloader:
     def reload(self) -> bool:
         """Read the settings, and put in force what may be; whether they were taken."""
         try:
-            settings, left = taken(self._settings, self._load())
+            settings, left = reloaded(self._settings, self._load())
             adopt = [prepare(settings) for prepare in self._prepare]
         except StreamfilterError as error:
             self._refuse(str(error))

@@ -8,7 +8,7 @@ import structlog
 from prometheus_client import CollectorRegistry
 
 from streamfilter import config
-from streamfilter.config import Settings, fingerprint, taken
+from streamfilter.config import Settings, fingerprint, reloaded
 from streamfilter.errors import ConfigurationInvalid
 from streamfilter.metrics.process import ConfigMetrics
 from streamfilter.service.assembly.reload import Reloader
@@ -37,7 +37,7 @@ def reloader(
 
 def test_only_what_may_be_reloaded_is_taken() -> None:
     """The rest is named, and stays as it was."""
-    settings, left = taken(loaded(), loaded(*NEW, 'kafka.settings={"sasl.password" = "x"}'))
+    settings, left = reloaded(loaded(), loaded(*NEW, 'kafka.settings={"sasl.password" = "x"}'))
     assert (0.2, ("template",), "c") == (
         settings.exposures.prior, settings.alerts.planes, settings.outputs.clean,
     )  # fmt: skip
