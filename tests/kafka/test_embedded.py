@@ -14,6 +14,7 @@ from streamfilter.kafka.sink import KafkaSink, Undeliverable
 from streamfilter.kafka.source import KafkaSource
 from streamfilter.records import Message, Origin, Output
 
+pytestmark = pytest.mark.process
 PARENT = """
 import time
 from streamfilter.kafka.embedded import EmbeddedBroker
