@@ -1,6 +1,7 @@
 """Each test has one tier, and what a test of the first one forgets to ask for is not there."""
 
 import re
+import subprocess
 import sys
 from pathlib import Path
 
@@ -87,7 +88,7 @@ print(os.listdir(Path.home()), shutil.which("java"), names)
 def test_a_command_alone_has_loopback_and_nothing_else(capfd: pytest.CaptureFixture[str]) -> None:
     """No file at home, no Java, and no network where the kernel gives one of its own."""
     alone_program = [sys.executable, alone.__file__, sys.executable, "-c", LOOK]
-    assert 0 == alone.subprocess.run(alone_program, check=False).returncode
+    assert 0 == subprocess.run(alone_program, check=False).returncode
     out, err = capfd.readouterr()
     home, java, interfaces = out.strip().split(" ", 2)
     assert ("[]", "None") == (home, java)
