@@ -48,7 +48,7 @@ COMPILE = UV_CUSTOM_COMPILE_COMMAND="make lock" $(BIN)/uv pip compile --quiet --
 	--generate-hashes --no-emit-index-url --no-annotate $(UPGRADE)
 lock: $(VENV)/.installed-dev
 	$(COMPILE) pyproject.toml --extra dev --output-file $(LOCKS)/dev.txt
-	echo hatchling | $(COMPILE) pyproject.toml - --extra figures --extra lsst --constraint $(LOCKS)/dev.txt \
+	printf 'hatchling\neditables\n' | $(COMPILE) pyproject.toml - --extra figures --extra lsst --constraint $(LOCKS)/dev.txt \
 		--output-file $(LOCKS)/install.txt
 	echo uv | $(COMPILE) - --constraint $(LOCKS)/dev.txt --output-file $(LOCKS)/uv.txt
 
