@@ -73,6 +73,7 @@ def bare(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / "bin" / "python"
 
 
+@pytest.mark.process
 def test_every_module_imports_without_any_extra(bare: Path, tmp_path: Path) -> None:
     """Only the leaf module of each extra's runtime fails, for lack of its own library."""
     done = subprocess.run(
@@ -83,6 +84,7 @@ def test_every_module_imports_without_any_extra(bare: Path, tmp_path: Path) -> N
     assert LEAVES == dict(line.split() for line in done.stdout.splitlines())
 
 
+@pytest.mark.process
 def test_a_bare_install_lists_runtimes_and_how_to_get_the_others(bare: Path) -> None:
     """ONNX Runtime is in every install."""
     done = subprocess.run(

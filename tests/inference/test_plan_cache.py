@@ -176,6 +176,7 @@ def lines_until(process: "subprocess.Popen[str]", word: str) -> list[str]:
     return said
 
 
+@pytest.mark.process
 def test_of_several_processes_one_builds(wanting: Callable[[], "subprocess.Popen[str]"]) -> None:
     """The others say that they wait, and have its plan."""
     first = wanting()
@@ -188,6 +189,7 @@ def test_of_several_processes_one_builds(wanting: Callable[[], "subprocess.Popen
         assert "plan b'built\\n'\n" == process.communicate(timeout=30)[0]
 
 
+@pytest.mark.process
 def test_a_process_that_is_killed_while_it_builds_is_followed(
     wanting: Callable[[], "subprocess.Popen[str]"],
 ) -> None:
