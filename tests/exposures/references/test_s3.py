@@ -91,5 +91,5 @@ def test_a_store_that_is_away_is_asked_again_later() -> None:
 def test_a_missing_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     """At the start, not at the first message."""
     monkeypatch.setitem(sys.modules, "s3fs", None)
-    with pytest.raises(ConfigurationInvalid, match=r"streamfilter\[s3\]"):
+    with pytest.raises(ConfigurationInvalid, match=r"\[s3\]"):
         S3(["survey"], {}, 10.0)
