@@ -105,6 +105,11 @@ def assert_close(manifest: Manifest, case: Case, expected: Tensor, found: Tensor
     assert allowed.mean >= difference.mean(axis=axes).max()
 
 
+def test_every_runtime_is_held_to_the_contract() -> None:
+    """A new one is tested by a row of ``CASES`` for each of its precisions."""
+    assert set(runtimes.RUNTIMES) == {runtime for runtime, _ in CASES}, "add it to CASES"
+
+
 @pytest.mark.parametrize("count", BATCHES)
 def test_a_batch_of_any_size_gives_the_known_probabilities(
     engine: Engine, network: Tiny, case: Case, count: int
