@@ -1,22 +1,56 @@
 # Every target does its own set-up; a fresh machine needs Python 3.11 to 3.13 (and, for `make test`, Java 17 and Maven).
+#
+# Tests come in tiers; each target runs its own, `unit` those of `check` as well:
+#   make check         lint, types, tests that need nothing but Python     (3 minutes on two idle cores)
+#   make unit          + weights, runtimes, demos, wheel, command line     (7 minutes)
+#   make stream        Kafka and integration, on one node                  (8 minutes)
+#   make deploy-check  containers, compose, chart, Prometheus, dashboards
+#   make test          all of these and a bounded chaos                    (20 minutes with installation)
+#   make night         the whole chaos suite, long fuzzing, benches, all plans (over an hour)
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+LOCKS := deploy/locks
 
-.PHONY: install wheel demo test lint types unit fuzz chaos parity gpu gpu-here bench bench-parity clean
+# Tests that share nothing run side by side, those that are left go to who has none.
+WORKERS ?= 2
+PYTEST := $(BIN)/python -m pytest --numprocesses $(WORKERS) --dist worksteal
+# Set for `check` where `unit` asks for it: together they are what the floor of pyproject.toml is for.
+COVERAGE :=
+
+.PHONY: install lock wheel demo test check unit stream deploy-check bounded-chaos night weights lint types
+.PHONY: fuzz chaos parity gpu gpu-here bench bench-parity clean
+
+# What a lock file names, with its hashes. uv takes seconds where pip takes a minute; pip knows mirrors of its own.
+define locked
+$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --requirement $(LOCKS)/uv.txt
+VIRTUAL_ENV=$(VENV) $(BIN)/uv pip install --quiet --require-hashes --requirement $(LOCKS)/$(1).txt \
+	|| $(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --requirement $(LOCKS)/$(1).txt
+$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+endef
 
 install: $(VENV)/.installed
 
 $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)
 
-$(VENV)/.installed: $(VENV)/bin/python pyproject.toml
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[figures,lsst]'
+$(VENV)/.installed: $(VENV)/bin/python pyproject.toml $(LOCKS)/install.txt
+	$(call locked,install)
 	touch $@
 
-$(VENV)/.installed-dev: $(VENV)/.installed pyproject.toml
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
-	touch $@
+$(VENV)/.installed-dev: $(VENV)/bin/python pyproject.toml $(LOCKS)/dev.txt
+	$(call locked,dev)
+	touch $@ $(VENV)/.installed
+
+# Versions stay as they are where pyproject.toml lets them; UPGRADE=--upgrade takes the newest.
+UPGRADE :=
+COMPILE = UV_CUSTOM_COMPILE_COMMAND="make lock" $(BIN)/uv pip compile --quiet --universal --python-version 3.11 \
+	--generate-hashes --no-emit-index-url --no-annotate $(UPGRADE)
+lock: $(VENV)/.installed-dev
+	$(COMPILE) pyproject.toml --extra dev --output-file $(LOCKS)/dev.txt
+	printf 'hatchling\neditables\n' | $(COMPILE) pyproject.toml - --extra figures --extra lsst --constraint $(LOCKS)/dev.txt \
+		--output-file $(LOCKS)/install.txt
+	echo uv | $(COMPILE) - --constraint $(LOCKS)/dev.txt --output-file $(LOCKS)/uv.txt
 
 # What a machine without a checkout installs: pip install 'dist/streamfilter-VERSION-py3-none-any.whl[EXTRAS]'.
 wheel: $(VENV)/bin/python
@@ -33,13 +67,40 @@ lint: $(VENV)/.installed-dev
 types: $(VENV)/.installed-dev
 	$(BIN)/mypy
 
-test: lint types unit
+# Where nothing is to be had that a test forgot to ask for: no network, no cache, no Java.
+check: lint types
+	$(BIN)/python tests/alone.py $(PYTEST) -m check $(COVERAGE)
 
-# Kafka comes once from Maven Central; STREAMFILTER_TEST_BOOTSTRAP names a broker to use instead.
-unit: $(VENV)/.installed-dev
+weights: $(VENV)/.installed-dev
 	$(BIN)/streamfilter engines fetch maximask
 	$(BIN)/streamfilter engines fetch maxitrack
-	$(BIN)/python -m pytest
+
+unit: COVERAGE := --cov --cov-report=
+unit: check weights
+	$(PYTEST) -m unit --cov --cov-append --cov-report=term:skip-covered
+
+# Kafka comes once from Maven Central; STREAMFILTER_TEST_BOOTSTRAP names a broker to use instead.
+stream: weights
+	$(PYTEST) -m stream
+
+# Programs are built or unpacked once, into ~/.cache/streamfilter-tests.
+deploy-check: weights
+	$(PYTEST) -m deploy
+
+bounded-chaos: weights
+	$(PYTEST) -m bounded_chaos
+
+# Helm is built beside what needs none of it; each tier runs although one before it failed.
+test:
+	@mkdir -p .cache; nice $(PYTHON) tests/fetch_tools.py > .cache/fetch_tools.log 2>&1 & fetching=$$!; \
+	trap "kill $$fetching 2> .cache/kill.log || true" EXIT; \
+	$(MAKE) --no-print-directory --keep-going unit stream deploy-check bounded-chaos
+
+# Benches need real packets: where there are none, they say so and nothing is timed.
+SAMPLES := $(or $(STREAMFILTER_SAMPLES),../shared/samples)
+night: weights
+	$(PYTEST) -m night
+	$(MAKE) --no-print-directory chaos fuzz $(if $(wildcard $(SAMPLES)),bench)
 
 # All that takes bytes from a stream, so long for each target; what breaks becomes a regression test.
 FUZZ_SECONDS ?= 120
@@ -89,4 +150,4 @@ bench: $(VENV)/.installed-dev
 	$(BIN)/python tests/bench/bench_tracking.py
 
 clean:
-	rm -rf $(VENV) $(VENV)-parity $(VENV)-gpu .cache dist streamfilter-demo .mypy_cache .pytest_cache .ruff_cache
+	rm -rf $(VENV) $(VENV)-parity $(VENV)-gpu .cache dist streamfilter-demo .mypy_cache .pytest_cache .ruff_cache .coverage

@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import hypothesis
@@ -10,6 +11,8 @@ import structlog
 from debian_tools import ToolsUnavailable, tools
 from kafka_desk import Broker
 from kafka_node import KafkaNode, KafkaUnavailable
+from shared_node import shared
+from tiers import Guard, sort_into_tiers
 
 from streamfilter.inference.cache import default_home
 from streamfilter.inference.fetch import fetch
@@ -36,11 +39,23 @@ def samples() -> Path:
     return folder
 
 
+GUARD = Guard()
+
+
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark what needs a real broker, so that ``-m 'not kafka'`` leaves it out."""
-    for item in items:
-        if {"broker", "private_broker"} & set(getattr(item, "fixturenames", ())):
-            item.add_marker(pytest.mark.kafka)
+    """Before ``-m`` chooses: each test gets its marks and its tier."""
+    sort_into_tiers(items)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Iterator[None]:
+    """Watch the tests that are said to need nothing: a mark that was forgotten fails."""
+    GUARD.armed = item.get_closest_marker("check") is not None
+    try:
+        return (yield)
+    finally:
+        GUARD.armed = False
 
 
 def started(folder: Path) -> KafkaNode:
@@ -59,9 +74,16 @@ def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Broker]:
     if address:
         yield Broker(address)
         return
-    node = started(tmp_path_factory.mktemp("kafka"))
-    yield Broker(node.bootstrap, node)
-    node.remove()
+    base = tmp_path_factory.getbasetemp()
+    # Each worker of pytest-xdist has a folder of its own in the one of the run.
+    folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "kafka"
+    folder.mkdir(exist_ok=True)
+    with ExitStack() as stack:
+        try:
+            broker = stack.enter_context(shared(folder))
+        except KafkaUnavailable as why:
+            pytest.skip(f"no Kafka: {why}")
+        yield broker
 
 
 @pytest.fixture

@@ -73,6 +73,7 @@ def bare(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / "bin" / "python"
 
 
+@pytest.mark.process
 def test_every_module_imports_without_any_extra(bare: Path, tmp_path: Path) -> None:
     """But the leaf of each extra's runtime, which lacks just its own library."""
     done = subprocess.run(
@@ -84,6 +85,7 @@ def test_every_module_imports_without_any_extra(bare: Path, tmp_path: Path) -> N
     assert LEAVES == found, "import an extra's library in its leaf alone, and name that in LEAVES"
 
 
+@pytest.mark.process
 def test_a_bare_install_lists_runtimes_and_how_to_get_the_others(bare: Path) -> None:
     """ONNX Runtime is in every install."""
     done = subprocess.run(

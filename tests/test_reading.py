@@ -97,6 +97,7 @@ def test_a_schema_that_arrives_later_is_found(tmp_path: Path) -> None:
     assert "lsst" == read(value, schemas=tmp_path)["survey"]
 
 
+@pytest.mark.process
 def test_read_stands_at_the_root_and_importing_the_root_is_light() -> None:
     """``import streamfilter`` loads nothing; ``streamfilter.read`` loads what it needs."""
     assert read is streamfilter.read

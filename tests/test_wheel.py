@@ -10,6 +10,7 @@ import pytest
 
 from streamfilter.errors import how_to_install
 
+pytestmark = pytest.mark.process
 ROOT = Path(__file__).parent.parent
 
 

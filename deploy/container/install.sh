@@ -1,6 +1,7 @@
 #!/bin/sh
 # The steps of the images, in one place: sh install.sh STEP ARGUMENTS, in the folder of the checkout.
-#   dependencies VARIANT EXTRAS   what pyproject.toml names, into $PREFIX; cpu and gpu add their runtime
+#   dependencies VARIANT EXTRAS   what pyproject.toml names, into $PREFIX, in the versions that dev.txt locks;
+#                                 cpu and gpu add their runtime
 #   package                       the wheel of the checkout, into ./dist
 #   engines NAMES                 networks of the authors' release, into $PREFIX/engines; "": none
 set -eu
@@ -25,7 +26,9 @@ if unknown := [name for name in chosen if name not in extras]:
 lines = project["dependencies"] + [line for name in chosen for line in extras[name]]
 print(*(line for line in lines if re.match(r"[\w-]+", line)[0] != there), sep="\n")
 PYTHON
-    $PIP install -r requirements.txt
+    # Without hashes, which pip takes for what is named itself alone: EXTRAS may choose what is not locked.
+    sed -e '/--hash=/d' -e 's/ \\$//' dev.txt > constraints.txt
+    $PIP install -r requirements.txt -c constraints.txt
 }
 
 package() {

@@ -461,6 +461,7 @@ def test_every_cut_of_a_packet_is_rejected(samples: Path) -> None:
         assert {Rejected} == {type(decoded(value[:cut])) for cut in cuts}
 
 
+@pytest.mark.process
 def test_the_usual_packets_need_no_astropy(samples: Path) -> None:
     """Start-up and decoding stay quick: astropy is imported only for odd stamps."""
     program = (

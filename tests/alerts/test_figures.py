@@ -146,6 +146,7 @@ def test_a_page_of_nothing_is_refused(tmp_path: Path) -> None:
         draw([], tmp_path / "page.png")
 
 
+@pytest.mark.process
 def test_importing_figures_does_not_import_matplotlib() -> None:
     """`streamfilter inspect` without a figure starts quickly, and needs no extra."""
     code = "import sys, streamfilter.alerts.figures; print('matplotlib' in sys.modules)"

@@ -35,6 +35,7 @@ def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Broker]:
     node.remove()
 
 
+@pytest.mark.chaos
 @pytest.mark.parametrize(("scenario", "guarantee"), BOUNDED)
 def test_the_guarantee_is_kept(
     scenario: Scenario, guarantee: Guarantee, broker: Broker, tmp_path: Path, engine_home: Path

@@ -44,6 +44,7 @@ def copied(engine_home: Path, tmp_path: Path) -> Path:
     return tmp_path
 
 
+@pytest.mark.process
 def test_the_list_shows_what_is_not_cached(tmp_path: Path) -> None:
     """Name, version, weights, sides and the cache's place, without fetching anything."""
     done = streamfilter(tmp_path, "engines", "list")
@@ -84,6 +85,7 @@ def test_verify_of_a_damaged_engine_exits_1(copied: Path) -> None:
     assert done.stderr.startswith("streamfilter: maxitrack: not what it should be")
 
 
+@pytest.mark.process
 def test_verify_without_an_engine_says_what_to_do(tmp_path: Path) -> None:
     """Nothing is fetched behind the user's back; one line, no traceback."""
     done = streamfilter(tmp_path, "engines", "verify", "maximask")
@@ -91,6 +93,7 @@ def test_verify_without_an_engine_says_what_to_do(tmp_path: Path) -> None:
     assert "`streamfilter engines fetch maximask` first" in done.stderr
 
 
+@pytest.mark.process
 def test_a_fetch_without_an_index_names_the_wheel_option(tmp_path: Path) -> None:
     """One line on standard error, exit code 1, nothing left in the cache."""
     done = streamfilter(tmp_path, "engines", "fetch", "maximask")
@@ -99,6 +102,7 @@ def test_a_fetch_without_an_index_names_the_wheel_option(tmp_path: Path) -> None
     assert [".lock"] == [path.name for path in tmp_path.rglob("*") if path.is_file()]
 
 
+@pytest.mark.process
 def test_a_wrong_wheel_is_refused(tmp_path: Path) -> None:
     """Its sha256 and the expected one are named."""
     wrong = tmp_path / "MaxiMask-1.4.1-py3-none-any.whl"
@@ -108,6 +112,7 @@ def test_a_wrong_wheel_is_refused(tmp_path: Path) -> None:
     assert f"expected {load('maximask').release.sha256}" in done.stderr
 
 
+@pytest.mark.process
 def test_an_unknown_engine_is_a_wrong_argument(tmp_path: Path) -> None:
     """Exit code 2, with the names there are."""
     done = streamfilter(tmp_path, "engines", "fetch", "maxmask")
@@ -158,6 +163,7 @@ def test_verify_holds_the_chosen_runtime_and_precision(copied: Path) -> None:
     assert f"{state.runtime} {state.version}" in done.stdout
 
 
+@pytest.mark.process
 def test_the_list_shows_the_runtimes_and_what_they_run_at(tmp_path: Path) -> None:
     """ONNX Runtime is in every install."""
     done = streamfilter(tmp_path, "engines", "list")
@@ -175,6 +181,7 @@ def with_fake_gpu(home: Path, *arguments: str, **fake: str) -> "subprocess.Compl
     return streamfilter(home, *arguments, environment={**path, **fake})
 
 
+@pytest.mark.process
 def test_a_build_without_tensorrt_says_what_brings_it(tmp_path: Path) -> None:
     """One line; nothing is fetched for it."""
     done = streamfilter(tmp_path, "engines", "build")
@@ -184,6 +191,7 @@ def test_a_build_without_tensorrt_says_what_brings_it(tmp_path: Path) -> None:
     assert [] == list(tmp_path.iterdir())
 
 
+@pytest.mark.process
 def test_a_build_without_a_gpu_says_so(tmp_path: Path) -> None:
     """One line, and how to look for it."""
     done = with_fake_gpu(tmp_path, "engines", "build")
@@ -216,6 +224,7 @@ def test_a_build_at_a_precision_that_gpus_have_not_is_refused(copied: Path) -> N
     assert "no precision 'bf16'; choose 'float32' or 'fp16'" in done.stderr
 
 
+@pytest.mark.process
 def test_the_list_says_why_tensorrt_cannot_run_here(tmp_path: Path) -> None:
     """It is installed, and no GPU answers; the others are as they were."""
     done = with_fake_gpu(tmp_path, "engines", "list")

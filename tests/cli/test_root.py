@@ -28,6 +28,7 @@ def test_help_lists_what_there_is() -> None:
         assert f"\n  {command} " in found.output
 
 
+@pytest.mark.process
 def test_a_failure_is_one_line() -> None:
     """No traceback for what the user can mend."""
     command = [sys.executable, "-m", "streamfilter", "config", "show", "--set", "batch.size=0"]

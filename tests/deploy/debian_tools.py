@@ -5,7 +5,8 @@ import shutil
 import subprocess
 from pathlib import Path
 
-ROOT = Path(__file__).parent.parent.parent
+from tool_cache import alone_with, cache
+
 PROMETHEUS = ("prometheus", "prometheus-alertmanager")
 # Alertmanager reads templates below /usr/share: the unpacked one, named first, is laid over it.
 WITH_TEMPLATES = ("unshare", "-rm", "sh", "-c", 'mount --bind "$0" /usr/share && exec "$@"')
@@ -28,24 +29,24 @@ def tools() -> Path:
 
 
 def unpacked(name: str, packages: tuple[str, ...]) -> Path:
-    """The folder of what packages hold, fetched once into ``.cache/debian``.
+    """The folder of what packages hold, fetched once into the tests' cache.
 
     Raises
     ------
     ToolsUnavailable
         apt or dpkg is missing, or the packages could not be fetched.
     """
-    folder = ROOT / ".cache" / "debian" / name
-    if not folder.is_dir():
-        for tool in ("apt-get", "dpkg"):
-            if shutil.which(tool) is None:
-                raise ToolsUnavailable(f"{tool} is not installed: run on Debian or Ubuntu")
-        _fetch(folder, packages)
+    folder = cache() / "debian" / name
+    with alone_with(folder):
+        if not folder.is_dir():
+            for tool in ("apt-get", "dpkg"):
+                if shutil.which(tool) is None:
+                    raise ToolsUnavailable(f"{tool} is not installed: run on Debian or Ubuntu")
+            _fetch(folder, packages)
     return folder
 
 
 def _fetch(folder: Path, packages: tuple[str, ...]) -> None:
-    """Two test runs may fetch at once: each into its own folder, the first rename wins."""
     fetched = folder.with_name(f"{folder.name}.{os.getpid()}")
     fetched.mkdir(parents=True)
     try:
@@ -61,8 +62,5 @@ def _fetch(folder: Path, packages: tuple[str, ...]) -> None:
         said = (getattr(error, "stderr", None) or str(error))[-500:]
         hint = "if the lists of packages are empty, run apt-get update as root"
         raise ToolsUnavailable(f"apt-get download failed ({hint}): {said}") from error
-    except OSError:
-        if not folder.is_dir():
-            raise
     finally:
         shutil.rmtree(fetched, ignore_errors=True)

@@ -48,7 +48,7 @@ variants = pytest.mark.parametrize("variant", VARIANTS)
 
 
 @pytest.fixture(autouse=True, scope="module")
-def programs() -> None:
+def go_programs() -> None:
     try:
         for each in ("helm", "kubeconform", "kube-score"):
             go_tools.tool(each)

@@ -22,6 +22,7 @@ OURS = "streamfilter:cpu"
 SEEN_S = 150.0
 
 
+@pytest.mark.tool
 @pytest.mark.parametrize("files", [("compose.yaml",), ("compose.yaml", "compose.gpu.yaml")])
 def test_compose_accepts_the_files(files: tuple[str, ...]) -> None:
     """The reader of Docker Compose: every key known, every service and volume named is there."""
@@ -125,6 +126,7 @@ def counted(machine: Machine) -> dict[str, float]:
     return {each: found[0].values[-1] for each in exprs if (found := asked.instant(each))}
 
 
+@pytest.mark.tool
 def test_the_services_work_together(engine_home: Path, tmp_path: Path) -> None:
     """What is simulated is judged and counted; a drift of the telescope reaches Alertmanager."""
     if subprocess.run(("unshare", "-rm", "true"), capture_output=True).returncode:

@@ -25,6 +25,7 @@ START_S = 90.0
 PINNED = re.compile(r"[\w./-]+:\d+\.\d+[\w.-]*")
 
 
+@pytest.mark.tool
 def test_hadolint_has_nothing_to_say() -> None:
     """Rules for container files, and shellcheck's for the commands in them."""
     tool = Path(sys.executable).with_name("hadolint")
@@ -50,13 +51,15 @@ def test_an_image_is_pinned_and_runs_as_nobody(variant: str) -> None:
     assert 'exec streamfilter "$@"' in (FOLDER / "entrypoint.sh").read_text()
 
 
+@pytest.mark.tool
 def test_a_build_sees_what_it_copies_and_no_more() -> None:
     """No history, no tests, no environment, no settings of a site with its secrets."""
     seen = set(container_file.context())
     tops = {path.split("/")[0] for path in seen}
     expected = {"pyproject.toml", "README.md", "LICENSE", "streamfilter", "engines", "schemas"}
     assert expected | {"deploy"} == tops
-    assert {"deploy/container"} == {p.rpartition("/")[0] for p in seen if p.startswith("deploy/")}
+    below = {path.rpartition("/")[0] for path in seen if path.startswith("deploy/")}
+    assert {"deploy/container", "deploy/locks"} == below
 
 
 @pytest.fixture(scope="module")
@@ -148,6 +151,7 @@ def test_the_image_brings_its_engines_into_an_empty_volume(
     assert 10001 == folder.stat().st_uid
 
 
+@pytest.mark.tool
 def test_the_gpu_image_keeps_the_tensorrt_of_its_base(tmp_path: Path) -> None:
     """Only pycuda is added to what every image has; an index is not even asked for TensorRT."""
     shutil.copyfile(ROOT / "pyproject.toml", tmp_path / "pyproject.toml")

@@ -47,6 +47,7 @@ def test_every_block_is_run_or_said_not_to_be() -> None:
         assert all((ROOT / each).exists() for each in named)
 
 
+@pytest.mark.tool
 @pytest.mark.engine
 @pytest.mark.parametrize("block", blocks("sh"), ids=lambda text: text.splitlines()[0][:40])
 def test_what_is_run_ends_well(block: str, place: Path, engine_home: Path) -> None:

@@ -35,18 +35,21 @@ def analysed(*arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run([tool, *arguments], capture_output=True, text=True, timeout=60)
 
 
+@pytest.mark.tool
 def test_systemd_finds_nothing_wrong(unit: Path) -> None:
     """No unknown key, no wrong value, no program that is not there."""
     done = analysed("verify", str(unit))
     assert (0, "", "") == (done.returncode, done.stdout, done.stderr)
 
 
+@pytest.mark.tool
 def test_a_wrong_key_is_found(unit: Path) -> None:
     """The test above looks."""
     unit.write_text(unit.read_text().replace("ProtectHome=yes", "ProtectHouse=yes"))
     assert "ProtectHouse" in analysed("verify", str(unit)).stderr
 
 
+@pytest.mark.tool
 def test_the_service_is_closed_off(unit: Path) -> None:
     """What systemd itself counts as exposure stays small."""
     threshold = f"--threshold={LARGEST_EXPOSURE}"

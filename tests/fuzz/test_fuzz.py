@@ -39,6 +39,7 @@ def test_what_broke_once_does_not_again(found: Path) -> None:
     targets.TARGETS[found.name.partition("-")[0]](found.read_bytes())
 
 
+@pytest.mark.process
 def test_a_bounded_run_breaks_nothing() -> None:
     """The same inputs on every machine, for each target; `make fuzz` goes on from there."""
     if find_spec("atheris") is None:

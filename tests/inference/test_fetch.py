@@ -112,6 +112,7 @@ def test_a_cache_that_cannot_be_written_says_how_to_mend(tiny: TinyRelease, tmp_
         fetch.fetch_release(tiny.manifest, tmp_path / "file", wheel=tiny.wheel)
 
 
+@pytest.mark.process
 def test_pip_takes_the_wheel_from_where_the_user_says(
     tiny: TinyRelease, home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -122,6 +123,7 @@ def test_pip_takes_the_wheel_from_where_the_user_says(
     assert tiny.manifest.onnx_sha256 == cache.sha256_of(path)
 
 
+@pytest.mark.process
 def test_a_download_that_fails_names_the_way_without_an_index(
     tiny: TinyRelease, home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -174,6 +174,7 @@ def lines_until(process: "subprocess.Popen[str]", word: str) -> list[str]:
     return said
 
 
+@pytest.mark.process
 def test_of_several_processes_one_builds(wanting: Callable[[], "subprocess.Popen[str]"]) -> None:
     """The others say that they wait, and have its plan."""
     first = wanting()
@@ -186,6 +187,7 @@ def test_of_several_processes_one_builds(wanting: Callable[[], "subprocess.Popen
         assert "plan b'built\\n'\n" == process.communicate(timeout=30)[0]
 
 
+@pytest.mark.process
 def test_a_process_that_is_killed_while_it_builds_is_followed(
     wanting: Callable[[], "subprocess.Popen[str]"],
 ) -> None:

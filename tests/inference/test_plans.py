@@ -33,8 +33,14 @@ def network(name: str, precision: str, home: Path) -> bytes:
     return float16.to_float16(whole) if precision == Precision.FP16 else whole
 
 
+NIGHT = pytest.mark.night  # the same code for another card; the first of them stands in `make unit`
+
+
 @pytest.mark.engine
-@pytest.mark.parametrize("capability", ["SM86", "SM89", "SM120"])
+@pytest.mark.parametrize(
+    "capability",
+    ["SM86", pytest.param("SM89", marks=NIGHT), pytest.param("SM120", marks=NIGHT)],
+)
 @pytest.mark.parametrize("precision", plan_cache.PRECISIONS)
 @pytest.mark.parametrize("name", ["maximask", "maxitrack"])
 def test_a_published_network_compiles(

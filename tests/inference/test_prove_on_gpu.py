@@ -20,6 +20,7 @@ def proved(tmp_path: Path, *options: str, **more: str) -> "subprocess.CompletedP
     return subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
 
 
+@pytest.mark.process
 def test_without_a_gpu_make_gpu_says_so_in_a_sentence() -> None:
     """Before anything is installed."""
     if not shutil.which("make") or shutil.which("nvidia-smi"):
@@ -32,6 +33,7 @@ def test_without_a_gpu_make_gpu_says_so_in_a_sentence() -> None:
     assert not (ROOT / ".venv-gpu").exists()
 
 
+@pytest.mark.process
 def test_without_pycuda_no_report_is_written(tmp_path: Path) -> None:
     """One line, with the mend."""
     done = proved(tmp_path, PYTHONPATH=str(ROOT))

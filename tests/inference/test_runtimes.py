@@ -73,6 +73,7 @@ def test_a_precision_that_no_runtime_has_is_answered_with_the_known_ones(tmp_pat
     assert [] == list(tmp_path.iterdir())
 
 
+@pytest.mark.process
 def test_openvino_reports_nothing_to_its_makers(tmp_path: Path) -> None:
     """No telemetry is loaded, and no identity is left in the home directory."""
     if "openvino" not in usable():

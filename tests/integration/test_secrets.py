@@ -101,6 +101,7 @@ def toml_line(table: Mapping[str, object]) -> str:
     return "{" + ", ".join(f"{json.dumps(k)} = {json.dumps(v)}" for k, v in table.items()) + "}"
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("given", ["file", "environment", "--set", "reference"], indirect=True)
 def test_settings_are_shown_without_their_secrets(
     given: tuple[list[str], dict[str, str]],
@@ -113,6 +114,7 @@ def test_settings_are_shown_without_their_secrets(
     assert MARKER not in command("config", "check", *arguments, **environment)
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("given", ["file", "--set"], indirect=True)
 def test_a_wrong_setting_is_told_without_the_secrets_beside_it(
     given: tuple[list[str], dict[str, str]],
@@ -129,6 +131,7 @@ def test_a_wrong_setting_is_told_without_the_secrets_beside_it(
         assert MARKER not in said
 
 
+@pytest.mark.process
 @pytest.mark.parametrize(
     "arguments",
     [

@@ -6,6 +6,8 @@ import subprocess
 import sys
 import time
 
+import pytest
+
 from streamfilter.kafka.client import within
 
 # Waits 2 s for a line on its input, once it said that it is about to.
@@ -27,6 +29,7 @@ def test_no_answer_in_time_is_none() -> None:
     assert 0.7 <= time.monotonic() - began < 3
 
 
+@pytest.mark.process
 def test_a_pause_of_the_process_is_no_time_that_passed() -> None:
     """The answer may be on its way: a worker that was paused must not take it for lost."""
     with subprocess.Popen(

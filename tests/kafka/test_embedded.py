@@ -14,6 +14,7 @@ from streamfilter.kafka.embedded import EmbeddedBroker
 from streamfilter.kafka.sink import KafkaSink, Undeliverable
 from streamfilter.records import Message, Origin, Output
 
+pytestmark = pytest.mark.process
 PARENT = """
 import time
 from streamfilter.kafka.embedded import EmbeddedBroker

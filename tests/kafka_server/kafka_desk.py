@@ -25,11 +25,18 @@ ANSWER_S = 30.0
 
 
 class Broker:
-    """A broker and the helpers around it; ``node`` is None where the address was given."""
+    """A broker and the helpers around it.
 
-    def __init__(self, bootstrap: str, node: KafkaNode | None = None) -> None:
+    ``node`` is None where another process started it, ``sasl_bootstrap`` empty where the address
+    was given.
+    """
+
+    def __init__(
+        self, bootstrap: str, node: KafkaNode | None = None, sasl_bootstrap: str = ""
+    ) -> None:
         self.bootstrap = bootstrap
         self.node = node
+        self.sasl_bootstrap = sasl_bootstrap
         # Its log would tell of every try to reach a broker that a test stopped.
         self._admin = AdminClient({"bootstrap.servers": bootstrap, "log_level": 2})
 

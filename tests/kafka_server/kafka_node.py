@@ -11,6 +11,8 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 
+from tool_cache import alone_with, cache
+
 HERE = Path(__file__).parent
 ROOT = HERE.parent.parent
 COPY = "org.apache.maven.plugins:maven-dependency-plugin:3.6.1:copy-dependencies"
@@ -23,7 +25,7 @@ class KafkaUnavailable(Exception):
 
 
 def jars(pom: Path = HERE / "pom.xml", name: str = "kafka") -> Path:
-    """The folder of the jars that a pom names, fetched once into ``.cache/NAME``.
+    """The folder of the jars that a pom names, fetched once into the tests' cache.
 
     Raises
     ------
@@ -36,10 +38,14 @@ def jars(pom: Path = HERE / "pom.xml", name: str = "kafka") -> Path:
                 f"{tool} is not installed: install Java 17 and Maven, or set "
                 "STREAMFILTER_TEST_BOOTSTRAP to the address of a running broker"
             )
-    folder = ROOT / ".cache" / name / hashlib.sha256(pom.read_bytes()).hexdigest()[:16]
-    if folder.is_dir():
-        return folder
-    # Two test runs may fetch at once: each into its own folder, the first rename wins.
+    folder = cache() / name / hashlib.sha256(pom.read_bytes()).hexdigest()[:16]
+    with alone_with(folder):
+        if not folder.is_dir():
+            _fetch(pom, name, folder)
+    return folder
+
+
+def _fetch(pom: Path, name: str, folder: Path) -> None:
     fetched = folder.with_name(f"{folder.name}.{os.getpid()}")
     command = ["mvn", "-q", "-B", "-f", str(pom), COPY, "-DincludeScope=runtime"]
     try:
@@ -51,12 +57,8 @@ def jars(pom: Path = HERE / "pom.xml", name: str = "kafka") -> Path:
     except subprocess.SubprocessError as error:
         said = (getattr(error, "stdout", None) or str(error))[-500:]
         raise KafkaUnavailable(f"{name} could not be fetched from Maven Central: {said}") from error
-    except OSError:
-        if not folder.is_dir():
-            raise
     finally:
         shutil.rmtree(fetched, ignore_errors=True)
-    return folder
 
 
 def free_ports(count: int) -> list[int]:

@@ -290,6 +290,7 @@ def test_a_dead_collector_is_told_once() -> None:
     assert ["traces not exported", "traces exported again"] == [event["event"] for event in log]
 
 
+@pytest.mark.process
 def test_nothing_is_imported_while_traces_are_off() -> None:
     """Sites without a collector do not pay for one."""
     code = (

@@ -1,0 +1,97 @@
+"""Each test has one tier, and what a test of the first one forgets to ask for is not there."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import alone
+import pytest
+import tiers
+
+ROOT = Path(__file__).parent.parent
+MAKEFILE = (ROOT / "Makefile").read_text()
+
+
+@pytest.mark.parametrize(
+    ("marks", "tier"),
+    [
+        ((), "check"),
+        (("parametrize", "filterwarnings"), "check"),
+        (("engine",), "unit"),
+        (("process",), "unit"),
+        (("kafka", "engine"), "stream"),
+        (("tool", "kafka"), "deploy"),
+        (("chaos", "kafka", "engine"), "bounded_chaos"),
+        (("night", "chaos"), "night"),
+    ],
+)
+def test_what_a_test_needs_says_its_tier(marks: tuple[str, ...], tier: str) -> None:
+    """The dearest of it does."""
+    assert tier == tiers.tier_of(marks)
+
+
+def test_a_fixture_brings_its_mark_and_the_tier(request: pytest.FixtureRequest) -> None:
+    """This test asks for nothing."""
+    assert request.node.get_closest_marker("check")
+    assert request.node.get_closest_marker("stream") is None
+
+
+def test_make_runs_every_tier() -> None:
+    """Each in one recipe, so that `make test` runs no test twice and leaves none out."""
+    run = re.findall(r"\$\(PYTEST\).* -m (\w+)", MAKEFILE)
+    assert sorted(("check", *tiers.TIERS)) == sorted(run)
+
+
+@pytest.mark.parametrize("event", ["subprocess.Popen", "os.posix_spawn", "os.exec", "os.fork"])
+def test_a_process_that_no_mark_tells_of_fails(event: str) -> None:
+    """As the interpreter itself reports it: nothing is started."""
+    with pytest.raises(pytest.fail.Exception, match="mark it process"):
+        sys.audit(event, "java", ["-version"], None, None)
+
+
+@pytest.mark.parametrize("address", [("192.0.2.1", 9092), ("2001:db8::1", 443, 0, 0)])
+def test_a_connection_that_no_mark_tells_of_fails(address: tuple[object, ...]) -> None:
+    """Addresses of examples, to which nothing is sent."""
+    with pytest.raises(pytest.fail.Exception, match="connects to"):
+        sys.audit("socket.connect", None, address)
+
+
+@pytest.mark.parametrize("address", [("127.0.0.1", 9), ("localhost", 9), ("::1", 9), "/run/x"])
+def test_this_machine_may_be_connected_to(address: object) -> None:
+    """Small servers of the tests listen there."""
+    sys.audit("socket.connect", None, address)
+
+
+def test_what_runs_alone_finds_neither_cache_nor_programs() -> None:
+    """Where weights, a broker and Java would be looked for; the rest stays as it was."""
+    given = {
+        "HOME": "/home/me", "PATH": "/usr/bin", "STREAMFILTER_HOME": "/weights", "CI": "true",
+        "XDG_CACHE_HOME": "/cache", "JAVA_HOME": "/java", "STREAMFILTER_TEST_BOOTSTRAP": "b:9092",
+    }  # fmt: skip
+    expected = {"HOME": "/empty", "PATH": str(Path(sys.executable).parent), "CI": "true"}
+    assert expected == alone.environment("/empty", given)
+
+
+LOOK = """
+import os, shutil, socket
+from pathlib import Path
+names = [line.split(":")[0].strip() for line in Path("/proc/net/dev").read_text().splitlines()[2:]]
+server = socket.create_server(("127.0.0.1", 0))
+socket.create_connection(server.getsockname()).close()
+server.close()
+print(os.listdir(Path.home()), shutil.which("java"), names)
+"""
+
+
+@pytest.mark.process
+def test_a_command_alone_has_loopback_and_nothing_else(capfd: pytest.CaptureFixture[str]) -> None:
+    """No file at home, no Java, and no network where the kernel gives one of its own."""
+    alone_program = [sys.executable, alone.__file__, sys.executable, "-c", LOOK]
+    assert 0 == subprocess.run(alone_program, check=False).returncode
+    out, err = capfd.readouterr()
+    home, java, interfaces = out.strip().split(" ", 2)
+    assert ("[]", "None") == (home, java)
+    if "no network of its own" not in err:
+        assert "lo" in interfaces
+        assert not re.search(r"eth|ens|enp|wl", interfaces)
