@@ -14,6 +14,7 @@ from kafka_node import KafkaNode, KafkaUnavailable
 from shared_node import shared
 from tiers import Guard, sort_into_tiers
 
+from streamfilter.inference import manifest
 from streamfilter.inference.cache import default_home
 from streamfilter.inference.fetch import fetch
 
@@ -96,9 +97,9 @@ def private_broker(tmp_path: Path) -> Iterator[Broker]:
 
 @pytest.fixture(scope="session")
 def engine_home() -> Path:
-    """The engine cache with MaxiMask and MaxiTrack in it, fetched on first use."""
+    """The engine cache with every network in it, fetched on first use."""
     home = default_home(os.environ)
-    for name in ("maximask", "maxitrack"):
+    for name in manifest.names():
         fetch(name, home, progress=print)
     return home
 

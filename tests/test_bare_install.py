@@ -81,7 +81,8 @@ def test_every_module_imports_without_any_extra(bare: Path, tmp_path: Path) -> N
         cwd=tmp_path, capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert (0, "") == (done.returncode, done.stderr)
-    assert LEAVES == dict(line.split() for line in done.stdout.splitlines())
+    found = dict(line.split() for line in done.stdout.splitlines())
+    assert LEAVES == found, "import an extra's library in its leaf alone, and name that in LEAVES"
 
 
 @pytest.mark.process

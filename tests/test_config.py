@@ -1,15 +1,20 @@
 """Settings: their defaults and sources, and the messages for wrong ones."""
 
 import re
+import typing
+from collections.abc import Iterator
+from dataclasses import fields, is_dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
+from pydantic import BaseModel
 
 from streamfilter import config
 from streamfilter.config import Settings
 from streamfilter.errors import ConfigurationInvalid
 
-ROOT = Path(__file__).parent.parent
+EXAMPLE = Path(__file__).parent.parent / "deploy" / "streamfilter.toml"
 
 
 def loaded(tmp_path: Path, text: str, **environment: str) -> Settings:
@@ -21,21 +26,69 @@ def loaded(tmp_path: Path, text: str, **environment: str) -> Settings:
 
 def test_the_example_configuration_equals_the_defaults() -> None:
     """A site engineer copies the example and changes nothing by that."""
-    example = config.load(ROOT / "deploy" / "streamfilter.toml", environment={})
+    example = config.load(EXAMPLE, environment={})
+    defaults, shown = (dict(flat(each.model_dump())) for each in (Settings(), example))
+    wrong = [
+        f"{k}: {shown.get(k)!r}, not {defaults.get(k)!r}"
+        for k in {**defaults, **shown}
+        if shown.get(k) != defaults.get(k)
+    ]
+    assert [] == wrong, f"{EXAMPLE.name} must have the defaults of streamfilter/config/sections.py"
     assert Settings() == example
 
 
+def flat(tree: dict[str, Any], before: str = "") -> Iterator[tuple[str, Any]]:
+    """Values by dotted keys."""
+    for key, value in tree.items():
+        if isinstance(value, dict) and value:
+            yield from flat(value, f"{before}{key}.")
+        else:
+            yield f"{before}{key}", value
+
+
 def test_the_example_configuration_names_every_key() -> None:
-    """No key exists that the example does not show, commented out where it has no default."""
-    text = (ROOT / "deploy" / "streamfilter.toml").read_text()
+    """Each in its own section, commented out where it has no default."""
+    shown = set(keys_shown())
+    lost = [
+        f"{key} in [{section}]"
+        for section, key in keys_of(Settings)
+        if not any(key == k and re.fullmatch(section.replace("NAME", r"\w+"), s) for s, k in shown)
+    ]
+    assert [] == lost, f"add each to {EXAMPLE.name}, with its default and a word on what it does"
 
-    def keys(schema: dict[str, object]) -> set[str]:
-        found: set[str] = set()
-        for part in (schema, *schema.get("$defs", {}).values()):  # type: ignore[attr-defined]
-            found |= set(part.get("properties", {}))
-        return found
 
-    assert set() == {key for key in keys(Settings.model_json_schema()) if key not in text}
+def keys_shown() -> Iterator[tuple[str, str]]:
+    """Section and key of every line of the example, also of one that is commented out."""
+    section = ""
+    for line in EXAMPLE.read_text().splitlines():
+        if head := re.match(r"(?:# )?\[+([\w.]+)\]", line):
+            section = head[1]
+            parent, _, key = section.rpartition(".")
+            yield parent, key
+        elif found := re.match(r"(?:# )?(\w+) = ", line):
+            yield section, found[1]
+
+
+def keys_of(model: Any, section: str = "") -> Iterator[tuple[str, str]]:
+    """Section and key of every setting; NAME where a section's name is the operator's."""
+    hints = typing.get_type_hints(model)
+    names = getattr(model, "model_fields", None) or {field.name for field in fields(model)}
+    for name in names:
+        inner = [hints[name], *typing.get_args(hints[name])]
+        inner += [each for kind in inner for each in typing.get_args(kind)]
+        part = next((each for each in inner if has_keys(each)), None)
+        place = f"{section}.{name}".lstrip(".")
+        if part is None:
+            yield section, name
+        elif typing.get_origin(hints[name]) is dict:
+            yield from keys_of(part, f"{place}.NAME")
+        else:
+            yield from keys_of(part, place)
+
+
+def has_keys(kind: Any) -> bool:
+    """Whether a type is a section, or a table within one."""
+    return isinstance(kind, type) and (issubclass(kind, BaseModel) or is_dataclass(kind))
 
 
 UNITS = ("_s", "_ms", "_px", "_bytes")
@@ -43,10 +96,11 @@ UNITS = ("_s", "_ms", "_px", "_bytes")
 
 def test_the_example_configuration_explains_every_key() -> None:
     """A number has its unit in the name or beside it; any other key has a word beside it."""
-    lines = (ROOT / "deploy" / "streamfilter.toml").read_text().splitlines()
+    lines = EXAMPLE.read_text().splitlines()
     keys = [line for line in lines if re.match(r"\w+ = ", line)]
     assert len(keys) > 60
-    assert [] == [each for each in keys if "#" not in each and not key_of(each).endswith(UNITS)]
+    bare = [each for each in keys if "#" not in each and not key_of(each).endswith(UNITS)]
+    assert [] == bare, f"say in {EXAMPLE.name} behind each what it does"
 
 
 def key_of(line: str) -> str:
@@ -56,7 +110,7 @@ def key_of(line: str) -> str:
 
 def test_the_example_configuration_says_what_sighup_puts_in_force() -> None:
     """All other keys need a restart."""
-    text = (ROOT / "deploy" / "streamfilter.toml").read_text()
+    text = EXAMPLE.read_text()
     keys = [key for key in config.RELOADABLE if not key.startswith("outputs.")]
     keys.insert(1, "outputs (but masks)")
     assert f"what changed of {', '.join(keys)};" in text

@@ -96,10 +96,13 @@ def test_the_examples_are_a_field_map() -> None:
 
 
 def test_every_known_survey_is_named() -> None:
-    """With the file that reads it."""
-    table = documents.rows(documents.section(PAGE, "Field maps"))
-    linked = {f"`{name}`" for name in Surveys.load().names}
-    assert linked <= {row[0] for row in table}
+    """With the file that reads it, and in the README."""
+    named = {row[0] for row in documents.rows(documents.section(PAGE, "Field maps"))}
+    lost = [name for name in Surveys.load().names if f"`{name}`" not in named]
+    assert [] == lost, "give each a row in schemas/README.md, Field maps"
+    readme = documents.section(ROOT / "README.md", "Look at your own packets").lower()
+    lost = [name for name in Surveys.load().names if name not in readme]
+    assert [] == lost, "name each in README.md, Look at your own packets"
 
 
 def fields(record: dict[str, Any], before: str, seen: dict[str, str]) -> Iterator[list[str]]:
@@ -152,11 +155,13 @@ def describe(avro: Any, path: str, seen: dict[str, str]) -> tuple[str, dict[str,
 
 @pytest.mark.parametrize("path", SCHEMAS, ids=lambda path: path.stem)
 def test_every_field_of_a_record_is_explained(path: Path) -> None:
-    """In the schema's own order and words; on a difference, these rows are what the page lacks."""
+    """In the schema's own order and words; what fails are the rows that the page should have."""
     record = json.loads(path.read_text())
     expected = list(fields(record, "", {}))
     table = documents.rows(documents.section(PAGE, record["name"]))
-    assert expected == table
+    lost = [f"| {' | '.join(row)} |" for row in expected if row not in table]
+    assert [] == lost, f"put these rows into schemas/README.md, {record['name']}"
+    assert expected == table, "the rows stand in the schema's order, and none is left over"
 
 
 def test_every_class_is_explained() -> None:

@@ -56,7 +56,10 @@ def rules(surveys: tuple[str, ...], config: Path | None, overrides: tuple[str, .
     settings = settings_room.load(config, overrides=overrides)
     known = Surveys.load(settings.alerts.survey_folders).names
     if unknown := sorted(set(surveys) - set(known)):
-        raise ConfigurationInvalid(f"no survey {unknown[0]!r}; there are {', '.join(known)}")
+        raise ConfigurationInvalid(
+            f"no survey {unknown[0]!r}; there are {', '.join(known)}, and those of the folders in "
+            "alerts.survey_folders"
+        )
     table = {name: _policy(settings, name) for name in surveys or known}
     click.echo(tomli_w.dumps({"surveys": table}), nl=False)
 

@@ -11,6 +11,7 @@ import pytest
 
 from streamfilter.alerts.placement import around_alert
 from streamfilter.alerts.rules import GENERIC, PRIORS, RULES, policy
+from streamfilter.alerts.surveys import Surveys
 from streamfilter.config import Settings
 from streamfilter.contaminants import CODES, TABLE
 from streamfilter.records import (
@@ -29,7 +30,6 @@ from streamfilter.records import (
 )
 from streamfilter.service.assembly.alerts import Parts, open_parts
 
-SURVEYS = ("ztf", "lsst", "winter", "decam", "pgir")
 TRACK = "170587117053804617"
 CHUNK = 16
 
@@ -75,7 +75,7 @@ def ztf_verdicts(
     return found
 
 
-@pytest.mark.parametrize("survey", [*SURVEYS, "a survey of tomorrow"])
+@pytest.mark.parametrize("survey", [*Surveys.load().names, "a survey of tomorrow"])
 def test_every_survey_has_a_policy(survey: str) -> None:
     """A survey without rules of its own is judged by the generic ones."""
     found = policy(survey)

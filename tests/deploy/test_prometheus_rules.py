@@ -63,6 +63,8 @@ def test_rules_fire_and_keep_quiet(debian: Path, cases: str) -> None:
 def test_every_alert_fires_in_a_case() -> None:
     """No alert is without a world in which it fires; the healthy one keeps all quiet."""
     cases = "".join((HERE / name).read_text() for name in CASES)
+    unproved = set(ALERTS) - set(re.findall(r'alertname="(\w+)"', cases))
+    assert set() == unproved, f"give each a case in tests/deploy/{CASES[0]}"
     assert set(ALERTS) == set(re.findall(r'alertname="(\w+)"', cases))
 
 
@@ -70,6 +72,7 @@ def test_runbook_and_alerts_are_the_same_set() -> None:
     """Each alert links to a section of its own, and no section is left over."""
     sections = re.findall(r"^## (\w+)$", RUNBOOK, re.MULTILINE)
     links = re.findall(r"runbook_url: RUNBOOK.md#(\w+)", RULES)
+    assert set() == set(ALERTS) - set(sections), "give each a section in deploy/RUNBOOK.md"
     assert sorted(ALERTS) == sorted(sections)
     assert [name.lower() for name in ALERTS] == links
 
@@ -110,4 +113,5 @@ def test_rules_name_metrics_that_exist() -> None:
     expressions = re.sub(r"- name: \w+|#.*", "", RULES)
     named = set(re.findall(r"\bstreamfilter_\w+(?=[{\[ )\n])", expressions))
     assert named
-    assert set() == {re.sub("_(bucket|count)$", "", name) for name in named} - known
+    unknown = {re.sub("_(bucket|count)$", "", name) for name in named} - known
+    assert set() == unknown, "not on the page of a worker (streamfilter/metrics)"

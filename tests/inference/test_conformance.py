@@ -22,7 +22,7 @@ from tiny_networks import TINY, Tiny
 from streamfilter.errors import EngineUnavailable
 from streamfilter.inference import golden, gpus, runtimes
 from streamfilter.inference.engine import Engine, Running, Tensor
-from streamfilter.inference.manifest import Manifest, Precision, load
+from streamfilter.inference.manifest import Manifest, Precision, load, names
 
 CASES = [
     ("onnxruntime", "float32"),
@@ -103,6 +103,11 @@ def assert_close(manifest: Manifest, case: Case, expected: Tensor, found: Tensor
     axes = (0, 2, 3)[: found.ndim - 1]
     assert allowed.largest >= difference.max()
     assert allowed.mean >= difference.mean(axis=axes).max()
+
+
+def test_every_runtime_is_held_to_the_contract() -> None:
+    """A new one is tested by a row of ``CASES`` for each of its precisions."""
+    assert set(runtimes.RUNTIMES) == {runtime for runtime, _ in CASES}, "add it to CASES"
 
 
 @pytest.mark.parametrize("count", BATCHES)
@@ -238,11 +243,13 @@ def measured(name: str, home: Path) -> list[tuple[Tensor, Tensor]]:
 
 
 @pytest.mark.engine
-@pytest.mark.parametrize("name", ["maximask", "maxitrack"])
+@pytest.mark.parametrize("name", names())
 def test_a_published_network_is_within_its_tolerance(
     real: Case, name: str, engine_home: Path
 ) -> None:
     """The tolerance is relative to ONNX Runtime at float32, on synthetic frames and stamps."""
+    if real[1] not in [row.precision for row in load(name).tolerances]:
+        pytest.skip(f"{name} is not offered at {real[1]}")
     engine = runtimes.open_engine(name, real[0], engine_home, 2, precision=real[1])
     for batch, expected in measured(name, engine_home):
         assert_close(engine.manifest, real, expected, engine.infer(batch))

@@ -15,7 +15,7 @@ from tiny_release import TinyRelease
 
 from streamfilter.errors import EngineUnavailable
 from streamfilter.files import write_whole
-from streamfilter.inference import cache, fetch
+from streamfilter.inference import cache, fetch, manifest
 from streamfilter.inference.engine import Running
 from streamfilter.inference.manifest import load
 from streamfilter.inference.runtimes import ort
@@ -202,7 +202,7 @@ def test_the_made_wheel_is_one(tiny: TinyRelease) -> None:
 
 
 @pytest.mark.engine
-@pytest.mark.parametrize("name", ["maximask", "maxitrack"])
+@pytest.mark.parametrize("name", manifest.names())
 def test_the_cached_networks_are_what_the_manifests_pin(name: str, engine_home: Path) -> None:
     """Fetched with this onnx version, to the byte."""
     found = load(name)

@@ -6,8 +6,10 @@ import sys
 from pathlib import Path
 from types import ModuleType
 
+import documents
 import fake_gpu_here
 import pytest
+from documents import ROOT
 
 from streamfilter.errors import EngineUnavailable
 from streamfilter.inference import runtimes
@@ -22,6 +24,14 @@ def uninstall(runtime: str, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def usable() -> list[str]:
     return [state.runtime for state in runtimes.states() if state.precisions]
+
+
+def test_the_page_on_engines_has_a_row_for_every_runtime() -> None:
+    """In the order in which ``auto`` tries them."""
+    page = ROOT / "engines" / "README.md"
+    rows = documents.rows(documents.section(page, "Runtimes"))
+    named = [name for first, *_ in rows for name in documents.spans(first)]
+    assert list(runtimes.RUNTIMES) == named, f"mend the table of {page.name}, Runtimes"
 
 
 def test_an_unknown_runtime_is_answered_with_the_known_ones(tmp_path: Path) -> None:
@@ -42,7 +52,7 @@ def test_a_runtime_that_is_not_installed_names_what_to_install(
 
 def test_an_unknown_engine_is_refused(tmp_path: Path) -> None:
     """The message says what there is."""
-    with pytest.raises(EngineUnavailable, match="there are maximask, maxitrack"):
+    with pytest.raises(EngineUnavailable, match="there are maximask, "):
         runtimes.open_engine("other", "onnxruntime", tmp_path, 1)
 
 
@@ -126,7 +136,7 @@ def test_auto_says_why_it_passed_over_a_runtime(
     uninstall("openvino", monkeypatch)
     said: list[str] = []
     engine = runtimes.open_engine("maxitrack", "auto", engine_home, 1, progress=said.append)
-    assert engine.runtime.startswith("onnxruntime ")
+    assert usable()[0] == engine.runtime.split()[0]
     assert "; not openvino: the runtime 'openvino' is not installed" in said[0]
 
 

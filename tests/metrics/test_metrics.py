@@ -39,6 +39,20 @@ def test_what_may_be_counted_begins_at_zero(registry: CollectorRegistry) -> None
     assert {(each,): 0 for each in Reason} == samples(registry, "streamfilter_rejected_total")
 
 
+# Labels that come from alerts: which of them there will be is not known before the first.
+BY_ALERT = {"streamfilter_alerts", "streamfilter_stamps_not_evaluated"}
+
+
+def test_every_counter_of_alerts_begins_at_zero(registry: CollectorRegistry) -> None:
+    """Whatever its labels are: those of a new one are shown in ``begin`` too."""
+    AlertMetrics(registry).begin(
+        surveys=["ztf"], outputs=["clean"], reasons=list(Reason), changes=list(Change)
+    )
+    families = parsed(generate_latest(registry).decode())
+    bare = {each.name for each in families if each.type == "counter" and not each.samples}
+    assert bare == BY_ALERT | {"streamfilter_broker_errors"}, "show its labels at 0 in begin()"
+
+
 def test_latencies_stand_at_zero_before_the_first(registry: CollectorRegistry) -> None:
     """This holds for every starting point of a latency, of alerts and of exposures."""
     AlertMetrics(registry), ExposureMetrics(registry)

@@ -3,6 +3,7 @@
 import io
 import json
 from collections.abc import Callable
+from functools import cache
 from typing import Any
 
 import fastavro
@@ -20,7 +21,6 @@ from streamfilter.schemas.splice import Splicer, extend
 from streamfilter.schemas.wire import Envelope, Form
 
 BODY = encode_annotation(make_annotation(), annotated_unix_s=1.5)
-ANNOTATION = fastavro.schemaless_reader(io.BytesIO(BODY), annotation_schema().schema.parsed, None)
 ALERT = publish(
     {
         "type": "record",
@@ -29,6 +29,12 @@ ALERT = publish(
     }
 )
 RECORD = {"id": 7, "stamp": b"pixels"}
+
+
+@cache
+def annotation() -> Any:
+    """The record that ``BODY`` holds."""
+    return fastavro.schemaless_reader(io.BytesIO(BODY), annotation_schema().schema.parsed, None)
 
 
 def encoded(schema: PublishedSchema, record: Any) -> bytes:
@@ -129,7 +135,7 @@ def test_any_record_keeps_its_value_and_gains_the_annotation(
     value = Splicer(store=shelf).splice(message, BODY, "enriched")
     (new,) = shelf
     body = io.BytesIO(value[10:])
-    assert {**record, "streamfilter": ANNOTATION} == (
+    assert {**record, "streamfilter": annotation()} == (
         fastavro.schemaless_reader(body, new.schema.parsed, None)
     )
     body.seek(0)
@@ -144,7 +150,7 @@ def test_a_container_stays_a_container(codec: str) -> None:
     value = container(ALERT, RECORD, codec)
     enriched = Splicer().splice(opened(value), BODY, "enriched")
     reader = fastavro.reader(io.BytesIO(enriched))
-    assert [{**RECORD, "streamfilter": ANNOTATION}] == list(reader)
+    assert [{**RECORD, "streamfilter": annotation()}] == list(reader)
     assert (codec, "kept") == (reader.metadata["avro.codec"], reader.metadata["note"])
     assert value[-16:] == enriched[-16:]
 
@@ -233,7 +239,7 @@ def test_two_streamfilters_follow_each_other_under_two_names() -> None:
     first = Splicer().splice(opened(container(ALERT, RECORD)), BODY, "enriched")
     second = Splicer(field="second").splice(opened(first), BODY, "enriched")
     (record,) = fastavro.reader(io.BytesIO(second))
-    assert {**RECORD, "streamfilter": ANNOTATION, "second": ANNOTATION} == record
+    assert {**RECORD, "streamfilter": annotation(), "second": annotation()} == record
 
 
 @pytest.mark.parametrize("field", ["", "stream-filter", "1st", "a.b"])
