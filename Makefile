@@ -87,7 +87,7 @@ bounded-chaos: weights
 
 # Helm is built beside what needs none of it; each tier runs although one before it failed.
 test:
-	@mkdir -p .cache; nice $(PYTHON) tests/fetch_tools.py > .cache/fetch_tools.log 2>&1 & fetching=$$!; \
+	@mkdir -p .cache; nice -n 19 $(PYTHON) tests/fetch_tools.py > .cache/fetch_tools.log 2>&1 & fetching=$$!; \
 	trap "kill $$fetching 2> .cache/kill.log || true" EXIT; \
 	$(MAKE) --no-print-directory --keep-going unit stream deploy-check bounded-chaos
 
