@@ -12,13 +12,16 @@ VENV := .venv
 BIN := $(VENV)/bin
 LOCKS := deploy/locks
 
-# Tests that share nothing run side by side, those that are left go to who has none.
+# Tests that share nothing run side by side. Where they wait for brokers and workers most of the time, three
+# of them keep two cores busy.
 WORKERS ?= 2
+WAITING_WORKERS ?= 3
 PYTEST := $(BIN)/python -m pytest --numprocesses $(WORKERS) --dist worksteal
+PYTEST_WAITING := $(BIN)/python -m pytest --numprocesses $(WAITING_WORKERS) --dist loadgroup
 # Set for `check` where `unit` asks for it: together they are what the floor of pyproject.toml is for.
 COVERAGE :=
 
-.PHONY: install lock wheel demo test check unit stream deploy-check bounded-chaos night weights lint types
+.PHONY: install lock wheel demo test check unit stream deploy-check bounded-chaos with-services night weights lint types
 .PHONY: fuzz chaos parity gpu gpu-here bench bench-parity clean
 
 # What a lock file names, with its hashes. uv takes seconds where pip takes a minute; pip knows mirrors of its own.
@@ -81,20 +84,24 @@ unit: check weights
 
 # Kafka comes once from Maven Central; STREAMFILTER_TEST_BOOTSTRAP names a broker to use instead.
 stream: weights
-	$(PYTEST) -m stream
+	$(PYTEST_WAITING) -m stream
 
 # Programs are built or unpacked once, into ~/.cache/streamfilter-tests.
 deploy-check: weights
-	$(PYTEST) -m deploy
+	$(PYTEST_WAITING) -m deploy
 
 bounded-chaos: weights
-	$(PYTEST) -m bounded_chaos
+	$(PYTEST_WAITING) -m bounded_chaos
 
-# Helm is built beside what needs none of it; each tier runs although one before it failed.
+# The three above in one run: what waits in one is used by another.
+with-services: weights
+	$(PYTEST_WAITING) -m "stream or deploy or bounded_chaos"
+
+# Helm is built beside what needs none of it; the services are tried although a test before them failed.
 test:
-	@mkdir -p .cache; nice $(PYTHON) tests/fetch_tools.py > .cache/fetch_tools.log 2>&1 & fetching=$$!; \
+	@mkdir -p .cache; nice -n 19 $(PYTHON) tests/fetch_tools.py > .cache/fetch_tools.log 2>&1 & fetching=$$!; \
 	trap "kill $$fetching 2> .cache/kill.log || true" EXIT; \
-	$(MAKE) --no-print-directory --keep-going unit stream deploy-check bounded-chaos
+	$(MAKE) --no-print-directory --keep-going unit with-services
 
 # Benches need real packets: where there are none, they say so and nothing is timed.
 SAMPLES := $(or $(STREAMFILTER_SAMPLES),../shared/samples)

@@ -3,6 +3,7 @@
 import re
 import subprocess
 import sys
+from itertools import chain
 from pathlib import Path
 
 import alone
@@ -37,10 +38,43 @@ def test_a_fixture_brings_its_mark_and_the_tier(request: pytest.FixtureRequest) 
     assert request.node.get_closest_marker("stream") is None
 
 
-def test_make_runs_every_tier() -> None:
-    """Each in one recipe, so that `make test` runs no test twice and leaves none out."""
-    run = re.findall(r"\$\(PYTEST\).* -m (\w+)", MAKEFILE)
-    assert sorted(("check", *tiers.TIERS)) == sorted(run)
+def recipe(target: str) -> str:
+    """What a target of the Makefile runs."""
+    (found,) = re.findall(rf"^{target}:(?! [A-Z]+ :?=).*\n((?:\t.*\n)+)", MAKEFILE, re.M)
+    return str(found)
+
+
+def chosen(*targets: str) -> list[str]:
+    """The tiers that targets run, each as often as it is run."""
+    expressions = re.findall(r" -m (\w+|\".+?\")(?= |$)", "".join(map(recipe, targets)), re.M)
+    return [
+        tier for each in expressions for tier in each.strip('"').split(" or ") if tier != "pytest"
+    ]
+
+
+def test_every_tier_has_a_target() -> None:
+    """And no target has two of them."""
+    targets = ("check", "unit", "stream", "deploy-check", "bounded-chaos", "night")
+    assert ["check", "unit", "stream", "deploy", "bounded_chaos", "night"] == [
+        *chain.from_iterable(map(chosen, targets))
+    ]
+    assert {"check", *tiers.TIERS} == set(chosen(*targets))
+
+
+def test_make_test_runs_each_tier_once_but_the_night_s() -> None:
+    """By the targets that it names; `unit` asks for `check`."""
+    assert "unit with-services" in recipe("test")
+    assert "unit: check weights\n" in MAKEFILE
+    found = chosen("check", "unit", "with-services")
+    assert sorted({"check", *tiers.TIERS} - {"night"}) == sorted(found)
+
+
+def test_jobs_of_the_workflow_run_every_tier() -> None:
+    """Side by side, the first two on every Python."""
+    text = (ROOT / ".github" / "workflows" / "ci.yml").read_text()
+    python, services = re.findall(r"^ +tier: \[(.*)\]$", text, re.M)
+    assert ("check, unit", "stream, deploy-check, bounded-chaos") == (python, services)
+    assert "run: make night" in text
 
 
 @pytest.mark.parametrize("event", ["subprocess.Popen", "os.posix_spawn", "os.exec", "os.fork"])

@@ -30,6 +30,9 @@ TIERS = {
 }
 """Tier, and the marks of which one is enough; what has none of them is of tier ``check``."""
 
+MADE_ONCE = ("image", "prometheus", "secure")
+"""Fixtures of a module that take long to make: their tests stay on one worker."""
+
 _LOOPBACK = ("127.", "::1", "localhost", "/", "\0")
 _PROCESSES = ("subprocess.Popen", "os.posix_spawn", "os.exec", "os.fork", "os.system")
 
@@ -45,6 +48,8 @@ def sort_into_tiers(items: list[pytest.Item]) -> None:
         for name in sorted(set(getattr(item, "fixturenames", ())) & set(FROM_FIXTURES)):
             item.add_marker(FROM_FIXTURES[name])
         item.add_marker(tier_of({mark.name for mark in item.iter_markers()}))
+        for name in set(getattr(item, "fixturenames", ())) & set(MADE_ONCE):
+            item.add_marker(pytest.mark.xdist_group(f"{item.path.stem} {name}"))
 
 
 class Guard:

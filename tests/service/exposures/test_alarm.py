@@ -156,7 +156,8 @@ def seen(detector: str, probability: float) -> DetectorPicture:
 
 def test_the_picture_shows_the_worst_detectors_and_is_bounded(receiver: Receiver) -> None:
     """A PNG of at most 400 kB, though every pixel is noise; names are no formulas."""
-    pytest.importorskip("matplotlib", reason="figures need the extra 'figures'")
+    # On a new machine it first lists all fonts, for seconds.
+    pytest.importorskip("matplotlib.font_manager", reason="figures need the extra 'figures'")
     desk = Desk(receiver)
     for number in range(9):
         desk.alarm.saw(make_announced(exposure_id="e0"), [seen(f"$\\x{number}$", number / 10)])
