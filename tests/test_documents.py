@@ -31,10 +31,11 @@ def test_the_readme_takes_two_minutes() -> None:
 
 
 def test_the_readme_leads_to_every_page_for_users() -> None:
-    """Those of the folders that it speaks of; the others are linked from these."""
+    """Those of the folders that it speaks of, and to the one for contributors."""
     linked = {(ROOT / each.partition("#")[0]).resolve() for each in documents.links(README)}
     folders = (ROOT / "deploy", ROOT / "schemas", ROOT / "engines")
-    assert set() == {page for page in PAGES if page.parent in folders} - linked
+    wanted = {page for page in PAGES if page.parent in folders} | {ROOT / "CONTRIBUTING.md"}
+    assert set() == wanted - linked
 
 
 @every_page
@@ -98,6 +99,22 @@ def test_every_command_that_a_page_calls_exists(page: Path) -> None:
             known = {opt for each in COMMANDS[name].params for opt in (*each.opts, "--help")}
             unknown += [f"{name} {option}" for option in sorted(given - known)]
     assert [] == unknown
+
+
+def make_targets() -> set[str]:
+    """What ``make`` can be asked for: the targets that are no files."""
+    text = (ROOT / "Makefile").read_text()
+    phony = {name for line in re.findall(r"^\.PHONY:(.*)$", text, re.M) for name in line.split()}
+    return phony & set(re.findall(r"^([\w-]+):(?!=)", text, re.M))
+
+
+@every_page
+def test_every_make_target_that_a_page_names_exists(page: Path) -> None:
+    """In its blocks and lines; a target that is no file is named in .PHONY too."""
+    texts = [line for block in documents.blocks(page) for line in block.splitlines()]
+    texts += documents.spans(documents.prose(page))
+    named = {found[1] for text in texts if (found := re.match(r"make ([\w-]+)", text.strip()))}
+    assert set() == named - make_targets()
 
 
 def has_key(model: type[BaseModel], path: list[str]) -> bool:
