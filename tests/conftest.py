@@ -13,6 +13,7 @@ from kafka_node import KafkaNode, KafkaUnavailable
 
 from streamfilter.inference.cache import default_home
 from streamfilter.inference.fetch import fetch
+from streamfilter.redaction import SECRETS
 
 ROOT = Path(__file__).parent.parent
 # The same examples in every run of CI; at a desk new ones are looked for.
@@ -25,6 +26,12 @@ if os.environ.get("CI"):
 def no_command_s_log_level() -> None:
     """A command run in the tests' own process sets the level for all that comes after it."""
     structlog.reset_defaults()
+
+
+@pytest.fixture(autouse=True)
+def no_other_test_s_secrets() -> None:
+    """A secret that one test reads would be missing in what the next one prints."""
+    SECRETS.forget()
 
 
 @pytest.fixture(scope="session")

@@ -13,6 +13,7 @@ from streamfilter.doctor import brokers, clock, configuration, engines, machine,
 from streamfilter.doctor.findings import Finding, State, failed
 from streamfilter.doctor.messages import SampledMessage
 from streamfilter.errors import StreamfilterError
+from streamfilter.redaction import clean
 
 __all__ = ["Finding", "State", "examine"]
 
@@ -38,13 +39,24 @@ _CHECKS: tuple[tuple[str, Check], ...] = (
 
 
 def examine(settings: Settings) -> Iterator[Finding]:
-    """Every finding, as it is made."""
+    """Every finding, as it is made, without secrets."""
     seen: list[SampledMessage] = []
     for name, check in _CHECKS:
         started = monotonic()
         try:
             for found in check(settings, seen):
-                yield replace(found, took_s=monotonic() - started)
+                yield _cleaned(found, monotonic() - started)
                 started = monotonic()
         except StreamfilterError as error:
-            yield replace(failed(name, "check", error), took_s=monotonic() - started)
+            yield _cleaned(failed(name, "check", error), monotonic() - started)
+
+
+def _cleaned(found: Finding, took_s: float) -> Finding:
+    return replace(
+        found,
+        subject=clean(found.subject),
+        found=clean(found.found),
+        expected=clean(found.expected),
+        mend=clean(found.mend),
+        took_s=took_s,
+    )

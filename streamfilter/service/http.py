@@ -5,16 +5,17 @@ import hmac
 import ssl
 import sys
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from socketserver import ThreadingMixIn
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol, cast
 from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 
 import structlog
-from prometheus_client import CollectorRegistry, make_wsgi_app
+from prometheus_client import CollectorRegistry, Metric, make_wsgi_app
 
 from streamfilter.config import Metrics as Listening
 from streamfilter.errors import ConfigurationInvalid
+from streamfilter.redaction import clean
 
 if TYPE_CHECKING:
     from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
@@ -65,6 +66,39 @@ class _Quiet(WSGIRequestHandler):
         """Probes every few seconds are no events."""
 
 
+class _Collects(Protocol):
+    def collect(self) -> Iterable[Metric]: ...
+
+
+class _Cleaned:
+    """A registry whose labels hold no secret: names of topics may come from anywhere."""
+
+    def __init__(self, registry: _Collects) -> None:
+        self._registry = registry
+
+    def collect(self) -> Iterator[Metric]:
+        """Collect every metric, as the page shows it."""
+        for metric in self._registry.collect():
+            if any(_unclean(sample.labels) for sample in metric.samples):
+                shown = Metric(metric.name, metric.documentation, metric.type, metric.unit)
+                shown.samples = [
+                    sample._replace(labels={k: clean(v) for k, v in sample.labels.items()})
+                    for sample in metric.samples
+                ]
+                yield shown
+            else:
+                yield metric
+
+    def restricted_registry(self, names: Iterable[str]) -> "_Cleaned":
+        """The part of it that a query asks for."""
+        restrict = cast("CollectorRegistry", self._registry).restricted_registry
+        return _Cleaned(cast("_Collects", restrict(names)))
+
+
+def _unclean(labels: Mapping[str, str]) -> bool:
+    return any(clean(value) != value for value in labels.values())
+
+
 def application(
     registry: CollectorRegistry, *, healthy: Check, ready: Check, user: str = "", password: str = ""
 ) -> "WSGIApplication":
@@ -72,7 +106,7 @@ def application(
 
     With a user, all but the two checks ask for basic authentication: orchestrators have none.
     """
-    metrics: WSGIApplication = make_wsgi_app(registry)
+    metrics: WSGIApplication = make_wsgi_app(cast("CollectorRegistry", _Cleaned(registry)))
     expected = b"Basic " + base64.b64encode(f"{user}:{password}".encode())
 
     def answer(environ: "WSGIEnvironment", start: "StartResponse") -> Iterable[bytes]:
@@ -89,7 +123,7 @@ def application(
             status, text = "404 Not Found", "try /metrics, /healthz or /readyz"
         else:
             wrong = checks[path]()
-            status, text = ("503 Service Unavailable", wrong) if wrong else ("200 OK", "ok")
+            status, text = ("503 Service Unavailable", clean(wrong)) if wrong else ("200 OK", "ok")
         start(status, [("Content-Type", "text/plain; charset=utf-8")])
         return [f"{text}\n".encode()]
 
