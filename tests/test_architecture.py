@@ -63,7 +63,9 @@ ROOMS: dict[str, set[str]] = {
 
 # The same inside of service/: parts are made in assembly and handed over, so nothing imports it.
 SERVICE: dict[str, set[str]] = {
-    "http": set(),
+    "connections": set(),  # who is connected to the HTTP server, and for how long
+    "logins": {"connections"},
+    "http": {"connections", "logins"},
     "rejecting": set(),  # the one place where an exception becomes a rejected message
     "schemas_awaited": set(),
     "delivery": set(),
