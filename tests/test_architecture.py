@@ -20,7 +20,8 @@ ROOMS: dict[str, set[str]] = {
     "files": set(),  # written whole or not at all, and the folders that travel with the package
     "metrics": set(),  # one module per owner
     "records": {"errors", "redaction"},  # Rejected carries a Reason, and no secret
-    "outgoing": {"errors"},  # calls over HTTPS, to whom they are allowed
+    "addresses": set(),  # which are of the open internet
+    "outgoing": {"addresses", "errors"},  # calls over HTTPS, to whom they are allowed
     "pages": {"errors", "redaction"},  # pages of pictures, for alerts and exposures
     "headers": {"records"},  # of every output, and a rejected message as it came
     "fits": {"errors", "limits"},  # for stamps and frames
