@@ -13,16 +13,16 @@ import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
-from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
+from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
 from urllib.parse import quote, urlsplit
 
+from streamfilter.addresses import Address, embedded, is_public, is_this_machine
 from streamfilter.errors import AddressRefused, CallFailed
 
 _PORTS = {"https": 443, "http": 80}
 _CONNECT_S = 5.0
 """Time-out of connecting and of each read."""
-_NAT64 = IPv6Network("64:ff9b::/96")
 _HOST = re.compile(r"[A-Za-z0-9._:-]+")
 
 
@@ -165,13 +165,22 @@ class Caller:
         found = socket.getaddrinfo(target.host, target.port, type=socket.SOCK_STREAM)
         texts = list(dict.fromkeys(str(entry[4][0]) for entry in found))
         for text in texts:
-            address = _inner_ipv4(ipaddress.ip_address(text))
-            named = any(address in network for network in self._allowed.internal_networks)
-            if not named and (not address.is_global or address.is_multicast):
+            address = ipaddress.ip_address(text)
+            if not (self._named(address) or is_public(address)):
                 raise AddressRefused(f"{target.host} is the internal address {text}")
-            if target.scheme == "http" and not (address.is_loopback and named):
+            if target.scheme == "http" and not (self._named(address) and is_this_machine(address)):
                 raise AddressRefused("http is for addresses of this machine; expected https")
         return texts
+
+    def _named(self, address: Address) -> bool:
+        """Whether an address is in a network that may be reached, or leads into such ones alone."""
+        inner = embedded(address)
+        return self._in_networks(address) or (
+            bool(inner) and all(self._in_networks(each) for each in inner)
+        )
+
+    def _in_networks(self, address: Address) -> bool:
+        return any(address in network for network in self._allowed.internal_networks)
 
 
 class _Connection(http.client.HTTPConnection):
@@ -225,13 +234,3 @@ def _matches(entry: str, host: str, port: int, scheme: str) -> bool:
         return False
     same = host.endswith(name[1:]) if name.startswith("*.") else host == name
     return same and port == named_port
-
-
-def _inner_ipv4(address: IPv4Address | IPv6Address) -> IPv4Address | IPv6Address:
-    """Returns the IPv4 address that an IPv6 address contains; else the address itself."""
-    if isinstance(address, IPv4Address):
-        return address
-    if address in _NAT64:
-        return IPv4Address(int(address) & 0xFFFFFFFF)
-    teredo = address.teredo[1] if address.teredo else None
-    return address.ipv4_mapped or address.sixtofour or teredo or address

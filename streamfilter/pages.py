@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from streamfilter.errors import ConfigurationInvalid, how_to_install
+from streamfilter.redaction import clean
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -38,6 +39,7 @@ def save(figure: "Figure", path: Path) -> None:
     ConfigurationInvalid
         The file cannot be written, or there is no such format.
     """
+    _clean(figure)
     try:
         figure.savefig(path)
     except (OSError, ValueError) as error:
@@ -46,6 +48,17 @@ def save(figure: "Figure", path: Path) -> None:
 
 def png(figure: "Figure", dpi: int) -> bytes:
     """Returns a page as a PNG; ``dpi`` is its resolution in dots per inch."""
+    _clean(figure)
     out = io.BytesIO()
     figure.savefig(out, format="png", dpi=dpi)
     return out.getvalue()
+
+
+def _clean(figure: "Figure") -> None:
+    """Take secrets out of all that is written on a page."""
+    from matplotlib.text import Text
+
+    for each in figure.findobj(Text):
+        assert isinstance(each, Text)
+        if (text := each.get_text()) != (cleaned := clean(text)):
+            each.set_text(cleaned)

@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from streamfilter.errors import Reason
+from streamfilter.redaction import clean
 
 Image = npt.NDArray[np.float32]
 """A native, C-contiguous float32 array (height, width); NaN where there are no data."""
@@ -115,12 +116,19 @@ class Alert:
 
 @dataclass(frozen=True, slots=True)
 class Rejected:
-    """A message that could not be used, unchanged, with the reason."""
+    """A message that could not be used, unchanged, with the reason.
+
+    ``detail`` holds no secret, whoever wrote it: it is logged and published.
+    """
 
     message: Message
     reason: Reason
     detail: str
     schema_id: int | None = None
+
+    def __post_init__(self) -> None:
+        """Clean the detail."""
+        object.__setattr__(self, "detail", clean(self.detail))
 
 
 class Label(StrEnum):

@@ -17,6 +17,7 @@ from tiers import Guard, sort_into_tiers
 from streamfilter.inference import manifest
 from streamfilter.inference.cache import default_home
 from streamfilter.inference.fetch import fetch
+from streamfilter.redaction import SECRETS
 
 ROOT = Path(__file__).parent.parent
 # The same examples in every run of CI; at a desk new ones are looked for.
@@ -29,6 +30,12 @@ if os.environ.get("CI"):
 def no_command_s_log_level() -> None:
     """Reset the level of the log, which a command in the tests' process may have set."""
     structlog.reset_defaults()
+
+
+@pytest.fixture(autouse=True)
+def no_other_test_s_secrets() -> None:
+    """A secret that one test reads would be missing in what the next one prints."""
+    SECRETS.forget()
 
 
 @pytest.fixture(scope="session")

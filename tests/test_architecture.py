@@ -15,19 +15,21 @@ ROOMS: dict[str, set[str]] = {
     "limits": set(),  # bounds on one message, which fits, schemas and decoders share
     "contaminants": set(),
     "posterior": set(),
-    "logs": set(),
+    "redaction": set(),  # what is secret, and texts without it
+    "logs": {"redaction"},
     "files": set(),  # written whole or not at all, and the folders that travel with the package
     "metrics": set(),  # one module per owner
-    "records": {"errors"},  # errors: Rejected carries a Reason
-    "outgoing": {"errors"},  # calls over HTTPS, to whom they are allowed
-    "pages": {"errors"},  # pages of pictures, for alerts and exposures
+    "records": {"errors", "redaction"},  # Rejected carries a Reason, and no secret
+    "addresses": set(),  # which are of the open internet
+    "outgoing": {"addresses", "errors"},  # calls over HTTPS, to whom they are allowed
+    "pages": {"errors", "redaction"},  # pages of pictures, for alerts and exposures
     "headers": {"records"},  # of every output, and a rejected message as it came
     "fits": {"errors", "limits"},  # for stamps and frames
-    "schemas": {"errors", "limits", "files"},
+    "schemas": {"errors", "limits", "files", "redaction"},
     "inference": {"errors", "files"},
     "kafka": {"errors", "records"},
-    "traces": {"records"},  # the way of single alerts, as OpenTelemetry spans
-    "config": {"contaminants", "errors", "limits", "records"},
+    "traces": {"records", "redaction"},  # the way of single alerts, as OpenTelemetry spans
+    "config": {"contaminants", "errors", "limits", "records", "redaction"},
     "simulate": {"files", "records", "schemas"},
     "reading": {"errors", "limits", "schemas"},  # what a consumer of ours calls
     "rejections": {"errors", "headers", "records"},  # the rejected topic, read back
@@ -38,15 +40,15 @@ ROOMS: dict[str, set[str]] = {
     },
     "exposures": {
         "contaminants", "errors", "fits", "inference", "outgoing", "pages", "posterior", "records",
-        "schemas",
+        "redaction", "schemas",
     },
     "service": {
         "alerts", "config", "contaminants", "errors", "exposures", "files", "headers", "inference",
-        "kafka", "limits", "metrics", "outgoing", "records", "schemas", "traces",
+        "kafka", "limits", "metrics", "outgoing", "records", "redaction", "schemas", "traces",
     },
     "doctor": {  # is all here that a worker needs?
         "alerts", "config", "errors", "exposures", "inference", "kafka", "limits", "records",
-        "schemas", "service",
+        "redaction", "schemas", "service",
     },
     "demo": {
         "alerts", "config", "errors", "exposures", "files", "inference", "kafka", "reading",
@@ -54,15 +56,17 @@ ROOMS: dict[str, set[str]] = {
     },
     "cli": {
         "alerts", "config", "contaminants", "demo", "doctor", "errors", "exposures", "inference",
-        "kafka", "limits", "logs", "metrics", "reading", "records", "rejections", "schemas",
-        "service", "simulate", "traces",
+        "kafka", "limits", "logs", "metrics", "reading", "records", "redaction", "rejections",
+        "schemas", "service", "simulate", "traces",
     },
     "__main__": {"cli"},
 }  # fmt: skip
 
 # The same inside of service/: parts are made in assembly and handed over, so nothing imports it.
 SERVICE: dict[str, set[str]] = {
-    "http": set(),
+    "connections": set(),  # who is connected to the HTTP server, and for how long
+    "logins": {"connections"},
+    "http": {"connections", "logins"},
     "rejecting": set(),  # the one place where an exception becomes a rejected message
     "schemas_awaited": set(),
     "delivery": set(),

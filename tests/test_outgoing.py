@@ -83,6 +83,8 @@ def test_hosts_can_be_named_with_ports_and_below_a_domain() -> None:
         *("127.0.0.1", "10.1.2.3", "172.16.0.1", "192.168.1.1", "169.254.169.254", "100.64.0.1"),
         *("0.0.0.0", "224.0.0.1", "::1", "fe80::1", "fc00::1", "::ffff:127.0.0.1"),
         *("64:ff9b::a00:1", "2002:7f00:1::", "255.255.255.255"),
+        *("::127.0.0.1", "64:ff9b:1::a00:1", "2001:0:808:808::f5fe:fdfc", "fec0::1"),
+        *("168.63.129.16", "192.0.0.192", "192.88.99.1", "3fff::1", "5f00::1", "fe80::1%lo"),
     ],
 )
 def test_internal_addresses_behind_a_name_are_refused(
@@ -168,3 +170,28 @@ def test_nobody_there_is_a_failed_call(receiver: Receiver) -> None:
         port = closed.getsockname()[1]
     with pytest.raises(CallFailed, match="refused"):
         status(make_caller(receiver, hosts=(f"127.0.0.1:{port}",)), f"https://127.0.0.1:{port}")
+
+
+@pytest.mark.parametrize(
+    ("address", "network", "allowed"),
+    [
+        ("64:ff9b::a00:1", "10.0.0.0/8", True),
+        ("::ffff:10.0.0.1", "10.0.0.0/8", True),
+        ("64:ff9b:1::a00:1", "64:ff9b:1::/48", True),
+        ("64:ff9b::a00:1", "172.16.0.0/12", False),
+        ("2001:0:a00:1::f7f7:f7f7", "10.0.0.0/8", False),
+        ("fd00::1", "fd00::/8", True),
+    ],
+)
+def test_a_network_may_be_named_by_what_is_in_an_address(
+    address: str, network: str, allowed: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Or by the address itself; every address that it leads to has to be named."""
+    found = [(0, 0, 0, "", (address, 443))]
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: found)
+    caller = Caller(Allowed(("data.example.org",), (ip_network(network),)))
+    if allowed:
+        assert [address] == caller.resolve("https://data.example.org/x")
+    else:
+        with pytest.raises(AddressRefused, match="internal address"):
+            caller.resolve("https://data.example.org/x")

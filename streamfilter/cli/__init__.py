@@ -5,12 +5,15 @@ Exit codes: 0 done, 1 failed while working, 2 wrong arguments or configuration.
 
 import importlib
 import sys
-from collections.abc import Sequence
+import traceback
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 
 import click
 
 from streamfilter import __version__, logs
 from streamfilter.errors import ConfigurationInvalid, StreamfilterError
+from streamfilter.redaction import CleanStream
 
 _COMMANDS = {
     "config": "streamfilter.cli.config:config",
@@ -58,9 +61,28 @@ def root() -> None:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Run the command line; a failure ends with one line on standard error and an exit code."""
+    """Run the command line; a failure is one line on standard error and an exit code."""
+    with _clean_streams():
+        try:
+            root.main(args=arguments, prog_name="streamfilter")
+        except StreamfilterError as error:
+            click.echo(f"streamfilter: {error}", err=True)
+            sys.exit(2 if isinstance(error, ConfigurationInvalid) else 1)
+        except Exception:
+            # Shown here, because the interpreter would show it after the streams were put back.
+            click.echo(traceback.format_exc(), err=True, nl=False)
+            sys.exit(1)
+
+
+@contextmanager
+def _clean_streams() -> Iterator[None]:
+    """Let no secret out on standard output and error, whoever writes there."""
+    streams = sys.stdout, sys.stderr
+    sys.stdout, sys.stderr = CleanStream(sys.stdout), CleanStream(sys.stderr)
     try:
-        root.main(args=arguments, prog_name="streamfilter")
-    except StreamfilterError as error:
-        click.echo(f"streamfilter: {error}", err=True)
-        sys.exit(2 if isinstance(error, ConfigurationInvalid) else 1)
+        yield
+    finally:
+        with suppress(OSError, ValueError):  # nobody reads any more
+            sys.stdout.flush()
+            sys.stderr.flush()
+        sys.stdout, sys.stderr = streams

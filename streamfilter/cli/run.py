@@ -15,7 +15,7 @@ from streamfilter import config as settings_room
 from streamfilter.cli import options
 from streamfilter.config import Settings
 from streamfilter.errors import ConfigurationInvalid
-from streamfilter.metrics.process import ConfigMetrics, TraceMetrics, describe_process
+from streamfilter.metrics.process import ConfigMetrics, HttpMetrics, TraceMetrics, describe_process
 from streamfilter.service.assembly.alerts import open_parts, open_worker
 from streamfilter.service.assembly.checking import checked_all
 from streamfilter.service.assembly.contaminants import contaminants_reading, open_contaminants
@@ -128,6 +128,7 @@ def _endpoint(settings: Settings, registry: CollectorRegistry, workers: list[_Wo
         registry,
         healthy=lambda: next((w for each in workers if (w := each.wrong())), None),
         ready=lambda: next((w for each in workers if (w := each.unready())), None),
+        metrics=HttpMetrics(registry),
     )
     log.info("listening", metrics=f"{endpoint.url}/metrics")
     return endpoint

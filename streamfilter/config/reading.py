@@ -11,7 +11,9 @@ import tomli_w
 from pydantic import ValidationError
 
 from streamfilter.config.sections import Settings
+from streamfilter.config.showing import secrets_in
 from streamfilter.errors import ConfigurationInvalid
+from streamfilter.redaction import SECRETS
 
 _ENVIRONMENT = "STREAMFILTER_"
 _SECRET = re.compile(r"\$\{(file:)?([^}]+)\}")
@@ -47,11 +49,13 @@ def load(
     except ValidationError as error:
         raise ConfigurationInvalid(_explain(error, places, path)) from None
     settings._references = references
+    for secret in secrets_in(settings):
+        SECRETS.learn(secret)
     return settings
 
 
 def expanded(text: str, environment: Mapping[str, str] = os.environ) -> str:
-    """Returns a text with each ``${NAME}`` and ``${file:PATH}`` replaced by its value.
+    """Returns a text with its ``${NAME}`` and ``${file:PATH}`` replaced; the values become secrets.
 
     Raises
     ------
@@ -59,7 +63,7 @@ def expanded(text: str, environment: Mapping[str, str] = os.environ) -> str:
         There is no such variable, or the file cannot be read.
     """
 
-    def secret(match: re.Match[str]) -> str:
+    def found(match: re.Match[str]) -> str:
         if match[1]:
             try:
                 return Path(match[2]).read_text(encoding="utf-8").strip()
@@ -70,6 +74,11 @@ def expanded(text: str, environment: Mapping[str, str] = os.environ) -> str:
         if match[2] not in environment:
             raise ConfigurationInvalid(f"{match[0]}: set the environment variable {match[2]}")
         return environment[match[2]]
+
+    def secret(match: re.Match[str]) -> str:
+        value = found(match)
+        SECRETS.learn(value, match[0])
+        return value
 
     return _SECRET.sub(secret, text)
 

@@ -13,6 +13,7 @@ from streamfilter.doctor import brokers, clock, configuration, engines, machine,
 from streamfilter.doctor.findings import Finding, State, failed
 from streamfilter.doctor.messages import SampledMessage
 from streamfilter.errors import StreamfilterError
+from streamfilter.redaction import clean
 
 __all__ = ["Finding", "State", "examine"]
 
@@ -38,13 +39,24 @@ _CHECKS: tuple[tuple[str, Check], ...] = (
 
 
 def examine(settings: Settings) -> Iterator[Finding]:
-    """Yields each finding as soon as it is made."""
+    """Yields each finding as soon as it is made, without secrets."""
     samples: list[SampledMessage] = []
     for name, check in _CHECKS:
         started = monotonic()
         try:
             for finding in check(settings, samples):
-                yield replace(finding, took_s=monotonic() - started)
+                yield _cleaned(finding, monotonic() - started)
                 started = monotonic()
         except StreamfilterError as error:
-            yield replace(failed(name, "check", error), took_s=monotonic() - started)
+            yield _cleaned(failed(name, "check", error), monotonic() - started)
+
+
+def _cleaned(finding: Finding, took_s: float) -> Finding:
+    return replace(
+        finding,
+        subject=clean(finding.subject),
+        found=clean(finding.found),
+        expected=clean(finding.expected),
+        mend=clean(finding.mend),
+        took_s=took_s,
+    )

@@ -8,7 +8,6 @@ from streamfilter.config import Registry, Settings
 from streamfilter.doctor.findings import Finding, State, failed, not_applicable, ok
 from streamfilter.doctor.messages import SampledMessage
 from streamfilter.errors import ConfigurationInvalid, MessageRejected, SchemaUnavailable
-from streamfilter.schemas.registry_client import without_credentials
 from streamfilter.schemas.sources import RegistrySource
 from streamfilter.service.assembly.alerts import registry_settings
 
@@ -26,7 +25,7 @@ def check(settings: Settings, samples: list[SampledMessage]) -> Iterator[Finding
 def _registry(key: str, registry: Registry, settings: Settings, ids: list[int]) -> Finding:
     if not registry.url:
         return not_applicable("registry", key, "none is configured")
-    subject = f"{key} {without_credentials(registry.url)}"
+    subject = f"{key} {registry.url}"
     with TemporaryDirectory(prefix="streamfilter-") as cache:
         try:
             source = RegistrySource(registry_settings(registry), Path(cache), settings.limits)

@@ -66,3 +66,22 @@ class TraceMetrics:
         )
         for result in ("exported", "failed", "dropped"):
             self.spans.labels(result)
+
+
+class HttpMetrics:
+    """Who does not get through at the worker's HTTP server."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self.logins_refused = Counter(
+            "streamfilter_http_logins_refused_total",
+            "Wrong passwords for the metrics, and those that came too often to be looked at.",
+            registry=registry,
+        )
+        self.connections_closed = Counter(
+            "streamfilter_http_connections_closed_total",
+            "Connections closed before their answer: late, or crowded by newer ones.",
+            ("reason",),
+            registry=registry,
+        )
+        for reason in ("late", "crowded"):
+            self.connections_closed.labels(reason)

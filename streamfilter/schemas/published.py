@@ -9,8 +9,9 @@ from typing import Any, Protocol
 from streamfilter.errors import SchemaUnavailable
 from streamfilter.files import bundled_folder
 from streamfilter.limits import Limits
+from streamfilter.redaction import clean
 from streamfilter.schemas.definition import parse_definition
-from streamfilter.schemas.registry_client import TimedCalls, open_client, without_credentials
+from streamfilter.schemas.registry_client import TimedCalls, open_client
 from streamfilter.schemas.sources import crc_64_avro
 from streamfilter.schemas.wire import SINGLE_OBJECT_MAGIC, WriterSchema
 
@@ -156,7 +157,7 @@ class ConfluentRegistrar:
             client, text = self._client, Schema(schema.text, "AVRO")
             return int(self._calls.run(lambda: client.register_schema(subject_name, text)))
         except Exception as error:  # the client's own, its HTTP client's, and ValueError
-            detail = without_credentials(f"{self._settings.get('url')}: {error}")
+            detail = clean(f"{self._settings.get('url')}: {error}")
             raise SchemaUnavailable(
                 f"schema {schema.schema.name} could not be registered as {subject_name!r} at "
                 f"{detail}; check the address "

@@ -1,7 +1,6 @@
 """A registry client with limits: a registry may hang, be slow, or send without end."""
 
 import importlib
-import re
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, TypeVar
@@ -10,8 +9,6 @@ from streamfilter.errors import ConfigurationInvalid, SchemaUnavailable
 from streamfilter.limits import Limits
 
 Result = TypeVar("Result")
-
-_CREDENTIALS = re.compile(r"//[^/@\s]*@")
 
 # A registry that takes longer has a problem; the caller tries again later.
 CLIENT_DEFAULTS: Mapping[str, Any] = {"timeout": 10, "max.retries": 2, "retries.wait.ms": 200}
@@ -87,11 +84,6 @@ def _bound(session: Any, most: int) -> Callable[[Any], None]:
         response.stream = Bounded(response.stream)
 
     return bound
-
-
-def without_credentials(text: str) -> str:
-    """Returns a text with user and password removed from all URLs in it."""
-    return _CREDENTIALS.sub("//", text)
 
 
 class TimedCalls:

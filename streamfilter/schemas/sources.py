@@ -15,8 +15,9 @@ from fastavro.schema import fingerprint, to_parsing_canonical_form
 from streamfilter.errors import ConfigurationInvalid, MessageRejected, Reason, SchemaUnavailable
 from streamfilter.files import write_whole
 from streamfilter.limits import Limits
+from streamfilter.redaction import bare_urls, clean
 from streamfilter.schemas.definition import parse_definition, self_contained
-from streamfilter.schemas.registry_client import TimedCalls, open_client, without_credentials
+from streamfilter.schemas.registry_client import TimedCalls, open_client
 
 Definition = dict[str, Any]
 
@@ -161,11 +162,12 @@ class RegistrySource:
         try:
             self._client = open_client(settings, limits)
         except (ValueError, TypeError, OSError) as error:
-            detail = without_credentials(str(error))
+            detail = clean(str(error))
             raise ConfigurationInvalid(f"schemas.registry: {detail}") from None
-        # Without user and password, which do not identify the registry.
-        self._url = without_credentials(str(settings["url"])).rstrip("/")
-        self._cache = cache / hashlib.sha256(self._url.encode()).hexdigest()[:16]
+        # Without user, password and query, which do not identify the registry.
+        url = bare_urls(str(settings["url"])).rstrip("/")
+        self._cache = cache / hashlib.sha256(url.encode()).hexdigest()[:16]
+        self._url = clean(url)
         self._limits = limits
         self._clock = clock
         self._calls = calls or TimedCalls()
@@ -197,7 +199,7 @@ class RegistrySource:
         try:
             definition = self._calls.run(lambda: self._fetch(schema_id))
         except SchemaUnavailable as error:
-            detail = without_credentials(str(error))
+            detail = clean(str(error))
             raise SchemaUnavailable(f"{self._url}: {detail}") from None
         if definition is None:
             self._remember_unknown(schema_id)
@@ -285,13 +287,13 @@ class RegistrySource:
             # A registry's own 404 carries 404xx; a proxy or a wrong path has no such code.
             if error.http_status_code == 404 and str(error.error_code).startswith("404"):
                 return None
-            raise SchemaUnavailable(str(error)[:300]) from error
+            raise SchemaUnavailable(clean(str(error))[:300]) from error
         except SchemaUnavailable:
             raise
         # The HTTP stack differs between versions of the client, and so do its exceptions.
         except Exception as error:
             raise SchemaUnavailable(
-                f"it does not answer: {type(error).__name__}: {str(error)[:300]}"
+                f"it does not answer: {type(error).__name__}: {clean(str(error))[:300]}"
             ) from error
 
 

@@ -1,20 +1,20 @@
 """What a worker says over HTTP: ``/metrics``, ``/healthz`` and ``/readyz``."""
 
-import base64
-import hmac
 import ssl
-import sys
 import threading
-from collections.abc import Callable, Iterable
-from socketserver import ThreadingMixIn
-from typing import TYPE_CHECKING, Any
-from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import TYPE_CHECKING, Protocol, cast
+from wsgiref.simple_server import WSGIRequestHandler, make_server
 
 import structlog
-from prometheus_client import CollectorRegistry, make_wsgi_app
+from prometheus_client import CollectorRegistry, Metric, make_wsgi_app
 
 from streamfilter.config import Metrics as Listening
 from streamfilter.errors import ConfigurationInvalid
+from streamfilter.metrics.process import HttpMetrics
+from streamfilter.redaction import clean
+from streamfilter.service.connections import TOTAL_S, BoundedServer, Connections
+from streamfilter.service.logins import Logins
 
 if TYPE_CHECKING:
     from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
@@ -24,73 +24,79 @@ Check = Callable[[], str | None]
 
 log = structlog.get_logger(__name__)
 
-# A Prometheus, an orchestrator and some people; each takes a thread.
-_MOST_CLIENTS = 64
 # How long closing takes at most.
 _CLOSING_S = 0.1
 
 
-class _Server(ThreadingMixIn, WSGIServer):
-    """One slow reader does not hold up the health check, nor do very many."""
-
-    daemon_threads = True
-
-    def __init__(self, *arguments: Any) -> None:
-        self._room = threading.BoundedSemaphore(_MOST_CLIENTS)
-        super().__init__(*arguments)
-
-    def process_request(self, request: Any, client_address: Any) -> None:
-        """Serve on a thread of its own, where there is room."""
-        if self._room.acquire(blocking=False):
-            super().process_request(request, client_address)
-        else:
-            self.shutdown_request(request)
-
-    def process_request_thread(self, request: Any, client_address: Any) -> None:
-        """Serve, and make room."""
-        try:
-            super().process_request_thread(request, client_address)
-        finally:
-            self._room.release()
-
-    def handle_error(self, request: Any, client_address: Any) -> None:
-        """A client that breaks off, or speaks no TLS, is no event."""
-        log.debug("http client failed", detail=repr(sys.exception()))
-
-
 class _Quiet(WSGIRequestHandler):
-    timeout = 10  # seconds; a client that sends nothing does not keep its thread
+    timeout = TOTAL_S  # of each read; ``Connections`` bounds all of them together
 
     def log_message(self, format: str, *args: object) -> None:
         """Probes every few seconds are no events."""
 
 
+class _Collects(Protocol):
+    def collect(self) -> Iterable[Metric]: ...
+
+
+class _Cleaned:
+    """A registry whose labels hold no secret: names of topics may come from anywhere."""
+
+    def __init__(self, registry: _Collects) -> None:
+        self._registry = registry
+
+    def collect(self) -> Iterator[Metric]:
+        """Collect every metric, as the page shows it."""
+        for metric in self._registry.collect():
+            if any(_unclean(sample.labels) for sample in metric.samples):
+                shown = Metric(metric.name, metric.documentation, metric.type, metric.unit)
+                shown.samples = [
+                    sample._replace(labels={k: clean(v) for k, v in sample.labels.items()})
+                    for sample in metric.samples
+                ]
+                yield shown
+            else:
+                yield metric
+
+    def restricted_registry(self, names: Iterable[str]) -> "_Cleaned":
+        """The part of it that a query asks for."""
+        restrict = cast("CollectorRegistry", self._registry).restricted_registry
+        return _Cleaned(cast("_Collects", restrict(names)))
+
+
+def _unclean(labels: Mapping[str, str]) -> bool:
+    return any(clean(value) != value for value in labels.values())
+
+
 def application(
-    registry: CollectorRegistry, *, healthy: Check, ready: Check, user: str = "", password: str = ""
+    registry: CollectorRegistry, *, healthy: Check, ready: Check, logins: Logins | None = None
 ) -> "WSGIApplication":
     """The WSGI application of a worker; a failing check answers 503 and says why.
 
-    With a user, all but the two checks ask for basic authentication: orchestrators have none.
+    With logins, all but the two checks ask for basic authentication: orchestrators have none.
     """
-    metrics: WSGIApplication = make_wsgi_app(registry)
-    expected = b"Basic " + base64.b64encode(f"{user}:{password}".encode())
+    shown: WSGIApplication = make_wsgi_app(cast("CollectorRegistry", _Cleaned(registry)))
+    rendering = threading.Lock()
 
     def answer(environ: "WSGIEnvironment", start: "StartResponse") -> Iterable[bytes]:
         checks = {"/healthz": healthy, "/readyz": ready}
         path = environ.get("PATH_INFO", "")
-        given = environ.get("HTTP_AUTHORIZATION", "").encode("latin-1", "replace")
-        if path not in checks and user and not hmac.compare_digest(expected, given):
-            challenge = [("WWW-Authenticate", 'Basic realm="streamfilter", charset="UTF-8"')]
-            start("401 Unauthorized", [("Content-Type", "text/plain; charset=utf-8"), *challenge])
-            return [b"metrics.user and metrics.password are needed\n"]
+        plain = [("Content-Type", "text/plain; charset=utf-8")]
+        if path not in checks and logins is not None:
+            given = environ.get("HTTP_AUTHORIZATION", "")
+            refusal = logins.refusal(given, environ.get("REMOTE_ADDR", ""))
+            if refusal is not None:
+                start(refusal.status, [*plain, *refusal.headers.items()])
+                return [b"metrics.user and metrics.password are needed\n"]
         if path == "/metrics":
-            return metrics(environ, start)
+            with rendering:  # one at a time: it takes the processor from the stream, and probes
+                return shown(environ, start)
         if path not in checks:
             status, text = "404 Not Found", "try /metrics, /healthz or /readyz"
         else:
             wrong = checks[path]()
-            status, text = ("503 Service Unavailable", wrong) if wrong else ("200 OK", "ok")
-        start(status, [("Content-Type", "text/plain; charset=utf-8")])
+            status, text = ("503 Service Unavailable", clean(wrong)) if wrong else ("200 OK", "ok")
+        start(status, plain)
         return [f"{text}\n".encode()]
 
     return answer
@@ -99,6 +105,11 @@ def application(
 class Endpoint:
     """The HTTP server of a worker, on a thread of its own.
 
+    Parameters
+    ----------
+    metrics
+        Counts wrong passwords, and connections that were closed.
+
     Raises
     ------
     ConfigurationInvalid
@@ -106,24 +117,32 @@ class Endpoint:
     """
 
     def __init__(
-        self, listening: Listening, registry: CollectorRegistry, *, healthy: Check, ready: Check
+        self,
+        listening: Listening,
+        registry: CollectorRegistry,
+        *,
+        healthy: Check,
+        ready: Check,
+        metrics: HttpMetrics | None = None,
     ) -> None:
-        app = application(
-            registry,
-            healthy=healthy,
-            ready=ready,
-            user=listening.user,
-            password=listening.password,
-        )
+        metrics = metrics or HttpMetrics(CollectorRegistry())
+        user, password = listening.user, listening.password
+        self._logins = Logins(user, password, metrics.logins_refused.inc)
+        app = application(registry, healthy=healthy, ready=ready, logins=self._logins)
         context = certificate(listening)
         host, port = listening.host, listening.port
         try:
-            self._server = make_server(host, port, app, server_class=_Server, handler_class=_Quiet)
+            self._server = make_server(
+                host, port, app, server_class=BoundedServer, handler_class=_Quiet
+            )
         except OSError as error:
             raise ConfigurationInvalid(
                 f"metrics.host/port: cannot listen on {host}:{port}: {error.strerror}; "
                 "choose another port (0: any free one)"
             ) from error
+        self._server.connections = Connections(
+            lambda why: metrics.connections_closed.labels(why).inc()
+        )
         self._scheme = "http" if context is None else "https"
         if context is not None:
             # The handshake waits for the client: on its thread, not where clients are accepted.
@@ -143,6 +162,7 @@ class Endpoint:
 
     def close(self) -> None:
         """Stop listening."""
+        self._logins.close()
         self._server.shutdown()
         self._server.server_close()
         self._thread.join()

@@ -25,6 +25,7 @@ from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapProp
 
 from streamfilter import __version__
 from streamfilter.records import Headers, Message
+from streamfilter.redaction import clean, clean_values
 from streamfilter.traces.export import Count, CountedExporter
 from streamfilter.traces.sampling import sampler
 from streamfilter.traces.spans import PRODUCE, TRACEPARENT, Trace
@@ -69,7 +70,9 @@ class OtlpTracer:
         self._ids = _Ids()
         self._provider = TracerProvider(
             sampler=sampler(ratio=sample_ratio, max_per_s=max_per_s),
-            resource=Resource.create({"service.version": __version__, **attributes}),
+            resource=Resource.create(
+                {"service.version": __version__, **clean_values(dict(attributes))}
+            ),
             shutdown_on_exit=False,  # it waits for 30 s
             id_generator=self._ids,
         )
@@ -94,7 +97,7 @@ class OtlpTracer:
             {
                 "messaging.system": "kafka",
                 "messaging.operation.type": "process",
-                "messaging.destination.name": origin.topic,
+                "messaging.destination.name": clean(origin.topic),
                 "messaging.destination.partition.id": str(origin.partition),
                 "messaging.kafka.offset": origin.offset,
                 "messaging.message.body.size": len(message.value or b""),
@@ -132,9 +135,9 @@ class OtlpTracer:
                 self._ids.choose(produce_id)
             part = self._tracer.start_span(name, within, kind, start_time=_ns(start_unix_s))
             part.end(_ns(part_end_unix_s))
-        consume.set_attributes(trace.attributes)
+        consume.set_attributes(clean_values(trace.attributes))
         if trace.failure:
-            consume.set_status(Status(StatusCode.ERROR, trace.failure))
+            consume.set_status(Status(StatusCode.ERROR, clean(trace.failure)))
         consume.end(max(_ns(end_unix_s), consume.start_time))  # the clock may have been set
 
 

@@ -8,6 +8,7 @@ import ssl
 import subprocess
 import sys
 import threading
+import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator, Mapping
@@ -189,10 +190,12 @@ def site(secure: SecureNode, tmp_path: Path) -> Iterator[Path]:
     with ThreadingHTTPServer(("127.0.0.1", 0), _Closed) as registry:
         threading.Thread(target=registry.serve_forever, args=(0.01,), daemon=True).start()
         url = f"http://me:marker-registry@127.0.0.1:{registry.server_port}"
+        url += "/${PATH_SECRET}?token=${URL_SECRET}&literal=marker-literal"
         tables: dict[str, dict[str, object]] = {
             "kafka": {"bootstrap": secure.bootstrap},
             "kafka.settings": {**secure.client("${SASL}"), "debug": "all"},
             "schemas.registry": {"url": url},
+            "schemas": {"wait_s": 3.0, "packages": False},
             "logs": {"level": "debug", "form": "json"},
             "metrics": {
                 "user": "ops",
@@ -214,6 +217,7 @@ def test_a_wrong_password_ends_a_worker_without_being_told(
     said = command(
         "run", "--config", str(site),
         SASL="marker-wrong", METRICS="marker-metrics", STREAMFILTER_HOME=str(engine_home),
+        PATH_SECRET="marker-path-of-url", URL_SECRET="marker-of-url",
     )  # fmt: skip
     assert "sasl.password" in said
     assert '"facility": "SASL' in said
@@ -228,10 +232,12 @@ def test_the_doctor_tells_missing_rights_and_no_secret(
     said = command(
         "doctor", "--config", str(site), "--set", "outputs.clean=not-granted",
         SASL=PASSWORD, METRICS="marker-metrics", STREAMFILTER_HOME=str(engine_home),
+        PATH_SECRET="marker-path-of-url", URL_SECRET="marker-of-url",
     )  # fmt: skip
     assert re.search(r"failed +topics +outputs.clean not-granted: .*authorization failed", said)
     assert re.search(r"ok +topics +alerts.topics alerts: .*may be read", said)
-    assert re.search(r"failed +registry +schemas.registry http://127", said)
+    shown = r"http://127\.0\.0\.1:\d+/\${PATH_SECRET}\?\(hidden\): "
+    assert re.search(rf"failed +registry +schemas.registry {shown}", said)
     assert MARKER not in said
 
 
@@ -253,6 +259,8 @@ def test_a_worker_at_work_tells_no_secret(
     """Over SCRAM, TLS and a registry that refuses it: not in the log, a page or a message."""
     monkeypatch.setenv("SASL", PASSWORD)
     monkeypatch.setenv("METRICS", "marker-metrics")
+    monkeypatch.setenv("PATH_SECRET", "marker-path-of-url")
+    monkeypatch.setenv("URL_SECRET", "marker-of-url")
     secure.broker.produce("alerts", [b"rubbish", b"\0\0\0\0\7body"])
     with FilterProcess(site.with_suffix(".log"), {}, engine_home, "--config", str(site)) as worker:
         assert _Closed.asked.wait(PATIENCE_S), worker.log.read_text()[-2000:]
@@ -261,10 +269,14 @@ def test_a_worker_at_work_tells_no_secret(
         root, login = url.removesuffix("/metrics"), "ops:marker-metrics"
         pages = [page(root + path, login, trust) for path in ("/healthz", "/readyz", "/", "/no")]
         pages += [page(url, login, trust), page(url, "ops:marker-wrong", trust)]
+        end = time.monotonic() + PATIENCE_S
+        while "schema_unavailable" not in worker.log.read_text() and time.monotonic() < end:
+            time.sleep(0.1)
         worker.stop()
     assert "streamfilter_messages_total" in pages[4]
     rejected = secure.broker.read("streamfilter.rejected")
     assert rejected
+    assert "schema_unavailable" in str(rejected)  # its detail quotes the registry's URL
     assert MARKER not in "".join(pages)
     assert MARKER not in worker.log.read_text()
     assert MARKER not in str(rejected)

@@ -10,6 +10,7 @@ from streamfilter.errors import (
     Reason,
     how_to_install,
 )
+from streamfilter.redaction import clean
 
 _CONNECT_S, _READ_S = 5, 20
 
@@ -88,5 +89,5 @@ class S3:
         except PermissionError as error:
             raise MessageRejected(Reason.REFERENCE_UNREACHABLE, "no access") from error
         except Exception as error:  # botocore's have no common root with s3fs's
-            raise CallFailed(f"{type(error).__name__}: {error}"[:300]) from error
+            raise CallFailed(f"{type(error).__name__}: {clean(str(error))}"[:300]) from error
         return bytes(content)

@@ -1,13 +1,15 @@
 """Referenced frames: only those announced, only from where it is allowed."""
 
 import os
+import threading
+import time
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from reference_factories import CONTENT, MOST, reading, refer, refused
 
-from streamfilter.errors import Reason
+from streamfilter.errors import CallFailed, MessageRejected, Reason
 from streamfilter.exposures.records import FrameReference
 from streamfilter.exposures.references.files import Files
 
@@ -83,3 +85,90 @@ def test_what_is_missing_too_large_or_no_file_says_so(
     os.mkfifo(tmp_path / "pipe.fits")
     pipe = replace(reference, uri=(tmp_path / "pipe.fits").as_uri())
     assert Reason.REFERENCE_UNREACHABLE == why_not(pipe, tmp_path)[0]
+
+
+SECRET = b"not for the stream"
+
+
+@pytest.fixture
+def outside(tmp_path: Path) -> Path:
+    """A folder that may not be read, with a file that has the name of the frame."""
+    folder = tmp_path / "outside"
+    folder.mkdir()
+    (folder / "a frame.fits").write_bytes(SECRET)
+    return folder
+
+
+def read(reference: FrameReference, folder: Path) -> bytes:
+    """What comes of a file; nothing where it is refused."""
+    try:
+        return Files([folder]).read(reference.uri, 100)
+    except (MessageRejected, CallFailed):
+        return b""
+
+
+@pytest.mark.parametrize("what", ["file", "folder"])
+def test_a_file_that_is_swapped_between_look_and_open_is_not_read(
+    reference: FrameReference, outside: Path, what: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A link takes its place, or that of a folder above it, right after it was looked at."""
+    night = outside.with_name("night")
+    inner = night / "inner"
+    inner.mkdir()
+    (night / "a frame.fits").rename(inner / "a frame.fits")
+    reference = replace(reference, uri=(inner / "a frame.fits").as_uri())
+    swapped, target = {
+        "file": (inner / "a frame.fits", outside / "a frame.fits"),
+        "folder": (inner, outside),
+    }[what]
+    real = Path.resolve
+
+    def resolve(path: Path, strict: bool = False) -> Path:
+        found = real(path, strict)
+        if path.name == "a frame.fits" and not swapped.is_symlink():
+            swapped.rename(outside / "gone")
+            swapped.symlink_to(target)
+        return found
+
+    monkeypatch.setattr(Path, "resolve", resolve)
+    assert b"" == read(reference, night)
+    assert swapped.is_symlink()
+
+
+def test_a_file_that_is_swapped_all_the_time_is_never_the_wrong_one(
+    reference: FrameReference, outside: Path
+) -> None:
+    """Whatever the moment, what was opened is what was looked at."""
+    night, spare = outside.with_name("night"), outside.with_name("spare")
+    spare.mkdir()
+    frame = night / "a frame.fits"
+    ended = threading.Event()
+
+    def swap() -> None:
+        while not ended.is_set():
+            (spare / "link").symlink_to(outside / "a frame.fits")
+            (spare / "link").replace(frame)
+            (spare / "file").write_bytes(CONTENT)
+            (spare / "file").replace(frame)
+
+    swapping = threading.Thread(target=swap)
+    swapping.start()
+    found, end_s = set(), time.monotonic() + 2.0
+    try:
+        while time.monotonic() < end_s:
+            found.add(read(reference, night))
+    finally:
+        ended.set()
+        swapping.join()
+    assert {b"", CONTENT[:100]} >= found
+
+
+def test_a_link_within_the_folders_is_followed(reference: FrameReference, tmp_path: Path) -> None:
+    """Archives have links to the night that is the last."""
+    (tmp_path / "last").symlink_to(tmp_path / "night")
+    (tmp_path / "night" / "link.fits").symlink_to("a frame.fits")
+    linked = replace(reference, uri=(tmp_path / "last" / "link.fits").as_uri())
+    assert CONTENT == fetch(linked, tmp_path)
+    (tmp_path / "link-to-all").symlink_to(tmp_path)
+    linked = replace(reference, uri=(tmp_path / "link-to-all/night/a frame.fits").as_uri())
+    assert CONTENT == fetch(linked, tmp_path / "link-to-all")
