@@ -62,6 +62,8 @@ class ExposureDecoder:
             The writer schema could not be had now; the message may be decoded later.
         """
         value = message.value
+        if message.unread:
+            return Rejected(message, Reason.HEADERS_MALFORMED, message.unread)
         if not value:
             return Rejected(message, Reason.EMPTY, "the message has no value")
         try:

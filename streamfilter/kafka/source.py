@@ -4,7 +4,6 @@ import json
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
-from typing import cast
 
 from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException
 from confluent_kafka import Message as RawMessage
@@ -27,8 +26,9 @@ from streamfilter.kafka.client import (
     words_of,
 )
 from streamfilter.kafka.ledger import Partition, Place
+from streamfilter.kafka.messages import message_of
 from streamfilter.kafka.statistics import Statistics, parsed
-from streamfilter.records import Headers, Message, Origin
+from streamfilter.records import Message
 
 OnStatistics = Callable[[Statistics], None]
 Answer = list[Position] | KafkaError
@@ -66,20 +66,6 @@ def _named(positions: Sequence[Position]) -> Partitions:
 
 def _partition(message: Message) -> Partition:
     return message.origin.topic, message.origin.partition
-
-
-def message_of(raw: RawMessage) -> Message:
-    """A message of librdkafka that is no error, as a value."""
-    kind, timestamp = raw.timestamp()
-    # Stubs allow None for what librdkafka always sets on a message without error.
-    topic, partition, offset = raw.topic(), raw.partition(), raw.offset()
-    return Message(
-        Origin(cast("str", topic), cast("int", partition), cast("int", offset)),
-        raw.value(),
-        raw.key(),
-        timestamp if kind else None,
-        cast("Headers", tuple(raw.headers() or ())),
-    )
 
 
 class KafkaSource:
