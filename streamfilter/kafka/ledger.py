@@ -124,6 +124,15 @@ class Ledger:
                 default=0,
             )
 
+    def waiting(self) -> dict[Partition, int]:
+        """The first message of each partition that was read and is not settled."""
+        with self._lock:
+            return {
+                partition: next(iter(account.pending))
+                for partition, account in self._accounts.items()
+                if account.pending
+            }
+
     def outstanding(self, partitions: Iterable[Partition] | None = None) -> int:
         """How many messages were read and are not settled, in all or in some partitions."""
         with self._lock:

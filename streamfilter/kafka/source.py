@@ -12,21 +12,23 @@ from confluent_kafka import TopicPartition as Position
 from streamfilter.errors import ConfigurationInvalid
 from streamfilter.kafka.assignee import Assignee, Nobody, Partitions
 from streamfilter.kafka.client import (
-    MENDS,
-    PASSING,
     Settings,
     Trouble,
     error_of,
+    lasting,
     log,
     merged,
     refuse,
     settings_invalid,
+    text,
     transport_failed,
     within,
     words_of,
 )
-from streamfilter.kafka.ledger import Partition, Place
+from streamfilter.kafka.ledger import Partition, Place, partition_of
 from streamfilter.kafka.messages import message_of
+from streamfilter.kafka.progress import ReadingProgress, Stall
+from streamfilter.kafka.remade import RemadeTopics
 from streamfilter.kafka.statistics import Statistics, parsed
 from streamfilter.records import Message
 
@@ -54,18 +56,15 @@ DEFAULTS: Settings = {
 GUARANTEES = {"enable.auto.commit": ("false",)}
 # librdkafka itself waits a minute for a broker that hangs; a drain has 30 s in all.
 COMMIT_WAIT_S, CLOSE_WAIT_S = 10.0, 5.0
-# A topic that is deleted and made again is silent for longer; then the broker is asked, so long.
-QUIET_S, ANSWER_S = 0.2, 1.0
+# Of the broker that is asked whether a topic was made again.
+ANSWER_S = 1.0
+END_WAIT_S = 0.5  # reading waits for it, so a broker that hangs is not given longer
 # For the end of a transaction whose worker is gone: its time-out and the broker's next look.
 UNSTABLE_S = 120.0
 
 
 def _named(positions: Sequence[Position]) -> Partitions:
     return tuple((each.topic, each.partition) for each in positions)
-
-
-def _partition(message: Message) -> Partition:
-    return message.origin.topic, message.origin.partition
 
 
 class KafkaSource:
@@ -112,8 +111,7 @@ class KafkaSource:
         self._in_callback = False
         self._uncommitted: dict[Partition, int] = {}
         self._issued: dict[Partition, int] = {}
-        self._known: dict[Partition, int] = {}  # commits that the broker has
-        self._heard_s: dict[Partition, float] = {}
+        self._remade = RemadeTopics()
         ready = merged(DEFAULTS, settings, ("bootstrap.servers", "group.id"))
         ready["enable.auto.commit"] = "false"
         # The broker assigns in the newer protocol, which does not know the classic options.
@@ -121,9 +119,12 @@ class KafkaSource:
             ready.setdefault("partition.assignment.strategy", "cooperative-sticky")
         strategy = ready.get("partition.assignment.strategy", "cooperative-sticky")
         self._incremental = "cooperative" in strategy
-        callbacks = {**self._trouble.settings(), "on_commit": self._committed}
-        if on_statistics is not None:
-            callbacks["stats_cb"] = self._statistics
+        if ready["statistics.interval.ms"] == "0":  # whether reading goes on is seen in them
+            ready["statistics.interval.ms"] = text(DEFAULTS["statistics.interval.ms"])
+        self._progress = ReadingProgress(_queue_bytes(ready))
+        callbacks = {
+            **self._trouble.settings(), "on_commit": self._committed, "stats_cb": self._statistics,
+        }  # fmt: skip
         try:
             self._consumer = Consumer({**ready, **callbacks})
         except (KafkaException, TypeError, ValueError) as error:
@@ -175,14 +176,19 @@ class KafkaSource:
         except KafkaException as error:
             raise transport_failed(error_of(error), "reading") from error
         self._trouble.check()
+        self._ask_for_an_end()
         messages = [message_of(each) for each in raw if self._good(each)]
         if messages:
             self._trouble.recovered()
             messages = self._of_this_topic(messages)
         # A partition that went while the others were taken is read by its next owner.
         if self._gone:
-            messages = [each for each in messages if _partition(each) in self._assigned]
+            messages = [each for each in messages if partition_of(each.origin) in self._assigned]
         return messages
+
+    def stalled(self, limit_s: float) -> tuple[Stall, ...]:
+        """Partitions of which nothing was read for longer though they go on; from any thread."""
+        return self._progress.stalled(limit_s)
 
     def membership(self) -> object | None:
         """Who we are in the group, for transactions; None while we are no member.
@@ -226,7 +232,7 @@ class KafkaSource:
 
     def note_committed(self, offsets: Mapping[Partition, int]) -> None:
         """A transaction committed these; its thread may call."""
-        self._known |= offsets
+        self._remade.committed(offsets)
 
     def pause(self) -> None:
         """Fetch nothing, from partitions that come later neither; go on polling meanwhile.
@@ -318,19 +324,8 @@ class KafkaSource:
         return self._committed(None, answer)
 
     def _of_this_topic(self, messages: list[Message]) -> list[Message]:
-        """All but those of partitions whose topic was made again, which are read anew.
-
-        librdkafka goes on where it stood, also in another topic of that name, whose beginning it
-        would skip. A group's offsets go with a topic that is deleted, which tells.
-        """
-        now, quiet = time.monotonic(), dict[Partition, None]()
-        for each in messages:
-            partition = _partition(each)
-            if each.origin.offset < self._known.get(partition, 0):
-                del self._known[partition]  # librdkafka found out by itself
-            elif partition in self._known and now - self._heard_s.get(partition, now) > QUIET_S:
-                quiet[partition] = None
-            self._heard_s[partition] = now
+        """All but those of partitions whose topic was made again, which are read anew."""
+        quiet = self._remade.suspects(messages)
         if not quiet:
             return messages
         try:
@@ -341,7 +336,7 @@ class KafkaSource:
         gone = (each for each in found if each.offset < 0 and each.error is None)
         anew = [(each.topic, each.partition) for each in gone]
         self._read_anew(anew)
-        return [each for each in messages if _partition(each) not in anew]
+        return [each for each in messages if partition_of(each.origin) not in anew]
 
     def _read_anew(self, partitions: Sequence[Partition]) -> None:
         """Read partitions from their beginning; ``lost`` forgets what was read there."""
@@ -357,6 +352,17 @@ class KafkaSource:
             self.release(partition)
             self._forget(partition)
         self._assignee.assigned(tuple(partitions))
+
+    def _ask_for_an_end(self) -> None:
+        """Where a partition that seems to be read out ends; one now and then."""
+        if (partition := self._progress.to_ask()) is None or partition not in self._assigned:
+            return
+        try:
+            ends = self._consumer.get_watermark_offsets(Position(*partition), END_WAIT_S)
+        except KafkaException as error:
+            log.debug("end not known", partition=partition, detail=error_of(error).str())
+        else:
+            self._progress.told(partition, *ends)
 
     def _steer(
         self, what: Callable[[list[Position]], None], partitions: Iterable[Partition]
@@ -375,12 +381,18 @@ class KafkaSource:
             return False
         if code == KafkaError.UNKNOWN_TOPIC_OR_PART:
             # A topic that was read and has expired is no failure; one never seen is a mistake.
-            lasting = topic in self._names and topic not in self._seen and not self._creates
+            ends = topic in self._names and topic not in self._seen and not self._creates
         else:
-            lasting = error.fatal() or (code in MENDS and code not in PASSING)
-        if lasting:
+            ends = lasting(error)
+        if ends:
             raise transport_failed(error, f"reading {topic}" if topic else "reading")
-        log.warning("kafka trouble", client="consumer", topic=topic, detail=error.str())
+        number, offset = raw.partition(), raw.offset()
+        log.warning(
+            "kafka trouble", client="consumer", topic=topic, partition=number, offset=offset,
+            detail=error.str(),
+        )  # fmt: skip
+        if topic is not None and number is not None:
+            self._progress.failed((topic, number), error.str())
         return False
 
     def _assign(self, consumer: Consumer, positions: list[Position]) -> None:
@@ -436,8 +448,10 @@ class KafkaSource:
 
     def _forget(self, partition: Partition) -> None:
         """What was read and committed there is no concern of ours any more."""
-        for books in (self._uncommitted, self._issued, self._known, self._heard_s):
+        for books in (self._uncommitted, self._issued):
             books.pop(partition, None)
+        self._remade.forget(partition)
+        self._progress.forget(partition)
 
     def _committed(self, error: KafkaError | None, positions: Sequence[Position]) -> bool:
         refused = [each for each in positions if error is not None or each.error is not None]
@@ -446,7 +460,7 @@ class KafkaSource:
             log.warning("commit refused", partitions=len(refused), detail=detail, retried=True)
         if error is None:
             good = (each for each in positions if each.error is None)
-            self._known |= {(each.topic, each.partition): each.offset for each in good}
+            self._remade.committed({(each.topic, each.partition): each.offset for each in good})
         for each in refused:
             partition = (each.topic, each.partition)
             # A refusal may come after a later offset was committed; going back to it would repeat.
@@ -454,12 +468,22 @@ class KafkaSource:
                 self._uncommitted.setdefault(partition, each.offset)
         return not refused
 
-    def _statistics(self, text: str) -> None:
+    def _statistics(self, document: str) -> None:
         try:
-            statistics = parsed(json.loads(text))
+            statistics = parsed(json.loads(document))
+            resting = self._assigned if self._paused else self._held
+            self._progress.saw(time.monotonic(), statistics, self.assigned, resting)
             if any(each.up for each in statistics.brokers):
                 self._trouble.recovered()
             if self._on_statistics is not None:
                 self._on_statistics(statistics)
         except Exception as error:
             self._trouble.fail(error)
+
+
+def _queue_bytes(ready: Mapping[str, str]) -> int:
+    """Bytes of prefetched messages beyond which librdkafka fetches nothing."""
+    try:
+        return int(ready["queued.max.messages.kbytes"]) * 1024
+    except ValueError:  # librdkafka names what is wrong with it
+        return 0

@@ -31,6 +31,10 @@ class ClientStatistics(Collector):
     """By client (consumer, producer) and broker."""
     queued: Mapping[str, int] = field(default_factory=dict)
     """Messages by client."""
+    stalled: Mapping[tuple[str, int], float] = field(default_factory=dict)
+    """Seconds, of the partitions that stand still."""
+    stalls: int = 0
+    """How often one came to stand still."""
     prefix: str = "streamfilter"
     """Of the families: workers of one process have each their own."""
 
@@ -71,7 +75,22 @@ class ClientStatistics(Collector):
             errors.add_metric(labels, state.errors)
             if state.round_trip_s is not None:
                 rtt.add_metric(labels, state.round_trip_s)
-        return lag, up, rtt, errors, queued
+        return lag, up, rtt, errors, queued, *self._standstill()
+
+    def _standstill(self) -> Iterable[Metric]:
+        stalled = GaugeMetricFamily(
+            f"{self.prefix}_stalled_seconds",
+            "For how long a partition has given nothing though it goes on, or what was read of it "
+            "has no answer; shown past kafka.stall_s.",
+            labels=("topic", "partition"),
+        )
+        for (topic, partition), seconds in self.stalled.items():
+            stalled.add_metric((topic, str(partition)), seconds)
+        stalls = CounterMetricFamily(
+            f"{self.prefix}_stalls", "Times that a partition came to stand still."
+        )
+        stalls.add_metric((), self.stalls)
+        return stalled, stalls
 
 
 class TransactionMetrics:
