@@ -96,6 +96,9 @@ class MemorySource:
         self.commits += 1
         return True
 
+    def behind_marks(self, settled: dict[tuple[str, int], int]) -> dict[tuple[str, int], int]:
+        return {}
+
     def stalled(self, limit_s: float) -> tuple[Stall, ...]:
         return ()
 

@@ -105,6 +105,15 @@ class Ledger:
                 if account.next_offset is not None and account.next_offset != account.marked
             }
 
+    def settled(self) -> dict[Partition, int]:
+        """Of partitions of which all that was read is settled, the offset after the last."""
+        with self._lock:
+            return {
+                partition: account.next_offset
+                for partition, account in self._accounts.items()
+                if account.next_offset is not None and not account.pending
+            }
+
     def committed(self, offsets: Mapping[Partition, int]) -> None:
         """The broker has taken these offsets."""
         with self._lock:

@@ -2,7 +2,7 @@
 
 import json
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 
 from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException
@@ -11,60 +11,41 @@ from confluent_kafka import TopicPartition as Position
 
 from streamfilter.errors import ConfigurationInvalid
 from streamfilter.kafka.assignee import Assignee, Nobody, Partitions
+from streamfilter.kafka.assignment import Assignment, named
 from streamfilter.kafka.client import (
     Settings,
     Trouble,
     error_of,
     lasting,
     log,
-    merged,
-    refuse,
     settings_invalid,
-    text,
     transport_failed,
     within,
     words_of,
 )
+from streamfilter.kafka.commits import Commits
+from streamfilter.kafka.consumer_settings import ReadySettings
 from streamfilter.kafka.ledger import Partition, Place, partition_of
 from streamfilter.kafka.messages import message_of
 from streamfilter.kafka.progress import ReadingProgress, Stall
 from streamfilter.kafka.remade import RemadeTopics
+from streamfilter.kafka.starts import ERROR, Skip, Start, start_of
 from streamfilter.kafka.statistics import Statistics, parsed
 from streamfilter.records import Message
 
 OnStatistics = Callable[[Statistics], None]
+OnSkipped = Callable[[str, Skip, int], None]
 Answer = list[Position] | KafkaError
 """Of a commit: each partition with its own error, or one error for all."""
 
-DEFAULTS: Settings = {
-    # A new group starts with what the topic still holds: no alert is skipped.
-    "auto.offset.reset": "earliest",
-    # What is prefetched stays in memory: 32 MiB are 300 large alerts, and one fetch may add 16.
-    "queued.max.messages.kbytes": 32 * 1024,
-    "fetch.max.bytes": 16 * 2**20,
-    # The default second of rest once the queue was full would starve a fast engine.
-    "fetch.queue.backoff.ms": 20,
-    # Nightly topics that match a pattern are found within this time.
-    "topic.metadata.refresh.interval.ms": 30_000,
-    # A batch on a slow engine takes seconds, a drain up to 30.
-    "max.poll.interval.ms": 300_000,
-    "enable.partition.eof": False,
-    # What a producer threw away is no alert; and offsets of open transactions are waited for.
-    "isolation.level": "read_committed",
-    "statistics.interval.ms": 5_000,
-}
-GUARANTEES = {"enable.auto.commit": ("false",)}
 # librdkafka itself waits a minute for a broker that hangs; a drain has 30 s in all.
 COMMIT_WAIT_S, CLOSE_WAIT_S = 10.0, 5.0
 # Of the broker that is asked whether a topic was made again.
 ANSWER_S = 1.0
+BEGIN_AGAIN_S = 1.0
 END_WAIT_S = 0.5  # reading waits for it, so a broker that hangs is not given longer
 # For the end of a transaction whose worker is gone: its time-out and the broker's next look.
 UNSTABLE_S = 120.0
-
-
-def _named(positions: Sequence[Position]) -> Partitions:
-    return tuple((each.topic, each.partition) for each in positions)
 
 
 class KafkaSource:
@@ -81,6 +62,8 @@ class KafkaSource:
         Names, and patterns that begin with ``^``.
     on_statistics
         Called every ``statistics.interval.ms``.
+    on_skipped
+        Called with topic, reason and number where offsets are stepped over.
 
     Raises
     ------
@@ -94,41 +77,37 @@ class KafkaSource:
         topics: Sequence[str],
         *,
         on_statistics: OnStatistics | None = None,
+        on_skipped: OnSkipped | None = None,
     ) -> None:
-        refuse(settings, GUARANTEES)
+        ready = ReadySettings(settings, topics)
         self._trouble = Trouble("consumer")
         self._assignee: Assignee = Nobody()
         self._on_statistics = on_statistics
         self._topics = list(topics)
         self._names = {name for name in topics if not name.startswith("^")}
         self._creates = str(settings.get("allow.auto.create.topics", "")).lower() == "true"
-        self._assigned: dict[Partition, None] = {}
-        self._held: set[Partition] = set()
         self._seen: set[str] = set()
         self._gone = False
-        self._paused = False
         self._closing = False
         self._in_callback = False
-        self._uncommitted: dict[Partition, int] = {}
-        self._issued: dict[Partition, int] = {}
+        self._broken = False
+        self._commits = Commits()
         self._remade = RemadeTopics()
-        ready = merged(DEFAULTS, settings, ("bootstrap.servers", "group.id"))
-        ready["enable.auto.commit"] = "false"
-        # The broker assigns in the newer protocol, which does not know the classic options.
-        if ready.get("group.protocol", "classic").lower() != "consumer":
-            ready.setdefault("partition.assignment.strategy", "cooperative-sticky")
-        strategy = ready.get("partition.assignment.strategy", "cooperative-sticky")
-        self._incremental = "cooperative" in strategy
-        if ready["statistics.interval.ms"] == "0":  # whether reading goes on is seen in them
-            ready["statistics.interval.ms"] = text(DEFAULTS["statistics.interval.ms"])
-        self._progress = ReadingProgress(_queue_bytes(ready))
+        # Partitions without a valid offset, and where the group stood; looked at again and again.
+        self._to_begin: dict[Partition, int | None] = {}
+        self._begin_s = 0.0
+        self._on_skipped = on_skipped
+        self._policy = ready.policy
+        self._progress = ReadingProgress(ready.queue_bytes)
         callbacks = {
             **self._trouble.settings(), "on_commit": self._committed, "stats_cb": self._statistics,
         }  # fmt: skip
         try:
-            self._consumer = Consumer({**ready, **callbacks})
+            self._consumer = Consumer({**ready.properties, **callbacks})
         except (KafkaException, TypeError, ValueError) as error:
             raise settings_invalid(error, "consumer") from error
+        self._assignment = Assignment(self._consumer, incremental=ready.incremental)
+        self._assigned = self._assignment.partitions
 
     def join(self, assignee: Assignee | None = None) -> None:
         """Become a member of the group: partitions come with the polls that follow.
@@ -167,7 +146,7 @@ class KafkaSource:
         TransportFailed
             The broker cannot be used, and waiting would not mend it.
         """
-        self._gone = False
+        self._gone, self._broken = False, True
         try:
             first = self._consumer.poll(timeout_s)
             raw = [] if first is None else [first]
@@ -178,6 +157,10 @@ class KafkaSource:
         self._trouble.check()
         self._ask_for_an_end()
         messages = [message_of(each) for each in raw if self._good(each)]
+        self._broken = False
+        self._begin()
+        for each in messages:
+            self._commits.read(partition_of(each.origin), each.origin.offset)
         if messages:
             self._trouble.recovered()
             messages = self._of_this_topic(messages)
@@ -240,26 +223,19 @@ class KafkaSource:
         Not for every full queue: librdkafka throws away what it had prefetched, and takes up to
         1 s (measured) to fetch again after ``resume``. Not polling for a while costs nothing.
         """
-        self._paused = True
-        self._steer(self._consumer.pause, self._assigned)
+        self._assignment.pause()
 
     def resume(self) -> None:
         """Fetch again, from where reading stopped; not what is held."""
-        self._paused = False
-        self._steer(self._consumer.resume, set(self._assigned) - self._held)
+        self._assignment.resume()
 
     def hold(self, partition: Partition) -> None:
         """Fetch nothing from one partition until ``release``; what was fetched ahead is dropped."""
-        if partition in self._assigned:
-            self._held.add(partition)
-            self._steer(self._consumer.pause, [partition])
+        self._assignment.hold(partition)
 
     def release(self, partition: Partition) -> None:
         """Fetch again from a partition that was held."""
-        if partition in self._held:
-            self._held.discard(partition)
-            if not self._paused:
-                self._steer(self._consumer.resume, [partition])
+        self._assignment.release(partition)
 
     def commit(self, offsets: Mapping[Partition, int], *, wait: bool) -> bool:
         """Commit the next offsets to read; partitions that are not assigned are left out.
@@ -271,16 +247,9 @@ class KafkaSource:
         bool
             Whether the broker has it (``wait``), or it is on its way.
         """
-        wanted = {**self._uncommitted, **offsets}
-        self._uncommitted = {}
-        positions = [
-            Position(topic, partition, offset)
-            for (topic, partition), offset in wanted.items()
-            if (topic, partition) in self._assigned
-        ]
+        positions = self._commits.wanted(offsets, self._assigned)
         if not positions:
             return True
-        self._issued |= {(each.topic, each.partition): each.offset for each in positions}
         if not wait:
             answer = self._commit(positions, asynchronous=True)
         elif self._in_callback:
@@ -290,6 +259,22 @@ class KafkaSource:
             done = within(COMMIT_WAIT_S, partial(self._commit, positions, asynchronous=False))
             answer = done[0] if done else KafkaError(KafkaError._TIMED_OUT)
         return self._judged(answer, positions)
+
+    def behind_marks(self, settled: Mapping[Partition, int]) -> dict[Partition, int]:
+        """Positions that may be committed, as only marks of transactions lie before them.
+
+        Parameters
+        ----------
+        settled
+            Of the partitions of which all that is in the books is settled, the offset after it.
+        """
+        if self._broken or not self._assigned:
+            return {}
+        try:
+            found = self._assignment.positions(self._assigned)
+        except (KafkaException, RuntimeError):  # closed; the next commit is another chance
+            return {}
+        return self._commits.behind_marks(settled, found)
 
     def close(self) -> None:
         """Leave the group; ``revoked`` is called once more for what is still assigned.
@@ -351,6 +336,7 @@ class KafkaSource:
                 raise transport_failed(error_of(error), "reading anew") from error
             self.release(partition)
             self._forget(partition)
+        self._commits.taken(self._assignment.positions(partitions))
         self._assignee.assigned(tuple(partitions))
 
     def _ask_for_an_end(self) -> None:
@@ -364,13 +350,41 @@ class KafkaSource:
         else:
             self._progress.told(partition, *ends)
 
-    def _steer(
-        self, what: Callable[[list[Position]], None], partitions: Iterable[Partition]
-    ) -> None:
-        try:
-            what([Position(topic, number) for topic, number in partitions])
-        except KafkaException as error:
-            raise transport_failed(error_of(error), "pausing or resuming") from error
+    def _begin(self) -> None:
+        """Begin in partitions of which the group has no valid offset, and say what that skips."""
+        if not self._to_begin or time.monotonic() < self._begin_s:
+            return
+        for partition, stood in list(self._to_begin.items()):
+            if partition not in self._assigned:
+                del self._to_begin[partition]
+                continue
+            try:
+                ends = self._consumer.get_watermark_offsets(Position(*partition), ANSWER_S)
+                start = start_of(self._policy, stood, *ends)
+                self._assignment.place(partition, start.offset)
+            except KafkaException as error:
+                self._begin_s = time.monotonic() + BEGIN_AGAIN_S
+                log.warning("ends not known", detail=error_of(error).str(), retried=True)
+                return
+            del self._to_begin[partition]
+            self._began(partition, stood, start)
+
+    def _began(self, partition: Partition, stood: int | None, start: Start) -> None:
+        topic, number = partition
+        self._commits.taken(self._assignment.positions([partition]))
+        self._commits.begun(partition, start.offset, commit=start.reason is Skip.LATEST)
+        if start.reason is not None:
+            log.error(
+                "offsets skipped", topic=topic, partition=number, reason=str(start.reason),
+                first=start.skipped.start, last=start.skipped.stop - 1, offsets=len(start.skipped),
+            )  # fmt: skip
+            if self._on_skipped is not None:
+                self._on_skipped(topic, start.reason, len(start.skipped))
+        elif stood is not None:
+            log.warning(
+                "topic is shorter than it was", topic=topic, partition=number, stood=stood,
+                begins=start.offset,
+            )  # fmt: skip
 
     def _good(self, raw: RawMessage) -> bool:
         error = raw.error()
@@ -378,6 +392,10 @@ class KafkaSource:
             return True
         code, topic = error.code(), raw.topic()
         if code == KafkaError._PARTITION_EOF:
+            return False
+        if code == KafkaError._AUTO_OFFSET_RESET and self._policy != ERROR:
+            place, stood = (topic or "", raw.partition() or 0), raw.offset()
+            self._to_begin[place] = None if stood is None or stood < 0 else stood
             return False
         if code == KafkaError.UNKNOWN_TOPIC_OR_PART:
             # A topic that was read and has expired is no failure; one never seen is a mistake.
@@ -397,15 +415,9 @@ class KafkaSource:
 
     def _assign(self, consumer: Consumer, positions: list[Position]) -> None:
         try:
-            if self._incremental:
-                consumer.incremental_assign(positions)
-            else:
-                consumer.assign(positions)
-            # A partition that was held when it went is not held when it comes back.
-            steer = consumer.pause if self._paused else consumer.resume
-            steer(positions)
-            partitions = _named(positions)
-            self._assigned |= dict.fromkeys(partitions)
+            self._assignment.take(positions)
+            partitions = named(positions)
+            self._commits.taken(self._assignment.positions(partitions))
             self._seen |= {topic for topic, _ in partitions}
             self._assignee.assigned(partitions)
         except Exception as error:  # raised by poll: librdkafka's callbacks cannot
@@ -414,7 +426,7 @@ class KafkaSource:
     def _revoke(self, consumer: Consumer, positions: list[Position]) -> None:
         if not self._closing:
             self._in_callback = True
-            self._handed_over(_named(positions))
+            self._handed_over(named(positions))
             self._in_callback = False
         self._give_up(consumer, positions)
 
@@ -428,50 +440,36 @@ class KafkaSource:
         self._give_up(consumer, positions)
         try:
             if not self._closing:
-                self._assignee.lost(_named(positions))
+                self._assignee.lost(named(positions))
         except Exception as error:
             self._trouble.fail(error)
 
     def _give_up(self, consumer: Consumer, positions: list[Position]) -> None:
         self._gone = True
-        for partition in _named(positions):
-            self._assigned.pop(partition, None)
-            self._held.discard(partition)
+        for partition in named(positions):
             self._forget(partition)
         try:
-            if self._incremental:
-                consumer.incremental_unassign(positions)
-            else:
-                consumer.unassign()
+            self._assignment.give_up(positions)
         except KafkaException as error:
             self._trouble.fail(transport_failed(error_of(error), "giving partitions up"))
 
     def _forget(self, partition: Partition) -> None:
         """What was read and committed there is no concern of ours any more."""
-        for books in (self._uncommitted, self._issued):
-            books.pop(partition, None)
+        self._commits.forget(partition)
+        self._to_begin.pop(partition, None)
         self._remade.forget(partition)
         self._progress.forget(partition)
 
     def _committed(self, error: KafkaError | None, positions: Sequence[Position]) -> bool:
-        refused = [each for each in positions if error is not None or each.error is not None]
-        if refused:
-            detail = (error or refused[0].error or KafkaError(KafkaError.UNKNOWN)).str()
-            log.warning("commit refused", partitions=len(refused), detail=detail, retried=True)
         if error is None:
             good = (each for each in positions if each.error is None)
             self._remade.committed({(each.topic, each.partition): each.offset for each in good})
-        for each in refused:
-            partition = (each.topic, each.partition)
-            # A refusal may come after a later offset was committed; going back to it would repeat.
-            if self._issued.get(partition) == each.offset:
-                self._uncommitted.setdefault(partition, each.offset)
-        return not refused
+        return self._commits.answered(error, positions)
 
     def _statistics(self, document: str) -> None:
         try:
             statistics = parsed(json.loads(document))
-            resting = self._assigned if self._paused else self._held
+            resting = self._assignment.resting
             self._progress.saw(time.monotonic(), statistics, self.assigned, resting)
             if any(each.up for each in statistics.brokers):
                 self._trouble.recovered()
@@ -479,11 +477,3 @@ class KafkaSource:
                 self._on_statistics(statistics)
         except Exception as error:
             self._trouble.fail(error)
-
-
-def _queue_bytes(ready: Mapping[str, str]) -> int:
-    """Bytes of prefetched messages beyond which librdkafka fetches nothing."""
-    try:
-        return int(ready["queued.max.messages.kbytes"]) * 1024
-    except ValueError:  # librdkafka names what is wrong with it
-        return 0

@@ -35,6 +35,8 @@ class ClientStatistics(Collector):
     """Seconds, of the partitions that stand still."""
     stalls: int = 0
     """How often one came to stand still."""
+    skipped: Mapping[tuple[str, str], int] = field(default_factory=dict)
+    """Offsets, by topic and reason."""
     prefix: str = "streamfilter"
     """Of the families: workers of one process have each their own."""
 
@@ -90,7 +92,15 @@ class ClientStatistics(Collector):
             f"{self.prefix}_stalls", "Times that a partition came to stand still."
         )
         stalls.add_metric((), self.stalls)
-        return stalled, stalls
+        skipped = CounterMetricFamily(
+            f"{self.prefix}_skipped",
+            "Offsets that were stepped over unread: the topic no longer held them (retention), or "
+            "reading begins behind them (latest).",
+            labels=("topic", "reason"),
+        )
+        for labels, offsets in self.skipped.items():
+            skipped.add_metric(labels, offsets)
+        return stalled, stalls, skipped
 
 
 class TransactionMetrics:

@@ -80,9 +80,10 @@ class AtLeastOnce:
         """Commit the settled prefix of each partition."""
         offsets = self._ledger.committable()
         # Also without new offsets: the source has those that the broker refused before.
-        source.commit(offsets, wait=wait)
+        marks = source.behind_marks(self._ledger.settled())
+        source.commit({**offsets, **marks}, wait=wait)
         self._ledger.committed(offsets)
-        return bool(offsets)
+        return bool(offsets or marks)
 
     def flush(self, timeout_s: float) -> int:
         """Wait until all is acknowledged; how many outputs are not.
