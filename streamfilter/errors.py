@@ -23,6 +23,8 @@ class Reason(StrEnum):
     """Why a message was rejected: a closed set, so that it can label a metric and a header."""
 
     EMPTY = "empty"
+    HEADERS_MALFORMED = "headers_malformed"
+    """Of Kafka's record: a name that is not UTF-8."""
     MESSAGE_TOO_LARGE = "message_too_large"
     WIRE_FORM_UNKNOWN = "wire_form_unknown"
     SCHEMA_UNKNOWN = "schema_unknown"

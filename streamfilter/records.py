@@ -39,6 +39,8 @@ class Message:
     timestamp_ms: int | None = None
     """The broker's or producer's timestamp (Unix, milliseconds); None where there is none."""
     headers: Headers = ()
+    unread: str = ""
+    """Why its headers could not be read; then it has none. Empty where they were."""
 
 
 class Plane(StrEnum):

@@ -20,6 +20,7 @@ from streamfilter.inference.engine import Tensor
 from streamfilter.inference.manifest import load
 from streamfilter.kafka.assignee import Assignee, Nobody
 from streamfilter.kafka.ledger import Ledger
+from streamfilter.kafka.progress import Stall
 from streamfilter.kafka.sink import Done, KafkaSink, Undeliverable
 from streamfilter.kafka.source import KafkaSource
 from streamfilter.metrics.alerts import AlertMetrics
@@ -94,6 +95,12 @@ class MemorySource:
         self.committed |= offsets
         self.commits += 1
         return True
+
+    def behind_marks(self, settled: dict[tuple[str, int], int]) -> dict[tuple[str, int], int]:
+        return {}
+
+    def stalled(self, limit_s: float) -> tuple[Stall, ...]:
+        return ()
 
     def join(self, assignee: Assignee) -> None:
         self.worker = assignee
@@ -190,6 +197,7 @@ def worker(
     max_wait_s: float = 0.01,
     judges: int = 1,
     schema_wait_s: float = 1.0,
+    stall_s: float = 300.0,
     **flow: Any,
 ) -> AlertWorker:
     """A worker on these messages; ``flow`` has its limits."""
@@ -206,6 +214,7 @@ def worker(
         judges=judges,
         flow=Flow(**flow),
         schema_wait_s=schema_wait_s,
+        stall_s=stall_s,
         metrics=AlertMetrics(registry),
     )
 

@@ -90,6 +90,8 @@ class Decoder:
             The writer schema cannot be fetched now; the message may be decoded later.
         """
         value = message.value
+        if message.unread:
+            return Rejected(message, Reason.HEADERS_MALFORMED, message.unread)
         if not value:
             return Rejected(message, Reason.EMPTY, "the message has no value")
         envelope = None

@@ -271,11 +271,11 @@ def _place(each: Rejection) -> str:
 def _facts(each: Rejection) -> dict[str, str | int | None]:
     """Returns what `list` prints of a message; ``position`` is in the rejected topic."""
     origin, stamp = each.origin, each.stored.timestamp_ms
-    moment = None if stamp is None else datetime.fromtimestamp(stamp / 1000, UTC)
+    moment = None if stamp is None else _moment(stamp)
     value = each.stored.value
     return {
         "position": _place(each),
-        "rejected": moment.isoformat(timespec="seconds") if moment else None,
+        "rejected": moment,
         "reason": each.reason,
         "origin": f"{origin.topic}:{origin.partition}:{origin.offset}" if origin else None,
         "schema_id": each.schema_id or None,
@@ -283,6 +283,14 @@ def _facts(each: Rejection) -> dict[str, str | int | None]:
         "replayed": each.replayed,
         "detail": each.detail,
     }
+
+
+def _moment(unix_ms: int) -> str:
+    """A time as text; anyone may write one that no calendar has."""
+    try:
+        return datetime.fromtimestamp(unix_ms / 1000, UTC).isoformat(timespec="seconds")
+    except (ValueError, OverflowError, OSError):
+        return f"{unix_ms} ms"
 
 
 def _text(value: object) -> str:

@@ -53,6 +53,9 @@ class Kafka(Section):
     """librdkafka properties of the producer alone."""
     output_bootstrap: str = ""
     """Brokers to publish to; empty: ``bootstrap``. Brokers of a public stream are read-only."""
+    stall_s: Positive = 300.0
+    """A partition that goes on and gives nothing for longer, or whose messages get no answer, makes
+    its worker unhealthy."""
 
 
 class Alerts(Section):

@@ -62,6 +62,8 @@ class ExposureDecoder:
             The writer schema is not available now; the message can be decoded later.
         """
         value = message.value
+        if message.unread:
+            return Rejected(message, Reason.HEADERS_MALFORMED, message.unread)
         if not value:
             return Rejected(message, Reason.EMPTY, "the message has no value")
         try:

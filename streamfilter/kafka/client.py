@@ -26,6 +26,10 @@ _FENCED = (
     "another worker began with the same delivery.transactional_id, or this one was away for longer "
     "than delivery.transaction_timeout_s: give each worker an id of its own and start it again"
 )
+_SAME_INSTANCE = (
+    "another worker has the same group.instance.id: give each worker its own and start it again; "
+    "one that was killed holds its own until the group's session time-out"
+)
 # How an operator can mend an error that does not end by itself.
 MENDS = {
     KafkaError._AUTHENTICATION: _CREDENTIALS,
@@ -49,7 +53,8 @@ MENDS = {
     ),
     KafkaError.UNSUPPORTED_ASSIGNOR: "set group.remote.assignor to one that the broker has",
     KafkaError.UNSUPPORTED_VERSION: "remove group.protocol, or use a newer broker",
-    KafkaError.UNRELEASED_INSTANCE_ID: "give each worker its own group.instance.id",
+    KafkaError.FENCED_INSTANCE_ID: _SAME_INSTANCE,
+    KafkaError.UNRELEASED_INSTANCE_ID: _SAME_INSTANCE,
     KafkaError.GROUP_MAX_SIZE_REACHED: "start fewer workers, or raise group.max.size",
     KafkaError.INVALID_REGULAR_EXPRESSION: "mend the topic pattern",
     KafkaError._AUTO_OFFSET_RESET: (
@@ -82,8 +87,23 @@ PASSING = frozenset(
 
 def transport_failed(error: KafkaError, doing: str) -> TransportFailed:
     """Returns the failure for an error of librdkafka, with how to mend it where known."""
-    mend = MENDS.get(error.code())
+    mend = _mend_of(error)
     return TransportFailed(f"{doing}: {error.str()}" + (f"; {mend}" if mend else ""))
+
+
+def lasting(error: KafkaError) -> bool:
+    """Whether a client cannot go on, or somebody must mend something: retrying does not."""
+    code = error.code()
+    return error.fatal() or code == KafkaError._FATAL or (code in MENDS and code not in PASSING)
+
+
+def _mend_of(error: KafkaError) -> str | None:
+    """What mends an error; a client that has ended for good tells its reason in words alone."""
+    if error.code() != KafkaError._FATAL:
+        return MENDS.get(error.code())
+    said = error.str()
+    named = (mend for code, mend in MENDS.items() if KafkaError(code).str() in said)
+    return next(named, "start the worker again")
 
 
 def error_of(exception: KafkaException) -> KafkaError:
@@ -172,7 +192,7 @@ class ClientErrors:
 
     def on_error(self, error: KafkaError) -> None:
         """Keep or log an error that belongs to the client, not to a message."""
-        if error.fatal() or (error.code() in MENDS and error.code() not in PASSING):
+        if lasting(error):
             self.fail(transport_failed(error, f"the {self._client} cannot go on"))
         elif error.code() not in PASSING:
             log.warning("kafka trouble", client=self._client, detail=error.str())

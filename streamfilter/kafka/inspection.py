@@ -17,7 +17,7 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined]
 
 from streamfilter.errors import TransportFailed
 from streamfilter.kafka.client import ClientErrors, Settings, error_of, merged, transport_failed
-from streamfilter.kafka.source import message_of
+from streamfilter.kafka.messages import message_of
 from streamfilter.kafka.topics import Answer, open_admin, wait_for_answer
 from streamfilter.records import Message
 

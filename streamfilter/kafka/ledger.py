@@ -106,6 +106,15 @@ class Ledger:
                 if account.next_offset is not None and account.next_offset != account.committed
             }
 
+    def settled(self) -> dict[Partition, int]:
+        """Of partitions of which all that was read is settled, the offset after the last."""
+        with self._lock:
+            return {
+                partition: account.next_offset
+                for partition, account in self._accounts.items()
+                if account.next_offset is not None and not account.pending
+            }
+
     def committed(self, offsets: Mapping[Partition, int]) -> None:
         """Note that the broker has committed these offsets."""
         with self._lock:
@@ -124,6 +133,15 @@ class Ledger:
                 ),
                 default=0,
             )
+
+    def waiting(self) -> dict[Partition, int]:
+        """The first message of each partition that was read and is not settled."""
+        with self._lock:
+            return {
+                partition: next(iter(account.pending))
+                for partition, account in self._accounts.items()
+                if account.pending
+            }
 
     def outstanding(self, partitions: Iterable[Partition] | None = None) -> int:
         """Returns the number of unsettled messages, in all or in the given partitions."""

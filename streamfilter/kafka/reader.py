@@ -15,7 +15,7 @@ from streamfilter.kafka.client import (
     settings_invalid,
     transport_failed,
 )
-from streamfilter.kafka.source import message_of
+from streamfilter.kafka.messages import message_of
 from streamfilter.records import Message
 
 # Longest wait for an answer, and for the next message before the end of a partition.

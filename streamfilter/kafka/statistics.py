@@ -1,7 +1,7 @@
 """librdkafka's statistics, reduced to what the metrics need."""
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 
@@ -19,6 +19,19 @@ class BrokerHealth:
 
 
 @dataclass(frozen=True, slots=True)
+class PartitionStanding:
+    """Where reading a partition stands; -1 where that is not known yet."""
+
+    position: int
+    """Of the next message to be read: behind the last that was handed over, and behind marks of
+    transactions."""
+    fetched: int
+    """Of the next message to be fetched; what lies between waits in the client."""
+    end: int
+    """Up to where messages may be read: open transactions end it."""
+
+
+@dataclass(frozen=True, slots=True)
 class Statistics:
     """The state of one client at one moment."""
 
@@ -32,6 +45,10 @@ class Statistics:
     """Sent and not yet acknowledged (producer)."""
     rebalances: int
     """Number of rebalances since the client joined its group."""
+    prefetched_bytes: int = 0
+    """Fetched and not yet read (consumer)."""
+    standing: Mapping[tuple[str, int], PartitionStanding] = field(default_factory=dict)
+    """The partitions about which a consumer has had an answer."""
 
 
 def parsed(document: Mapping[str, Any]) -> Statistics:
@@ -53,6 +70,24 @@ def parsed(document: Mapping[str, Any]) -> Statistics:
         prefetched_messages=sum(each.get("fetchq_cnt", 0) for _, _, each in partitions),
         queued_messages=document.get("msg_cnt", 0),
         rebalances=document.get("cgrp", {}).get("rebalance_cnt", 0),
+        # All partitions of a consumer share one queue, and each reports the whole of it.
+        prefetched_bytes=max((each.get("fetchq_size", 0) for _, _, each in partitions), default=0),
+        standing={
+            (topic, number): _standing(each)
+            for topic, number, each in partitions
+            if each.get("hi_offset", -1) >= 0
+        },
+    )
+
+
+def _standing(partition: Mapping[str, Any]) -> PartitionStanding:
+    """Before anything was read of a partition it stands at its commit, else at its beginning."""
+    places = (partition.get(key, -1) for key in ("app_offset", "committed_offset", "lo_offset"))
+    stable, high = partition.get("ls_offset", -1), partition["hi_offset"]
+    return PartitionStanding(
+        position=next((place for place in places if place >= 0), -1),
+        fetched=partition.get("next_offset", -1),
+        end=min(stable, high) if stable >= 0 else high,
     )
 
 

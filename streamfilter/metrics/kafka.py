@@ -31,6 +31,12 @@ class ClientStatistics(Collector):
     """Brokers by client (consumer, producer) and name."""
     queued: Mapping[str, int] = field(default_factory=dict)
     """Queued messages by client."""
+    stalled: Mapping[tuple[str, int], float] = field(default_factory=dict)
+    """Seconds, of the partitions that stand still."""
+    stalls: int = 0
+    """How often one came to stand still."""
+    skipped: Mapping[tuple[str, str], int] = field(default_factory=dict)
+    """Offsets, by topic and reason."""
     prefix: str = "streamfilter"
     """Prefix of the metrics' names; each worker of a process has its own."""
 
@@ -71,7 +77,30 @@ class ClientStatistics(Collector):
             errors.add_metric(labels, state.errors)
             if state.round_trip_s is not None:
                 rtt.add_metric(labels, state.round_trip_s)
-        return lag, up, rtt, errors, queued
+        return lag, up, rtt, errors, queued, *self._standstill()
+
+    def _standstill(self) -> Iterable[Metric]:
+        stalled = GaugeMetricFamily(
+            f"{self.prefix}_stalled_seconds",
+            "For how long a partition has given nothing though it goes on, or what was read of it "
+            "has no answer; shown past kafka.stall_s.",
+            labels=("topic", "partition"),
+        )
+        for (topic, partition), seconds in self.stalled.items():
+            stalled.add_metric((topic, str(partition)), seconds)
+        stalls = CounterMetricFamily(
+            f"{self.prefix}_stalls", "Times that a partition came to stand still."
+        )
+        stalls.add_metric((), self.stalls)
+        skipped = CounterMetricFamily(
+            f"{self.prefix}_skipped",
+            "Offsets that were stepped over unread: the topic no longer held them (retention), or "
+            "reading begins behind them (latest).",
+            labels=("topic", "reason"),
+        )
+        for labels, offsets in self.skipped.items():
+            skipped.add_metric(labels, offsets)
+        return stalled, stalls, skipped
 
 
 class TransactionMetrics:

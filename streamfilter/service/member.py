@@ -9,13 +9,17 @@ from collections.abc import Callable, Sequence
 import structlog
 
 from streamfilter.kafka.ledger import Ledger, Partition
+from streamfilter.kafka.progress import Stall
 from streamfilter.kafka.source import KafkaSource
+from streamfilter.metrics.kafka import ClientStatistics
 from streamfilter.service.delivery.parcel import Delivery
 
 log = structlog.get_logger(__name__)
 
 _SERVE_S = 0.1  # how soon the delivery thread sees the end
 _FLUSH_S = 1.0
+_WATCH_S = 1.0  # between two looks for partitions that stand still
+_MOST_NAMED = 3  # of those, on the health page
 
 
 class Member(ABC):
@@ -30,8 +34,12 @@ class Member(ABC):
         Put before the words of ``wrong`` and ``unready``; the worker for alerts has none.
     source, delivery, ledger
         Where messages come from, how outputs go out, and which messages are settled.
+    shown
+        What is shown of the consumer.
     silence_s
         A reader that takes longer for one turn is unhealthy.
+    stall_s
+        So is one with a partition that stands still for longer.
     join_s
         How long a thread is waited for at the end; what hangs ends with the process.
     """
@@ -43,14 +51,19 @@ class Member(ABC):
         source: KafkaSource,
         delivery: Delivery,
         ledger: Ledger,
+        shown: ClientStatistics,
         silence_s: float,
+        stall_s: float,
         join_s: float,
     ) -> None:
         self._name = name
         self._source = source
         self._delivery = delivery
         self._ledger = ledger
-        self._silence_s, self._join_s = silence_s, join_s
+        self._shown = shown
+        self._silence_s, self._stall_s, self._join_s = silence_s, stall_s, join_s
+        self._stalls: tuple[Stall, ...] = ()
+        self._watched_s = -math.inf
         self._joined = False
         self._stopping, self._flushed = threading.Event(), threading.Event()
         self._stopped_s = math.inf
@@ -105,6 +118,7 @@ class Member(ABC):
             self._joined = True
             while not self._stopping.is_set():
                 self.beat()
+                self._watch()
                 self.turn()
         except Exception as error:  # what is under way is not waited for: it is read again
             self._fail(error)
@@ -148,7 +162,15 @@ class Member(ABC):
         silent_s = time.monotonic() - self._beat_s
         if silent_s > self._silence_s:
             return self._said(f"nothing read for {silent_s:.0f} s")
+        if stalls := self._stalls:
+            more = len(stalls) - _MOST_NAMED
+            named = "; ".join(each.words for each in stalls[:_MOST_NAMED])
+            return self._said(named + (f"; and {more} more partitions" if more > 0 else ""))
         return None
+
+    def stalled(self, now_s: float, limit_s: float) -> tuple[Stall, ...]:
+        """Partitions that stood still for longer; called every second."""
+        return self._source.stalled(limit_s)
 
     def unready(self) -> str | None:
         """Why the worker is not ready; None once the engine is warm and partitions are assigned."""
@@ -160,6 +182,26 @@ class Member(ABC):
 
     def _said(self, words: str) -> str:
         return f"{self._name}: {words}" if self._name else words
+
+    def _watch(self) -> None:
+        """Look for partitions that stand still; each is logged once as it stops and as it goes."""
+        now = time.monotonic()
+        if now - self._watched_s < _WATCH_S:
+            return
+        self._watched_s, before = now, {each.partition for each in self._stalls}
+        self._stalls = self.stalled(now, self._stall_s)
+        for each in self._stalls:
+            if each.partition not in before:
+                self._shown.stalls += 1
+                topic, partition = each.partition
+                log.error(
+                    "partition stands still", topic=topic, partition=partition,
+                    offset=each.offset, seconds=round(each.seconds), detail=each.why,
+                )  # fmt: skip
+        going = before - {each.partition for each in self._stalls}
+        if going:
+            log.info("partitions go on, or went", partitions=_named(sorted(going)))
+        self._shown.stalled = {each.partition: each.seconds for each in self._stalls}
 
     # ---- offsets --------------------------------------------------------------------------------
 

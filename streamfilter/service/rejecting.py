@@ -11,8 +11,11 @@ from streamfilter.errors import (
     Reason,
     SchemaUnavailable,
     StreamfilterError,
+    TransportFailed,
 )
-from streamfilter.records import Message, Rejected
+from streamfilter.headers import smaller
+from streamfilter.kafka.sink import Undeliverable
+from streamfilter.records import Message, Output, Rejected
 from streamfilter.schemas.wire import schema_id_of
 
 log = structlog.get_logger(__name__)
@@ -51,6 +54,25 @@ def rejections(
         Rejected(message, reason, detail, schema_id_of(message.value or b""))
         for message in messages
     )
+
+
+def smaller_or_fail(output: Output, refusal: Undeliverable) -> Output:
+    """A rejected message that the broker refused, without its largest parts.
+
+    Raises
+    ------
+    TransportFailed
+        None is left: the message can have no answer, so its offset must not be committed.
+    """
+    answer = smaller(output)
+    if answer is None:
+        raise TransportFailed(
+            f"{output.origin.topic}[{output.origin.partition}]@{output.origin.offset} has no "
+            f"answer: {output.topic} does not take even a message without value and key "
+            f"({refusal.detail}). Nothing from there on is committed; mend the topic (its "
+            "cleanup.policy must not be compact), then start the worker again"
+        )
+    return answer
 
 
 def note_rejected(

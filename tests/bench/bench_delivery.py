@@ -18,7 +18,7 @@ from bench_stream import Bench, Latency, arguments, opened, origin_of
 from confluent_kafka import Consumer, TopicPartition
 from machine import facts
 
-from streamfilter.kafka.source import message_of
+from streamfilter.kafka.messages import message_of
 
 GUARANTEES = ("at-least-once", "exactly-once")
 TURNS = 2

@@ -106,6 +106,8 @@ def seeds() -> Iterator[tuple[str, str, bytes]]:
     for kind, pack in enumerate(targets.PACK):
         content = dict(stamps())["plain"]
         yield "packed", str(kind), bytes([kind]) + pack(content)[targets.magic_bytes(kind) :]
+    yield "kafka", "traced", b"\0\0\1\x9a1\n".join([b"", b"traceparent\n00-0af7-b7-01\nempty\n"])
+    yield "kafka", "not-utf8", b"now\nbad\xff\nvalue\nstreamfilter-reason\nforged"
 
 
 def main() -> None:

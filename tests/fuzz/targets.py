@@ -9,9 +9,10 @@ import json
 import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
+from confluent_kafka import Message as RawMessage
 
 import streamfilter
 from streamfilter.alerts.decode import Decoder
@@ -19,14 +20,16 @@ from streamfilter.alerts.drift import SchemaHistory, writer_of
 from streamfilter.alerts.encode import Encoder
 from streamfilter.alerts.normalise import normalise, reflect, side_of
 from streamfilter.alerts.surveys import Surveys
-from streamfilter.errors import MessageRejected
+from streamfilter.errors import MessageRejected, Reason
 from streamfilter.exposures import frames
 from streamfilter.exposures.decode import ExposureDecoder
 from streamfilter.exposures.records import Frame, FrameRefused
 from streamfilter.fits.stamps import read_stamp
 from streamfilter.headers import rejected_message
+from streamfilter.kafka.messages import message_of
 from streamfilter.limits import Limits
 from streamfilter.records import Alert, Message, NotEvaluated, Origin, Rejected
+from streamfilter.rejections import rejection_of, replay_of
 from streamfilter.schemas import binary
 from streamfilter.schemas.codecs import CODECS, decompress
 from streamfilter.schemas.definition import parse_text, self_contained
@@ -256,6 +259,52 @@ def frame(data: bytes) -> object:
     return found[0]
 
 
+class _Record:
+    """A record as librdkafka's bindings hand it over: names of headers are decoded when asked."""
+
+    def __init__(self, data: bytes) -> None:
+        self._when, *parts = data.split(b"\n")
+        self._headers = list(zip(parts[::2], parts[1::2], strict=False))
+
+    def headers(self) -> list[tuple[str, bytes]]:
+        try:
+            return [(name.decode(), value) for name, value in self._headers]
+        except UnicodeDecodeError as error:
+            raise SystemError("headers returned a result with an exception set") from error
+
+    def timestamp(self) -> tuple[int, int]:
+        return len(self._when) % 3, int.from_bytes(self._when[:8], "big", signed=True)
+
+    def topic(self) -> str:
+        return "fuzz"
+
+    def partition(self) -> int:
+        return 0
+
+    def offset(self) -> int:
+        return 0
+
+    def value(self) -> bytes | None:
+        return b"\n".join(value for _, value in self._headers) or None
+
+    def key(self) -> bytes | None:
+        return self._when or None
+
+
+def kafka(data: bytes) -> object:
+    """A Kafka record, headers and time any bytes, on its way to the rejected topic and back."""
+    message = message_of(cast("RawMessage", _Record(data)))
+    for decoded in (_DECODER.decode(message), _EXPOSURES.decode(message)):
+        assert isinstance(decoded, Rejected) or not message.unread
+    value, headers = rejected_message(Rejected(message, Reason.INTERNAL, message.unread))
+    stored = Message(message.origin, value, message.key, message.timestamp_ms, headers)
+    rejection = rejection_of(stored)
+    assert rejection is not None, "our own headers are not recognised"
+    assert (message.origin, message.value) == (rejection.origin, rejection.stored.value)
+    replay_of(rejection, "again")
+    return message
+
+
 _UNPACK: tuple[tuple[bytes, Callable[[bytes], object]], ...] = (
     (b"\x1f\x8b", lambda data: read_stamp(data, LIMITS)),
     (b"\x1f\x8b", lambda data: next(frames.read_frames(data, "fuzz", RULES))),
@@ -291,6 +340,7 @@ TARGETS: Mapping[str, Callable[[bytes], object]] = {
     "container": container,
     "exposure": exposure,
     "frame": frame,
+    "kafka": kafka,
     "packed": packed,
     "record": record,
     "schema": schema,

@@ -26,6 +26,14 @@ class Site:
 
     def start(self, **overrides: str) -> FilterProcess:
         """Start one more worker and wait until it is warm."""
+        return self.launch(**overrides).wait_ready()
+
+    def log(self) -> str:
+        """All that the workers said."""
+        return "\n".join(worker.log.read_text() for worker in self.workers)
+
+    def launch(self, **overrides: str) -> FilterProcess:
+        """Start one more worker."""
         settings = {
             "kafka.bootstrap": self.broker.bootstrap,
             "kafka.group": f"group-{self.alerts}",
@@ -38,7 +46,7 @@ class Site:
         log = self.folder / f"worker-{len(self.workers)}.log"
         worker = FilterProcess(log, settings, self.home)
         self.workers.append(worker)
-        return worker.wait_ready()
+        return worker
 
     def wait_for_share(self, worker: FilterProcess) -> None:
         """Return once this worker has read something."""

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from streamfilter.kafka.assignee import Partitions
 from streamfilter.kafka.client import Settings
-from streamfilter.kafka.source import KafkaSource, OnStatistics
+from streamfilter.kafka.source import KafkaSource, OnSkipped, OnStatistics
 
 OnPartitions = Callable[[Partitions], None]
 
@@ -31,8 +31,9 @@ def joined(
     on_revoked: OnPartitions = nothing,
     on_lost: OnPartitions = nothing,
     on_statistics: OnStatistics | None = None,
+    on_skipped: OnSkipped | None = None,
 ) -> KafkaSource:
     """A member of its group."""
-    source = KafkaSource(settings, topics, on_statistics=on_statistics)
+    source = KafkaSource(settings, topics, on_statistics=on_statistics, on_skipped=on_skipped)
     source.join(Told(on_assigned, on_revoked, on_lost))
     return source

@@ -15,7 +15,6 @@ import structlog
 from streamfilter.alerts.drift import Drift
 from streamfilter.alerts.field_plan import Gaps
 from streamfilter.config import Flow
-from streamfilter.errors import MessageRejected, SchemaUnavailable
 from streamfilter.kafka.ledger import Partition, partition_of
 from streamfilter.kafka.source import KafkaSource
 from streamfilter.metrics.alerts import AlertMetrics
@@ -139,11 +138,11 @@ class Intake:
 
     def _admit(self, ticket: AlertTicket) -> bool:
         """Answer a message or send it on its way; False where it must wait for its schema."""
-        refusal: MessageRejected | SchemaUnavailable | None = None
+        message, refusal = ticket.message, None
         try:
-            if not self._awaited.ready(schema_key(ticket.message.value)):
+            if not message.unread and not self._awaited.ready(schema_key(message.value)):
                 return False
-        except (MessageRejected, SchemaUnavailable) as error:
+        except Exception as error:  # it is answered once the message is in the books
             refusal = error
         self._in_flight.enter(ticket)
         self._order.expect(ticket)

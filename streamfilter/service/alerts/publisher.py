@@ -9,7 +9,7 @@ import structlog
 
 from streamfilter.alerts.encode import Encoder
 from streamfilter.errors import Reason
-from streamfilter.headers import rejected_message, smaller
+from streamfilter.headers import rejected_message
 from streamfilter.kafka.sink import Undeliverable
 from streamfilter.metrics.alerts import AlertMetrics
 from streamfilter.records import PRODUCER_TIMESTAMP, Action, Annotation, Headers, Output, Rejected
@@ -17,7 +17,7 @@ from streamfilter.service.alerts.in_flight import InFlight
 from streamfilter.service.alerts.partition_order import PartitionOrder
 from streamfilter.service.alerts.ticket import AlertTicket
 from streamfilter.service.delivery.parcel import Parcel
-from streamfilter.service.rejecting import note_rejected, rejections
+from streamfilter.service.rejecting import note_rejected, rejections, smaller_or_fail
 
 log = structlog.get_logger(__name__)
 
@@ -135,7 +135,13 @@ class AlertPublisher:
     def _instead(
         self, ticket: AlertTicket, output: Output, refusal: Undeliverable
     ) -> Output | None:
-        """What is published instead of a refused output; None where nothing is left to try."""
+        """What is published instead of a refused output; None where something else answers it.
+
+        Raises
+        ------
+        TransportFailed
+            Nothing is left to try, and the alert would have no answer.
+        """
         in_force = ticket.in_force
         name = in_force.names[output.topic]
         self._metrics.output_failures.labels(name).inc()
@@ -150,7 +156,7 @@ class AlertPublisher:
         if not in_force.topics.rejected:
             return None
         if output.topic == in_force.topics.rejected:
-            return smaller(output)
+            return smaller_or_fail(output, refusal)
         if not ticket.give_up():
             return None  # another output of the alert was refused before: one answer is enough
         self._metrics.rejected.labels(Reason.OUTPUT_TOO_LARGE).inc()

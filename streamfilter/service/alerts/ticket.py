@@ -4,10 +4,14 @@ import threading
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+import structlog
+
 from streamfilter.alerts.pipeline import Item, Pipeline, Prepared
 from streamfilter.config import Outputs
 from streamfilter.records import Alert, Headers, Message, StampEvidence, Times
 from streamfilter.traces.spans import Trace, Tracer
+
+log = structlog.get_logger(__name__)
 
 
 class InForce:
@@ -59,8 +63,12 @@ class AlertTicket:
 
     def __post_init__(self) -> None:
         """Decide whether the alert is traced."""
-        if self.in_force.tracer is not None:
+        if self.in_force.tracer is None:
+            return
+        try:
             self.trace = self.in_force.tracer.begin(self.message, self.received_unix_s)
+        except Exception:  # an alert is worth more than its trace
+            log.error("internal error", origin=str(self.message.origin), exc_info=True)
 
     @property
     def ids(self) -> dict[str, str]:

@@ -19,6 +19,7 @@ import structlog
 
 from streamfilter.config import Flow
 from streamfilter.kafka.ledger import Ledger, Partition
+from streamfilter.kafka.progress import Stall, Standstill
 from streamfilter.kafka.source import KafkaSource
 from streamfilter.metrics.alerts import AlertMetrics
 from streamfilter.service.alerts.in_flight import InFlight
@@ -56,6 +57,7 @@ class AlertWorker(Member):
         order: PartitionOrder,
         in_flight: InFlight,
         flow: Flow,
+        stall_s: float,
         metrics: AlertMetrics,
     ) -> None:
         super().__init__(
@@ -63,7 +65,9 @@ class AlertWorker(Member):
             source=source,
             delivery=delivery,
             ledger=ledger,
+            shown=metrics.clients,
             silence_s=_SILENCE_S,
+            stall_s=stall_s,
             join_s=_JOIN_S,
         )
         self._intake = intake
@@ -73,6 +77,7 @@ class AlertWorker(Member):
         self._flow = flow
         self._metrics = metrics
         self._paused = False
+        self._unanswered = Standstill()
         for number in range(judges.number):
             self.add_thread(partial(judges.work, number), f"judge-{number}")
 
@@ -85,6 +90,16 @@ class AlertWorker(Member):
         stalled_s = self._judges.stalled_s
         stalled = f"a batch in the network for {stalled_s:.0f} s"
         return super().wrong() or (stalled if stalled_s > _SILENCE_S else None)
+
+    def stalled(self, now_s: float, limit_s: float) -> tuple[Stall, ...]:
+        """Also partitions of which a message was read and has no answer."""
+        standing = self._unanswered.saw(now_s, self._ledger.waiting())
+        unanswered = (
+            Stall(partition, offset, seconds, "read, and not answered")
+            for partition, (offset, seconds) in standing.items()
+            if seconds > limit_s
+        )
+        return (*super().stalled(now_s, limit_s), *unanswered)
 
     # ---- reading ------------------------------------------------------------------------------
 

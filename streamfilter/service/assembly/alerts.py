@@ -206,6 +206,7 @@ def open_worker(
         judges=_judges(settings),
         flow=settings.flow,
         schema_wait_s=settings.schemas.wait_s,
+        stall_s=settings.kafka.stall_s,
         metrics=metrics,
     )
 
@@ -222,6 +223,7 @@ def assembled(
     judges: int,
     flow: Flow,
     schema_wait_s: float,
+    stall_s: float,
     metrics: AlertMetrics,
 ) -> AlertWorker:
     """A worker of these parts, each made before the one that it is handed to."""
@@ -251,6 +253,7 @@ def assembled(
         order=order,
         in_flight=in_flight,
         flow=flow,
+        stall_s=stall_s,
         metrics=metrics,
     )
     metrics.flow.in_flight.set_function(lambda: in_flight.messages)

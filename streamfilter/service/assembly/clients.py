@@ -88,8 +88,15 @@ def open_source(
         client,
         topics,
         on_statistics=lambda statistics: watch_consumer(shown, made, statistics),
+        on_skipped=lambda topic, reason, offsets: count_skipped(shown, topic, reason, offsets),
     )
     return made
+
+
+def count_skipped(shown: ClientStatistics, topic: str, reason: str, offsets: int) -> None:
+    """Add offsets that were stepped over."""
+    before = shown.skipped.get((topic, reason), 0)
+    shown.skipped = {**shown.skipped, (topic, reason): before + offsets}
 
 
 def watch_consumer(shown: ClientStatistics, source: KafkaSource, statistics: Statistics) -> None:

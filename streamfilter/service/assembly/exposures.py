@@ -193,6 +193,7 @@ def assembled(
         looker=looker,
         planes=planes,
         metrics=metrics,
+        stall_s=settings.kafka.stall_s,
         alarm=alarm,
     )
     metrics.open.set_function(lambda: planes.open_exposures)

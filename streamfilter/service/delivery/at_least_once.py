@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import partial
 
+from streamfilter.errors import TransportFailed
 from streamfilter.kafka.ledger import Ledger, Partition
 from streamfilter.kafka.sink import KafkaSink, Undeliverable
 from streamfilter.kafka.source import KafkaSource
@@ -34,6 +35,7 @@ class AtLeastOnce:
     def __init__(self, sink: KafkaSink, ledger: Ledger) -> None:
         self._sink = sink
         self._ledger = ledger
+        self._failure: TransportFailed | None = None
         self._answers: queue.SimpleQueue[tuple[_Unacknowledged, Output]] = queue.SimpleQueue()
 
     def open(self) -> bool:
@@ -63,9 +65,10 @@ class AtLeastOnce:
         Raises
         ------
         TransportFailed
-            The broker cannot be used.
+            The broker cannot be used, or a message can have no answer.
         """
         self._sink.poll(timeout_s)
+        self._check()
         while not self._answers.empty():
             awaited, output = self._answers.get()
             self._sink.send(output, partial(self._done, awaited))
@@ -80,9 +83,10 @@ class AtLeastOnce:
         """Commit the settled prefix of each partition."""
         offsets = self._ledger.committable()
         # Also without new offsets: the source has those that the broker refused before.
-        source.commit(offsets, wait=wait)
+        marks = source.behind_marks(self._ledger.settled())
+        source.commit({**offsets, **marks}, wait=wait)
         self._ledger.committed(offsets)
-        return bool(offsets)
+        return bool(offsets or marks)
 
     def flush(self, timeout_s: float) -> int:
         """Wait until all is acknowledged; how many outputs are not.
@@ -92,7 +96,14 @@ class AtLeastOnce:
         TransportFailed
             The broker cannot be used.
         """
-        return self._sink.flush(timeout_s)
+        left = self._sink.flush(timeout_s)
+        self._check()
+        return left
+
+    def _check(self) -> None:
+        """A callback cannot raise; the next call of the delivery thread does."""
+        if self._failure is not None:
+            raise self._failure
 
     def close(self) -> None:
         """What is not acknowledged is not committed either, so nothing need be thrown away."""
@@ -102,8 +113,12 @@ class AtLeastOnce:
     ) -> None:
         """One output is acknowledged, or refused for good (too large, say)."""
         if refusal is not None:
-            with awaited.lock:
-                answer = awaited.parcel.refuse(output, refusal)
+            try:
+                with awaited.lock:
+                    answer = awaited.parcel.refuse(output, refusal)
+            except TransportFailed as failure:  # never acknowledged, so never committed
+                self._failure = self._failure or failure
+                return
             if answer is not None:
                 self._answers.put((awaited, answer))
                 return

@@ -21,14 +21,21 @@ class Parcel:
     finished: tuple[Origin, ...]
     """The messages for which nothing more will be published."""
     instead: Callable[[Output, Undeliverable], Output | None]
-    """What is published instead of an output that is refused for good; None: nothing."""
+    """What is published instead of an output that is refused for good; None: nothing. Raises
+    TransportFailed where that would leave a message without an answer."""
     delivered: Callable[["Parcel"], None]
     """Called once all is delivered."""
     dropped: Callable[["Parcel"], None]
     """Called if the partitions went before: their next owner publishes it."""
 
     def refuse(self, output: Output, refusal: Undeliverable) -> Output | None:
-        """Replace a refused output by what answers it, which is returned."""
+        """Replace a refused output by what answers it, which is returned.
+
+        Raises
+        ------
+        TransportFailed
+            Nothing can answer it: the parcel is not delivered, and nothing of it is committed.
+        """
         answer = self.instead(output, refusal)
         place = self.outputs.index(output)
         self.outputs[place : place + 1] = [] if answer is None else [answer]

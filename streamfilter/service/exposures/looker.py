@@ -135,7 +135,7 @@ class Looker:
         started = time.monotonic()
         announced: Announced | None = None
         try:
-            if not self._awaited.ready(schema_key(message.value)):
+            if not message.unread and not self._awaited.ready(schema_key(message.value)):
                 waited_s = time.monotonic() - started
                 return MessageOutcome(
                     None, (), None, waited_s, _SCHEMA_AGAIN_S, schema_awaited=True

@@ -11,7 +11,7 @@ from streamfilter.errors import Reason
 from streamfilter.exposures.encode import ReceivedExposure, TrackingEncoder, key_of, mask_headers
 from streamfilter.exposures.focal_plane import Closed
 from streamfilter.exposures.records import Announced, ExposureVerdict
-from streamfilter.headers import rejected_message, smaller
+from streamfilter.headers import rejected_message
 from streamfilter.kafka.ledger import Ledger
 from streamfilter.kafka.sink import Undeliverable
 from streamfilter.metrics.exposures import ExposureMetrics
@@ -21,7 +21,7 @@ from streamfilter.service.exposures.alarm import Alarm
 from streamfilter.service.exposures.gauges import count_decision, show_verdict
 from streamfilter.service.exposures.looker import MessageOutcome
 from streamfilter.service.exposures.ticket import ExposureTicket
-from streamfilter.service.rejecting import note_rejected
+from streamfilter.service.rejecting import note_rejected, smaller_or_fail
 
 log = structlog.get_logger(__name__)
 
@@ -188,11 +188,17 @@ class ExposurePublisher:
     def _instead(
         self, ticket: ExposureTicket, output: Output, refusal: Undeliverable
     ) -> Output | None:
-        """What is published instead of a refused output; None where nothing is left to try."""
+        """What is published instead of a refused output; None where nothing is wanted.
+
+        Raises
+        ------
+        TransportFailed
+            Nothing is left to try, and the message would have no answer.
+        """
         self._metrics.output_failures.inc()
         log.error("output refused", topic=output.topic, detail=refusal.detail)
         if output.topic == self._rejected_topic:
-            return smaller(output)
+            return smaller_or_fail(output, refusal)
         if not self._rejected_topic:
             return None
         message = replace(ticket.message, value=None)

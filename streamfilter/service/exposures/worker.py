@@ -44,6 +44,7 @@ _MOST_LATER = 64  # messages whose frames cannot be reached now; they are small
 _COMMIT_S = 1.0
 _STOP_S = 10.0  # for the frame in hand and for acknowledgements
 _SILENCE_S = 120.0
+_LOOK_S = 3600.0  # the largest frames take minutes on a busy core
 
 
 class ExposureWorker(Member):
@@ -66,6 +67,7 @@ class ExposureWorker(Member):
         looker: Looker,
         planes: FocalPlanes,
         metrics: ExposureMetrics,
+        stall_s: float,
         alarm: Alarm | None = None,
     ) -> None:
         super().__init__(
@@ -73,7 +75,9 @@ class ExposureWorker(Member):
             source=source,
             delivery=delivery,
             ledger=ledger,
+            shown=metrics.clients,
             silence_s=_SILENCE_S,
+            stall_s=stall_s,
             join_s=_STOP_S,
         )
         self._publisher = publisher
@@ -88,6 +92,7 @@ class ExposureWorker(Member):
         self._changes: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
         self._later: list[tuple[float, ExposureTicket]] = []
         self._ahead = 0
+        self._looking_since_s: float | None = None
         self._full_since_s: float | None = None
         self._paused = False
         self._look_thread = self.add_thread(self._look, "look")
@@ -106,6 +111,13 @@ class ExposureWorker(Member):
     def announce(self, topic: str) -> None:
         """Register the schema of what would be published there; raises SchemaUnavailable."""
         self._publisher.announce(topic)
+
+    def wrong(self) -> str | None:
+        """Why the worker is unhealthy; None while it is well."""
+        since_s = self._looking_since_s
+        look_s = 0.0 if since_s is None else time.monotonic() - since_s
+        hangs = f"exposures: a message in the looker for {look_s:.0f} s"
+        return super().wrong() or (hangs if look_s > _LOOK_S else None)
 
     def reload(self, *, prior: float, wait_s: float, topic: str, rejected_topic: str) -> None:
         """Judge, wait and route otherwise, between two messages; from any thread."""
@@ -158,7 +170,9 @@ class ExposureWorker(Member):
     def _look(self) -> None:
         """The looker's thread: one frame at a time, until None comes."""
         while (ticket := self._jobs.get()) is not None and not self.stopping:
+            self._looking_since_s = time.monotonic()
             self._looked.put((ticket, self._looker.look(ticket.message, ticket.attempt)))
+            self._looking_since_s = None
 
     def _look_again(self, now: float) -> None:
         """Frames that could not be reached: others are looked at while these wait."""

@@ -21,7 +21,13 @@ from prometheus_client import CollectorRegistry
 
 from streamfilter.alerts.encode import Encoder
 from streamfilter.alerts.pipeline import Item, Prepared
-from streamfilter.errors import EngineUnavailable, MessageRejected, Reason, SchemaUnavailable
+from streamfilter.errors import (
+    EngineUnavailable,
+    MessageRejected,
+    Reason,
+    SchemaUnavailable,
+    TransportFailed,
+)
 from streamfilter.inference.engine import Engine
 from streamfilter.records import Alert, Message, StampEvidence
 from streamfilter.schemas.published import PublishedSchema
@@ -118,6 +124,14 @@ def test_headers_and_key_without_measure_lose_no_alert() -> None:
         headers["streamfilter-offset"],
     )
     assert {PARTITION: 2} == source.committed
+
+
+def test_an_alert_that_can_have_no_answer_ends_the_worker_uncommitted() -> None:
+    """Neither its annotation nor even an empty rejected message is taken."""
+    source, sink = MemorySource(packets(3)), MemorySink(largest=10)
+    with pytest.raises(TransportFailed, match=r"alerts\[0\]@0 has no answer: rejected does not"):
+        run_to_the_end(worker(source, sink), source)
+    assert ([], {}) == (sink.sent, source.committed)
 
 
 def test_stopping_waits_once_for_outputs_that_do_not_come() -> None:

@@ -223,6 +223,21 @@ def test_the_only_output_of_a_topic_that_is_refused_was_alone() -> None:
     assert (["rejected"], 1) == ([each.topic for each in desk.sink.committed], desk.aborted())
 
 
+def test_a_message_that_can_have_no_answer_ends_the_delivery() -> None:
+    """Nothing of its transaction is visible, nor are the offsets of the others in it."""
+    desk = Desk(MemoryTransactions())
+
+    def none(output: Output, refusal: Undeliverable) -> Output | None:
+        raise TransportFailed("no answer")
+
+    good, bad = desk.parcel(0), desk.parcel(1, b"x" * 200)
+    bad.instead = none
+    desk.send(good, bad)
+    with pytest.raises(TransportFailed, match="no answer"):
+        desk.serve(5)
+    assert ([], {}) == (desk.sink.committed, desk.sink.places)
+
+
 def test_a_producer_that_is_fenced_ends_the_delivery() -> None:
     """Its transaction is thrown away, and nothing of it is delivered."""
     desk = Desk(MemoryTransactions(fail={"commit": [TransportFailed("fenced")]}))

@@ -1,6 +1,7 @@
 """One message of the exposure stream to its detectors, without a broker."""
 
 import io
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -169,3 +170,12 @@ def test_no_name_leaves_the_folder_of_masks(tmp_path: Path, name: str) -> None:
         make_message(sky("SCI"), exposure_id=name, instrument=name, detector=name)
     )
     assert {folder} == {path.parents[2] for path in tmp_path.rglob("*.fz")}
+
+
+def test_a_message_whose_headers_cannot_be_read_is_rejected() -> None:
+    """Its frame is not looked at: what the headers said of it is not known."""
+    message = replace(make_message(sky("A"), hdu=None), unread="the name of a header is b'\\xff'")
+    looked = make_looker().look(message)
+    assert looked.rejected is not None
+    assert Reason.HEADERS_MALFORMED == looked.rejected.reason
+    assert message is looked.rejected.message

@@ -56,6 +56,7 @@ def worker(source: MemorySource, sink: MemorySink, looker: Looker) -> ExposureWo
         looker=looker,
         planes=FocalPlanes(Watcher(Constant()).judge, FocalPlaneRules(wait_s=30)),
         metrics=metrics,
+        stall_s=300.0,
     )
 
 

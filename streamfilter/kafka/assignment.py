@@ -1,0 +1,108 @@
+"""The partitions that a consumer reads now: taken, given up, placed, paused and held."""
+
+from collections.abc import Callable, Collection, Iterable, Sequence
+
+from confluent_kafka import Consumer, KafkaException
+from confluent_kafka import TopicPartition as Position
+
+from streamfilter.kafka.client import error_of, transport_failed
+from streamfilter.kafka.ledger import Partition
+
+
+def named(positions: Sequence[Position]) -> tuple[Partition, ...]:
+    """Topic and number of each."""
+    return tuple((each.topic, each.partition) for each in positions)
+
+
+class Assignment:
+    """What a consumer is assigned; called in the thread that polls.
+
+    Parameters
+    ----------
+    incremental
+        Whether partitions come and go one by one, or all at once.
+    """
+
+    def __init__(self, consumer: Consumer, *, incremental: bool) -> None:
+        self._consumer = consumer
+        self._incremental = incremental
+        self._paused = False
+        self._held: set[Partition] = set()
+        self.partitions: dict[Partition, None] = {}
+        """Those assigned, in the order in which they came."""
+
+    @property
+    def resting(self) -> Collection[Partition]:
+        """Those of which nothing is fetched, because we said so."""
+        return tuple(self.partitions) if self._paused else tuple(self._held)
+
+    def take(self, positions: list[Position]) -> None:
+        """Partitions have come."""
+        if self._incremental:
+            self._consumer.incremental_assign(positions)
+        else:
+            self._consumer.assign(positions)
+        # A partition that was held when it went is not held when it comes back.
+        steer = self._consumer.pause if self._paused else self._consumer.resume
+        steer(positions)
+        self.partitions |= dict.fromkeys(named(positions))
+
+    def give_up(self, positions: list[Position]) -> None:
+        """Partitions go, or are gone."""
+        for partition in named(positions):
+            self.partitions.pop(partition, None)
+            self._held.discard(partition)
+        if self._incremental:
+            self._consumer.incremental_unassign(positions)
+        else:
+            self._consumer.unassign()
+
+    def place(self, partition: Partition, offset: int) -> None:
+        """Read an assigned partition from there: one that waits for an offset takes no seek."""
+        at, moved = Position(*partition, offset), [partition]
+        if self._incremental:
+            self._consumer.incremental_unassign([at])
+            self._consumer.incremental_assign([at])
+        else:
+            others = [Position(*each) for each in self.partitions if each != partition]
+            stand = self._consumer.position(others) if others else []
+            self._consumer.assign([*stand, at])
+            moved = list(self.partitions)
+        rest = [each for each in moved if self._paused or each in self._held]
+        self._steer(self._consumer.pause, rest)
+
+    def positions(self, partitions: Iterable[Partition]) -> list[Position]:
+        """Where the client stands; the offset is negative where that is not known."""
+        asked = [Position(*each) for each in partitions]
+        return self._consumer.position(asked) if asked else []
+
+    def pause(self) -> None:
+        """Fetch nothing, from partitions that come later neither."""
+        self._paused = True
+        self._steer(self._consumer.pause, self.partitions)
+
+    def resume(self) -> None:
+        """Fetch again; not what is held."""
+        self._paused = False
+        self._steer(self._consumer.resume, set(self.partitions) - self._held)
+
+    def hold(self, partition: Partition) -> None:
+        """Fetch nothing from one partition."""
+        if partition in self.partitions:
+            self._held.add(partition)
+            self._steer(self._consumer.pause, [partition])
+
+    def release(self, partition: Partition) -> None:
+        """Fetch again from a partition that was held."""
+        if partition in self._held:
+            self._held.discard(partition)
+            if not self._paused:
+                self._steer(self._consumer.resume, [partition])
+
+    def _steer(
+        self, what: Callable[[list[Position]], None], partitions: Iterable[Partition]
+    ) -> None:
+        try:
+            what([Position(topic, number) for topic, number in partitions])
+        except KafkaException as error:
+            raise transport_failed(error_of(error), "pausing or resuming") from error

@@ -1,0 +1,59 @@
+"""The settings of a consumer: ours, the operator's over them, and what may not be changed."""
+
+from collections.abc import Sequence
+
+from streamfilter.kafka.client import Settings, merged, refuse, text
+from streamfilter.kafka.starts import ERROR, refuse_skipping
+
+DEFAULTS: Settings = {
+    # A new group starts with what the topic still holds: no alert is skipped.
+    "auto.offset.reset": "earliest",
+    # What is prefetched stays in memory: 32 MiB are 300 large alerts, and one fetch may add 16.
+    "queued.max.messages.kbytes": 32 * 1024,
+    "fetch.max.bytes": 16 * 2**20,
+    # The default second of rest once the queue was full would starve a fast engine.
+    "fetch.queue.backoff.ms": 20,
+    # Nightly topics that match a pattern are found within this time.
+    "topic.metadata.refresh.interval.ms": 30_000,
+    # A batch on a slow engine takes seconds, a drain up to 30.
+    "max.poll.interval.ms": 300_000,
+    "enable.partition.eof": False,
+    # What a producer threw away is no alert; and offsets of open transactions are waited for.
+    "isolation.level": "read_committed",
+    "statistics.interval.ms": 5_000,
+}
+GUARANTEES = {"enable.auto.commit": ("false",)}
+_STATISTICS = "statistics.interval.ms"
+
+
+class ReadySettings:
+    """What a consumer is made with.
+
+    Raises
+    ------
+    ConfigurationInvalid
+        A setting is missing, or would let alerts be lost.
+    """
+
+    def __init__(self, given: Settings, topics: Sequence[str]) -> None:
+        refuse(given, GUARANTEES)
+        ready = merged(DEFAULTS, given, ("bootstrap.servers", "group.id"))
+        self.policy = ready["auto.offset.reset"].lower()
+        """Where a group begins that has no offset; librdkafka is told to ask."""
+        refuse_skipping(self.policy, tuple(topics))
+        ready |= {"enable.auto.commit": "false", "auto.offset.reset": ERROR}
+        # The broker assigns in the newer protocol, which does not know the classic options.
+        if ready.get("group.protocol", "classic").lower() != "consumer":
+            ready.setdefault("partition.assignment.strategy", "cooperative-sticky")
+        strategy = ready.get("partition.assignment.strategy", "cooperative-sticky")
+        self.incremental = "cooperative" in strategy
+        """Whether partitions come and go one by one."""
+        if ready[_STATISTICS] == "0":  # whether reading goes on is seen in them
+            ready[_STATISTICS] = text(DEFAULTS[_STATISTICS])
+        self.properties = ready
+
+    @property
+    def queue_bytes(self) -> int:
+        """Of prefetched messages, beyond which librdkafka fetches nothing."""
+        kbytes = self.properties["queued.max.messages.kbytes"]
+        return int(kbytes) * 1024 if kbytes.isdecimal() else 0  # librdkafka says what is wrong
