@@ -31,7 +31,7 @@ def test_the_page_on_engines_has_a_row_for_every_runtime() -> None:
     page = ROOT / "engines" / "README.md"
     rows = documents.rows(documents.section(page, "Runtimes"))
     named = [name for first, *_ in rows for name in documents.spans(first)]
-    assert list(runtimes.RUNTIMES) == named, f"mend the table of {page.name}, Runtimes"
+    assert list(runtimes.RUNTIMES) == named, "mend the table of engines/README.md, Runtimes"
 
 
 def test_an_unknown_runtime_is_answered_with_the_known_ones(tmp_path: Path) -> None:
