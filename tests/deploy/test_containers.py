@@ -1,5 +1,6 @@
 """The container file: linted, and its steps carried out and started without a container engine."""
 
+import json
 import os
 import re
 import shutil
@@ -119,6 +120,15 @@ def test_the_image_filters_from_a_root_that_nobody_can_write_to(
         assert 0 != container.execute("touch", "/opt/streamfilter/x", "/etc/x", "/usr/x").returncode
         assert 0 == container.stop()
     assert "downloading" not in container.log.read_text()
+
+
+def test_the_image_says_what_is_in_it(image: Stage) -> None:
+    """Our own package, those it needs, those of the system, and the networks."""
+    bill = json.loads((image.layer / "opt/streamfilter/sbom.cdx.json").read_text())
+    assert "pkg:pypi/streamfilter@" in bill["metadata"]["component"]["purl"]
+    named = [each["bom-ref"] for each in bill["components"]]
+    for part in ("pkg:pypi/numpy@", "pkg:deb/", "network:maximask@", "network:maxitrack@"):
+        assert any(each.startswith(part) for each in named), part
 
 
 def test_engines_can_be_mounted_where_there_is_no_network(
