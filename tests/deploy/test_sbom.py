@@ -10,6 +10,8 @@ from typing import Any
 import pytest
 from container_file import ROOT
 
+pytestmark = pytest.mark.process
+
 SCRIPT = ROOT / "deploy" / "container" / "sbom.py"
 
 
