@@ -37,15 +37,30 @@ def environment(home: str, given: Mapping[str, str]) -> dict[str, str]:
 def leave_the_network() -> bool:
     """Put this process into a network of its own with loopback alone; False where that may not be.
 
-    Who is not root needs a user of its own for that, who stays the same user by number.
+    A child tries it first: where it fails half way, it leaves a network without even loopback.
     """
     if not sys.platform.startswith("linux"):
         return False
+    child = os.fork()
+    if child == 0:
+        try:
+            _leave()
+        except OSError:
+            os._exit(1)
+        os._exit(0)
+    if os.waitpid(child, 0)[1] != 0:
+        return False
+    _leave()
+    return True
+
+
+def _leave() -> None:
+    """Who is not root needs a user of its own for that, who stays the same user by number."""
     user, group = os.getuid(), os.getgid()
     libc = ctypes.CDLL(None, use_errno=True)
     if libc.unshare(_NEW_NETWORK) != 0:
         if libc.unshare(_NEW_USER | _NEW_NETWORK) != 0:
-            return False
+            raise OSError(ctypes.get_errno(), "unshare")
         Path("/proc/self/setgroups").write_text("deny")
         Path("/proc/self/uid_map").write_text(f"{user} {user} 1")
         Path("/proc/self/gid_map").write_text(f"{group} {group} 1")
@@ -53,7 +68,6 @@ def leave_the_network() -> bool:
         asked = struct.pack("16sH14s", b"lo", 0, b"")
         (flags,) = struct.unpack_from("H", fcntl.ioctl(any_socket, _GET_FLAGS, asked), 16)
         fcntl.ioctl(any_socket, _SET_FLAGS, struct.pack("16sH14s", b"lo", flags | _UP, b""))
-    return True
 
 
 def main(command: Sequence[str]) -> int:
