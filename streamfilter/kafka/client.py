@@ -9,6 +9,7 @@ import structlog
 from confluent_kafka import KafkaError, KafkaException
 
 from streamfilter.errors import ConfigurationInvalid, TransportFailed
+from streamfilter.kafka.properties import CLIENT, Kind, fitted
 
 Settings = Mapping[str, str | int | float | bool]
 """librdkafka's own names and values."""
@@ -122,13 +123,16 @@ def text(value: str | int | float | bool) -> str:
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 
-def merged(defaults: Settings, given: Settings, required: tuple[str, ...]) -> dict[str, str]:
-    """Settings for a client: the given ones override the defaults, also by librdkafka's aliases.
+def merged(
+    defaults: Settings, given: Settings, required: tuple[str, ...], kind: Kind = CLIENT
+) -> dict[str, str]:
+    """Settings for a client: the given ones override the defaults, which are fitted to them.
 
     Raises
     ------
     ConfigurationInvalid
-        A required one is missing, or one is a function of confluent-kafka's.
+        A required one is missing, one is a function of confluent-kafka's, or two exclude each
+        other.
     """
     present = set(given) | ({"bootstrap.servers"} if "metadata.broker.list" in given else set())
     missing = [key for key in required if key not in present]
@@ -136,7 +140,7 @@ def merged(defaults: Settings, given: Settings, required: tuple[str, ...]) -> di
         raise ConfigurationInvalid(f"Kafka setting {key!r} takes a function: remove it")
     if missing:
         raise ConfigurationInvalid(f"Kafka setting {missing[0]!r} is missing: give it a value")
-    return {key: text(value) for key, value in {**defaults, **given}.items()}
+    return {k: text(v) for k, v in {**fitted(defaults, given, kind), **given}.items()}
 
 
 def refuse(given: Settings, guarantees: Mapping[str, tuple[str, ...]]) -> None:

@@ -16,7 +16,15 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined]
 )
 
 from streamfilter.errors import TransportFailed
-from streamfilter.kafka.client import Settings, Trouble, error_of, merged, transport_failed
+from streamfilter.kafka.client import (
+    Settings,
+    Trouble,
+    error_of,
+    merged,
+    settings_invalid,
+    transport_failed,
+)
+from streamfilter.kafka.properties import CONSUMER
 from streamfilter.kafka.source import message_of
 from streamfilter.kafka.topics import Answer, answered, open_admin
 from streamfilter.records import Message
@@ -179,10 +187,16 @@ class Inspector:
         ------
         TransportFailed
             The broker does not let this client read there.
+        ConfigurationInvalid
+            librdkafka refuses the settings.
         """
         client = {**self._settings, "group.id": group, "enable.auto.commit": False}
         trouble = Trouble("doctor")
-        consumer = Consumer({**merged({}, client, ("bootstrap.servers",)), **trouble.settings()})
+        ready = merged({}, client, ("bootstrap.servers",), CONSUMER)
+        try:
+            consumer = Consumer({**ready, **trouble.settings()})
+        except (KafkaException, TypeError, ValueError) as error:
+            raise settings_invalid(error, "consumer") from error
         try:
             starts = [
                 Position(topic, partition, max(low, high - _TAIL))

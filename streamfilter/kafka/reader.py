@@ -15,6 +15,7 @@ from streamfilter.kafka.client import (
     settings_invalid,
     transport_failed,
 )
+from streamfilter.kafka.properties import CONSUMER
 from streamfilter.kafka.source import message_of
 from streamfilter.records import Message
 
@@ -93,7 +94,7 @@ def one(settings: Settings, topic: str, partition: int, offset: int) -> Message 
 
 def _consumer(settings: Settings) -> tuple[Consumer, Trouble]:
     trouble = Trouble("reader")
-    ready = merged(DEFAULTS, settings, ("bootstrap.servers",))
+    ready = merged(DEFAULTS, settings, ("bootstrap.servers",), CONSUMER)
     try:
         return Consumer({**ready, **trouble.settings()}), trouble
     except (KafkaException, TypeError, ValueError) as error:

@@ -27,6 +27,7 @@ from streamfilter.kafka.client import (
     words_of,
 )
 from streamfilter.kafka.ledger import Partition, Place
+from streamfilter.kafka.properties import CONSUMER
 from streamfilter.kafka.statistics import Statistics, parsed
 from streamfilter.records import Headers, Message, Origin
 
@@ -128,7 +129,7 @@ class KafkaSource:
         self._issued: dict[Partition, int] = {}
         self._known: dict[Partition, int] = {}  # commits that the broker has
         self._heard_s: dict[Partition, float] = {}
-        ready = merged(DEFAULTS, settings, ("bootstrap.servers", "group.id"))
+        ready = merged(DEFAULTS, settings, ("bootstrap.servers", "group.id"), CONSUMER)
         ready["enable.auto.commit"] = "false"
         # The broker assigns in the newer protocol, which does not know the classic options.
         if ready.get("group.protocol", "classic").lower() != "consumer":

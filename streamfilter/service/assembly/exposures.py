@@ -23,6 +23,7 @@ from streamfilter.exposures.watcher import ExposureRules, Watcher
 from streamfilter.inference.cache import default_home
 from streamfilter.inference.manifest import Per
 from streamfilter.kafka.ledger import Ledger
+from streamfilter.kafka.properties import CONSUMER, fitted
 from streamfilter.limits import Limits
 from streamfilter.metrics.exposures import ExposureMetrics
 from streamfilter.metrics.webhook import WebhookMetrics
@@ -185,7 +186,9 @@ def assembled(
     )
     planes = FocalPlanes(watcher.judge, FocalPlaneRules(wait_s=reading.wait_s))
     worker = ExposureWorker(
-        source=open_source(_consumer(settings, reading.group), reading.topics, metrics.clients),
+        source=open_source(
+            consumer_of_frames(settings, reading.group), reading.topics, metrics.clients
+        ),
         delivery=delivery,
         ledger=ledger,
         publisher=publisher,
@@ -209,13 +212,12 @@ def _delivery(
     metrics: ExposureMetrics,
 ) -> Delivery:
     """How records, masks and rejected messages go out."""
-    largest = settings.exposures.max_message_bytes + _HEADROOM_BYTES
     return open_delivery(
         settings,
         ledger,
         group=reading.group,
         metrics=metrics.transactions,
-        defaults={"message.max.bytes": largest},  # a rejected message goes back whole
+        defaults=producer_of_frames(settings),
         on_statistics=lambda found: watch_brokers(metrics.clients, "producer", found),
         notes=published,
     )
@@ -311,14 +313,19 @@ def caller(settings: Settings, hosts: tuple[str, ...]) -> Caller:
         raise ConfigurationInvalid(f"outgoing.ca_file: {outgoing.ca_file}: {error}") from error
 
 
-def _consumer(settings: Settings, group: str) -> dict[str, Scalar]:
+def producer_of_frames(settings: Settings) -> dict[str, Scalar]:
+    """Defaults of a producer whose outputs may hold frames: rejected messages go back whole."""
+    return {"message.max.bytes": settings.exposures.max_message_bytes + _HEADROOM_BYTES}
+
+
+def consumer_of_frames(settings: Settings, group: str) -> dict[str, Scalar]:
     """librdkafka's settings of a consumer whose messages may hold frames."""
     largest = settings.exposures.max_message_bytes + _HEADROOM_BYTES
-    return {
+    given = consumer_settings(settings)
+    defaults: dict[str, Scalar] = {
         # One message fetched ahead is enough; smaller bounds would still take the largest.
         "fetch.max.bytes": largest,
         # A response beyond this is asked for again for ever; brokers bound messages.
         "receive.message.max.bytes": max(2 * largest, _RESPONSE_BYTES),
-        **consumer_settings(settings),
-        "group.id": group,
     }
+    return {**fitted(defaults, given, CONSUMER), **given, "group.id": group}
