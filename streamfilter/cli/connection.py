@@ -1,6 +1,7 @@
 """Options of the commands that speak to Kafka without a worker."""
 
-from collections.abc import Callable, Sequence
+import shlex
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
 import click
@@ -8,6 +9,8 @@ import click
 from streamfilter import config
 
 Command = TypeVar("Command", bound=Callable[..., Any])
+
+BOOTSTRAP = "127.0.0.1:9092"
 
 
 def pairs(_context: click.Context, option: click.Parameter, given: Sequence[str]) -> dict[str, str]:
@@ -19,6 +22,16 @@ def pairs(_context: click.Context, option: click.Parameter, given: Sequence[str]
             raise click.BadParameter(f"{key!r} is not KEY=VALUE", param=option)
         found[key.strip()] = config.expanded(value.strip())
     return found
+
+
+def create_command(topic: str, bootstrap: str, settings: Mapping[str, str]) -> str:
+    """The command that makes a topic at these brokers, to be pasted; secrets are left out."""
+    words = ["streamfilter", "topics", "create", topic]
+    if bootstrap != BOOTSTRAP:
+        words += ["--bootstrap", bootstrap]
+    for key, value in settings.items():
+        words += ["--setting", f"{key}={'...' if config.hides(key) else value}"]
+    return shlex.join(words)
 
 
 def broker(command: Command) -> Command:
@@ -36,7 +49,7 @@ def broker(command: Command) -> Command:
         ),
         click.option(
             "--bootstrap",
-            default="127.0.0.1:9092",
+            default=BOOTSTRAP,
             show_default=True,
             metavar="HOST:PORT",
             help="Address of a broker; several with commas between.",

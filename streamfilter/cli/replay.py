@@ -16,7 +16,7 @@ from streamfilter.alerts.decode import Decoder
 from streamfilter.alerts.packets import Packet
 from streamfilter.alerts.surveys import Surveys
 from streamfilter.cli import connection
-from streamfilter.errors import SchemaUnavailable, TransportFailed
+from streamfilter.errors import SchemaUnavailable, TopicMissing
 from streamfilter.kafka.sink import KafkaSink, Undeliverable
 from streamfilter.kafka.topics import missing
 from streamfilter.limits import Limits
@@ -147,7 +147,8 @@ def replay(
     pace = bursts or (Pace() if rate is None else Pace(1, 1.0 / rate))
     client = {"bootstrap.servers": bootstrap, **settings}
     if missing(client, [topic], timeout_s=ANSWER_S):
-        raise TransportFailed(f"no topic {topic}: streamfilter topics create {topic}")
+        make = connection.create_command(topic, bootstrap, settings)
+        raise TopicMissing(f"no topic {topic}: {make}")
     tally = Tally()
     passes = itertools.chain.from_iterable(_passes(files, repeat, tally))
     chosen = itertools.islice(passes, most)

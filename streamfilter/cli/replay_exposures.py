@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from streamfilter.cli import connection
-from streamfilter.errors import TransportFailed
+from streamfilter.errors import TopicMissing
 from streamfilter.exposures import frame_paths, readout
 from streamfilter.exposures.announce import encode_exposure
 from streamfilter.exposures.encode import key_of
@@ -104,7 +104,8 @@ def replay_exposures(
         raise click.ClickException("no FITS file in these folders or lists")
     client = {"bootstrap.servers": bootstrap, **settings}
     if missing(client, [topic], timeout_s=_ANSWER_S):
-        raise TransportFailed(f"no topic {topic}: streamfilter topics create {topic}")
+        make = connection.create_command(topic, bootstrap, settings)
+        raise TopicMissing(f"no topic {topic}: {make}")
     given = readout.Given(
         instrument=instrument,
         exposure_id=exposure,

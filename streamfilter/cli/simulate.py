@@ -11,7 +11,7 @@ import click
 
 from streamfilter.cli import connection
 from streamfilter.demo import exposures
-from streamfilter.errors import TransportFailed
+from streamfilter.errors import TopicMissing
 from streamfilter.kafka.sink import KafkaSink, Undeliverable
 from streamfilter.kafka.topics import missing
 from streamfilter.records import PRODUCER_TIMESTAMP, Origin, Output
@@ -119,7 +119,8 @@ def simulate(
         raise click.UsageError("nothing to send: give --topic, --exposures, or both")
     client = {"bootstrap.servers": bootstrap, **settings}
     if absent := missing(client, named, timeout_s=_ANSWER_S):
-        raise TransportFailed(f"no topic {absent[0]}: streamfilter topics create {absent[0]}")
+        make = connection.create_command(absent[0], bootstrap, settings)
+        raise TopicMissing(f"no topic {absent[0]}: {make}")
     sequences = []
     if topic:
         sequences.append(_Sequence(_alerts(topic, rate, surveys, seed), 1.0 / rate))

@@ -23,7 +23,7 @@ from streamfilter.config.sections import (
     Webhook,
 )
 from streamfilter.config.sections import Engine as EngineSettings
-from streamfilter.config.showing import show
+from streamfilter.config.showing import hides, show
 
 __all__ = [
     "RELOADABLE",
@@ -43,6 +43,7 @@ __all__ = [
     "Webhook",
     "expanded",
     "fingerprint",
+    "hides",
     "load",
     "show",
     "taken",

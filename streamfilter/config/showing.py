@@ -27,6 +27,11 @@ def show(settings: Settings) -> str:
     return tomli_w.dumps(_hide(tree, settings._references))
 
 
+def hides(key: str) -> bool:
+    """Whether a key's value is not shown, whatever it is."""
+    return bool(_HIDDEN.search(key) or key.startswith(("webhook.url", "traces.headers")))
+
+
 def _plain(value: Any) -> Any:
     """What TOML can hold."""
     if isinstance(value, dict):

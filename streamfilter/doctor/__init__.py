@@ -10,7 +10,7 @@ from time import monotonic
 
 from streamfilter.config import Settings
 from streamfilter.doctor import brokers, clock, configuration, engines, machine, places, registries
-from streamfilter.doctor.findings import Finding, State, failed
+from streamfilter.doctor.findings import GIVEN, Finding, State, failed
 from streamfilter.doctor.messages import SampledMessage
 from streamfilter.errors import StreamfilterError
 
@@ -37,8 +37,20 @@ _CHECKS: tuple[tuple[str, Check], ...] = (
 """In this order: what was read at the brokers is what registries and clocks are held against."""
 
 
-def examine(settings: Settings) -> Iterator[Finding]:
-    """Every finding, as it is made."""
+def examine(settings: Settings, given: str = "") -> Iterator[Finding]:
+    """Every finding, as it is made.
+
+    Parameters
+    ----------
+    given
+        Options with which a command takes the same settings, for mends that are commands.
+    """
+    options = f" {given}" if given else ""
+    for finding in _examined(settings):
+        yield replace(finding, mend=finding.mend.replace(GIVEN, options))
+
+
+def _examined(settings: Settings) -> Iterator[Finding]:
     seen: list[SampledMessage] = []
     for name, check in _CHECKS:
         started = monotonic()

@@ -1,13 +1,14 @@
 """Brokers, topics, rights and groups."""
 
+import shlex
 from collections.abc import Generator, Iterator, Mapping
 from dataclasses import dataclass
 
 from streamfilter.config import Scalar, Settings
 from streamfilter.doctor import messages
-from streamfilter.doctor.findings import Finding, State, failed, not_applicable, ok
+from streamfilter.doctor.findings import GIVEN, Finding, State, failed, not_applicable, ok
 from streamfilter.doctor.messages import SampledMessage
-from streamfilter.errors import ConfigurationInvalid, TransportFailed
+from streamfilter.errors import ConfigurationInvalid, TopicMissing, TransportFailed
 from streamfilter.kafka.inspection import READ, WRITE, Cluster, Inspector, TopicFacts
 from streamfilter.kafka.inspection import client_version as client
 from streamfilter.service.assembly import clients
@@ -79,7 +80,8 @@ def _read(
 ) -> Generator[Finding, None, int | None]:
     """What is read; the generator's value is the largest message that may come, where known."""
     key, wanted = f"{reader.section}.topics", reader.topics
-    yield _group(inspector, reader.group_key, reader.group)
+    client = clients.consumer_settings(settings)
+    yield _group(inspector, reader.group_key, reader.group, client)
     shown = inspector.names()
     names = {each for each in wanted if not each.startswith("^")}
     for pattern in (each for each in wanted if each.startswith("^")):
@@ -88,7 +90,7 @@ def _read(
         yield _pattern(key, pattern, taken)
     sizes: list[int | None] = []
     for name, facts in inspector.topics(sorted(names)).items():
-        yield _topic(_Need(key, name, READ), facts)
+        yield _topic(_Need(key, name, READ), facts, client)
         if isinstance(facts, TopicFacts):
             sizes.append(facts.max_message_bytes)
             if not facts.rights or READ in facts.rights:
@@ -105,7 +107,9 @@ def _pattern(key: str, pattern: str, taken: set[str]) -> Finding:
     )  # fmt: skip
 
 
-def _group(inspector: Inspector, key: str, group: str) -> Finding:
+def _group(
+    inspector: Inspector, key: str, group: str, client_settings: Mapping[str, Scalar]
+) -> Finding:
     subject = f"{key} {group}"
     try:
         found = inspector.group(group)
@@ -114,7 +118,7 @@ def _group(inspector: Inspector, key: str, group: str) -> Finding:
     if found.rights and READ not in found.rights:
         return Finding(
             "group", subject, State.FAILED, f"rights: {', '.join(sorted(found.rights))}",
-            READ, "ask the broker's operators for it, or use another group",
+            READ, _allow(client_settings, READ, "group", group),
         )  # fmt: skip
     # What a broker calls dead has no members and no offsets.
     state = "not used yet" if found.state == "dead" else f"{found.state}, {found.members} members"
@@ -146,9 +150,10 @@ def _written(
     inspector: Inspector, settings: Settings, largest: Mapping[str, int | None]
 ) -> Iterator[Finding]:
     needs = {need.topic: need for need in _outputs(settings)}
+    client = clients.producer_settings(settings)
     for name, facts in inspector.topics(needs).items():
         need = needs[name]
-        yield (found := _topic(need, facts))
+        yield (found := _topic(need, facts, client))
         if isinstance(facts, TopicFacts) and found.state is not State.FAILED and need.whole:
             yield _size(need, facts, settings, largest)
 
@@ -160,14 +165,17 @@ def _outputs(settings: Settings) -> Iterator[_Need]:
         yield _Need(f"outputs.{name}", topic, WRITE, whole)
 
 
-def _topic(need: _Need, facts: TopicFacts | TransportFailed) -> Finding:
+def _topic(
+    need: _Need, facts: TopicFacts | TransportFailed, client_settings: Mapping[str, Scalar]
+) -> Finding:
     subject = f"{need.key} {need.topic}"
     if isinstance(facts, TransportFailed):
-        return failed("topics", subject, facts)
+        made = f"streamfilter topics create{GIVEN}" if isinstance(facts, TopicMissing) else ""
+        return failed("topics", subject, facts, made)
     if facts.rights and need.right not in facts.rights:
         return Finding(
             "topics", subject, State.FAILED, f"rights: {', '.join(sorted(facts.rights))}",
-            need.right, "ask the broker's operators for it; deploy/kafka-acls.sh has the least",
+            need.right, _allow(client_settings, need.right, "topic", need.topic),
         )  # fmt: skip
     found = f"{facts.partitions} partitions, {facts.replicas} replicas"
     if facts.without_leader:
@@ -192,6 +200,16 @@ def _topic(need: _Need, facts: TopicFacts | TransportFailed) -> Finding:
     return ok("topics", subject, f"{found}, {known} {verb}")
 
 
+def _allow(client_settings: Mapping[str, Scalar], right: str, kind: str, name: str) -> str:
+    """The command that gives a right, with Kafka's own scripts, for whoever may; ask them."""
+    who = f"User:{client_settings.get('sasl.username', 'NAME')}"
+    words = [
+        "kafka-acls.sh", "--bootstrap-server", str(client_settings["bootstrap.servers"]), "--add",
+        "--allow-principal", who, "--operation", right.title(), f"--{kind}", name,
+    ]  # fmt: skip
+    return shlex.join(words)
+
+
 def _size(
     need: _Need, facts: TopicFacts, settings: Settings, largest: Mapping[str, int | None]
 ) -> Finding:
@@ -207,7 +225,8 @@ def _size(
     comes = max(min(limit, largest.get(key) or limit) for key, limit in limits.items())
     subject = f"{need.key} {need.topic}"
     takes = facts.max_message_bytes
-    mend = f"raise max.message.bytes of {need.topic} to {comes}"
+    change = f"--property max.message.bytes={comes}"
+    mend = f"streamfilter topics alter {shlex.quote(need.topic)} {change}{GIVEN}"
     if takes is None:
         return Finding(
             "size", subject, State.WARNING, "max.message.bytes may not be read",

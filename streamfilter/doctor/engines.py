@@ -1,6 +1,7 @@
 """Engines: in the cache, whole, and run once; and the GPU where one is asked for."""
 
 import os
+import shlex
 import shutil
 import subprocess
 from collections.abc import Generator, Iterator
@@ -56,18 +57,20 @@ def check(settings: Settings, _: list[SampledMessage]) -> Iterator[Finding]:
     for wanted in _wanted(settings):
         try:
             manifest = load(wanted.name)
-            whole = yield from _cached(manifest, home)
+            whole = yield from _cached(manifest, home, settings.engine.home)
             if whole:
                 yield _run(manifest, wanted, home, settings.batch.size)
         except EngineUnavailable as error:
             yield failed("engine", f"{wanted.name} on {wanted.runtime}", error)
 
 
-def _cached(manifest: Manifest, home: Path) -> Generator[Finding, None, bool]:
+def _cached(manifest: Manifest, home: Path, named: Path | None) -> Generator[Finding, None, bool]:
     """The generator's value is whether the file is whole, and nobody else's."""
     path = cache.onnx_path(manifest, home)
     found = cache.sha256_of(path)
-    mend = f"streamfilter engines fetch {manifest.name} (with --wheel FILE where no index is)"
+    # Fetching knows no settings; on a machine that reaches no index it takes --wheel FILE.
+    place = "" if named is None else f"STREAMFILTER_HOME={shlex.quote(str(named))} "
+    mend = f"{place}streamfilter engines fetch {manifest.name}"
     if found != manifest.onnx_sha256:
         what = f"no file {path}" if found is None else f"{path} is damaged, sha256 {found[:12]}"
         yield Finding(

@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 import structlog
 from confluent_kafka import KafkaError, KafkaException
 
-from streamfilter.errors import ConfigurationInvalid, TransportFailed
+from streamfilter.errors import ConfigurationInvalid, TopicMissing, TransportFailed
 from streamfilter.kafka.properties import CLIENT, Kind, fitted
 
 Settings = Mapping[str, str | int | float | bool]
@@ -36,9 +36,9 @@ MENDS = {
     KafkaError.GROUP_AUTHORIZATION_FAILED: f"{_RIGHTS} (group.id)",
     KafkaError.CLUSTER_AUTHORIZATION_FAILED: _RIGHTS,
     KafkaError.TRANSACTIONAL_ID_AUTHORIZATION_FAILED: f"{_RIGHTS} (transactional.id)",
-    KafkaError.UNKNOWN_TOPIC_OR_PART: "create it: streamfilter topics create",
-    KafkaError._UNKNOWN_TOPIC: "create it: streamfilter topics create",
-    KafkaError._UNKNOWN_PARTITION: "create it: streamfilter topics create",
+    KafkaError.UNKNOWN_TOPIC_OR_PART: "create it: streamfilter topics create --config FILE",
+    KafkaError._UNKNOWN_TOPIC: "create it: streamfilter topics create --config FILE",
+    KafkaError._UNKNOWN_PARTITION: "create it: streamfilter topics create --config FILE",
     KafkaError.TOPIC_EXCEPTION: "use letters, digits, '.', '_' and '-' in topic names",
     KafkaError.INVALID_TIMESTAMP: (
         "set this machine's clock: the broker's is over message.timestamp.after.max.ms (1 h) away"
@@ -68,6 +68,7 @@ MENDS = {
     KafkaError._ALL_BROKERS_DOWN: "see that the broker is up and bootstrap.servers is right",
     KafkaError._TIMED_OUT: "see that the broker is up and bootstrap.servers is right",
 }
+_NO_TOPIC = frozenset({KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError._UNKNOWN_TOPIC})
 # What confluent-kafka adds to librdkafka's settings, and streamfilter sets itself.
 CALLBACKS = frozenset(
     {"error_cb", "logger", "oauth_cb", "on_commit", "on_delivery", "stats_cb", "throttle_cb"}
@@ -84,7 +85,8 @@ PASSING = frozenset(
 def transport_failed(error: KafkaError, doing: str) -> TransportFailed:
     """The failure that an error of librdkafka means, with what mends it where that is known."""
     mend = MENDS.get(error.code())
-    return TransportFailed(f"{doing}: {error.str()}" + (f"; {mend}" if mend else ""))
+    kind = TopicMissing if error.code() in _NO_TOPIC else TransportFailed
+    return kind(f"{doing}: {error.str()}" + (f"; {mend}" if mend else ""))
 
 
 def error_of(exception: KafkaException) -> KafkaError:

@@ -1,6 +1,6 @@
 """Who reads and writes what under the settings, and the clients of both sides."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 
 from streamfilter.config import Scalar, Settings
@@ -58,9 +58,9 @@ def readers(settings: Settings) -> list[Reader]:
     return [reader for reader in every if reader.topics]
 
 
-def outputs(settings: Settings) -> dict[str, str]:
-    """The topics that these workers write, by their names in the settings."""
-    running = {reader.section for reader in readers(settings)}
+def outputs(settings: Settings, sections: Collection[str] | None = None) -> dict[str, str]:
+    """The topics that the workers of these sections (None: all) write, by name of the setting."""
+    running = {r.section for r in readers(settings) if sections is None or r.section in sections}
     named = settings.outputs.model_dump().items()
     return {
         name: topic for name, topic in named if topic and running & _WRITERS.get(name, {"alerts"})
