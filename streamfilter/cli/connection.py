@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
 import click
+from click.core import ParameterSource
 
 from streamfilter import config
 
@@ -22,6 +23,12 @@ def pairs(_context: click.Context, option: click.Parameter, given: Sequence[str]
             raise click.BadParameter(f"{key!r} is not KEY=VALUE", param=option)
         found[key.strip()] = config.expanded(value.strip())
     return found
+
+
+def given(context: click.Context, bootstrap: str, settings: Mapping[str, str]) -> dict[str, str]:
+    """What the command line says of the brokers, to go over a configuration's."""
+    named = context.get_parameter_source("bootstrap") is not ParameterSource.DEFAULT
+    return {**({"bootstrap.servers": bootstrap} if named else {}), **settings}
 
 
 def create_command(topic: str, bootstrap: str, settings: Mapping[str, str]) -> str:

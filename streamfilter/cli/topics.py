@@ -4,7 +4,6 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import click
-from click.core import ParameterSource
 
 from streamfilter import config as settings_room
 from streamfilter import logs
@@ -13,7 +12,7 @@ from streamfilter.config import Settings
 from streamfilter.kafka.client import Settings as ClientSettings
 from streamfilter.kafka.topics import Topic, alter, create, partitions_of
 from streamfilter.service.assembly.clients import consumer_settings, producer_settings
-from streamfilter.service.assembly.topics import NamedTopic, named_topics, patterns
+from streamfilter.service.assembly.topics import NamedTopic, client_of, named_topics, patterns
 
 HOUR_MS = 3_600_000
 
@@ -80,7 +79,7 @@ def create_(
     if retention_hours is not None:
         properties = {"retention.ms": str(round(retention_hours * HOUR_MS)), **properties}
     asked = _Asked(partitions, replication, properties)
-    given = _given(context, bootstrap, settings)
+    given = connection.given(context, bootstrap, settings)
     if names and not (config or overrides):
         asked.make({"bootstrap.servers": bootstrap, **settings}, names)
         return
@@ -114,9 +113,7 @@ def alter_(
     client: ClientSettings = {"bootstrap.servers": bootstrap, **settings}
     if config or overrides:
         chosen = _loaded(config, overrides)
-        read = {t.name for t in named_topics(chosen) if not t.written}
-        side = consumer_settings if name in read else producer_settings
-        client = {**side(chosen), **_given(context, bootstrap, settings)}
+        client = {**client_of(chosen, name), **connection.given(context, bootstrap, settings)}
     alter(client, name, properties)
     for key, value in properties.items():
         click.echo(f"{name}: {key} is {value} now")
@@ -161,12 +158,6 @@ def _loaded(config: Path | None, overrides: tuple[str, ...]) -> Settings:
     settings = settings_room.load(config, overrides=overrides)
     logs.configure(form=settings.logs.form, level="warning")
     return settings
-
-
-def _given(context: click.Context, bootstrap: str, settings: Mapping[str, str]) -> dict[str, str]:
-    """What the command line says of the brokers, over a configuration."""
-    named = context.get_parameter_source("bootstrap") is not ParameterSource.DEFAULT
-    return {**({"bootstrap.servers": bootstrap} if named else {}), **settings}
 
 
 def _create_named(

@@ -1,7 +1,8 @@
-"""Reading a topic as it stands, to its ends: no group is joined and nothing is committed."""
+"""Reading a topic without a group, and with nothing committed: as it stands, or as it comes."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 
 from confluent_kafka import Consumer, KafkaException
 from confluent_kafka import TopicPartition as Position
@@ -33,6 +34,15 @@ DEFAULTS: Settings = {
 }
 
 
+@dataclass(frozen=True, slots=True)
+class Stretch:
+    """Offsets of one partition, from the first to the last, both included."""
+
+    partition: int
+    first: int
+    last: int
+
+
 def read_topic(settings: Settings, topic: str, *, since_ms: int | None = None) -> Iterator[Message]:
     """Messages of a topic, partition by partition, up to the ends that it had at the start.
 
@@ -52,10 +62,7 @@ def read_topic(settings: Settings, topic: str, *, since_ms: int | None = None) -
     """
     consumer, trouble = _consumer(settings)
     try:
-        known = consumer.list_topics(topic, ANSWER_S).topics[topic]
-        if known.error is not None:
-            raise transport_failed(known.error, f"reading {topic}")
-        for partition in sorted(known.partitions):
+        for partition in _partitions(consumer, topic):
             at = Position(topic, partition)
             start, end = consumer.get_watermark_offsets(at, ANSWER_S)
             if since_ms is not None:
@@ -65,6 +72,81 @@ def read_topic(settings: Settings, topic: str, *, since_ms: int | None = None) -
             yield from _between(consumer, trouble, Position(topic, partition, start), end)
     except KafkaException as error:
         trouble.check()  # a wrong password, say, which the time-out does not name
+        raise transport_failed(error_of(error), f"reading {topic}") from error
+    finally:
+        consumer.close()
+
+
+def stretches(settings: Settings, topic: str) -> tuple[Stretch, ...]:
+    """What a topic holds now, partition by partition; empty ones are left out.
+
+    Raises
+    ------
+    TransportFailed
+        No such topic, or the broker cannot be used.
+    """
+    consumer, trouble = _consumer(settings)
+    try:
+        found = []
+        for partition in _partitions(consumer, topic):
+            low, high = consumer.get_watermark_offsets(Position(topic, partition), ANSWER_S)
+            if high > low:
+                found.append(Stretch(partition, low, high - 1))
+        return tuple(found)
+    except KafkaException as error:
+        trouble.check()
+        raise transport_failed(error_of(error), f"reading {topic}") from error
+    finally:
+        consumer.close()
+
+
+def read_stretches(settings: Settings, topic: str, wanted: Iterable[Stretch]) -> Iterator[Message]:
+    """Messages of stretches that the topic holds, in this order.
+
+    Raises
+    ------
+    TransportFailed
+        The broker cannot be used.
+    """
+    consumer, trouble = _consumer(settings)
+    try:
+        for each in wanted:
+            start = Position(topic, each.partition, each.first)
+            yield from _between(consumer, trouble, start, each.last + 1)
+    except KafkaException as error:
+        trouble.check()
+        raise transport_failed(error_of(error), f"reading {topic}") from error
+    finally:
+        consumer.close()
+
+
+def follow(settings: Settings, topic: str) -> Iterator[list[Message]]:
+    """What comes to a topic from now on, as it comes, without end.
+
+    Partitions that the topic is given later are not read.
+
+    Raises
+    ------
+    TransportFailed
+        No such topic, or the broker cannot be used.
+    """
+    consumer, trouble = _consumer(settings)
+    try:
+        ends = []
+        for partition in _partitions(consumer, topic):
+            _, high = consumer.get_watermark_offsets(Position(topic, partition), ANSWER_S)
+            ends.append(Position(topic, partition, high))
+        consumer.assign(ends)
+        while True:
+            trouble.check()
+            raws = consumer.consume(_AT_ONCE, _POLL_S)
+            for raw in raws:
+                if (error := raw.error()) is not None:
+                    raise transport_failed(error, f"reading {topic}")
+            if raws:
+                yield [message_of(raw) for raw in raws]
+    except KafkaException as error:
+        trouble.check()
         raise transport_failed(error_of(error), f"reading {topic}") from error
     finally:
         consumer.close()
@@ -99,6 +181,14 @@ def _consumer(settings: Settings) -> tuple[Consumer, Trouble]:
         return Consumer({**ready, **trouble.settings()}), trouble
     except (KafkaException, TypeError, ValueError) as error:
         raise settings_invalid(error, "reader") from error
+
+
+def _partitions(consumer: Consumer, topic: str) -> list[int]:
+    """Of a topic; it must exist."""
+    known = consumer.list_topics(topic, ANSWER_S).topics[topic]
+    if known.error is not None:
+        raise transport_failed(known.error, f"reading {topic}")
+    return sorted(known.partitions)
 
 
 def _between(consumer: Consumer, trouble: Trouble, start: Position, end: int) -> Iterator[Message]:

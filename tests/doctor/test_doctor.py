@@ -129,6 +129,7 @@ def test_a_message_that_would_be_rejected_is_told(site: dict[str, str], broker: 
     finding = one(found(site, alerts__topics=f'["{topic}"]'), "message", topic)
     assert State.WARNING is finding.state
     assert "wire_form_unknown" in finding.found
+    assert f"streamfilter inspect --topic {topic} --at 0:0" == finding.mend
 
 
 def test_a_registry_that_is_down_is_told(site: dict[str, str]) -> None:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import structlog
 
-from streamfilter.config import Settings
+from streamfilter.config import Scalar, Settings
 from streamfilter.errors import TopicMissing, TransportFailed
 from streamfilter.kafka.topics import absent
 from streamfilter.service.assembly.clients import (
@@ -52,6 +52,15 @@ def named_topics(settings: Settings, sections: Collection[str] | None = None) ->
     for topic in (*_inputs(settings, sections), *_outputs(settings, sections)):
         found.setdefault(topic.name, topic)
     return list(found.values())
+
+
+def client_of(settings: Settings, topic: str) -> dict[str, Scalar]:
+    """How to reach the brokers that have a topic: where outputs go for an output, else the input's.
+
+    Both sides are the same brokers unless ``kafka.output_bootstrap`` is set.
+    """
+    written = {each.name for each in named_topics(settings) if each.written}
+    return producer_settings(settings) if topic in written else consumer_settings(settings)
 
 
 def patterns(settings: Settings) -> list[str]:
