@@ -15,8 +15,13 @@ Image = npt.NDArray[np.float32]
 
 PRODUCER_TIMESTAMP = "producer_timestamp"
 """Header of Rubin's producer: when it sent the message, Unix milliseconds as text."""
+REPLAYED = "streamfilter-replayed"
+"""Header of a message that was sent in again: how often after it was rejected, as text; ``0`` from
+files. It stays when the message is rejected once more, so that none goes round for ever."""
 Headers = tuple[tuple[str, bytes | None], ...]
 """Kafka headers in their order; a key may repeat."""
+FROM_FILES: Headers = ((REPLAYED, b"0"),)
+"""Of a message that is sent from a file, and was never rejected."""
 
 
 @dataclass(frozen=True, slots=True)

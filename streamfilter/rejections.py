@@ -6,11 +6,8 @@ from dataclasses import dataclass
 
 from streamfilter.errors import Reason
 from streamfilter.headers import HEADERS
-from streamfilter.records import Headers, Message, Origin, Output
+from streamfilter.records import REPLAYED, Headers, Message, Origin, Output
 
-REPLAYED = "streamfilter-replayed"
-"""Header of a replayed message: how often it was sent in again, as text. It stays when the message
-is rejected once more, so that none goes round for ever."""
 MOST_REPLAYS = 3
 
 _BYTE = re.compile(r"at byte (\d+)$")

@@ -63,12 +63,13 @@ ROOMS: dict[str, set[str]] = {
 # The same inside of service/: parts are made in assembly and handed over, so nothing imports it.
 SERVICE: dict[str, set[str]] = {
     "http": set(),
+    "live": set(),  # which messages are of the night
     "rejecting": set(),  # the one place where an exception becomes a rejected message
     "schemas_awaited": set(),
     "delivery": set(),
     "member": {"delivery"},  # what both workers share of being a member of a group
-    "alerts": {"delivery", "member", "rejecting", "schemas_awaited"},
-    "exposures": {"delivery", "member", "rejecting", "schemas_awaited"},
+    "alerts": {"delivery", "live", "member", "rejecting", "schemas_awaited"},
+    "exposures": {"delivery", "live", "member", "rejecting", "schemas_awaited"},
     "assembly": {"alerts", "delivery", "exposures", "schemas_awaited"},
 }
 

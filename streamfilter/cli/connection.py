@@ -8,10 +8,14 @@ import click
 from click.core import ParameterSource
 
 from streamfilter import config
+from streamfilter.errors import TopicMissing
+from streamfilter.kafka.topics import missing
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
 BOOTSTRAP = "127.0.0.1:9092"
+# A person waits: a broker that is away is told sooner than a service would give up.
+ANSWER_S = 10.0
 
 
 def pairs(_context: click.Context, option: click.Parameter, given: Sequence[str]) -> dict[str, str]:
@@ -31,7 +35,24 @@ def given(context: click.Context, bootstrap: str, settings: Mapping[str, str]) -
     return {**({"bootstrap.servers": bootstrap} if named else {}), **settings}
 
 
-def create_command(topic: str, bootstrap: str, settings: Mapping[str, str]) -> str:
+def reached(topics: Sequence[str], bootstrap: str, settings: Mapping[str, str]) -> dict[str, str]:
+    """A client's settings, once the brokers answered that these topics are there.
+
+    Raises
+    ------
+    TopicMissing
+        One is not; with the command that makes it.
+    TransportFailed
+        The brokers do not answer.
+    """
+    client = {"bootstrap.servers": bootstrap, **settings}
+    for topic in missing(client, topics, timeout_s=ANSWER_S):
+        make = _create_command(topic, bootstrap, settings)
+        raise TopicMissing(f"no topic {topic}: {make}")
+    return client
+
+
+def _create_command(topic: str, bootstrap: str, settings: Mapping[str, str]) -> str:
     """The command that makes a topic at these brokers, to be pasted; secrets are left out."""
     words = ["streamfilter", "topics", "create", topic]
     if bootstrap != BOOTSTRAP:

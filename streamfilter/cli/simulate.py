@@ -11,14 +11,11 @@ import click
 
 from streamfilter.cli import connection
 from streamfilter.demo import exposures
-from streamfilter.errors import TopicMissing
 from streamfilter.kafka.sink import KafkaSink, Undeliverable
-from streamfilter.kafka.topics import missing
 from streamfilter.records import PRODUCER_TIMESTAMP, Origin, Output
 from streamfilter.simulate.visits import CADENCE_S, alerts
 
 # A person or an orchestrator waits: a broker that is away is told sooner than a service gives up.
-_ANSWER_S = 10.0
 _DELIVERY_MS = 30_000
 # How soon SIGTERM is seen.
 _TICK_S = 0.1
@@ -117,10 +114,7 @@ def simulate(
     named = [each for each in (topic, exposures) if each]
     if not named:
         raise click.UsageError("nothing to send: give --topic, --exposures, or both")
-    client = {"bootstrap.servers": bootstrap, **settings}
-    if absent := missing(client, named, timeout_s=_ANSWER_S):
-        make = connection.create_command(absent[0], bootstrap, settings)
-        raise TopicMissing(f"no topic {absent[0]}: {make}")
+    client = connection.reached(named, bootstrap, settings)
     sequences = []
     if topic:
         sequences.append(_Sequence(_alerts(topic, rate, surveys, seed), 1.0 / rate))
