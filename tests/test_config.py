@@ -1,7 +1,9 @@
 """Settings: defaults, where they come from, and what a wrong one says."""
 
 import re
+import tomllib
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -229,3 +231,58 @@ def test_a_wrong_key_is_answered_with_those_that_there_are(override: str, said: 
     """Also those without a default, which `config show` leaves out."""
     with pytest.raises(ConfigurationInvalid, match=re.escape(said)):
         config.load(environment={}, overrides=[override])
+
+
+@pytest.mark.parametrize("host", ["::1", "[::1]"])
+def test_this_machine_may_be_named_by_ipv6(host: str) -> None:
+    """It asks for no password, as 127.0.0.1 does not; the network does."""
+    found = Settings.model_validate({"metrics": {"host": host}}).metrics
+    assert ("::1", "[::1]:9464", True) == (found.host, found.address, found.loopback)
+    with pytest.raises(ValueError, match="open to the network"):
+        Settings.model_validate({"metrics": {"host": "::"}})
+
+
+@pytest.mark.parametrize("key", ["bootstrap", "output_bootstrap"])
+@pytest.mark.parametrize(
+    ("value", "good"),
+    [
+        ("[::1]:9092", True),
+        ("SASL_SSL://[2001:db8::1]:9093, b:9092,c", True),
+        ("::1:9092", False),
+        ("a:9092,2001:db8::1", False),
+    ],
+)
+def test_brokers_by_ipv6_stand_in_brackets(key: str, value: str, good: bool) -> None:
+    """Else all up to the last colon would be a name, which is looked for in vain."""
+    if good:
+        Settings.model_validate({"kafka": {key: value}})
+        return
+    with pytest.raises(ValueError, match=r"stands in brackets, \[::1\]:9092"):
+        Settings.model_validate({"kafka": {key: value}})
+
+
+def walked(part: dict[str, Any], made: dict[str, Any]) -> dict[str, Any]:
+    """A part of a schema behind its reference."""
+    reference = part.get("$ref")
+    return made["$defs"][reference.rpartition("/")[2]] if reference else part
+
+
+def test_the_schema_knows_every_key_of_the_example_and_its_default() -> None:
+    """An editor completes and checks what is written; a wrong key is one there too."""
+    made = config.schema()
+    tree = tomllib.loads((ROOT / "deploy" / "streamfilter.toml").read_text())
+
+    def check(part: dict[str, Any], written: dict[str, Any], place: str) -> None:
+        part = walked(part, made)
+        for key, value in written.items():
+            known = part.get("properties", {}).get(key, part.get("additionalProperties"))
+            assert known, f"{place}{key}"
+            if isinstance(value, dict):
+                check(known, value, f"{place}{key}.")
+            elif "default" in known:
+                assert value == known["default"], f"{place}{key}"
+
+    check(made, tree, "")
+    assert "Names, or patterns" in made["$defs"]["Alerts"]["properties"]["topics"]["description"]
+    closed = [each for each in made["$defs"].values() if "properties" in each]
+    assert {False} == {each["additionalProperties"] for each in closed}

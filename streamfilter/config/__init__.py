@@ -7,6 +7,7 @@ environment) or ``${file:PATH}`` (the file's content, stripped).
 
 from streamfilter.config.reading import expanded, load
 from streamfilter.config.reloading import RELOADABLE, fingerprint, taken
+from streamfilter.config.schema import schema
 from streamfilter.config.sections import (
     Delivery,
     Exposures,
@@ -21,6 +22,7 @@ from streamfilter.config.sections import (
     Survey,
     TrackingEngine,
     Webhook,
+    address_of,
 )
 from streamfilter.config.sections import Engine as EngineSettings
 from streamfilter.config.showing import hides, show
@@ -41,10 +43,12 @@ __all__ = [
     "Survey",
     "TrackingEngine",
     "Webhook",
+    "address_of",
     "expanded",
     "fingerprint",
     "hides",
     "load",
+    "schema",
     "show",
     "taken",
 ]

@@ -89,6 +89,11 @@ class GroupFacts:
     rights: frozenset[str]
 
 
+def _address(host: str, port: int) -> str:
+    """An IPv6 address stands in brackets."""
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
 def client_version() -> str:
     """Of the libraries that speak to the brokers."""
     return f"confluent-kafka {confluent_kafka.__version__}, librdkafka {_librdkafka()}"
@@ -126,7 +131,7 @@ class Inspector:
         self._admin.poll(0)
         versions = self._told.versions
         return Cluster(
-            tuple(f"{node.host}:{node.port}" for node in found.nodes),
+            tuple(_address(node.host, node.port) for node in found.nodes),
             _version(versions),
             not versions or _INIT_PRODUCER_ID in versions,
         )

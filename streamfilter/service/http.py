@@ -2,6 +2,7 @@
 
 import base64
 import hmac
+import socket
 import ssl
 import sys
 import threading
@@ -14,7 +15,9 @@ import structlog
 from prometheus_client import CollectorRegistry, make_wsgi_app
 
 from streamfilter.config import Metrics as Listening
+from streamfilter.config import address_of
 from streamfilter.errors import ConfigurationInvalid
+from streamfilter.metrics.exposition import WithoutCreated
 
 if TYPE_CHECKING:
     from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
@@ -58,6 +61,10 @@ class _Server(ThreadingMixIn, WSGIServer):
         log.debug("http client failed", detail=repr(sys.exception()))
 
 
+class _ServerOfIPv6(_Server):
+    address_family = socket.AF_INET6
+
+
 class _Quiet(WSGIRequestHandler):
     timeout = 10  # seconds; a client that sends nothing does not keep its thread
 
@@ -72,7 +79,7 @@ def application(
 
     With a user, all but the two checks ask for basic authentication: orchestrators have none.
     """
-    metrics: WSGIApplication = make_wsgi_app(registry)
+    metrics: WSGIApplication = make_wsgi_app(WithoutCreated(registry))
     expected = b"Basic " + base64.b64encode(f"{user}:{password}".encode())
 
     def answer(environ: "WSGIEnvironment", start: "StartResponse") -> Iterable[bytes]:
@@ -117,11 +124,12 @@ class Endpoint:
         )
         context = certificate(listening)
         host, port = listening.host, listening.port
+        server: type[_Server] = _ServerOfIPv6 if ":" in host else _Server
         try:
-            self._server = make_server(host, port, app, server_class=_Server, handler_class=_Quiet)
+            self._server = make_server(host, port, app, server_class=server, handler_class=_Quiet)
         except OSError as error:
             raise ConfigurationInvalid(
-                f"metrics.host/port: cannot listen on {host}:{port}: {error.strerror}; "
+                f"metrics.host/port: cannot listen on {listening.address}: {error.strerror}; "
                 "choose another port (0: any free one)"
             ) from error
         self._scheme = "http" if context is None else "https"
@@ -139,7 +147,7 @@ class Endpoint:
     def url(self) -> str:
         """Root of the endpoint, such as ``http://127.0.0.1:9464``."""
         host, port = self._server.server_address[:2]
-        return f"{self._scheme}://{host!s}:{port}"
+        return f"{self._scheme}://{address_of(str(host), port)}"
 
     def close(self) -> None:
         """Stop listening."""

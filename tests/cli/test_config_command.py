@@ -1,5 +1,6 @@
 """``streamfilter config``."""
 
+import json
 import socket
 import tomllib
 from pathlib import Path
@@ -138,3 +139,10 @@ def test_check_connects_to_nobody() -> None:
         assert (0, "") == (found.exit_code, found.stderr)
         with pytest.raises(TimeoutError):
             listening.accept()
+
+
+def test_the_schema_is_json() -> None:
+    """For an editor that reads it."""
+    found = config("schema")
+    assert 0 == found.exit_code
+    assert "kafka" in json.loads(found.output)["properties"]
