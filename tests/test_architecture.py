@@ -63,6 +63,7 @@ ROOMS: dict[str, set[str]] = {
 # The same inside of service/: parts are made in assembly and handed over, so nothing imports it.
 SERVICE: dict[str, set[str]] = {
     "http": set(),
+    "group_watch": set(),  # do all members have the same settings?
     "live": set(),  # which messages are of the night
     "rejecting": set(),  # the one place where an exception becomes a rejected message
     "schemas_awaited": set(),
@@ -70,7 +71,14 @@ SERVICE: dict[str, set[str]] = {
     "member": {"delivery"},  # what both workers share of being a member of a group
     "alerts": {"delivery", "live", "member", "rejecting", "schemas_awaited"},
     "exposures": {"delivery", "live", "member", "rejecting", "schemas_awaited"},
-    "assembly": {"alerts", "delivery", "exposures", "schemas_awaited"},
+    "assembly": {
+        "alerts",
+        "delivery",
+        "exposures",
+        "group_watch",
+        "member",
+        "schemas_awaited",
+    },
 }
 
 

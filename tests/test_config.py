@@ -286,3 +286,49 @@ def test_the_schema_knows_every_key_of_the_example_and_its_default() -> None:
     assert "Names, or patterns" in made["$defs"]["Alerts"]["properties"]["topics"]["description"]
     closed = [each for each in made["$defs"].values() if "properties" in each]
     assert {False} == {each["additionalProperties"] for each in closed}
+
+
+SECTIONS = ("alerts", "exposures", "exposures.contaminants")
+
+
+def digests(**sections: Any) -> list[str]:
+    settings = Settings.model_validate(sections)
+    return [config.digest(settings, each) for each in SECTIONS]
+
+
+@pytest.mark.parametrize(
+    ("changed", "concerned"),
+    [
+        ({"surveys": {"ztf": {"priors": {"CR": 1e-6}}}}, {"alerts"}),
+        ({"outputs": {"annotations": "other"}}, {"alerts"}),
+        ({"outputs": {"rejected": "other"}}, set(SECTIONS)),
+        ({"exposures": {"prior": 0.5}}, {"exposures", "exposures.contaminants"}),
+        ({"exposures": {"contaminants": {"tile_px": 512}}}, {"exposures.contaminants"}),
+        ({"metrics": {"port": 1}, "engine": {"threads": 3, "home": "/x"}}, set()),
+        ({"kafka": {"settings": {"sasl.password": "x"}}, "batch": {"size": 2}}, set()),
+    ],
+)  # fmt: skip
+def test_a_digest_changes_with_what_decides_and_with_nothing_else(
+    changed: dict[str, Any], concerned: set[str]
+) -> None:
+    """Each worker has its own, for its group."""
+    pairs = zip(SECTIONS, digests(), digests(**changed), strict=True)
+    assert concerned == {name for name, before, after in pairs if before != after}
+
+
+def test_a_field_map_counts_by_its_content(tmp_path: Path) -> None:
+    """Not by where it lies."""
+    for name, text in (("a", "x = 1"), ("b", "x = 1"), ("c", "x = 2")):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "mine.toml").write_text(text)
+    one, same, other = (digests(alerts={"survey_folders": [tmp_path / n]})[0] for n in "abc")
+    assert (True, False) == (one == same, one == other)
+
+
+def test_every_deciding_key_exists() -> None:
+    """A renamed key would decide nothing."""
+    tree = config.shown(Settings())
+    for key in {key for keys in config.DECIDING.values() for key in keys}:
+        part: Any = tree
+        for name in key.split("."):
+            part = part[name]

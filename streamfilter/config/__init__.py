@@ -5,6 +5,7 @@ the environment, ``--set section.key=value``. A string may name a secret as ``${
 environment) or ``${file:PATH}`` (the file's content, stripped).
 """
 
+from streamfilter.config.deciding import DECIDING, digest
 from streamfilter.config.reading import expanded, load
 from streamfilter.config.reloading import RELOADABLE, fingerprint, taken
 from streamfilter.config.schema import schema
@@ -25,9 +26,10 @@ from streamfilter.config.sections import (
     address_of,
 )
 from streamfilter.config.sections import Engine as EngineSettings
-from streamfilter.config.showing import hides, show
+from streamfilter.config.showing import hides, show, shown
 
 __all__ = [
+    "DECIDING",
     "RELOADABLE",
     "Delivery",
     "EngineSettings",
@@ -44,11 +46,13 @@ __all__ = [
     "TrackingEngine",
     "Webhook",
     "address_of",
+    "digest",
     "expanded",
     "fingerprint",
     "hides",
     "load",
     "schema",
     "show",
+    "shown",
     "taken",
 ]

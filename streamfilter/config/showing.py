@@ -23,8 +23,15 @@ _LOGIN_IN_URL = re.compile(r"//[^/@\s]*@")
 
 def show(settings: Settings) -> str:
     """The settings as TOML: ``${...}`` as it was written, other secrets hidden."""
+    return tomli_w.dumps(shown(settings))
+
+
+def shown(settings: Settings) -> dict[str, Any]:
+    """The same as a tree."""
     tree = _plain(settings.model_dump(mode="json", exclude_none=True))
-    return tomli_w.dumps(_hide(tree, settings._references))
+    hidden = _hide(tree, settings._references)
+    assert isinstance(hidden, dict), "settings are a table"
+    return hidden
 
 
 def hides(key: str) -> bool:

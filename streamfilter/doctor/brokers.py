@@ -4,7 +4,7 @@ import shlex
 from collections.abc import Generator, Iterator, Mapping
 from dataclasses import dataclass
 
-from streamfilter.config import Scalar, Settings
+from streamfilter.config import Scalar, Settings, digest
 from streamfilter.doctor import messages
 from streamfilter.doctor.findings import GIVEN, Finding, State, failed, not_applicable, ok
 from streamfilter.doctor.messages import SampledMessage
@@ -15,6 +15,7 @@ from streamfilter.service.assembly import clients
 from streamfilter.service.assembly.alerts import reads
 from streamfilter.service.assembly.clients import Reader, outputs, readers
 from streamfilter.service.assembly.delivery import EXACTLY_ONCE
+from streamfilter.service.group_watch import client_id, others
 
 # A broker on a slow line; each of a few questions takes at most so long.
 ANSWER_S = 6.0
@@ -81,7 +82,7 @@ def _read(
     """What is read; the generator's value is the largest message that may come, where known."""
     key, wanted = f"{reader.section}.topics", reader.topics
     client = clients.consumer_settings(settings)
-    yield _group(inspector, reader.group_key, reader.group, client)
+    yield _group(inspector, reader, client, digest(settings, reader.section))
     shown = inspector.names()
     names = {each for each in wanted if not each.startswith("^")}
     for pattern in (each for each in wanted if each.startswith("^")):
@@ -108,9 +109,11 @@ def _pattern(key: str, pattern: str, taken: set[str]) -> Finding:
 
 
 def _group(
-    inspector: Inspector, key: str, group: str, client_settings: Mapping[str, Scalar]
+    inspector: Inspector, reader: Reader, client_settings: Mapping[str, Scalar], own: str
 ) -> Finding:
-    subject = f"{key} {group}"
+    """Its state, and whether its members work by the settings with this digest."""
+    group = reader.group
+    subject = f"{reader.group_key} {group}"
     try:
         found = inspector.group(group)
     except TransportFailed as error:
@@ -122,6 +125,14 @@ def _group(
         )  # fmt: skip
     # What a broker calls dead has no members and no offsets.
     state = "not used yet" if found.state == "dead" else f"{found.state}, {found.members} members"
+    name = str(client_settings.get("client.id", client_id(own)))
+    if differing := others(name, found.client_ids):
+        many = ", ".join(f"{count} by {each}" for each, count in sorted(differing.items()))
+        return Finding(
+            "group", subject, State.WARNING, f"{state}; with other settings: {many}",
+            f"all with {own}, of what decides verdicts and outputs, as these settings have",
+            f"give all its workers the same settings, or these a {reader.group_key} of their own",
+        )  # fmt: skip
     return ok("group", subject, state)
 
 

@@ -2,7 +2,7 @@
 
 import re
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import Any
@@ -38,6 +38,7 @@ _NOT_YET = frozenset(
     }
 )  # fmt: skip
 _AGAIN_S = 0.3
+_MEMBERS_S = 10.0
 # Partitions in which a last message is looked for, and how far from their ends: the last places of
 # a transaction hold no message.
 _MOST_PARTITIONS, _TAIL = 16, 5
@@ -87,11 +88,54 @@ class GroupFacts:
     state: str
     members: int
     rights: frozenset[str]
+    client_ids: tuple[str, ...] = ()
+    """Of its members."""
 
 
 def _address(host: str, port: int) -> str:
     """An IPv6 address stands in brackets."""
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def ask_members(settings: Settings, group: str) -> Callable[[], tuple[str, ...] | None]:
+    """Begin to ask for a group's members, without waiting.
+
+    Returns
+    -------
+    callable
+        Polled: the client ids, or None while there is no answer. It raises TransportFailed where
+        the brokers give none.
+
+    Raises
+    ------
+    ConfigurationInvalid
+        librdkafka refuses the settings.
+    """
+    # The consumer beside it tells of brokers that are away, once.
+    admin = open_admin({**settings, "log_level": 0}, _Silent("client"))
+    asked: Mapping[str, Future[Any]] = admin.describe_consumer_groups(
+        [group], request_timeout=_MEMBERS_S
+    )
+
+    def poll() -> tuple[str, ...] | None:
+        admin.poll(0)
+        if not asked[group].done():
+            return None
+        try:
+            return _client_ids(asked[group].result())
+        except KafkaException as error:
+            raise transport_failed(error_of(error), f"group {group}") from error
+
+    return poll
+
+
+class _Silent(Trouble):
+    def on_error(self, error: KafkaError) -> None:
+        """Somebody else tells."""
+
+
+def _client_ids(found: Any) -> tuple[str, ...]:
+    return tuple(str(member.client_id) for member in found.members)
 
 
 def client_version() -> str:
@@ -183,7 +227,7 @@ class Inspector:
                 time.sleep(_AGAIN_S)
             else:
                 state = str(found.state.name).lower()
-                return GroupFacts(state, len(found.members), _rights(found))
+                return GroupFacts(state, len(found.members), _rights(found), _client_ids(found))
 
     def last(self, topic: str, partitions: int, group: str) -> Message | None:
         """One of the last messages of a topic; None where it holds none. No group is joined.

@@ -31,6 +31,9 @@ class ClientStatistics(Collector):
     """By client (consumer, producer) and broker."""
     queued: Mapping[str, int] = field(default_factory=dict)
     """Messages by client."""
+    rebalances: int = 0
+    configurations: int = 1
+    """Of what decides verdicts, among the members of the group; 1 where all have the same."""
     prefix: str = "streamfilter"
     """Of the families: workers of one process have each their own."""
 
@@ -64,6 +67,12 @@ class ClientStatistics(Collector):
             "(producer).",
             labels=("client",),
         )
+        configurations = GaugeMetricFamily(
+            f"{self.prefix}_group_configurations",
+            "Different settings of verdicts and outputs among the members of the consumer group; "
+            "1 is well.",
+            value=self.configurations,
+        )
         for client, messages in self.queued.items():
             queued.add_metric((client,), messages)
         for labels, state in self.brokers.items():
@@ -71,7 +80,7 @@ class ClientStatistics(Collector):
             errors.add_metric(labels, state.errors)
             if state.round_trip_s is not None:
                 rtt.add_metric(labels, state.round_trip_s)
-        return lag, up, rtt, errors, queued
+        return lag, up, rtt, errors, queued, configurations
 
 
 class TransactionMetrics:

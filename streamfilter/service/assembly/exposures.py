@@ -32,7 +32,14 @@ from streamfilter.records import EngineIdentity
 from streamfilter.schemas.finder import SchemaFinder
 from streamfilter.schemas.published import ConfluentRegistrar
 from streamfilter.service.assembly.alerts import reads, registry_settings, schema_sources
-from streamfilter.service.assembly.clients import Say, consumer_settings, open_source, watch_brokers
+from streamfilter.service.assembly.clients import (
+    Say,
+    consumer_settings,
+    named,
+    open_source,
+    watch_brokers,
+    watch_group,
+)
 from streamfilter.service.assembly.delivery import checked_delivery, open_delivery
 from streamfilter.service.assembly.engines import checked_engine, identity_of, opened, watch_device
 from streamfilter.service.delivery.parcel import Delivery
@@ -53,6 +60,7 @@ _HEADROOM_BYTES = 2**20
 class Reading:
     """Who reads exposures, and where what is said of them goes."""
 
+    section: str
     topics: tuple[str, ...]
     group: str
     wait_s: float
@@ -117,6 +125,7 @@ def exposures_reading(settings: Settings) -> Reading:
     """How the verdicts on tracking are come by."""
     chosen = settings.exposures
     return Reading(
+        section="exposures",
         topics=chosen.topics,
         group=chosen.group,
         wait_s=chosen.wait_s,
@@ -185,10 +194,9 @@ def assembled(
         alarm=alarm,
     )
     planes = FocalPlanes(watcher.judge, FocalPlaneRules(wait_s=reading.wait_s))
+    client = named(settings, reading.section, consumer_of_frames(settings, reading.group))
     worker = ExposureWorker(
-        source=open_source(
-            consumer_of_frames(settings, reading.group), reading.topics, metrics.clients
-        ),
+        source=open_source(client, reading.topics, metrics.clients),
         delivery=delivery,
         ledger=ledger,
         publisher=publisher,
@@ -198,6 +206,7 @@ def assembled(
         metrics=metrics,
         alarm=alarm,
     )
+    watch_group(client, metrics.clients, worker)
     metrics.open.set_function(lambda: planes.open_exposures)
     metrics.ready.set_function(lambda: worker.unready() is None)
     metrics.healthy.set_function(lambda: worker.wrong() is None)
