@@ -122,6 +122,10 @@ class TransportFailed(StreamfilterError):
     """The broker cannot be used; the service stops and commits nothing further."""
 
 
+class TopicMissing(TransportFailed):
+    """There is no such topic; it can be made."""
+
+
 class AddressRefused(StreamfilterError):
     """A URL leads where this service may not call; asking again does not help."""
 

@@ -16,8 +16,13 @@ Image = npt.NDArray[np.float32]
 
 PRODUCER_TIMESTAMP = "producer_timestamp"
 """Header of Rubin's producer with the time of sending, in Unix milliseconds as text."""
+REPLAYED = "streamfilter-replayed"
+"""Header of a replayed message with the number of replays, as text; ``0`` from files. It stays when
+the message is rejected again, so that no message is replayed for ever."""
 Headers = tuple[tuple[str, bytes | None], ...]
 """Kafka headers in order; a key may repeat."""
+FROM_FILES: Headers = ((REPLAYED, b"0"),)
+"""Headers of a message that is sent from a file, and was never rejected."""
 
 
 @dataclass(frozen=True, slots=True)

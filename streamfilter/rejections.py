@@ -6,11 +6,8 @@ from dataclasses import dataclass
 
 from streamfilter.errors import Reason
 from streamfilter.headers import HEADERS
-from streamfilter.records import Headers, Message, Origin, Output
+from streamfilter.records import REPLAYED, Headers, Message, Origin, Output
 
-REPLAYED = "streamfilter-replayed"
-"""Header of a replayed message with the number of replays, as text. It stays when the message is
-rejected again, so that no message is replayed for ever."""
 MOST_REPLAYS = 3
 
 _BYTE = re.compile(r"at byte (\d+)$")

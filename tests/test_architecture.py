@@ -67,13 +67,22 @@ SERVICE: dict[str, set[str]] = {
     "connections": set(),  # who is connected to the HTTP server, and for how long
     "logins": {"connections"},
     "http": {"connections", "logins"},
+    "group_watch": set(),  # do all members have the same settings?
+    "live": set(),  # which messages are of the night
     "rejecting": set(),  # the one place where an exception becomes a rejected message
     "schemas_awaited": set(),
     "delivery": set(),
     "member": {"delivery"},  # what both workers share of being a member of a group
-    "alerts": {"delivery", "member", "rejecting", "schemas_awaited"},
-    "exposures": {"delivery", "member", "rejecting", "schemas_awaited"},
-    "assembly": {"alerts", "delivery", "exposures", "schemas_awaited"},
+    "alerts": {"delivery", "live", "member", "rejecting", "schemas_awaited"},
+    "exposures": {"delivery", "live", "member", "rejecting", "schemas_awaited"},
+    "assembly": {
+        "alerts",
+        "delivery",
+        "exposures",
+        "group_watch",
+        "member",
+        "schemas_awaited",
+    },
 }
 
 

@@ -1,6 +1,7 @@
 """Settings: their defaults and sources, and the messages for wrong ones."""
 
 import re
+import tomllib
 import typing
 from collections.abc import Iterator
 from dataclasses import fields, is_dataclass
@@ -283,3 +284,104 @@ def test_a_wrong_key_is_answered_with_those_that_there_are(override: str, said: 
     """The list has keys without a default too, which `config show` leaves out."""
     with pytest.raises(ConfigurationInvalid, match=re.escape(said)):
         config.load(environment={}, overrides=[override])
+
+
+@pytest.mark.parametrize("host", ["::1", "[::1]"])
+def test_this_machine_may_be_named_by_ipv6(host: str) -> None:
+    """It asks for no password, as 127.0.0.1 does not; the network does."""
+    found = Settings.model_validate({"metrics": {"host": host}}).metrics
+    assert ("::1", "[::1]:9464", True) == (found.host, found.address, found.loopback)
+    with pytest.raises(ValueError, match="open to the network"):
+        Settings.model_validate({"metrics": {"host": "::"}})
+
+
+@pytest.mark.parametrize("key", ["bootstrap", "output_bootstrap"])
+@pytest.mark.parametrize(
+    ("value", "good"),
+    [
+        ("[::1]:9092", True),
+        ("SASL_SSL://[2001:db8::1]:9093, b:9092,c", True),
+        ("::1:9092", False),
+        ("a:9092,2001:db8::1", False),
+    ],
+)
+def test_brokers_by_ipv6_stand_in_brackets(key: str, value: str, good: bool) -> None:
+    """Else all up to the last colon would be a name, which is looked for in vain."""
+    if good:
+        Settings.model_validate({"kafka": {key: value}})
+        return
+    with pytest.raises(ValueError, match=r"stands in brackets, \[::1\]:9092"):
+        Settings.model_validate({"kafka": {key: value}})
+
+
+def walked(part: dict[str, Any], made: dict[str, Any]) -> dict[str, Any]:
+    """A part of a schema behind its reference."""
+    reference = part.get("$ref")
+    return made["$defs"][reference.rpartition("/")[2]] if reference else part
+
+
+def test_the_schema_knows_every_key_of_the_example_and_its_default() -> None:
+    """An editor completes and checks what is written; a wrong key is one there too."""
+    made = config.schema()
+    tree = tomllib.loads(EXAMPLE.read_text())
+
+    def check(part: dict[str, Any], written: dict[str, Any], place: str) -> None:
+        part = walked(part, made)
+        for key, value in written.items():
+            known = part.get("properties", {}).get(key, part.get("additionalProperties"))
+            assert known, f"{place}{key}"
+            if isinstance(value, dict):
+                check(known, value, f"{place}{key}.")
+            elif "default" in known:
+                assert value == known["default"], f"{place}{key}"
+
+    check(made, tree, "")
+    assert "Names, or patterns" in made["$defs"]["Alerts"]["properties"]["topics"]["description"]
+    closed = [each for each in made["$defs"].values() if "properties" in each]
+    assert {False} == {each["additionalProperties"] for each in closed}
+
+
+SECTIONS = ("alerts", "exposures", "exposures.contaminants")
+
+
+def digests(**sections: Any) -> list[str]:
+    settings = Settings.model_validate(sections)
+    return [config.digest(settings, each) for each in SECTIONS]
+
+
+@pytest.mark.parametrize(
+    ("changed", "concerned"),
+    [
+        ({"surveys": {"ztf": {"priors": {"CR": 1e-6}}}}, {"alerts"}),
+        ({"outputs": {"annotations": "other"}}, {"alerts"}),
+        ({"outputs": {"rejected": "other"}}, set(SECTIONS)),
+        ({"exposures": {"prior": 0.5}}, {"exposures", "exposures.contaminants"}),
+        ({"exposures": {"contaminants": {"tile_px": 512}}}, {"exposures.contaminants"}),
+        ({"metrics": {"port": 1}, "engine": {"threads": 3, "home": "/x"}}, set()),
+        ({"kafka": {"settings": {"sasl.password": "x"}}, "batch": {"size": 2}}, set()),
+    ],
+)  # fmt: skip
+def test_a_digest_changes_with_what_decides_and_with_nothing_else(
+    changed: dict[str, Any], concerned: set[str]
+) -> None:
+    """Each worker has its own, for its group."""
+    pairs = zip(SECTIONS, digests(), digests(**changed), strict=True)
+    assert concerned == {name for name, before, after in pairs if before != after}
+
+
+def test_a_field_map_counts_by_its_content(tmp_path: Path) -> None:
+    """Not by where it lies."""
+    for name, text in (("a", "x = 1"), ("b", "x = 1"), ("c", "x = 2")):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "mine.toml").write_text(text)
+    one, same, other = (digests(alerts={"survey_folders": [tmp_path / n]})[0] for n in "abc")
+    assert (True, False) == (one == same, one == other)
+
+
+def test_every_deciding_key_exists() -> None:
+    """A renamed key would decide nothing."""
+    tree = config.shown(Settings())
+    for key in {key for keys in config.DECIDING.values() for key in keys}:
+        part: Any = tree
+        for name in key.split("."):
+            part = part[name]

@@ -189,3 +189,14 @@ def test_figures_of_the_readme_are_those_of_the_page_behind_them() -> None:
         text = (ROOT / target).read_text()
         for number in re.findall(r"\d[\d.]*", figures):
             assert re.search(rf"(?<![\d.]){re.escape(number)}(?![\d.])", text), (number, target)
+
+
+def test_a_score_is_not_taken_for_the_truth() -> None:
+    """What is claimed of real alerts is held against their history, with the count."""
+    readme, rules = README.read_text(), (ROOT / "deploy" / "RULES.md").read_text()
+    claimed = next(line for line in readme.splitlines() if "default rules drop |" in line)
+    assert "drb" not in claimed
+    assert "1 of 1,166: 0.1 % (0 to 0.5)" in claimed
+    assert "| ZTF, real by history | 1,166 | drop 1: 0.1 % (0 to 0.5 %) |" in rules
+    assert "of 7 verdicts none agrees" in rules
+    assert "2 to 9 saturated pixels" in rules

@@ -91,13 +91,19 @@ def read_packets(
         One of the paths cannot be read.
     """
     reader = _Reader(max_bytes, skipped)
+    for file in files_of(paths):
+        yield from reader.file(file)
+
+
+def files_of(paths: Iterable[Path]) -> Iterator[Path]:
+    """The files in these paths, in order; hidden ones of folders are left out."""
     for path in paths:
         if path.is_dir():
             for file in sorted(each for each in path.rglob("*") if each.is_file()):
                 if not any(part.startswith(".") for part in file.relative_to(path).parts):
-                    yield from reader.file(file)
+                    yield file
         else:
-            yield from reader.file(path)
+            yield path
 
 
 @dataclass(frozen=True, slots=True)

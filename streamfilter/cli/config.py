@@ -1,5 +1,6 @@
 """``streamfilter config``: shows the settings, and checks whether they can work."""
 
+import json
 from dataclasses import asdict
 from enum import StrEnum
 from pathlib import Path
@@ -42,6 +43,12 @@ def check(config: Path | None, overrides: tuple[str, ...]) -> None:
     read = ", ".join(dict.fromkeys(topics))
     written = ", ".join(outputs(settings).values())
     click.echo(f"well-formed: reads {read}; publishes {written or 'nothing'}")
+
+
+@config.command()
+def schema() -> None:
+    """Print the JSON schema of the configuration, for editors and checks of TOML files."""
+    click.echo(json.dumps(settings_room.schema(), indent=2))
 
 
 @config.command()

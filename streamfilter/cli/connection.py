@@ -1,13 +1,21 @@
 """Options of the commands that connect to Kafka without a worker."""
 
-from collections.abc import Callable, Sequence
+import shlex
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
 import click
+from click.core import ParameterSource
 
 from streamfilter import config
+from streamfilter.errors import TopicMissing
+from streamfilter.kafka.topics import missing
 
 Command = TypeVar("Command", bound=Callable[..., Any])
+
+BOOTSTRAP = "127.0.0.1:9092"
+# A person waits: a broker that is away is told sooner than a service would give up.
+ANSWER_S = 10.0
 
 
 def pairs(_context: click.Context, option: click.Parameter, given: Sequence[str]) -> dict[str, str]:
@@ -19,6 +27,39 @@ def pairs(_context: click.Context, option: click.Parameter, given: Sequence[str]
             raise click.BadParameter(f"{key!r} is not KEY=VALUE", param=option)
         values[key.strip()] = config.expanded(value.strip())
     return values
+
+
+def given(context: click.Context, bootstrap: str, settings: Mapping[str, str]) -> dict[str, str]:
+    """What the command line says of the brokers, to go over a configuration's."""
+    named = context.get_parameter_source("bootstrap") is not ParameterSource.DEFAULT
+    return {**({"bootstrap.servers": bootstrap} if named else {}), **settings}
+
+
+def reached(topics: Sequence[str], bootstrap: str, settings: Mapping[str, str]) -> dict[str, str]:
+    """A client's settings, once the brokers answered that these topics are there.
+
+    Raises
+    ------
+    TopicMissing
+        One is not; with the command that makes it.
+    TransportFailed
+        The brokers do not answer.
+    """
+    client = {"bootstrap.servers": bootstrap, **settings}
+    for topic in missing(client, topics, timeout_s=ANSWER_S):
+        make = _create_command(topic, bootstrap, settings)
+        raise TopicMissing(f"no topic {topic}: {make}")
+    return client
+
+
+def _create_command(topic: str, bootstrap: str, settings: Mapping[str, str]) -> str:
+    """The command that makes a topic at these brokers, to be pasted; secrets are left out."""
+    words = ["streamfilter", "topics", "create", topic]
+    if bootstrap != BOOTSTRAP:
+        words += ["--bootstrap", bootstrap]
+    for key, value in settings.items():
+        words += ["--setting", f"{key}={'...' if config.hides(key) else value}"]
+    return shlex.join(words)
 
 
 def broker(command: Command) -> Command:
@@ -36,7 +77,7 @@ def broker(command: Command) -> Command:
         ),
         click.option(
             "--bootstrap",
-            default="127.0.0.1:9092",
+            default=BOOTSTRAP,
             show_default=True,
             metavar="HOST:PORT",
             help="Address of a broker; several with commas between.",

@@ -30,7 +30,7 @@ def doctor(config: Path | None, overrides: tuple[str, ...], as_json: bool) -> No
     # Failures are in the findings; log lines of the Kafka clients would mix with them.
     logs.configure(form=settings.logs.form, level="error")
     found: list[Finding] = []
-    for finding in examine(settings):
+    for finding in examine(settings, options.given(config, overrides)):
         found.append(finding)
         if not as_json:
             _say(finding)

@@ -1,190 +1,195 @@
-"""``streamfilter inspect``: judge packets in files, without Kafka."""
+"""``streamfilter inspect``: judge packets in files or of a topic, and publish nothing."""
 
 import json
 import os
-from collections import deque
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import click
 from rich.console import Console
 from rich.markup import escape
-from rich.table import Table
+from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeRemainingColumn
 
 from streamfilter import config as settings_room
 from streamfilter import logs
-from streamfilter.alerts import figures, packets
 from streamfilter.alerts.field_plan import Gaps
-from streamfilter.alerts.pipeline import Prepared
-from streamfilter.cli import options
-from streamfilter.contaminants import CODES
-from streamfilter.errors import printable
+from streamfilter.cli import connection, options, packet_sources
+from streamfilter.cli.packet_sources import Files, PacketSource, Places
+from streamfilter.cli.verdict_table import (
+    KINDS,
+    MOST_DRAWN,
+    Gallery,
+    Outcome,
+    Totals,
+    VerdictTable,
+    kind_of,
+    printing,
+)
+from streamfilter.config import Settings
+from streamfilter.kafka.reader import Stretch
 from streamfilter.reading import plain, read
-from streamfilter.records import Annotation, Label, Message, Origin, Plane, Rejected
+from streamfilter.records import Message, Rejected
 from streamfilter.service.assembly.alerts import Parts, open_parts
+from streamfilter.service.assembly.topics import client_of
 
-Outcome = tuple[Prepared, Annotation] | Rejected
 
-_STYLES = {
-    Label.CLEAN: "green",
-    Label.SUSPECT: "yellow",
-    Label.CONTAMINATED: "red",
-    Label.NOT_EVALUATED: "dim",
-}
-_MOST_DRAWN = 12
-# In the order that a person wants to see them.
-_ORDER = (Label.CONTAMINATED, Label.SUSPECT, Label.NOT_EVALUATED, Label.CLEAN)
+@dataclass(frozen=True, slots=True)
+class _Shown:
+    """The options that choose what is shown."""
+
+    as_json: bool
+    only: tuple[str, ...]
+    figure: Path | None
+    at_once: bool
+    """Whether rows are printed as they are found, because the packets have no end."""
 
 
 @click.command()
-@click.argument("files", nargs=-1, required=True, type=click.Path(exists=True, path_type=Path))
+@click.argument("files", nargs=-1, type=click.Path(exists=True, path_type=Path))
+@click.option("--topic", metavar="NAME", help="Packets of a Kafka topic, not of files.")
+@click.option(
+    "--at",
+    "places",
+    multiple=True,
+    type=Places(),
+    help="Only these of the topic: 0:1234, or 0:1200-1300; may be given several times.",
+)
+@click.option("--follow", is_flag=True, help="Those that come to the topic, until Ctrl-C.")
+@click.option(
+    "--only",
+    multiple=True,
+    type=click.Choice(KINDS),
+    help="Show only these; may be given several times. The totals are of all.",
+)
 @click.option("--json", "as_json", is_flag=True, help="One JSON line a packet, all of it.")
 @click.option(
     "--figure",
     type=click.Path(dir_okay=False, path_type=Path),
-    help=f"A PNG of {_MOST_DRAWN} alerts, contaminated ones first: stamps, masks, verdicts.",
+    help=f"A PNG of {MOST_DRAWN} alerts, contaminated ones first: stamps, masks, verdicts.",
 )
+@connection.broker
 @options.settings
+@click.pass_context
 def inspect(
+    context: click.Context,
     files: tuple[Path, ...],
+    topic: str | None,
+    places: tuple[Stretch, ...],
+    follow: bool,
+    only: tuple[str, ...],
     as_json: bool,
     figure: Path | None,
+    bootstrap: str,
+    settings: dict[str, str],
     config: Path | None,
     overrides: tuple[str, ...],
 ) -> None:
-    """Judge the alert packets in FILES as `run` would, and print what is found.
+    """Judge alert packets as `run` would, print what is found and the totals.
 
     FILES are Avro containers of one alert or many, single packets in wire form, folders, or tar
-    archives of these, also in gzip, bzip2 or xz. The exit code is 0 also when packets are rejected:
+    archives of these, also in gzip, bzip2 or xz. With --topic packets are read from Kafka: all that
+    stand there, those --at a place, or those that come (--follow). No group is joined, nothing is
+    committed or published. Brokers are those of the settings, unless --bootstrap names others.
+
+    Rejections with the same words are one row. The exit code is 0 also when packets are rejected:
     that is a finding; it is 1 when there is no packet at all.
+
+    \b
+    Examples:
+      streamfilter inspect my_packets/ --only contaminated --figure hits.png
+      streamfilter inspect --topic alerts --at 3:18230 --config site.toml
+      streamfilter inspect --topic alerts --follow --bootstrap broker:9092
     """
-    settings = settings_room.load(config, overrides=overrides)
-    # Nothing is published, so no schema is registered; single-object encoding needs no registry.
+    if bool(files) == bool(topic):
+        raise click.UsageError("give either FILES or --topic")
+    if (places or follow) and not topic:
+        raise click.UsageError("--at and --follow are for a --topic")
+    if places and follow:
+        raise click.UsageError("--at and --follow exclude each other")
+    chosen = _unpublished(settings_room.load(config, overrides=overrides))
+    logs.configure(form=chosen.logs.form, level="warning")
+    if topic:
+        client = {**client_of(chosen, topic), **connection.given(context, bootstrap, settings)}
+        source = packet_sources.of_topic(client, topic, places, follow=follow)
+    else:
+        source = Files(files)
+    _inspect(chosen, source, _Shown(as_json, only, figure, follow))
+
+
+def _unpublished(settings: Settings) -> Settings:
+    """Returns settings that register no schema: single-object encoding needs no registry."""
     schemas = settings.schemas.model_copy(update={"publish": settings_room.Registry()})
-    settings = settings.model_copy(update={"schemas": schemas})
-    logs.configure(form=settings.logs.form, level="warning")
+    return settings.model_copy(update={"schemas": schemas})
+
+
+def _inspect(settings: Settings, source: PacketSource, shown: _Shown) -> None:
     console = Console(stderr=True, highlight=False)
     parts = open_parts(settings, threads=os.cpu_count() or 1, say=console.print)
-    table = _Table()
-    gallery = _Gallery()
-    any_packet = False
-    for packet, outcome in _judge(parts, files):
-        any_packet = True
-        if as_json:
-            click.echo(json.dumps(_line(parts, packet, outcome), default=plain))
-        else:
-            table.add(packet, outcome)
-        if figure is not None:
-            gallery.add(outcome)
+    table, totals, gallery = VerdictTable(), Totals(), Gallery()
+    try:
+        for outcome in _judged(parts, source, totals, console, quiet=shown.at_once):
+            if not shown.only or kind_of(outcome) in shown.only:
+                _show(parts, source, outcome, shown, table)
+                if shown.figure is not None:
+                    gallery.add(outcome)
+    except KeyboardInterrupt:
+        if not shown.at_once:
+            raise
     for report in parts.pipeline.take_reports():
         if isinstance(report, Gaps):
             console.print(f"[yellow]{escape(str(report))}[/]", soft_wrap=True)
-    if not any_packet:
-        raise click.ClickException("no alert packet in these files (the log says what was left)")
-    if not as_json:
-        table.show()
-    if figure is not None:
-        drawn = gallery.draw(parts, figure)
-        console.print(f"figure: {figure}" if drawn else "no figure: every packet was rejected")
+    if not totals.packets and not shown.at_once:
+        raise click.ClickException("no alert packet there (the log says what was left)")
+    if not shown.as_json:
+        if not shown.at_once:
+            table.show()
+        for line in totals.lines():
+            click.echo(line)
+    if shown.figure is not None:
+        drawn = gallery.draw(parts, shown.figure)
+        console.print(f"figure: {shown.figure}" if drawn else "no figure: no alert to draw")
 
 
-def _judge(parts: Parts, files: tuple[Path, ...]) -> Iterator[tuple[packets.Packet, Outcome]]:
-    """Yields each packet with its result, in order."""
-    waiting: deque[packets.Packet] = deque()
+def _judged(
+    parts: Parts, source: PacketSource, totals: Totals, console: Console, *, quiet: bool
+) -> Iterator[Outcome]:
+    """Yields the result of each packet, in order, while a bar shows the progress."""
+    columns = (
+        SpinnerColumn(),
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TimeRemainingColumn(),
+    )
+    hidden = quiet or not console.is_terminal
+    with Progress(*columns, console=console, transient=True, disable=hidden) as progress:
+        task = progress.add_task("reading", total=source.total())
+        for chunk in source.chunks():
+            for outcome in parts.pipeline.judge(parts.engine, chunk):
+                totals.add(outcome)
+                message = _message(outcome)
+                way = source.done(message.origin, len(message.value or b""))
+                progress.update(task, completed=way, description=totals.headline())
+                yield outcome
 
-    def messages() -> Iterator[Message]:
-        for packet in packets.read_packets(files):
-            waiting.append(packet)
-            yield Message(Origin(packet.source, 0, packet.index), packet.value)
 
-    for outcome in parts.pipeline.judge(parts.engine, messages()):
-        yield waiting.popleft(), outcome
+def _show(
+    parts: Parts, source: PacketSource, outcome: Outcome, shown: _Shown, table: VerdictTable
+) -> None:
+    origin = _message(outcome).origin
+    if shown.as_json:
+        click.echo(json.dumps(_line(parts, source.place(origin), outcome), default=plain))
+    elif table.add(source.label(origin), outcome) and shown.at_once:
+        printing().print(table.last_line(), soft_wrap=True)
 
 
-def _line(parts: Parts, packet: packets.Packet, outcome: Outcome) -> dict[str, Any]:
-    """Returns what a consumer would read about a packet, and the packet's file and index."""
-    place = {"file": packet.source, "index": packet.index}
+def _message(outcome: Outcome) -> Message:
+    return outcome.message if isinstance(outcome, Rejected) else outcome[0].alert.message
+
+
+def _line(parts: Parts, place: dict[str, Any], outcome: Outcome) -> dict[str, Any]:
+    """Returns what a consumer would read about a packet, and the packet's place."""
     if isinstance(outcome, Rejected):
         return place | {"rejected": outcome.reason, "detail": outcome.detail}
     return place | read(parts.encoder.annotation(outcome[1], ""))
-
-
-class _Table:
-    """A table with one row a packet."""
-
-    def __init__(self) -> None:
-        self._table = Table()
-        for name in ("packet", "survey", "alert", "verdict", "class", "rule", "core"):
-            self._table.add_column(name, overflow="fold")
-        self._table.add_column("survey flags", overflow="fold")
-
-    def add(self, packet: packets.Packet, outcome: Outcome) -> None:
-        name = escape(Path(packet.source).name + (f"[{packet.index}]" if packet.index else ""))
-        if isinstance(outcome, Rejected):
-            why = escape(f"{outcome.reason}: {outcome.detail}")
-            self._table.add_row(name, "", "", "[magenta]rejected[/]", "", why, "", "")
-            return
-        _, annotation = outcome
-        verdict, alert = annotation.verdict, annotation.alert
-        style = _STYLES[verdict.label]
-        self._table.add_row(
-            name,
-            alert.survey,
-            escape(printable(alert.alert_id)),
-            f"[{style}]{verdict.label}[/]",
-            verdict.contaminant or "",
-            escape(verdict.rule or _why_not(annotation)),
-            _core(annotation),
-            " ".join(sorted(alert.flagged)),
-        )
-
-    def show(self) -> None:
-        """Print the table, as wide as the terminal, or 160 columns where there is none."""
-        console = Console()
-        if not console.is_terminal:
-            console = Console(width=160)
-        console.print(self._table)
-
-
-def _why_not(annotation: Annotation) -> str:
-    return ", ".join(
-        f"{s.plane}: {s.not_evaluated}" + (f" ({s.detail})" if s.detail else "")
-        for s in annotation.stamps
-        if s.not_evaluated
-    )
-
-
-def _core(annotation: Annotation) -> str:
-    """Returns the core posterior of the class that decided; empty where there is none."""
-    code = annotation.verdict.contaminant
-    for stamp in annotation.stamps:
-        if code and stamp.plane is Plane.SCIENCE and stamp.classes:
-            return f"{stamp.classes[CODES.index(code)].core:.2f}"
-    return ""
-
-
-class _Gallery:
-    """Collects the alerts to draw: a bounded number of each label."""
-
-    def __init__(self) -> None:
-        self._by_label: dict[Label, list[tuple[Prepared, Annotation]]] = {
-            each: [] for each in _ORDER
-        }
-        self._alerts = 0
-
-    def add(self, outcome: Outcome) -> None:
-        if isinstance(outcome, Rejected):
-            return
-        self._alerts += 1
-        kept = self._by_label[outcome[1].verdict.label]
-        if len(kept) < _MOST_DRAWN:
-            kept.append(outcome)
-
-    def draw(self, parts: Parts, path: Path) -> bool:
-        """Write the page, with contaminated alerts first; False where there is no alert to draw."""
-        rows = [row for label in _ORDER for row in self._by_label[label]][:_MOST_DRAWN]
-        inspected = [figures.inspect_alert(parts.pipeline, parts.engine, *row) for row in rows]
-        if inspected:
-            figures.draw(inspected, path, most_rows=_MOST_DRAWN, others=self._alerts - len(rows))
-        return bool(inspected)

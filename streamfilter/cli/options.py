@@ -1,12 +1,24 @@
 """Options that several commands share."""
 
+import shlex
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
 
 import click
 
+from streamfilter import config as settings_room
+
 Command = TypeVar("Command", bound=Callable[..., Any])
+
+
+def given(config: Path | None, overrides: tuple[str, ...]) -> str:
+    """The same options for another command, to be pasted; a secret among them is left out."""
+    words = ["--config", str(config)] if config else []
+    for override in overrides:
+        key, _, value = override.partition("=")
+        words += ["--set", f"{key}={'...' if settings_room.hides(key) else value}"]
+    return shlex.join(words)
 
 
 def settings(command: Command) -> Command:

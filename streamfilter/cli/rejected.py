@@ -3,7 +3,7 @@
 import json
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TypeVar
@@ -24,6 +24,8 @@ Command = TypeVar("Command", bound=Callable[..., Any])
 
 DELIVERY_MS = 30_000  # a person waits
 _HOUR_MS = 3_600_000
+# Of the columns of a list: position, time, reason, origin, schema id, bytes, replayed, detail.
+_WIDTHS = (9, 25, 20, 24, 9, 8, 8, 0)
 _AROUND = 48  # bytes shown before and after the place of failure
 _ROW = 16
 # Settings of the producer that are also needed to read from the brokers.
@@ -90,7 +92,12 @@ def list_(
     for each in _chosen(settings, reasons, hours):
         counts[each.reason] += 1
         facts = _facts(each)
-        click.echo(json.dumps(facts) if as_json else "  ".join(_text(v) for v in facts.values()))
+        if as_json:
+            click.echo(json.dumps(facts))
+            continue
+        if counts.total() == 1:
+            click.echo(_aligned(facts))
+        click.echo(_aligned(_text(v) for v in facts.values()))
     if not as_json:
         summary = ", ".join(f"{n} {reason}" for reason, n in counts.most_common())
         click.echo(f"{counts.total()} rejected in {settings.outputs.rejected}"
@@ -291,6 +298,12 @@ def _moment(unix_ms: int) -> str:
         return datetime.fromtimestamp(unix_ms / 1000, UTC).isoformat(timespec="seconds")
     except (ValueError, OverflowError, OSError):
         return f"{unix_ms} ms"
+
+
+def _aligned(cells: Iterable[str]) -> str:
+    """Returns a row whose columns are aligned, unless a cell is very long; the last is free."""
+    *padded, last = (f"{cell:<{width}}" for cell, width in zip(cells, _WIDTHS, strict=True))
+    return "  ".join((*padded, last))
 
 
 def _text(value: object) -> str:

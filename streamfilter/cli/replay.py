@@ -16,16 +16,22 @@ from streamfilter.alerts.decode import Decoder
 from streamfilter.alerts.packets import Packet
 from streamfilter.alerts.surveys import Surveys
 from streamfilter.cli import connection
-from streamfilter.errors import SchemaUnavailable, TransportFailed
+from streamfilter.errors import SchemaUnavailable
 from streamfilter.kafka.sink import KafkaSink, Undeliverable
-from streamfilter.kafka.topics import missing
 from streamfilter.limits import Limits
-from streamfilter.records import PRODUCER_TIMESTAMP, Message, Origin, Output, Rejected
+from streamfilter.records import (
+    FROM_FILES,
+    PRODUCER_TIMESTAMP,
+    Headers,
+    Message,
+    Origin,
+    Output,
+    Rejected,
+)
 from streamfilter.schemas.finder import SchemaFinder
 from streamfilter.schemas.sources import PackageSource
 
 # A person waits: an unreachable broker is reported sooner than by a service.
-ANSWER_S = 10.0
 DELIVERY_MS = 30_000
 # Interval of handling acknowledgements and drawing the progress while no packet is due.
 TICK_S = 0.1
@@ -114,6 +120,11 @@ class _Bursts(click.ParamType[Pace]):
     show_default=True,
     help="The message key. alert-id decodes each packet; one that cannot be decoded has no key.",
 )
+@click.option(
+    "--as-live",
+    is_flag=True,
+    help="Do not mark them as replayed: workers then count their latency as the night's.",
+)
 @connection.broker
 def replay(
     files: tuple[Path, ...],
@@ -123,6 +134,7 @@ def replay(
     repeat: int,
     most: int | None,
     key: str,
+    as_live: bool,
     bootstrap: str,
     settings: dict[str, str],
 ) -> None:
@@ -131,7 +143,8 @@ def replay(
     FILES are Avro containers of one alert or many (split into one message each), single packets
     in wire form, folders, and tar archives such as ZTF's nightly ones. Damaged packets are sent
     as they are; files that are no alerts are skipped. Each message has the header
-    `producer_timestamp` (Unix milliseconds as text), from which latency is measured.
+    `producer_timestamp` (Unix milliseconds as text), from which latency is measured, and
+    `streamfilter-replayed`: a rehearsal with old packets is not taken for a delay.
 
     \b
     Examples:
@@ -145,9 +158,7 @@ def replay(
     if rate is not None and bursts is not None:
         raise click.UsageError("--rate and --bursts exclude each other")
     pace = bursts or (Pace() if rate is None else Pace(1, 1.0 / rate))
-    client = {"bootstrap.servers": bootstrap, **settings}
-    if missing(client, [topic], timeout_s=ANSWER_S):
-        raise TransportFailed(f"no topic {topic}: streamfilter topics create {topic}")
+    client = connection.reached([topic], bootstrap, settings)
     tally = Tally()
     passes = itertools.chain.from_iterable(_passes(files, repeat, tally))
     chosen = itertools.islice(passes, most)
@@ -155,7 +166,7 @@ def replay(
     sink = KafkaSink({"delivery.timeout.ms": DELIVERY_MS, **client})
     begin = time.monotonic()
     try:
-        _send(sink, chosen, topic, pace, key_of, tally)
+        _send(sink, chosen, topic, pace, key_of, tally, () if as_live else FROM_FILES)
     finally:
         sink.close()
     _report(topic, tally, time.monotonic() - begin, keyed=key != "none")
@@ -177,6 +188,7 @@ def _send(
     pace: Pace,
     key_of: KeyOf,
     tally: Tally,
+    marks: Headers,
 ) -> None:
     """Send each packet when it is due, then wait for all acknowledgements."""
     console = Console(stderr=True)
@@ -196,7 +208,7 @@ def _send(
             tally.keyless += key is None
             stamp = b"%d" % (time.time_ns() // 1_000_000)
             origin = Origin(packet.source, 0, packet.index)
-            headers = ((PRODUCER_TIMESTAMP, stamp),)
+            headers = ((PRODUCER_TIMESTAMP, stamp), *marks)
             sink.send(Output(origin, topic, packet.value, key, headers), tally.done)
             sink.poll(0)
             tally.sent += 1

@@ -7,14 +7,12 @@ from pathlib import Path
 import click
 
 from streamfilter.cli import connection
-from streamfilter.errors import TransportFailed
 from streamfilter.exposures import frame_paths, readout
 from streamfilter.exposures.announce import encode_exposure
 from streamfilter.exposures.encode import key_of
 from streamfilter.exposures.records import Announced
 from streamfilter.kafka.sink import KafkaSink, Undeliverable
-from streamfilter.kafka.topics import missing
-from streamfilter.records import PRODUCER_TIMESTAMP, Origin, Output
+from streamfilter.records import FROM_FILES, PRODUCER_TIMESTAMP, Headers, Origin, Output
 
 _ANSWER_S = 10.0
 _DELIVERY_MS = 60_000
@@ -68,6 +66,11 @@ def _keywords(
 @click.option(
     "--every", type=click.FloatRange(min=0), default=0.0, metavar="S", help="Seconds between files."
 )
+@click.option(
+    "--as-live",
+    is_flag=True,
+    help="Do not mark them as replayed: workers then count their latency as the night's.",
+)
 @connection.broker
 def replay_exposures(
     files: tuple[str, ...],
@@ -79,6 +82,7 @@ def replay_exposures(
     detectors: int | None,
     by_reference: bool,
     every: float,
+    as_live: bool,
     bootstrap: str,
     settings: dict[str, str],
 ) -> None:
@@ -87,7 +91,7 @@ def replay_exposures(
     FILES are FITS images (.fits, .fits.fz, .fits.gz), folders, or .list files of one path a line.
     Files with one instrument and exposure id are detectors of one exposure; messages of an
     exposure have one key. Where no keyword tells its detectors apart, the files' names do.
-    Damaged files are sent as they are.
+    Damaged files are sent as they are. The header `streamfilter-replayed` says that they are old.
 
     \b
     Examples:
@@ -102,9 +106,7 @@ def replay_exposures(
         raise click.ClickException(f"no file {absent[0]}")
     if not paths:
         raise click.ClickException("no FITS file in these folders or lists")
-    client = {"bootstrap.servers": bootstrap, **settings}
-    if missing(client, [topic], timeout_s=_ANSWER_S):
-        raise TransportFailed(f"no topic {topic}: streamfilter topics create {topic}")
+    client = connection.reached([topic], bootstrap, settings)
     options = readout.AnnouncementOptions(
         instrument=instrument,
         exposure_id=exposure,
@@ -119,7 +121,7 @@ def replay_exposures(
     except ValueError as error:
         raise click.ClickException(str(error)) from error
     outputs = (
-        _output(path, announced, topic, by_reference=by_reference)
+        _output(path, announced, topic, by_reference=by_reference, as_live=as_live)
         for path, announced in zip(paths, announcements, strict=True)
     )
     refused = _send(outputs, client, every)
@@ -153,9 +155,12 @@ def _send(outputs: Iterable[Output], client: Mapping[str, str], every_s: float) 
     return refused
 
 
-def _output(path: str, announced: Announced, topic: str, *, by_reference: bool) -> Output:
+def _output(
+    path: str, announced: Announced, topic: str, *, by_reference: bool, as_live: bool
+) -> Output:
     content = Path(path).read_bytes()
     frame = readout.refer(path, content) if by_reference else content
     value = encode_exposure(announced, frame)
-    headers = ((PRODUCER_TIMESTAMP, b"%d" % (time.time_ns() // 1_000_000)),)
+    marks: Headers = () if as_live else FROM_FILES
+    headers = ((PRODUCER_TIMESTAMP, b"%d" % (time.time_ns() // 1_000_000)), *marks)
     return Output(Origin(path, 0, 0), topic, value, key_of(announced), headers)

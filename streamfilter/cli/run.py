@@ -21,12 +21,14 @@ from streamfilter.service.assembly.checking import checked_all
 from streamfilter.service.assembly.contaminants import contaminants_reading, open_contaminants
 from streamfilter.service.assembly.exposures import exposures_reading, open_exposures
 from streamfilter.service.assembly.reload import Prepare, Reloader, of_alerts, of_exposures
+from streamfilter.service.assembly.topics import check_topics
 from streamfilter.service.assembly.traces import open_traces
 from streamfilter.service.http import Endpoint
 from streamfilter.traces.spans import Tracer
 
 log = structlog.get_logger("streamfilter")
 
+_SECTIONS = {"contaminants": "exposures.contaminants"}
 _LAST_SPANS_S = 2.0  # time to send the last spans at a stop
 
 
@@ -51,7 +53,8 @@ class _Worker(Protocol):
 def run(config: Path | None, overrides: tuple[str, ...], only: str | None) -> None:
     """Filter the configured topics until SIGTERM or Ctrl-C.
 
-    The engine is fetched at first use and warmed up before the worker joins its group. On SIGTERM
+    Topics are looked for first: what is missing ends it, with the command that makes it. The engine
+    is fetched at first use and warmed up before the worker joins its group. On SIGTERM
     what is under way is finished and committed (flow.drain_s). Start more workers with the same
     kafka.group to share the partitions. On SIGHUP the settings are read again: priors, thresholds,
     rules, planes and output topics change between two alerts, what needs a restart is logged.
@@ -66,10 +69,12 @@ def run(config: Path | None, overrides: tuple[str, ...], only: str | None) -> No
     }
     topics = {kind: names for kind, names in every.items() if names and only in (None, kind)}
     if not topics:
-        key = {"contaminants": "exposures.contaminants"}.get(only or "", only)
+        key = _SECTIONS.get(only or "", only)
         raise ConfigurationInvalid(f"{key}.topics: at least one is needed to run {only} alone")
     checked_all(settings)
     log.info("starting", version=__version__, **topics)
+    make = f"streamfilter topics create {options.given(config, overrides)}".rstrip()
+    check_topics(settings, [_SECTIONS.get(kind, kind) for kind in topics], make)
     registry = CollectorRegistry()
     describe_process(registry, __version__)
     reloader = Reloader(

@@ -11,14 +11,11 @@ import click
 
 from streamfilter.cli import connection
 from streamfilter.demo import exposures
-from streamfilter.errors import TransportFailed
 from streamfilter.kafka.sink import KafkaSink, Undeliverable
-from streamfilter.kafka.topics import missing
 from streamfilter.records import PRODUCER_TIMESTAMP, Origin, Output
 from streamfilter.simulate.visits import CADENCE_S, alerts
 
 # A person or an orchestrator waits: an unreachable broker is reported sooner than by a service.
-_ANSWER_S = 10.0
 _DELIVERY_MS = 30_000
 # Longest time until SIGTERM is noticed.
 _TICK_S = 0.1
@@ -117,9 +114,7 @@ def simulate(
     named = [each for each in (topic, exposures) if each]
     if not named:
         raise click.UsageError("nothing to send: give --topic, --exposures, or both")
-    client = {"bootstrap.servers": bootstrap, **settings}
-    if absent := missing(client, named, timeout_s=_ANSWER_S):
-        raise TransportFailed(f"no topic {absent[0]}: streamfilter topics create {absent[0]}")
+    client = connection.reached(named, bootstrap, settings)
     sequences = []
     if topic:
         sequences.append(_Sequence(_alerts(topic, rate, surveys, seed), 1.0 / rate))

@@ -14,7 +14,7 @@ from streamfilter.cli import frame_files
 from streamfilter.exposures import figures, frames
 from streamfilter.exposures.records import Decision, DetectorEvidence, Judgement
 from streamfilter.exposures.sky import Mesh
-from streamfilter.exposures.tracking import TrackingRules
+from streamfilter.exposures.tracking import TrackingRules, why_undecided
 from streamfilter.exposures.watcher import ExposureRules, Watcher
 
 _STYLES = {Decision.OK: "green", Decision.TRACKING_ERROR: "red", Decision.CANNOT_TELL: "yellow"}
@@ -81,15 +81,16 @@ def track(
     paths = frame_files.paths(files)
     engine = frame_files.engine("maxitrack")
     mesh = Mesh(as_reference=background == "reference")
-    watcher = Watcher(engine, ExposureRules(mesh=mesh, tracking=TrackingRules(prior=prior)))
+    tracking = TrackingRules(prior=prior)
+    watcher = Watcher(engine, ExposureRules(mesh=mesh, tracking=tracking))
     rules = frames.FrameRules(section=section)
     table, rows = Table(*_HEAD), []
     for exposure in _judged_exposures(watcher, paths, rules, together, draw=figure is not None):
         judgement = watcher.judge(exposure.detectors)
         if as_json:
-            click.echo(json.dumps(_line(exposure, judgement)))
+            click.echo(json.dumps(_line(exposure, judgement, tracking)))
         else:
-            _add(table, exposure, judgement)
+            _add(table, exposure, judgement, tracking)
         if figure is not None:
             pictures = tuple(exposure.pictures)
             rows.append(figures.Row(Path(exposure.name).name, judgement, pictures))
@@ -131,21 +132,25 @@ def _badness(judgement: Judgement) -> float:
     return order[judgement.decision] + (judgement.probability or 0.0) / 2
 
 
-def _line(exposure: _Exposure, judgement: Judgement) -> dict[str, Any]:
+def _line(exposure: _Exposure, judgement: Judgement, rules: TrackingRules) -> dict[str, Any]:
     """Returns all facts of an exposure, with the field names of the records."""
     detectors = [asdict(evidence) for evidence in exposure.detectors]
-    return {"exposure": exposure.name, "judgement": asdict(judgement), "detectors": detectors}
+    why = why_undecided(judgement, rules) or None
+    said = {"exposure": exposure.name, "judgement": asdict(judgement), "why_undecided": why}
+    return said | {"detectors": detectors}
 
 
-def _add(table: Table, exposure: _Exposure, judgement: Judgement) -> None:
+def _add(table: Table, exposure: _Exposure, judgement: Judgement, rules: TrackingRules) -> None:
     name = Path(exposure.name).name
     for evidence in exposure.detectors:
-        table.add_row(name, evidence.detector, *_cells(evidence.judgement, evidence))
+        table.add_row(name, evidence.detector, *_cells(evidence.judgement, rules, evidence))
     if len(exposure.detectors) > 1:
-        table.add_row(name, "[bold]all[/]", *_cells(judgement))
+        table.add_row(name, "[bold]all[/]", *_cells(judgement, rules))
 
 
-def _cells(judgement: Judgement, evidence: DetectorEvidence | None = None) -> tuple[str, ...]:
+def _cells(
+    judgement: Judgement, rules: TrackingRules, evidence: DetectorEvidence | None = None
+) -> tuple[str, ...]:
     style = _STYLES[judgement.decision]
     decision = f"[{style}]{judgement.decision}[/]"
     if evidence is not None and evidence.not_evaluated is not None:
@@ -155,7 +160,7 @@ def _cells(judgement: Judgement, evidence: DetectorEvidence | None = None) -> tu
     used, every = judgement.tiles_used, judgement.tiles_used + judgement.tiles_abstained
     return (
         decision,
-        str(judgement.voice),
+        why_undecided(judgement, rules) or str(judgement.voice),
         _number(judgement.probability, 3),
         _number(judgement.reference_mean, 3),
         f"{used}/{every}",

@@ -6,13 +6,16 @@ A string may name a secret as ``${NAME}`` (from the environment) or ``${file:PAT
 content, stripped).
 """
 
+from streamfilter.config.deciding import DECIDING, digest
 from streamfilter.config.reading import expanded, load
 from streamfilter.config.reloading import RELOADABLE, fingerprint, reloaded
+from streamfilter.config.schema import schema
 from streamfilter.config.sections import (
     Delivery,
     Exposures,
     Flow,
     FrameContaminants,
+    Kafka,
     Metrics,
     Outputs,
     Registry,
@@ -21,17 +24,20 @@ from streamfilter.config.sections import (
     Survey,
     TrackingEngine,
     Webhook,
+    address_of,
 )
 from streamfilter.config.sections import Engine as EngineSettings
-from streamfilter.config.showing import show
+from streamfilter.config.showing import hides, show, shown
 
 __all__ = [
+    "DECIDING",
     "RELOADABLE",
     "Delivery",
     "EngineSettings",
     "Exposures",
     "Flow",
     "FrameContaminants",
+    "Kafka",
     "Metrics",
     "Outputs",
     "Registry",
@@ -40,9 +46,14 @@ __all__ = [
     "Survey",
     "TrackingEngine",
     "Webhook",
+    "address_of",
+    "digest",
     "expanded",
     "fingerprint",
+    "hides",
     "load",
     "reloaded",
+    "schema",
     "show",
+    "shown",
 ]

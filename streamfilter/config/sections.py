@@ -34,6 +34,11 @@ def _of_known_classes(value: dict[str, float]) -> dict[str, float]:
     return value
 
 
+def address_of(host: str, port: int) -> str:
+    """Host and port as addresses have them: an IPv6 address stands in brackets."""
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
 class Section(BaseModel):
     """A part of the settings; unknown keys are refused."""
 
@@ -56,6 +61,18 @@ class Kafka(Section):
     stall_s: Positive = 300.0
     """A partition that goes on and gives nothing for longer, or whose messages get no answer, makes
     its worker unhealthy."""
+
+    @field_validator("bootstrap", "output_bootstrap")
+    @classmethod
+    def _addresses(cls, value: str) -> str:
+        # librdkafka would take all up to the last colon for a name, and look for it for ever.
+        for each in value.split(","):
+            address = each.strip().rpartition("://")[2]
+            if address.count(":") > 1 and not address.startswith("["):
+                raise ValueError(
+                    f"{each.strip()!r}: an IPv6 address stands in brackets, [::1]:9092"
+                )
+        return value
 
 
 class Alerts(Section):
@@ -359,6 +376,16 @@ class Metrics(Section):
     password: str = ""
     allow_open: bool = False
     """Allow a network address without certificate or password; only if protected otherwise."""
+
+    @field_validator("host")
+    @classmethod
+    def _bare(cls, value: str) -> str:
+        return value.removeprefix("[").removesuffix("]")
+
+    @property
+    def address(self) -> str:
+        """Host and port."""
+        return address_of(self.host, self.port)
 
     @property
     def loopback(self) -> bool:

@@ -28,8 +28,20 @@ _NAMES = re.compile(r"\$\{[^}]+\}|(?:^|[&#])[\w.~-]*[=:]|[&#]")
 
 def show(settings: Settings) -> str:
     """Returns the settings as TOML: ``${...}`` as it was written, other secrets hidden."""
+    return tomli_w.dumps(shown(settings))
+
+
+def shown(settings: Settings) -> dict[str, Any]:
+    """Returns the settings as a tree: ``${...}`` as it was written, other secrets hidden."""
     tree = _plain(settings.model_dump(mode="json", exclude_none=True))
-    return tomli_w.dumps(_hide(tree, settings._references))
+    hidden = _hide(tree, settings._references)
+    assert isinstance(hidden, dict), "settings are a table"
+    return hidden
+
+
+def hides(key: str) -> bool:
+    """Whether a key's value is not shown, whatever it is."""
+    return bool(_HIDDEN.search(key) or key.startswith(("webhook.url", "traces.headers")))
 
 
 def secrets_in(settings: Settings) -> Iterator[str]:

@@ -10,7 +10,7 @@ from time import monotonic
 
 from streamfilter.config import Settings
 from streamfilter.doctor import brokers, clock, configuration, engines, machine, places, registries
-from streamfilter.doctor.findings import Finding, State, failed
+from streamfilter.doctor.findings import GIVEN, Finding, State, failed
 from streamfilter.doctor.messages import SampledMessage
 from streamfilter.errors import StreamfilterError
 from streamfilter.redaction import clean
@@ -38,25 +38,36 @@ _CHECKS: tuple[tuple[str, Check], ...] = (
 """The order counts: registries and clocks are compared with messages that ``kafka`` reads."""
 
 
-def examine(settings: Settings) -> Iterator[Finding]:
-    """Yields each finding as soon as it is made, without secrets."""
+def examine(settings: Settings, given: str = "") -> Iterator[Finding]:
+    """Yields each finding as soon as it is made, without secrets.
+
+    Parameters
+    ----------
+    given
+        Options with which a command takes the same settings, for mends that are commands.
+    """
+    options = f" {given}" if given else ""
+    for finding in _examined(settings):
+        yield _cleaned(replace(finding, mend=finding.mend.replace(GIVEN, options)))
+
+
+def _examined(settings: Settings) -> Iterator[Finding]:
     samples: list[SampledMessage] = []
     for name, check in _CHECKS:
         started = monotonic()
         try:
             for finding in check(settings, samples):
-                yield _cleaned(finding, monotonic() - started)
+                yield replace(finding, took_s=monotonic() - started)
                 started = monotonic()
         except StreamfilterError as error:
-            yield _cleaned(failed(name, "check", error), monotonic() - started)
+            yield replace(failed(name, "check", error), took_s=monotonic() - started)
 
 
-def _cleaned(finding: Finding, took_s: float) -> Finding:
+def _cleaned(finding: Finding) -> Finding:
     return replace(
         finding,
         subject=clean(finding.subject),
         found=clean(finding.found),
         expected=clean(finding.expected),
         mend=clean(finding.mend),
-        took_s=took_s,
     )

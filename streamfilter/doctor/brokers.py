@@ -1,19 +1,21 @@
 """Checks brokers, topics, rights and groups."""
 
+import shlex
 from collections.abc import Generator, Iterator, Mapping
 from dataclasses import dataclass
 
-from streamfilter.config import Scalar, Settings
+from streamfilter.config import Scalar, Settings, digest
 from streamfilter.doctor import messages
-from streamfilter.doctor.findings import Finding, State, failed, not_applicable, ok
+from streamfilter.doctor.findings import GIVEN, Finding, State, failed, not_applicable, ok
 from streamfilter.doctor.messages import SampledMessage
-from streamfilter.errors import ConfigurationInvalid, TransportFailed
+from streamfilter.errors import ConfigurationInvalid, TopicMissing, TransportFailed
 from streamfilter.kafka.inspection import READ, WRITE, Cluster, Inspector, TopicFacts
 from streamfilter.kafka.inspection import client_version as client
 from streamfilter.service.assembly import clients
 from streamfilter.service.assembly.alerts import reads
 from streamfilter.service.assembly.clients import Reader, outputs, readers
 from streamfilter.service.assembly.delivery import EXACTLY_ONCE
+from streamfilter.service.group_watch import client_id, others
 
 # Time limit for each request to a broker, which may be on a slow line.
 ANSWER_S = 6.0
@@ -82,7 +84,8 @@ def _check_reader(
     The generator's value is the size of the largest message that may come, None if not known.
     """
     key, configured = f"{reader.section}.topics", reader.topics
-    yield _group(inspector, reader.group_key, reader.group)
+    client = clients.consumer_settings(settings)
+    yield _group(inspector, reader, client, digest(settings, reader.section))
     existing = inspector.names()
     names = {each for each in configured if not each.startswith("^")}
     for pattern in (each for each in configured if each.startswith("^")):
@@ -91,7 +94,7 @@ def _check_reader(
         yield _pattern(key, pattern, matching)
     sizes: list[int | None] = []
     for name, facts in inspector.topics(sorted(names)).items():
-        yield _topic(_Need(key, name, READ), facts)
+        yield _topic(_Need(key, name, READ), facts, client)
         if isinstance(facts, TopicFacts):
             sizes.append(facts.max_message_bytes)
             if not facts.rights or READ in facts.rights:
@@ -108,8 +111,12 @@ def _pattern(key: str, pattern: str, matching: set[str]) -> Finding:
     )  # fmt: skip
 
 
-def _group(inspector: Inspector, key: str, group: str) -> Finding:
-    subject = f"{key} {group}"
+def _group(
+    inspector: Inspector, reader: Reader, client_settings: Mapping[str, Scalar], own: str
+) -> Finding:
+    """Check a group's state, and that its members work by the settings with this digest."""
+    group = reader.group
+    subject = f"{reader.group_key} {group}"
     try:
         facts = inspector.group(group)
     except TransportFailed as error:
@@ -117,10 +124,18 @@ def _group(inspector: Inspector, key: str, group: str) -> Finding:
     if facts.rights and READ not in facts.rights:
         return Finding(
             "group", subject, State.FAILED, f"rights: {', '.join(sorted(facts.rights))}",
-            READ, "ask the broker's operators for it, or use another group",
+            READ, _allow(client_settings, READ, "group", group),
         )  # fmt: skip
     # A broker calls a group dead that has no members and no offsets.
     state = "not used yet" if facts.state == "dead" else f"{facts.state}, {facts.members} members"
+    name = str(client_settings.get("client.id", client_id(own)))
+    if differing := others(name, facts.client_ids):
+        many = ", ".join(f"{count} by {each}" for each, count in sorted(differing.items()))
+        return Finding(
+            "group", subject, State.WARNING, f"{state}; with other settings: {many}",
+            f"all with {own}, of what decides verdicts and outputs, as these settings have",
+            f"give all its workers the same settings, or these a {reader.group_key} of their own",
+        )  # fmt: skip
     return ok("group", subject, state)
 
 
@@ -149,9 +164,10 @@ def _check_outputs(
     inspector: Inspector, settings: Settings, largest: Mapping[str, int | None]
 ) -> Iterator[Finding]:
     needs = {need.topic: need for need in _outputs(settings)}
+    client = clients.producer_settings(settings)
     for name, facts in inspector.topics(needs).items():
         need = needs[name]
-        yield (finding := _topic(need, facts))
+        yield (finding := _topic(need, facts, client))
         if isinstance(facts, TopicFacts) and finding.state is not State.FAILED and need.whole:
             yield _size(need, facts, settings, largest)
 
@@ -163,14 +179,17 @@ def _outputs(settings: Settings) -> Iterator[_Need]:
         yield _Need(f"outputs.{name}", topic, WRITE, whole)
 
 
-def _topic(need: _Need, facts: TopicFacts | TransportFailed) -> Finding:
+def _topic(
+    need: _Need, facts: TopicFacts | TransportFailed, client_settings: Mapping[str, Scalar]
+) -> Finding:
     subject = f"{need.key} {need.topic}"
     if isinstance(facts, TransportFailed):
-        return failed("topics", subject, facts)
+        made = f"streamfilter topics create{GIVEN}" if isinstance(facts, TopicMissing) else ""
+        return failed("topics", subject, facts, made)
     if facts.rights and need.right not in facts.rights:
         return Finding(
             "topics", subject, State.FAILED, f"rights: {', '.join(sorted(facts.rights))}",
-            need.right, "ask the broker's operators for it; deploy/kafka-acls.sh has the least",
+            need.right, _allow(client_settings, need.right, "topic", need.topic),
         )  # fmt: skip
     found = f"{facts.partitions} partitions, {facts.replicas} replicas"
     if facts.without_leader:
@@ -195,6 +214,16 @@ def _topic(need: _Need, facts: TopicFacts | TransportFailed) -> Finding:
     return ok("topics", subject, f"{found}, {known} {verb}")
 
 
+def _allow(client_settings: Mapping[str, Scalar], right: str, kind: str, name: str) -> str:
+    """Returns the command of Kafka's own scripts that gives a right, for whoever may run it."""
+    who = f"User:{client_settings.get('sasl.username', 'NAME')}"
+    words = [
+        "kafka-acls.sh", "--bootstrap-server", str(client_settings["bootstrap.servers"]), "--add",
+        "--allow-principal", who, "--operation", right.title(), f"--{kind}", name,
+    ]  # fmt: skip
+    return shlex.join(words)
+
+
 def _size(
     need: _Need, facts: TopicFacts, settings: Settings, largest: Mapping[str, int | None]
 ) -> Finding:
@@ -210,7 +239,8 @@ def _size(
     needed = max(min(limit, largest.get(key) or limit) for key, limit in limits.items())
     subject = f"{need.key} {need.topic}"
     takes = facts.max_message_bytes
-    mend = f"raise max.message.bytes of {need.topic} to {needed}"
+    change = f"--property max.message.bytes={needed}"
+    mend = f"streamfilter topics alter {shlex.quote(need.topic)} {change}{GIVEN}"
     if takes is None:
         return Finding(
             "size", subject, State.WARNING, "max.message.bytes may not be read",

@@ -1,6 +1,7 @@
 """Checks engines: in the cache, undamaged, and running; and the GPU where one is needed."""
 
 import os
+import shlex
 import shutil
 import subprocess
 from collections.abc import Generator, Iterator
@@ -56,18 +57,20 @@ def check(settings: Settings, _: list[SampledMessage]) -> Iterator[Finding]:
     for configured in _configured(settings):
         try:
             manifest = load(configured.name)
-            whole = yield from _cached(manifest, home)
+            whole = yield from _cached(manifest, home, settings.engine.home)
             if whole:
                 yield _run(manifest, configured, home, settings.batch.size)
         except EngineUnavailable as error:
             yield failed("engine", f"{configured.name} on {configured.runtime}", error)
 
 
-def _cached(manifest: Manifest, home: Path) -> Generator[Finding, None, bool]:
+def _cached(manifest: Manifest, home: Path, named: Path | None) -> Generator[Finding, None, bool]:
     """Check a cached file; the generator's value is whether it is undamaged and its own user's."""
     path = cache.onnx_path(manifest, home)
     sha256 = cache.sha256_of(path)
-    mend = f"streamfilter engines fetch {manifest.name} (with --wheel FILE where no index is)"
+    # Fetching knows no settings; on a machine that reaches no index it takes --wheel FILE.
+    place = "" if named is None else f"STREAMFILTER_HOME={shlex.quote(str(named))} "
+    mend = f"{place}streamfilter engines fetch {manifest.name}"
     if sha256 != manifest.onnx_sha256:
         what = f"no file {path}" if sha256 is None else f"{path} is damaged, sha256 {sha256[:12]}"
         yield Finding(

@@ -3,6 +3,9 @@
 from dataclasses import dataclass
 from enum import StrEnum
 
+GIVEN = "\0given"
+"""In a mend that is a command: the options that name these settings."""
+
 
 class State(StrEnum):
     """The result of one check."""
@@ -26,6 +29,7 @@ class Finding:
     found: str
     expected: str = ""
     mend: str = ""
+    """A command that can be pasted, where one mends it; else words."""
     took_s: float = 0.0
 
 

@@ -1,5 +1,6 @@
 """Checks that a worker could use the last message of a topic."""
 
+import shlex
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,7 +11,7 @@ from streamfilter.alerts.drift import Drift
 from streamfilter.alerts.field_plan import Gaps
 from streamfilter.alerts.surveys import Surveys
 from streamfilter.config import Settings
-from streamfilter.doctor.findings import Finding, State, failed, ok
+from streamfilter.doctor.findings import GIVEN, Finding, State, failed, ok
 from streamfilter.errors import MessageRejected, SchemaUnavailable
 from streamfilter.exposures.decode import ExposureDecoder
 from streamfilter.limits import Limits
@@ -49,7 +50,7 @@ def check_message(settings: Settings, message: Message, *, exposure: bool) -> Fi
         except SchemaUnavailable as error:
             return failed("message", subject, error, "see the registry below, or name its folder")
         except MessageRejected as error:
-            return _rejected(subject, error.detail)
+            return _rejected(subject, error.detail, _look(message, exposure=exposure))
 
 
 def _decoded(
@@ -67,7 +68,8 @@ def _decoded(
         decoded = decoder.decode(message, planes)
         finding = _missing_parts(subject, decoded, decoder.take_reports(), planes)
     if isinstance(decoded, Rejected):
-        return _rejected(subject, f"{decoded.reason}, {decoded.detail}")
+        why = f"{decoded.reason}, {decoded.detail}"
+        return _rejected(subject, why, _look(message, exposure=exposure))
     read = f"{len(message.value or b''):,} bytes, read and understood"
     return finding or ok("message", subject, read)
 
@@ -88,10 +90,21 @@ def _missing_parts(
     return None
 
 
-def _rejected(subject: str, why: str) -> Finding:
+def _look(message: Message, *, exposure: bool) -> str:
+    """The command that shows an alert; of an exposure only its producer knows more."""
+    if exposure:
+        return "ask its producer"
+    at = message.origin
+    return (
+        f"streamfilter inspect --topic {shlex.quote(at.topic)} --at {at.partition}:{at.offset}"
+        f"{GIVEN}"
+    )
+
+
+def _rejected(subject: str, why: str, look: str) -> Finding:
     return Finding(
         "message", subject, State.WARNING, f"it would be rejected: {why}",
-        "a message that can be used", "look at it: streamfilter inspect; ask its producer",
+        "a message that can be used", look,
     )  # fmt: skip
 
 

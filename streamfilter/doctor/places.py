@@ -21,7 +21,7 @@ _WORKER_S = 2.0
 def check_metrics(settings: Settings, _: list[SampledMessage]) -> Iterator[Finding]:
     """Check that the port is free, or that a worker already listens there."""
     listening = settings.metrics
-    subject = f"metrics.host/port {listening.host}:{listening.port}"
+    subject = f"metrics.host/port {listening.address}"
     if not listening.enabled:
         yield not_applicable("metrics", subject, "metrics.enabled is false")
         return

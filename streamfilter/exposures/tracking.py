@@ -212,6 +212,45 @@ def shape_veto(shapes: Shapes, rules: TrackingRules) -> Decision | None:
     return Decision.TRACKING_ERROR if shapes.coherence < rules.incoherent else None
 
 
+def why_undecided(judgement: Judgement, rules: TrackingRules) -> str:
+    """What kept network and stars from deciding, in words; empty where one did.
+
+    Doubtful detectors, whose trails may be no star's, are told like others that have a veto.
+    """
+    if judgement.decision is not Decision.CANNOT_TELL:
+        return ""
+    return f"{_network_silent(judgement, rules)}; {_stars_silent(judgement.shapes, rules)}"
+
+
+def _network_silent(judgement: Judgement, rules: TrackingRules) -> str:
+    if judgement.probability is None:
+        return f"no tile has {rules.fewest_stars} stars for the network"
+    if judgement.probability >= rules.decided_at:
+        return "the network sees trails, which the stars do not bear out"
+    if judgement.weight < rules.smallest_weight:
+        return (
+            f"too little for the network: {judgement.tiles_used} tiles weigh "
+            f"{judgement.weight:.2f} of {rules.smallest_weight}"
+        )
+    return "the network sees no trails, but stars are elongated alike"
+
+
+def _stars_silent(shapes: Shapes, rules: TrackingRules) -> str:
+    if shapes.stars < rules.shape_stars or shapes.elongation is None or shapes.coherence is None:
+        return f"{shapes.stars} stars have a shape, {rules.shape_stars} are needed"
+    if shapes.elongation < rules.round:
+        return f"round stars (elongation {shapes.elongation:.2f}) were outvoted"
+    if shapes.elongation >= rules.elongated:
+        return (
+            f"stars are elongated ({shapes.elongation:.2f}), but each its own way (coherence "
+            f"{shapes.coherence:.2f})"
+        )
+    return (
+        f"elongation {shapes.elongation:.2f} lies between round ({rules.round}) and elongated "
+        f"({rules.elongated})"
+    )
+
+
 def _vote_of(judgement: Judgement, rules: TrackingRules) -> Decision | None:
     """Returns a detector's vote in its exposure: that of its stars, or "ok" from the network.
 

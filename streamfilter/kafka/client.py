@@ -8,7 +8,8 @@ from typing import Any, TypeVar
 import structlog
 from confluent_kafka import KafkaError, KafkaException
 
-from streamfilter.errors import ConfigurationInvalid, TransportFailed
+from streamfilter.errors import ConfigurationInvalid, TopicMissing, TransportFailed
+from streamfilter.kafka.properties import CLIENT, Kind, fitted
 
 Settings = Mapping[str, str | int | float | bool]
 """Settings by librdkafka's own names."""
@@ -39,9 +40,9 @@ MENDS = {
     KafkaError.GROUP_AUTHORIZATION_FAILED: f"{_RIGHTS} (group.id)",
     KafkaError.CLUSTER_AUTHORIZATION_FAILED: _RIGHTS,
     KafkaError.TRANSACTIONAL_ID_AUTHORIZATION_FAILED: f"{_RIGHTS} (transactional.id)",
-    KafkaError.UNKNOWN_TOPIC_OR_PART: "create it: streamfilter topics create",
-    KafkaError._UNKNOWN_TOPIC: "create it: streamfilter topics create",
-    KafkaError._UNKNOWN_PARTITION: "create it: streamfilter topics create",
+    KafkaError.UNKNOWN_TOPIC_OR_PART: "create it: streamfilter topics create --config FILE",
+    KafkaError._UNKNOWN_TOPIC: "create it: streamfilter topics create --config FILE",
+    KafkaError._UNKNOWN_PARTITION: "create it: streamfilter topics create --config FILE",
     KafkaError.TOPIC_EXCEPTION: "use letters, digits, '.', '_' and '-' in topic names",
     KafkaError.INVALID_TIMESTAMP: (
         "set this machine's clock: the broker's is over message.timestamp.after.max.ms (1 h) away"
@@ -72,6 +73,7 @@ MENDS = {
     KafkaError._ALL_BROKERS_DOWN: "see that the broker is up and bootstrap.servers is right",
     KafkaError._TIMED_OUT: "see that the broker is up and bootstrap.servers is right",
 }
+_NO_TOPIC = frozenset({KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError._UNKNOWN_TOPIC})
 # Settings that confluent-kafka adds to librdkafka's; streamfilter sets them itself.
 CALLBACKS = frozenset(
     {"error_cb", "logger", "oauth_cb", "on_commit", "on_delivery", "stats_cb", "throttle_cb"}
@@ -88,7 +90,8 @@ PASSING = frozenset(
 def transport_failed(error: KafkaError, doing: str) -> TransportFailed:
     """Returns the failure for an error of librdkafka, with how to mend it where known."""
     mend = _mend_of(error)
-    return TransportFailed(f"{doing}: {error.str()}" + (f"; {mend}" if mend else ""))
+    kind = TopicMissing if error.code() in _NO_TOPIC else TransportFailed
+    return kind(f"{doing}: {error.str()}" + (f"; {mend}" if mend else ""))
 
 
 def lasting(error: KafkaError) -> bool:
@@ -142,13 +145,16 @@ def text(value: str | int | float | bool) -> str:
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 
-def merged(defaults: Settings, given: Settings, required: tuple[str, ...]) -> dict[str, str]:
-    """Returns the settings of a client: the defaults, overridden by the given ones.
+def merged(
+    defaults: Settings, given: Settings, required: tuple[str, ...], kind: Kind = CLIENT
+) -> dict[str, str]:
+    """Returns the settings of a client: the given ones, and the defaults, fitted to them.
 
     Raises
     ------
     ConfigurationInvalid
-        A required setting is missing, or a setting takes a function (confluent-kafka's own).
+        A required setting is missing, a setting takes a function (confluent-kafka's own), or two
+        settings exclude each other.
     """
     present = set(given) | ({"bootstrap.servers"} if "metadata.broker.list" in given else set())
     missing = [key for key in required if key not in present]
@@ -156,7 +162,7 @@ def merged(defaults: Settings, given: Settings, required: tuple[str, ...]) -> di
         raise ConfigurationInvalid(f"Kafka setting {key!r} takes a function: remove it")
     if missing:
         raise ConfigurationInvalid(f"Kafka setting {missing[0]!r} is missing: give it a value")
-    return {key: text(value) for key, value in {**defaults, **given}.items()}
+    return {k: text(v) for k, v in {**fitted(defaults, given, kind), **given}.items()}
 
 
 def refuse(given: Settings, guarantees: Mapping[str, tuple[str, ...]]) -> None:

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 from streamfilter.kafka.client import Settings, merged, refuse, text
+from streamfilter.kafka.properties import CONSUMER
 from streamfilter.kafka.starts import ERROR, refuse_skipping
 
 DEFAULTS: Settings = {
@@ -34,12 +35,12 @@ class ReadySettings:
     Raises
     ------
     ConfigurationInvalid
-        A setting is missing, or would let alerts be lost.
+        A setting is missing, would let alerts be lost, or excludes another.
     """
 
     def __init__(self, given: Settings, topics: Sequence[str]) -> None:
         refuse(given, GUARANTEES)
-        ready = merged(DEFAULTS, given, ("bootstrap.servers", "group.id"))
+        ready = merged(DEFAULTS, given, ("bootstrap.servers", "group.id"), CONSUMER)
         self.policy = ready["auto.offset.reset"].lower()
         """Where a group begins that has no offset; librdkafka is told to ask."""
         refuse_skipping(self.policy, tuple(topics))

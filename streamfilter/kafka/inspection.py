@@ -2,7 +2,7 @@
 
 import re
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import Any
@@ -16,8 +16,16 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined]
 )
 
 from streamfilter.errors import TransportFailed
-from streamfilter.kafka.client import ClientErrors, Settings, error_of, merged, transport_failed
+from streamfilter.kafka.client import (
+    ClientErrors,
+    Settings,
+    error_of,
+    merged,
+    settings_invalid,
+    transport_failed,
+)
 from streamfilter.kafka.messages import message_of
+from streamfilter.kafka.properties import CONSUMER
 from streamfilter.kafka.topics import Answer, open_admin, wait_for_answer
 from streamfilter.records import Message
 
@@ -30,6 +38,7 @@ _NOT_YET = frozenset(
     }
 )  # fmt: skip
 _RETRY_S = 0.3
+_MEMBERS_S = 10.0
 # Partitions that are searched for a last message, and how far before their ends: the last offsets
 # of a transaction hold no message.
 _MOST_PARTITIONS, _TAIL = 16, 5
@@ -79,6 +88,54 @@ class GroupFacts:
     state: str
     members: int
     rights: frozenset[str]
+    client_ids: tuple[str, ...] = ()
+    """Of its members."""
+
+
+def _address(host: str, port: int) -> str:
+    """An IPv6 address stands in brackets."""
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def ask_members(settings: Settings, group: str) -> Callable[[], tuple[str, ...] | None]:
+    """Begin to ask for a group's members, without waiting.
+
+    Returns
+    -------
+    callable
+        Polled: the client ids, or None while there is no answer. It raises TransportFailed where
+        the brokers give none.
+
+    Raises
+    ------
+    ConfigurationInvalid
+        librdkafka refuses the settings.
+    """
+    # The consumer beside it tells of brokers that are away, once.
+    admin = open_admin({**settings, "log_level": 0}, _Silent("client"))
+    asked: Mapping[str, Future[Any]] = admin.describe_consumer_groups(
+        [group], request_timeout=_MEMBERS_S
+    )
+
+    def poll() -> tuple[str, ...] | None:
+        admin.poll(0)
+        if not asked[group].done():
+            return None
+        try:
+            return _client_ids(asked[group].result())
+        except KafkaException as error:
+            raise transport_failed(error_of(error), f"group {group}") from error
+
+    return poll
+
+
+class _Silent(ClientErrors):
+    def on_error(self, error: KafkaError) -> None:
+        """Somebody else tells."""
+
+
+def _client_ids(found: Any) -> tuple[str, ...]:
+    return tuple(str(member.client_id) for member in found.members)
 
 
 def client_version() -> str:
@@ -118,7 +175,7 @@ class Inspector:
         self._admin.poll(0)
         versions = self._api_versions.versions
         return Cluster(
-            tuple(f"{node.host}:{node.port}" for node in found.nodes),
+            tuple(_address(node.host, node.port) for node in found.nodes),
             _version(versions),
             not versions or _INIT_PRODUCER_ID in versions,
         )
@@ -170,7 +227,7 @@ class Inspector:
                 time.sleep(_RETRY_S)
             else:
                 state = str(found.state.name).lower()
-                return GroupFacts(state, len(found.members), _rights(found))
+                return GroupFacts(state, len(found.members), _rights(found), _client_ids(found))
 
     def last(self, topic: str, partitions: int, group: str) -> Message | None:
         """Returns one of the last messages of a topic, without joining a group; None: no message.
@@ -179,10 +236,16 @@ class Inspector:
         ------
         TransportFailed
             This client may not read the topic.
+        ConfigurationInvalid
+            librdkafka refuses the settings.
         """
         client = {**self._settings, "group.id": group, "enable.auto.commit": False}
         errors = ClientErrors("doctor")
-        consumer = Consumer({**merged({}, client, ("bootstrap.servers",)), **errors.settings()})
+        ready = merged({}, client, ("bootstrap.servers",), CONSUMER)
+        try:
+            consumer = Consumer({**ready, **errors.settings()})
+        except (KafkaException, TypeError, ValueError) as error:
+            raise settings_invalid(error, "consumer") from error
         try:
             starts = [
                 Position(topic, partition, max(low, high - _TAIL))

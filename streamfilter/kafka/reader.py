@@ -1,7 +1,8 @@
-"""Reads a topic up to its present ends; joins no group and commits nothing."""
+"""Reads a topic, as it stands or as it comes; joins no group and commits nothing."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 
 from confluent_kafka import Consumer, KafkaException
 from confluent_kafka import TopicPartition as Position
@@ -16,6 +17,7 @@ from streamfilter.kafka.client import (
     transport_failed,
 )
 from streamfilter.kafka.messages import message_of
+from streamfilter.kafka.properties import CONSUMER
 from streamfilter.records import Message
 
 # Longest wait for an answer, and for the next message before the end of a partition.
@@ -30,6 +32,15 @@ DEFAULTS: Settings = {
     # Messages of aborted transactions are not read, and open transactions are not waited for.
     "isolation.level": "read_committed",
 }
+
+
+@dataclass(frozen=True, slots=True)
+class Stretch:
+    """Offsets of one partition, from the first to the last, both included."""
+
+    partition: int
+    first: int
+    last: int
 
 
 def read_topic(settings: Settings, topic: str, *, since_ms: int | None = None) -> Iterator[Message]:
@@ -51,10 +62,7 @@ def read_topic(settings: Settings, topic: str, *, since_ms: int | None = None) -
     """
     consumer, errors = _consumer(settings)
     try:
-        known = consumer.list_topics(topic, ANSWER_S).topics[topic]
-        if known.error is not None:
-            raise transport_failed(known.error, f"reading {topic}")
-        for partition in sorted(known.partitions):
+        for partition in _partitions(consumer, topic):
             at = Position(topic, partition)
             start, end = consumer.get_watermark_offsets(at, ANSWER_S)
             if since_ms is not None:
@@ -64,6 +72,81 @@ def read_topic(settings: Settings, topic: str, *, since_ms: int | None = None) -
             yield from _between(consumer, errors, Position(topic, partition, start), end)
     except KafkaException as error:
         errors.check()  # a wrong password, say, which the time-out does not name
+        raise transport_failed(error_of(error), f"reading {topic}") from error
+    finally:
+        consumer.close()
+
+
+def stretches(settings: Settings, topic: str) -> tuple[Stretch, ...]:
+    """Returns what a topic holds now, partition by partition, without empty ones.
+
+    Raises
+    ------
+    TransportFailed
+        There is no such topic, or the broker cannot be used.
+    """
+    consumer, errors = _consumer(settings)
+    try:
+        found = []
+        for partition in _partitions(consumer, topic):
+            low, high = consumer.get_watermark_offsets(Position(topic, partition), ANSWER_S)
+            if high > low:
+                found.append(Stretch(partition, low, high - 1))
+        return tuple(found)
+    except KafkaException as error:
+        errors.check()
+        raise transport_failed(error_of(error), f"reading {topic}") from error
+    finally:
+        consumer.close()
+
+
+def read_stretches(settings: Settings, topic: str, wanted: Iterable[Stretch]) -> Iterator[Message]:
+    """Yields the messages of stretches that the topic holds, in this order.
+
+    Raises
+    ------
+    TransportFailed
+        The broker cannot be used.
+    """
+    consumer, errors = _consumer(settings)
+    try:
+        for each in wanted:
+            start = Position(topic, each.partition, each.first)
+            yield from _between(consumer, errors, start, each.last + 1)
+    except KafkaException as error:
+        errors.check()
+        raise transport_failed(error_of(error), f"reading {topic}") from error
+    finally:
+        consumer.close()
+
+
+def follow(settings: Settings, topic: str) -> Iterator[list[Message]]:
+    """Yields the messages that come to a topic from now on, without end.
+
+    Partitions that the topic is given later are not read.
+
+    Raises
+    ------
+    TransportFailed
+        There is no such topic, or the broker cannot be used.
+    """
+    consumer, errors = _consumer(settings)
+    try:
+        ends = []
+        for partition in _partitions(consumer, topic):
+            _, high = consumer.get_watermark_offsets(Position(topic, partition), ANSWER_S)
+            ends.append(Position(topic, partition, high))
+        consumer.assign(ends)
+        while True:
+            errors.check()
+            raws = consumer.consume(_AT_ONCE, _POLL_S)
+            for raw in raws:
+                if (error := raw.error()) is not None:
+                    raise transport_failed(error, f"reading {topic}")
+            if raws:
+                yield [message_of(raw) for raw in raws]
+    except KafkaException as error:
+        errors.check()
         raise transport_failed(error_of(error), f"reading {topic}") from error
     finally:
         consumer.close()
@@ -93,11 +176,19 @@ def read_one(settings: Settings, topic: str, partition: int, offset: int) -> Mes
 
 def _consumer(settings: Settings) -> tuple[Consumer, ClientErrors]:
     errors = ClientErrors("reader")
-    ready = merged(DEFAULTS, settings, ("bootstrap.servers",))
+    ready = merged(DEFAULTS, settings, ("bootstrap.servers",), CONSUMER)
     try:
         return Consumer({**ready, **errors.settings()}), errors
     except (KafkaException, TypeError, ValueError) as error:
         raise settings_invalid(error, "reader") from error
+
+
+def _partitions(consumer: Consumer, topic: str) -> list[int]:
+    """Returns the partitions of a topic, which must exist."""
+    known = consumer.list_topics(topic, ANSWER_S).topics[topic]
+    if known.error is not None:
+        raise transport_failed(known.error, f"reading {topic}")
+    return sorted(known.partitions)
 
 
 def _between(

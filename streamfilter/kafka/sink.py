@@ -20,6 +20,7 @@ from streamfilter.kafka.client import (
     settings_invalid,
     transport_failed,
 )
+from streamfilter.kafka.properties import PRODUCER
 from streamfilter.kafka.statistics import Statistics, parsed
 from streamfilter.records import Output
 
@@ -85,7 +86,7 @@ class KafkaSink:
     def __init__(self, settings: Settings, *, on_statistics: OnStatistics | None = None) -> None:
         refuse(settings, GUARANTEES)
         self._errors = ClientErrors("producer")
-        ready = merged(DEFAULTS, settings, ("bootstrap.servers",))
+        ready = merged(DEFAULTS, settings, ("bootstrap.servers",), PRODUCER)
         ready |= {"enable.idempotence": "true", "acks": "all"}
         ready.pop("request.required.acks", None)
         callbacks = self._errors.settings()

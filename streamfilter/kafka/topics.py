@@ -1,14 +1,20 @@
-"""Creates topics, and finds which are missing."""
+"""Creates and changes topics, and finds which are missing."""
 
 import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as NotYet
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Any, TypeVar
 
-from confluent_kafka import KafkaError, KafkaException
-from confluent_kafka.admin import AdminClient
+from confluent_kafka import KafkaError, KafkaException, Producer
+from confluent_kafka.admin import (  # type: ignore[attr-defined]
+    AdminClient,
+    AlterConfigOpType,
+    ConfigEntry,
+    ConfigResource,
+    ResourceType,
+)
 from confluent_kafka.cimpl import NewTopic
 
 from streamfilter.errors import ConfigurationInvalid, TransportFailed
@@ -20,6 +26,7 @@ from streamfilter.kafka.client import (
     settings_invalid,
     transport_failed,
 )
+from streamfilter.kafka.properties import PRODUCER
 
 Answer = TypeVar("Answer")
 
@@ -98,6 +105,91 @@ def missing(
     errors = ClientErrors("administration")
     known = _known(open_admin(settings, errors), errors, time.monotonic() + timeout_s)
     return tuple(name for name in names if name not in known)
+
+
+def partitions_of(
+    settings: Settings, names: Sequence[str], *, timeout_s: float = ANSWER_S
+) -> dict[str, int]:
+    """Returns the number of partitions of each topic that exists.
+
+    Raises
+    ------
+    TransportFailed
+        The broker does not answer.
+    """
+    if not names:
+        return {}
+    errors = ClientErrors("administration")
+    known = _known(open_admin(settings, errors), errors, time.monotonic() + timeout_s)
+    return {name: known[name] for name in names if name in known}
+
+
+def absent(
+    settings: Settings, names: Sequence[str], *, timeout_s: float = ANSWER_S
+) -> tuple[str, ...]:
+    """Returns the names that no topic has, and that brokers do not create when asked for them.
+
+    Brokers that make topics by themselves (``auto.create.topics.enable``) do so here, as they
+    would for the first message.
+
+    Raises
+    ------
+    ConfigurationInvalid
+        librdkafka refuses the settings.
+    TransportFailed
+        The broker does not answer.
+    """
+    left = missing(settings, names, timeout_s=timeout_s) if names else ()
+    if not left:
+        return ()
+    errors = ClientErrors("producer")
+    ready = merged({}, settings, ("bootstrap.servers",), PRODUCER)
+    try:
+        producer = Producer({**ready, **errors.settings()})
+    except (KafkaException, TypeError, ValueError) as error:
+        raise settings_invalid(error, "producer") from error
+    return tuple(name for name in left if not _made_when_asked_for(producer, name, timeout_s))
+
+
+def alter(
+    settings: Settings, name: str, config: Mapping[str, str], *, timeout_s: float = ANSWER_S
+) -> None:
+    """Change settings of a topic; the others stay.
+
+    Raises
+    ------
+    ConfigurationInvalid
+        The broker refuses a setting.
+    TransportFailed
+        There is no such topic, the broker does not answer, or gives no right to do this.
+    """
+    errors = ClientErrors("administration")
+    admin, end = open_admin(settings, errors), time.monotonic() + timeout_s
+    changes = [
+        ConfigEntry(key, value, incremental_operation=AlterConfigOpType.SET)
+        for key, value in config.items()
+    ]
+    resource = ConfigResource(ResourceType.TOPIC, name, incremental_configs=changes)
+    asked: Mapping[Any, Future[None]] = admin.incremental_alter_configs(
+        [resource], request_timeout=timeout_s
+    )
+    try:
+        wait_for_answer(admin, asked[resource], errors, end, f"topic {name}")
+    except KafkaException as exception:
+        error = error_of(exception)
+        if error.code() in _WRONG_REQUEST:
+            raise ConfigurationInvalid(f"topic {name!r}: {error.str()}") from exception
+        raise transport_failed(error, f"changing topic {name}") from exception
+
+
+def _made_when_asked_for(producer: Producer, name: str, timeout_s: float) -> bool:
+    """Whether brokers know a topic once a producer asks for it."""
+    try:
+        error = producer.list_topics(name, timeout_s).topics[name].error
+    except KafkaException as exception:
+        raise transport_failed(error_of(exception), f"asking for topic {name}") from exception
+    # One that is being made has no leader yet.
+    return error is None or error.code() != KafkaError.UNKNOWN_TOPIC_OR_PART
 
 
 def open_admin(settings: Settings, errors: ClientErrors) -> AdminClient:

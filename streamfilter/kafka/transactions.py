@@ -24,6 +24,7 @@ from streamfilter.kafka.client import (
     within,
 )
 from streamfilter.kafka.ledger import Partition, Place
+from streamfilter.kafka.properties import TRANSACTIONS
 from streamfilter.kafka.sink import DEFAULTS as SINK_DEFAULTS
 from streamfilter.kafka.sink import (
     GUARANTEES,
@@ -87,7 +88,7 @@ class TransactionalSink:
         timeout_ms = round(timeout_s * 1000)
         # librdkafka requires that no output is retried for longer than its transaction lives.
         limits: Settings = {"transaction.timeout.ms": timeout_ms, "delivery.timeout.ms": timeout_ms}
-        ready = merged({**DEFAULTS, **limits}, settings, ("bootstrap.servers",))
+        ready = merged({**DEFAULTS, **limits}, settings, ("bootstrap.servers",), TRANSACTIONS)
         ready |= {"enable.idempotence": "true", "acks": "all", "transactional.id": transactional_id}
         ready.pop("request.required.acks", None)
         callbacks: dict[str, Any] = self._errors.settings()

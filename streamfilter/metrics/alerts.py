@@ -9,6 +9,7 @@ from streamfilter.metrics.instruments import (
     LATENCY_S,
     STAGE_S,
     Instruments,
+    LatencyMetrics,
     SchemaMetrics,
 )
 from streamfilter.metrics.kafka import ClientStatistics, TransactionMetrics
@@ -32,17 +33,14 @@ class TimeMetrics:
             STAGE_S,
             "stage",
         )
-        self.latency = made.histogram(
-            "latency_seconds",
+        self.latency = LatencyMetrics(
+            made,
             "To the last acknowledged output of an alert: since it was received, the message's "
             "timestamp, the producer's header, or the end of the exposure (light).",
-            LATENCY_S,
-            "since",
+            SINCE,
         )
         for stage in STAGES:
             self.stage.labels(stage)
-        for since in SINCE:
-            self.latency.labels(since)
 
 
 class FlowMetrics:

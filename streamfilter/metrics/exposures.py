@@ -11,6 +11,7 @@ from streamfilter.metrics.instruments import (
     DEVICE_MEMORY_TEXT,
     LATENCY_S,
     Instruments,
+    LatencyMetrics,
     SchemaMetrics,
 )
 from streamfilter.metrics.kafka import ClientStatistics, TransactionMetrics
@@ -151,12 +152,11 @@ class ExposureMetrics:
             "Of the last exposure judged; NaN where nothing could be.",
             "instrument",
         )
-        self.latency = made.histogram(
-            "latency_seconds",
+        self.latency = LatencyMetrics(
+            made,
             "To the acknowledged verdict on an exposure: since its last message was received, that "
             "message's timestamp, or the middle of the exposure.",
-            LATENCY_S,
-            "since",
+            SINCE_OF_EXPOSURES,
         )
         self.look = made.histogram(
             "look_seconds", "Time spent on a message: unpacking, stars, the network.", LATENCY_S
@@ -176,8 +176,6 @@ class ExposureMetrics:
         self.ready = made.gauge("ready", "1 once it has partitions, as /readyz.")
         self.device_memory = made.gauge("device_memory_bytes", DEVICE_MEMORY_TEXT, "engine", "kind")
         self.healthy = made.gauge("healthy", "0 once it failed or makes no progress, as /healthz.")
-        for since in SINCE_OF_EXPOSURES:
-            self.latency.labels(since)
         self._instruments: set[str] = set()
 
     def begin(self, *, reasons: Collection[str]) -> None:

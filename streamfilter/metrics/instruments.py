@@ -1,5 +1,6 @@
 """Makes instruments: names, buckets, and the metrics that several owners share."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
@@ -15,6 +16,7 @@ LATENCY_S = (
     *(120, 300, 900, 3600),
 )
 
+NOT_LIVE = ("replayed", "archived", "backlog")
 SCHEMA_RESULTS = ("found", "refused", "unavailable")
 DEVICE_MEMORY = ("buffers", "free", "total")
 DEVICE_MEMORY_TEXT = "Memory of a GPU: an engine's buffers there, what is free, and all of it."
@@ -42,6 +44,50 @@ class Instruments:
         return Histogram(
             f"{self.prefix}_{name}", text, labels, buckets=buckets, registry=self.registry
         )
+
+
+class LatencyMetrics:
+    """How long outputs took since several starts: of all messages, and of those of the night.
+
+    Parameters
+    ----------
+    made
+        Makes instruments of a worker's prefix.
+    text
+        What is timed, for the metrics page.
+    since
+        Names of the starts.
+    """
+
+    def __init__(self, made: Instruments, text: str, since: tuple[str, ...]) -> None:
+        self._all = made.histogram("latency_seconds", text, LATENCY_S, "since")
+        self._live = made.histogram(
+            "live_latency_seconds",
+            "The same without what is not of the night: replayed, archived, or waiting before a "
+            "worker began. Rules look at these.",
+            LATENCY_S,
+            "since",
+        )
+        self._not_live = made.counter(
+            "not_live_total", "Verdicts that are left out of live_latency_seconds.", "why"
+        )
+        for name in since:
+            self._all.labels(name)
+            self._live.labels(name)
+        for why in NOT_LIVE:
+            self._not_live.labels(why)
+
+    def observe(
+        self, starts_unix_s: Mapping[str, float], now_unix_s: float, why_not: str | None
+    ) -> None:
+        """Take what was delivered now; ``why_not`` says why it is not of the night, if so."""
+        if why_not is not None:
+            self._not_live.labels(why_not).inc()
+        for name, start in starts_unix_s.items():
+            took_s = max(now_unix_s - start, 0.0)
+            self._all.labels(name).observe(took_s)
+            if why_not is None:
+                self._live.labels(name).observe(took_s)
 
 
 class SchemaMetrics:

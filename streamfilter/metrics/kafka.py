@@ -37,6 +37,9 @@ class ClientStatistics(Collector):
     """How often one came to stand still."""
     skipped: Mapping[tuple[str, str], int] = field(default_factory=dict)
     """Offsets, by topic and reason."""
+    rebalances: int = 0
+    configurations: int = 1
+    """Different settings of verdicts among the members of the group; 1 where all have the same."""
     prefix: str = "streamfilter"
     """Prefix of the metrics' names; each worker of a process has its own."""
 
@@ -70,6 +73,12 @@ class ClientStatistics(Collector):
             "(producer).",
             labels=("client",),
         )
+        configurations = GaugeMetricFamily(
+            f"{self.prefix}_group_configurations",
+            "Different settings of verdicts and outputs among the members of the consumer group; "
+            "1 is well.",
+            value=self.configurations,
+        )
         for client, messages in self.queued.items():
             queued.add_metric((client,), messages)
         for labels, state in self.brokers.items():
@@ -77,7 +86,7 @@ class ClientStatistics(Collector):
             errors.add_metric(labels, state.errors)
             if state.round_trip_s is not None:
                 rtt.add_metric(labels, state.round_trip_s)
-        return lag, up, rtt, errors, queued, *self._standstill()
+        return lag, up, rtt, errors, queued, configurations, *self._standstill()
 
     def _standstill(self) -> Iterable[Metric]:
         stalled = GaugeMetricFamily(

@@ -136,6 +136,12 @@ class BoundedServer(ThreadingMixIn, WSGIServer):
         log.debug("http client failed", detail=repr(sys.exception()))
 
 
+class BoundedServerOfIPv6(BoundedServer):
+    """Listens on an IPv6 address."""
+
+    address_family = socket.AF_INET6
+
+
 def address_of(host: str) -> str:
     """Whom a connection counts for: an IPv4 address, or a network of IPv6."""
     try:

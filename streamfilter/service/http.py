@@ -10,10 +10,17 @@ import structlog
 from prometheus_client import CollectorRegistry, Metric, make_wsgi_app
 
 from streamfilter.config import Metrics as Listening
+from streamfilter.config import address_of
 from streamfilter.errors import ConfigurationInvalid
+from streamfilter.metrics.exposition import WithoutCreated
 from streamfilter.metrics.process import HttpMetrics
 from streamfilter.redaction import clean
-from streamfilter.service.connections import TOTAL_S, BoundedServer, Connections
+from streamfilter.service.connections import (
+    TOTAL_S,
+    BoundedServer,
+    BoundedServerOfIPv6,
+    Connections,
+)
 from streamfilter.service.logins import Logins
 
 if TYPE_CHECKING:
@@ -75,7 +82,8 @@ def application(
 
     With logins, all but the two checks ask for basic authentication: orchestrators have none.
     """
-    shown: WSGIApplication = make_wsgi_app(cast("CollectorRegistry", _Cleaned(registry)))
+    page = cast("CollectorRegistry", _Cleaned(WithoutCreated(registry)))
+    shown: WSGIApplication = make_wsgi_app(page)
     rendering = threading.Lock()
 
     def answer(environ: "WSGIEnvironment", start: "StartResponse") -> Iterable[bytes]:
@@ -131,13 +139,12 @@ class Endpoint:
         app = application(registry, healthy=healthy, ready=ready, logins=self._logins)
         context = certificate(listening)
         host, port = listening.host, listening.port
+        server = BoundedServerOfIPv6 if ":" in host else BoundedServer
         try:
-            self._server = make_server(
-                host, port, app, server_class=BoundedServer, handler_class=_Quiet
-            )
+            self._server = make_server(host, port, app, server_class=server, handler_class=_Quiet)
         except OSError as error:
             raise ConfigurationInvalid(
-                f"metrics.host/port: cannot listen on {host}:{port}: {error.strerror}; "
+                f"metrics.host/port: cannot listen on {listening.address}: {error.strerror}; "
                 "choose another port (0: any free one)"
             ) from error
         self._server.connections = Connections(
@@ -158,7 +165,7 @@ class Endpoint:
     def url(self) -> str:
         """Root of the endpoint, such as ``http://127.0.0.1:9464``."""
         host, port = self._server.server_address[:2]
-        return f"{self._scheme}://{host!s}:{port}"
+        return f"{self._scheme}://{address_of(str(host), port)}"
 
     def close(self) -> None:
         """Stop listening."""

@@ -170,7 +170,7 @@ def ztf_real(judge: Judge, samples: Path) -> list[Row]:
     stamps, rb, drb = ztf_triplets(samples)
     found = judge.evidence((cut(triplet[0]) for triplet in stamps), "ztf")
     sets = {
-        "real: drb > 0.9": drb > 0.9,
+        "scored as real: drb > 0.9": drb > 0.9,  # no truth: deploy/RULES.md
         "likely real: rb > 0.65, no drb": (rb > 0.65) & ~(drb > 0),
         "bogus: rb < 0.3": rb < 0.3,
         "bogus by deep learning: drb < 0.3": (drb < 0.3) & (drb > 0),

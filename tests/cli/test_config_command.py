@@ -1,5 +1,6 @@
 """``streamfilter config``."""
 
+import json
 import socket
 import tomllib
 from pathlib import Path
@@ -83,6 +84,49 @@ def test_what_would_stop_a_worker_is_found_before_its_engine_is_opened(
     assert [] == list(tmp_path.iterdir())
 
 
+EXPOSURES = "exposures.topics=['e']"
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        ['kafka.settings."message.max.bytes"=41943040'],
+        ['kafka.settings."message.max.bytes"=16777217', EXPOSURES],
+        ['kafka.settings."message.max.bytes"=400000000', EXPOSURES],
+        ['kafka.settings."receive.message.max.bytes"=10000000', EXPOSURES],
+        ['kafka.consumer."fetch.max.bytes"=1000000000', EXPOSURES],
+        ['kafka.producer."queue.buffering.max.kbytes"=2000', EXPOSURES],
+        ['kafka.settings."session.timeout.ms"=600000', EXPOSURES],
+        ['kafka.settings."max.poll.interval.ms"=10000'],
+        ['kafka.settings."group.protocol"=consumer', EXPOSURES],
+    ],
+)
+@pytest.mark.parametrize("guarantee", ["at-least-once", "exactly-once"])
+def test_a_property_that_is_right_for_kafka_is_well_formed(
+    given: list[str], guarantee: str
+) -> None:
+    """Also where it goes beyond a default that nobody set, of either half."""
+    found = config(
+        "check", *(f"--set={each}" for each in [*given, f"delivery.guarantee={guarantee}"])
+    )
+    assert (0, "") == (found.exit_code, found.stderr)
+
+
+def test_properties_that_exclude_each_other_are_named_with_their_place() -> None:
+    """What was set, where, and what to change."""
+    given = [
+        'kafka.settings."message.max.bytes"=41943040',
+        'kafka.consumer."fetch.max.bytes"=1000000',
+    ]
+    found = config("check", *(f"--set={each}" for each in given))
+    assert (
+        "alerts: Kafka consumer settings: 'fetch.max.bytes' and 'message.max.bytes' exclude each "
+        "other: fetch.max.bytes is 1000000, but must be at least 41943040 for message.max.bytes "
+        "41943040; raise fetch.max.bytes, or lower or remove message.max.bytes "
+        '("message.max.bytes" is set in kafka.settings, "fetch.max.bytes" is set in kafka.consumer)'
+    ) == str(found.exception)
+
+
 def test_check_connects_to_nobody() -> None:
     """Kafka clients are made to check their settings, without a broker's address and login."""
     with socket.create_server(("127.0.0.1", 0)) as listening:
@@ -95,3 +139,10 @@ def test_check_connects_to_nobody() -> None:
         assert (0, "") == (found.exit_code, found.stderr)
         with pytest.raises(TimeoutError):
             listening.accept()
+
+
+def test_the_schema_is_json() -> None:
+    """For an editor that reads it."""
+    found = config("schema")
+    assert 0 == found.exit_code
+    assert "kafka" in json.loads(found.output)["properties"]

@@ -3,17 +3,26 @@
 import copy
 import io
 import json
+import os
+import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
 from typing import Any
 
 import fastavro
 import pytest
 from click.testing import CliRunner, Result
+from kafka_desk import Broker
 
 from streamfilter.cli import root
+from streamfilter.cli.packet_sources import Files
 from streamfilter.files import bundled_folder
 from streamfilter.limits import Limits
+from streamfilter.records import Origin
 from streamfilter.schemas.finder import SchemaFinder
+from streamfilter.simulate.visits import alerts
 
 HIT = "170587117053804617"
 
@@ -143,3 +152,114 @@ def test_a_registry_to_publish_to_is_left_alone(samples: Path) -> None:
     registry = 'schemas.publish.url="http://127.0.0.1:9"'
     (line,) = lines(inspect(samples / "lsst" / f"{HIT}.bin", "--json", "--set", registry))
     assert HIT == line["alert_id"]
+
+
+def test_totals_are_of_all_and_only_some_are_shown(samples: Path) -> None:
+    """By verdict, rule and reason; rejections with the same words are one row."""
+    found = inspect(samples / "lsst", samples / "broken", "--only", "contaminated")
+    assert "30 packets: 24 clean, 1 contaminated, 5 rejected" in found.stdout
+    assert "by rule: cosmic-ray 1\nrejected: avro_malformed 5\n" in found.stdout
+    assert (1, 0) == (found.stdout.count("cosmic-ray │"), found.stdout.count("sync marker"))
+    folded = inspect(samples / "broken").stdout
+    assert (1, 1) == (folded.count("sync marker"), folded.count("(5 times)"))
+    (line,) = lines(inspect(samples / "lsst", "--json", "--only", "contaminated"))
+    assert HIT == line["alert_id"]
+
+
+def test_the_bar_knows_how_far_files_are(tmp_path: Path) -> None:
+    """In bytes, file by file, whatever a file's packets add up to."""
+    for name, size in (("a.bin", 100), ("b.tar", 50)):
+        (tmp_path / name).write_bytes(b"x" * size)
+    files = Files([tmp_path])
+    first, second = str(tmp_path / "a.bin"), f"{tmp_path / 'b.tar'}:member"
+    assert 150 == files.total()
+    assert [60, 100, 130, 150] == [
+        files.done(Origin(source, 0, 0), size)
+        for source, size in ((first, 60), (first, 60), (second, 30), (second, 30))
+    ]
+
+
+@pytest.fixture
+def stream(broker: Broker) -> str:
+    """A topic of two partitions: a simulated alert in each, rubbish behind the first."""
+    topic = broker.topic(2, stem="inspect")
+    one, other = (alert.value for alert in alerts(1, 2, surveys=("ztf",)))
+    broker.produce(topic, [one, b"rubbish", b"rubbish"], partition=0)
+    broker.produce(topic, [other], partition=1)
+    return topic
+
+
+def places(found: Result) -> list[str]:
+    """Where the packets of a JSON answer stood."""
+    return [f"{line['partition']}:{line['offset']}" for line in lines(found)]
+
+
+def test_packets_of_a_topic_are_judged_where_they_stand(broker: Broker, stream: str) -> None:
+    """All, one, a stretch, or several; a stretch that is longer than the topic ends with it."""
+    asked = ("--topic", stream, "--json", "--bootstrap", broker.bootstrap)
+    assert ["0:0", "0:1", "0:2", "1:0"] == places(inspect(*asked))
+    assert ["1:0"] == places(inspect(*asked, "--at", "1:0"))
+    assert ["0:1", "0:2", "1:0"] == places(inspect(*asked, "--at", "0:1-9", "--at", "1:0"))
+    one, wrong = lines(inspect(*asked, "--at", "0:0-1"))
+    assert ("ztf", "wire_form_unknown") == (one["survey"], wrong["rejected"])
+    assert {} == broker.committed("streamfilter-reader", stream)
+
+
+def test_brokers_are_those_of_the_configuration(
+    broker: Broker, stream: str, tmp_path: Path
+) -> None:
+    """A row is called as --at takes it; the same rejection is one row."""
+    (tmp_path / "site.toml").write_text(f'[kafka]\nbootstrap = "{broker.bootstrap}"\n')
+    found = inspect("--topic", stream, "--config", tmp_path / "site.toml")
+    assert "0:1 (2 times)" in found.stdout
+    assert "4 packets: " in found.stdout
+
+
+def test_a_place_that_is_not_there_says_what_is(broker: Broker, stream: str) -> None:
+    """Neither an offset nor a partition, nor a topic."""
+    asked = ("--topic", stream, "--bootstrap", broker.bootstrap)
+    for place in ("0:3", "7:0"):
+        found = inspect(*asked, "--at", place)
+        assert 1 == found.exit_code
+        assert f"{stream} has nothing at {place}; it holds 0:0-2, 1:0-0" in found.output
+    assert "no-such" in str(inspect("--topic", "no-such", *asked[2:]).exception)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ((), "either FILES or --topic"),
+        (("--at", "0:1"), "either FILES or --topic"),
+        (("--topic", "t", "--at", "0"), "'0' is not PARTITION:OFFSET"),
+        (("--topic", "t", "--at", "0:5-3"), "ends before it begins"),
+        (("--topic", "t", "--at", "0:5", "--follow"), "exclude each other"),
+    ],
+)
+def test_what_cannot_be_asked_is_a_wrong_argument(arguments: tuple[str, ...], said: str) -> None:
+    """Before an engine is opened."""
+    found = inspect(*arguments)
+    assert (2, True) == (found.exit_code, said in found.output)
+
+
+def test_what_comes_to_a_topic_is_followed(broker: Broker, stream: str, tmp_path: Path) -> None:
+    """From the end on, row by row; Ctrl-C ends it with the totals."""
+    command = [sys.executable, "-m", "streamfilter", "inspect", "--topic", stream, "--follow"]
+    log = tmp_path / "rows"
+    with log.open("wb") as rows:
+        child = subprocess.Popen(
+            [*command, "--bootstrap", broker.bootstrap], stdout=rows, env=dict(os.environ)
+        )
+    try:
+        end = time.monotonic() + 60
+        while "wire_form_unknown" not in log.read_text():  # it reads what comes after it began
+            broker.produce(stream, [b"more rubbish"], partition=1)
+            assert time.monotonic() < end, log.read_text()
+            time.sleep(0.5)
+        child.send_signal(signal.SIGINT)
+        assert 0 == child.wait(30)
+    finally:
+        child.kill()
+        child.wait()
+    first, *_ = log.read_text().splitlines()
+    assert first.startswith("1:")
+    assert "rejected: wire_form_unknown" in log.read_text()

@@ -54,6 +54,19 @@ def test_what_was_rejected_is_listed_with_reason_and_origin(desk: Desk) -> None:
     assert ["0:0", "0:1"] == [each["position"] for each in lines]
     text = desk.run("list", "--reason", "avro_malformed").output
     assert f"1 rejected in {desk.topic}: 1 avro_malformed" in text
+    head, row, _ = text.splitlines()
+    assert [
+        "position",
+        "rejected",
+        "reason",
+        "origin",
+        "schema_id",
+        "bytes",
+        "replayed",
+        "detail",
+    ] == (head.split())
+    assert head.index("reason") == row.index("avro_malformed")
+    assert "position" not in desk.run("list", "--reason", "internal").output
 
 
 def test_the_place_of_failure_is_marked_in_the_bytes(desk: Desk) -> None:

@@ -37,11 +37,18 @@ def test_packets_arrive_as_they_are_with_the_time_of_sending(broker: Broker, fol
     found = broker.read(topic)
     assert (0, PACKETS) == (result.exit_code, [message.value for message in found])
     (name, stamp), *others = found[0].headers
-    assert ("producer_timestamp", []) == (name, others)
+    assert ("producer_timestamp", [("streamfilter-replayed", b"0")]) == (name, others)
     assert before <= int(stamp or b"") <= time.time_ns() // 1_000_000
     assert f"{topic}: 5 packets, 0.0 MB" in result.stdout
     assert "5 acknowledged, 0 refused, 1 files skipped" in result.stdout
     assert "table.csv: not an alert" in result.stderr
+
+
+def test_a_rehearsal_of_the_pager_itself_is_not_marked(broker: Broker, folder: Path) -> None:
+    """Then old packets count as late, as asked for."""
+    topic = broker.topic()
+    run(broker, topic, folder, "--as-live", "--max", "1")
+    assert ["producer_timestamp"] == [name for name, _ in broker.read(topic)[0].headers]
 
 
 def test_files_are_repeated_up_to_the_number_asked_for(broker: Broker, folder: Path) -> None:

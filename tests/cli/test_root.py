@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from streamfilter.cli import replay, root
+from streamfilter.cli import connection, root
 from streamfilter.errors import TransportFailed
 
 
@@ -43,7 +43,7 @@ def test_what_a_client_says_of_an_absent_broker_is_no_output(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Commands without settings log warnings to standard error, and nothing below them."""
-    monkeypatch.setattr(replay, "ANSWER_S", 1.0)
+    monkeypatch.setattr(connection, "ANSWER_S", 1.0)
     arguments = ["replay", str(tmp_path), "--topic", "t", "--bootstrap", "127.0.0.1:1"]
     found = CliRunner().invoke(root, arguments)
     assert isinstance(found.exception, TransportFailed)

@@ -1,7 +1,9 @@
 """What the doctor finds, on a real Kafka and with what is broken on purpose."""
 
 import json
+import shlex
 import time
+import uuid
 from collections.abc import Callable
 from email.utils import formatdate
 from http.server import BaseHTTPRequestHandler
@@ -15,7 +17,7 @@ from prometheus_client import CollectorRegistry
 from receiver import receiving
 
 from streamfilter import config
-from streamfilter.cli import root
+from streamfilter.cli import options, root
 from streamfilter.doctor import Finding, State, clock, examine
 from streamfilter.doctor.messages import SampledMessage
 from streamfilter.exposures.announce import encode_exposure
@@ -105,7 +107,7 @@ def test_missing_topics_are_told(site: dict[str, str]) -> None:
     findings = found(site, outputs__rejected="no-such", alerts__topics='["none", "^none_.*"]')
     for name in ("no-such", "alerts.topics none"):
         missing = one(findings, "topics", name)
-        assert (State.FAILED, "create it: streamfilter topics create") == (
+        assert (State.FAILED, "streamfilter topics create") == (
             missing.state, missing.mend,
         )  # fmt: skip
     assert State.WARNING is one(findings, "topics", "^none_.*").state
@@ -116,7 +118,8 @@ def test_a_topic_that_takes_less_than_comes_is_told(site: dict[str, str], broker
     small = broker.topic(stem="small", max_message_bytes="20000")
     finding = one(found(site, outputs__enriched=small), "size", small)
     assert State.FAILED is finding.state
-    assert f"raise max.message.bytes of {small} to 2000000" == finding.mend
+    command = f"streamfilter topics alter {small} --property max.message.bytes=2000000"
+    assert command == finding.mend
 
 
 def test_a_message_that_would_be_rejected_is_told(site: dict[str, str], broker: Broker) -> None:
@@ -126,6 +129,7 @@ def test_a_message_that_would_be_rejected_is_told(site: dict[str, str], broker: 
     finding = one(found(site, alerts__topics=f'["{topic}"]'), "message", topic)
     assert State.WARNING is finding.state
     assert "wire_form_unknown" in finding.found
+    assert f"streamfilter inspect --topic {topic} --at 0:0" == finding.mend
 
 
 def test_a_registry_that_is_down_is_told(site: dict[str, str]) -> None:
@@ -258,4 +262,43 @@ def test_the_exit_code_says_whether_something_failed(
         report["checks"][0]
     )
     said = CliRunner().invoke(root, ["doctor", *options]).stdout
-    assert (code == 1) == ("mend: create it" in said)
+    assert (code == 1) == ("mend: streamfilter topics create --set" in said)
+
+
+def pasted(findings: list[Finding]) -> list[str]:
+    """Runs the commands among the mends; what they printed."""
+    commands = dict.fromkeys(f.mend for f in findings if f.mend.startswith("streamfilter "))
+    said = []
+    for command in commands:
+        done = CliRunner().invoke(root, shlex.split(command)[1:])
+        assert (0, None) == (done.exit_code, done.exception), command
+        said.append(done.stdout)
+    return said
+
+
+def test_the_mends_for_topics_can_be_pasted(
+    site: dict[str, str], broker: Broker, tmp_path: Path
+) -> None:
+    """Two commands later nothing fails: what was missing is there, what was small takes all."""
+    small = broker.topic(stem="small", max_message_bytes="20000")
+    fresh = f"made-{uuid.uuid4().hex[:12]}"
+    changed = site | {"outputs.enriched": small, "outputs.rejected": f"{fresh}-rejected"}
+    file = tmp_path / "my site.toml"  # a space, as names have them
+    lines = [f"{key} = {v if v.startswith('[') else json.dumps(v)}" for key, v in changed.items()]
+    numbers = ("engine.workers", "metrics.port")
+    file.write_text("\n".join(
+        line.replace('"', "") if line.startswith(numbers) else line for line in lines
+    ))  # fmt: skip
+    given = shlex.join(["--config", str(file)])
+    before = list(examine(config.load(file), given))
+    assert {"topics", "size"} <= failures(before)
+    pasted(before)
+    assert set() == failures(list(examine(config.load(file), given)))
+
+
+def test_a_mend_is_printed_without_the_secrets_of_the_command_line() -> None:
+    """What was given is given again, but for a password."""
+    given = ("kafka.bootstrap=a:1", 'kafka.settings."sasl.password"=hunter2')
+    said = options.given(Path("site.toml"), given)
+    assert "--config site.toml --set kafka.bootstrap=a:1" in said
+    assert "hunter2" not in said

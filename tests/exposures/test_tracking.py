@@ -1,5 +1,7 @@
 """Evidence to decisions."""
 
+from dataclasses import replace
+
 import pytest
 
 from streamfilter.exposures import tracking
@@ -220,3 +222,38 @@ def test_rules_that_cannot_be_are_refused(wrong: dict[str, float]) -> None:
     """The error names the wrong value."""
     with pytest.raises(ValueError, match="must be"):
         TrackingRules(**wrong)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("judged", "said"),
+    [
+        (
+            tracking.without_evidence(RULES),
+            ("no tile has 3 stars", "0 stars have a shape, 8 are needed"),
+        ),
+        (
+            tracking.without_evidence(RULES, Shapes(40, 1.4, 10.0, 0.7, 3.0, 1.0)),
+            ("no tile has", "elongation 1.40 lies between round (1.35) and elongated (1.5)"),
+        ),
+        (
+            tracking.without_evidence(RULES, Shapes(40, 2.0, 10.0, 0.2, 3.0, 1.0)),
+            ("no tile has", "elongated (2.00), but each its own way (coherence 0.20)"),
+        ),
+    ],
+)
+def test_why_nothing_was_decided_is_said(judged: Judgement, said: tuple[str, ...]) -> None:
+    """What the network lacked, and what the stars did."""
+    why = tracking.why_undecided(judged, RULES)
+    assert all(each in why for each in said), why
+
+
+def test_a_veto_and_too_little_evidence_are_told_apart() -> None:
+    """In words that lead to what to look at."""
+    between = Shapes(40, 1.4, 10.0, 0.9, 3.0, 1.0)
+    vetoed = tracking.judge_detector([tile(0.001)] * 12, between, RULES)
+    assert "no trails, but stars are elongated alike" in tracking.why_undecided(vetoed, RULES)
+    seen = tracking.judge_detector([tile(0.999)] * 12, replace(between, coherence=0.1), RULES)
+    assert "which the stars do not bear out" in tracking.why_undecided(seen, RULES)
+    few = tracking.judge_detector([tile(0.3)], Shapes(2), RULES)
+    assert "too little for the network: 1 tiles weigh" in tracking.why_undecided(few, RULES)
+    assert "" == tracking.why_undecided(tracking.judge_detector([], ROUND, RULES), RULES)

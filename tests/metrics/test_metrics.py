@@ -13,6 +13,7 @@ from streamfilter.metrics.alerts import AlertMetrics
 from streamfilter.metrics.exposures import ExposureMetrics
 from streamfilter.metrics.process import describe_process
 from streamfilter.service.assembly.clients import watch_brokers
+from streamfilter.service.live import NotLive
 
 Samples = dict[tuple[str, ...], float]
 
@@ -63,6 +64,10 @@ def test_latencies_stand_at_zero_before_the_first(registry: CollectorRegistry) -
     AlertMetrics(registry), ExposureMetrics(registry)
     starts = {("received",), ("message",), ("producer",), ("light",)}
     assert starts == set(samples(registry, "streamfilter_latency_seconds_count"))
+    assert starts == set(samples(registry, "streamfilter_live_latency_seconds_count"))
+    whys = {(each,): 0 for each in NotLive}
+    assert whys == samples(registry, "streamfilter_not_live_total")
+    assert whys == samples(registry, "streamfilter_exposure_not_live_total")
     starts = {("received",), ("message",), ("mid_exposure",)}
     assert starts == set(samples(registry, "streamfilter_exposure_latency_seconds_count"))
 

@@ -61,6 +61,36 @@ def test_metrics_are_exposed(endpoint: Endpoint) -> None:
     assert 'streamfilter_stage_seconds_count{stage="infer"} 0.0' in text
 
 
+def test_the_page_has_no_moments_of_creation(endpoint: Endpoint) -> None:
+    """Each would be a series of its own; nor where single families are asked for."""
+    for address in ("/metrics", "/metrics?name[]=streamfilter_messages_total"):
+        status, text = get(f"{endpoint.url}{address}")
+        assert (200, True) == (status, "streamfilter_messages_total" in text)
+        assert "_created" not in text
+
+
+@pytest.mark.parametrize("host", ["::1", "[::1]", "localhost", "127.0.0.1"])
+def test_it_listens_on_either_kind_of_address(host: str) -> None:
+    """An IPv6 address may stand in brackets; the address that the log names can be used."""
+    if ":" in host and not ipv6():
+        pytest.skip("this machine has no IPv6")
+    listening = Listening(host=host, port=0)
+    server = Endpoint(listening, CollectorRegistry(), healthy=lambda: None, ready=lambda: None)
+    try:
+        assert ":" not in host or server.url.startswith("http://[::1]:")
+        assert 200 == get(f"{server.url}/healthz")[0]
+    finally:
+        server.close()
+
+
+def ipv6() -> bool:
+    try:
+        socket.create_server(("::1", 0), family=socket.AF_INET6).close()
+    except OSError:
+        return False
+    return True
+
+
 def test_readiness_follows_its_check(endpoint: Endpoint, state: State) -> None:
     """A worker that warms up says so with 503."""
     state.wrong = "warming up"

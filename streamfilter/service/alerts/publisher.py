@@ -17,6 +17,7 @@ from streamfilter.service.alerts.in_flight import InFlight
 from streamfilter.service.alerts.partition_order import PartitionOrder
 from streamfilter.service.alerts.ticket import AlertTicket
 from streamfilter.service.delivery.parcel import Parcel
+from streamfilter.service.live import Live
 from streamfilter.service.rejecting import note_rejected, rejections, smaller_or_fail
 
 log = structlog.get_logger(__name__)
@@ -47,6 +48,7 @@ class AlertPublisher:
         self._in_flight = in_flight
         self._encoder = encoder
         self._metrics = metrics
+        self._live = Live()
 
     @contextmanager
     def rejecting(self, ticket: AlertTicket) -> Iterator[None]:
@@ -184,6 +186,6 @@ class AlertPublisher:
                 since["producer"] = int(value) / 1000
         if ticket.prepared and ticket.prepared.alert.light_end_unix_s is not None:
             since["light"] = ticket.prepared.alert.light_end_unix_s
-        for name, start in since.items():
-            self._metrics.times.latency.labels(name).observe(max(now - start, 0.0))
+        why_not = self._live.why_not([(message, ticket.received_unix_s)], since.get("light"))
+        self._metrics.times.latency.observe(since, now, why_not)
         self._metrics.times.stage.labels("produce").observe(time.monotonic() - ticket.sent_s)

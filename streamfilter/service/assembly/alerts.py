@@ -37,7 +37,14 @@ from streamfilter.service.alerts.publisher import AlertPublisher
 from streamfilter.service.alerts.schemas import AlertSchemas
 from streamfilter.service.alerts.ticket import InForce, Reloadable
 from streamfilter.service.alerts.worker import AlertWorker
-from streamfilter.service.assembly.clients import Say, consumer_settings, open_source, watch_brokers
+from streamfilter.service.assembly.clients import (
+    Say,
+    consumer_settings,
+    named,
+    open_source,
+    watch_brokers,
+    watch_group,
+)
 from streamfilter.service.assembly.delivery import checked_delivery, open_delivery
 from streamfilter.service.assembly.engines import checked_engine, identity_of, opened, watch_device
 from streamfilter.service.delivery.parcel import Delivery
@@ -187,13 +194,12 @@ def open_worker(
     kafka, ledger = settings.kafka, Ledger()
     # The group may be given among the consumer's own settings.
     group = {"group.id": kafka.consumer.get("group.id", kafka.group)}
-    return assembled(
+    client = named(settings, "alerts", consumer_settings(settings) | group)
+    worker = assembled(
         InForce(parts.pipeline, settings.outputs, tracer),
         engine=parts.engine,
         encoder=parts.encoder,
-        source=open_source(
-            consumer_settings(settings) | group, settings.alerts.topics, metrics.clients
-        ),
+        source=open_source(client, settings.alerts.topics, metrics.clients),
         delivery=open_delivery(
             settings,
             ledger,
@@ -209,6 +215,8 @@ def open_worker(
         stall_s=settings.kafka.stall_s,
         metrics=metrics,
     )
+    watch_group(client, metrics.clients, worker)
+    return worker
 
 
 def assembled(

@@ -1,14 +1,20 @@
 """What can be known of the settings to be wrong before anything is opened or connected to."""
 
+import re
+
 from streamfilter.alerts.surveys import Surveys
-from streamfilter.config import Scalar, Settings
+from streamfilter.config import Kafka, Scalar, Settings
 from streamfilter.errors import ConfigurationInvalid
 from streamfilter.kafka.source import KafkaSource
 from streamfilter.schemas.sources import FolderSource
 from streamfilter.service.assembly.alerts import checked
 from streamfilter.service.assembly.clients import consumer_settings, readers
 from streamfilter.service.assembly.delivery import open_sink
-from streamfilter.service.assembly.exposures import checked_exposures
+from streamfilter.service.assembly.exposures import (
+    checked_exposures,
+    consumer_of_frames,
+    producer_of_frames,
+)
 
 _BROKERS = {"bootstrap.servers", "metadata.broker.list"}
 
@@ -33,14 +39,32 @@ def _checked_clients(settings: Settings) -> None:
     """Make every client: librdkafka alone knows its properties and which patterns it reads."""
     for reader in readers(settings):
         try:
-            source = KafkaSource(
-                {**consumer_settings(settings), "group.id": reader.group}, reader.topics
+            frames = reader.section != "alerts"
+            client = (
+                consumer_of_frames(settings, reader.group)
+                if frames
+                else {**consumer_settings(settings), "group.id": reader.group}
             )
+            source = KafkaSource(client, reader.topics)
             source.join()
             source.close()
-            open_sink(settings, group=reader.group).close()
+            defaults = producer_of_frames(settings) if frames else None
+            open_sink(settings, group=reader.group, defaults=defaults).close()
         except ConfigurationInvalid as error:
-            raise ConfigurationInvalid(f"{reader.section}: {error}") from error
+            where = _where(settings.kafka, str(error))
+            raise ConfigurationInvalid(f"{reader.section}: {error}{where}") from error
+
+
+def _where(kafka: Kafka, message: str) -> str:
+    """Where the properties were set that a message names."""
+    tables = {"settings": kafka.settings, "consumer": kafka.consumer, "producer": kafka.producer}
+    found = [
+        f'"{key}" is set in kafka.{name}'
+        for name, table in tables.items()
+        for key in table
+        if re.search(rf"(?<![\w.]){re.escape(key)}(?![\w.])", message)
+    ]
+    return f" ({', '.join(found)})" if found else ""
 
 
 def _offline(settings: Settings) -> Settings:

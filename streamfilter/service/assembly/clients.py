@@ -1,13 +1,17 @@
 """Who reads and writes what under the settings, and the clients of both sides."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
+from functools import partial
 
-from streamfilter.config import Scalar, Settings
+from streamfilter.config import Scalar, Settings, digest
 from streamfilter.kafka.client import Settings as ClientSettings
+from streamfilter.kafka.inspection import ask_members
 from streamfilter.kafka.source import KafkaSource
 from streamfilter.kafka.statistics import Statistics
 from streamfilter.metrics.kafka import BrokerState, ClientStatistics
+from streamfilter.service.group_watch import GroupWatch, client_id
+from streamfilter.service.member import Member
 
 Say = Callable[[str], None]
 """Takes one line for a human."""
@@ -36,6 +40,7 @@ class Reader:
     group: str
 
 
+_OF_CONSUMERS = {"group.id", "group.instance.id", "client.id"}
 # Outputs that are not of the alerts' worker alone.
 _WRITERS = {
     "rejected": {"alerts", "exposures", "exposures.contaminants"},
@@ -58,13 +63,45 @@ def readers(settings: Settings) -> list[Reader]:
     return [reader for reader in every if reader.topics]
 
 
-def outputs(settings: Settings) -> dict[str, str]:
-    """The topics that these workers write, by their names in the settings."""
-    running = {reader.section for reader in readers(settings)}
+def outputs(settings: Settings, sections: Collection[str] | None = None) -> dict[str, str]:
+    """The topics that the workers of these sections (None: all) write, by name of the setting."""
+    running = {r.section for r in readers(settings) if sections is None or r.section in sections}
     named = settings.outputs.model_dump().items()
     return {
         name: topic for name, topic in named if topic and running & _WRITERS.get(name, {"alerts"})
     }
+
+
+def watch_group(client: ClientSettings, shown: ClientStatistics, worker: Member) -> None:
+    """Let a worker compare its settings with those of the other members of its group.
+
+    Parameters
+    ----------
+    client
+        Of its consumer, with the group and the client id.
+    """
+    group = str(client["group.id"])
+    own = {k: v for k, v in client.items() if k not in _OF_CONSUMERS}
+
+    def show(configurations: int) -> None:
+        shown.configurations = configurations
+
+    watch = GroupWatch(
+        group,
+        str(client["client.id"]),
+        ask=partial(ask_members, own, group),
+        rebalances=lambda: shown.rebalances,
+        show=show,
+    )
+    worker.add_thread(lambda: watch.watch(lambda: worker.stopping), "group-watch")
+
+
+def named(settings: Settings, section: str, client: ClientSettings) -> dict[str, Scalar]:
+    """A consumer's settings with a client id that shows what decides its worker's outputs.
+
+    A name that somebody set stays: brokers may have quotas for it.
+    """
+    return {"client.id": client_id(digest(settings, section)), **client}
 
 
 def open_source(
@@ -102,6 +139,7 @@ def count_skipped(shown: ClientStatistics, topic: str, reason: str, offsets: int
 def watch_consumer(shown: ClientStatistics, source: KafkaSource, statistics: Statistics) -> None:
     """Replace what is shown of a consumer by its last statistics."""
     watch_brokers(shown, "consumer", statistics)
+    shown.rebalances = statistics.rebalances
     # The client goes on naming partitions that other workers read by now.
     lag = statistics.lag
     shown.lag = {each: lag[each] for each in source.assigned if each in lag}

@@ -77,6 +77,7 @@ def contaminants_reading(settings: Settings) -> Reading:
     """How contaminants of frames are come by."""
     chosen, outputs = settings.exposures.contaminants, settings.outputs
     return Reading(
+        section="exposures.contaminants",
         topics=chosen.topics,
         group=chosen.group,
         wait_s=chosen.wait_s,

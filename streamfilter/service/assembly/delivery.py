@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from streamfilter.config import Scalar, Settings
 from streamfilter.errors import ConfigurationInvalid
 from streamfilter.kafka.ledger import Ledger
+from streamfilter.kafka.properties import PRODUCER, fitted
 from streamfilter.kafka.sink import KafkaSink, OnStatistics
 from streamfilter.kafka.transactions import TransactionalSink
 from streamfilter.metrics.kafka import TransactionMetrics
@@ -100,7 +101,7 @@ def open_sink(
     Parameters
     ----------
     defaults
-        librdkafka's properties, which the settings override.
+        librdkafka's properties, which give way to the settings.
 
     Raises
     ------
@@ -108,7 +109,8 @@ def open_sink(
         A setting of the producer cannot be.
     """
     rules = settings.delivery
-    producer = {**(defaults or {}), **producer_settings(settings)}
+    given = producer_settings(settings)
+    producer = {**fitted(defaults or {}, given, PRODUCER), **given}
     if rules.guarantee != EXACTLY_ONCE:
         return KafkaSink(producer, on_statistics=on_statistics)
     return TransactionalSink(

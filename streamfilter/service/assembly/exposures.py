@@ -23,6 +23,7 @@ from streamfilter.exposures.watcher import ExposureRules, Watcher
 from streamfilter.inference.cache import default_home
 from streamfilter.inference.manifest import Per
 from streamfilter.kafka.ledger import Ledger
+from streamfilter.kafka.properties import CONSUMER, fitted
 from streamfilter.limits import Limits
 from streamfilter.metrics.exposures import ExposureMetrics
 from streamfilter.metrics.webhook import WebhookMetrics
@@ -31,7 +32,14 @@ from streamfilter.records import EngineIdentity
 from streamfilter.schemas.finder import SchemaFinder
 from streamfilter.schemas.published import ConfluentRegistrar
 from streamfilter.service.assembly.alerts import reads, registry_settings, schema_sources
-from streamfilter.service.assembly.clients import Say, consumer_settings, open_source, watch_brokers
+from streamfilter.service.assembly.clients import (
+    Say,
+    consumer_settings,
+    named,
+    open_source,
+    watch_brokers,
+    watch_group,
+)
 from streamfilter.service.assembly.delivery import checked_delivery, open_delivery
 from streamfilter.service.assembly.engines import checked_engine, identity_of, opened, watch_device
 from streamfilter.service.delivery.parcel import Delivery
@@ -52,6 +60,7 @@ _HEADROOM_BYTES = 2**20
 class Reading:
     """Who reads exposures, and where what is said of them goes."""
 
+    section: str
     topics: tuple[str, ...]
     group: str
     wait_s: float
@@ -116,6 +125,7 @@ def exposures_reading(settings: Settings) -> Reading:
     """How the verdicts on tracking are come by."""
     chosen = settings.exposures
     return Reading(
+        section="exposures",
         topics=chosen.topics,
         group=chosen.group,
         wait_s=chosen.wait_s,
@@ -184,8 +194,9 @@ def assembled(
         alarm=alarm,
     )
     planes = FocalPlanes(watcher.judge, FocalPlaneRules(wait_s=reading.wait_s))
+    client = named(settings, reading.section, consumer_of_frames(settings, reading.group))
     worker = ExposureWorker(
-        source=open_source(_consumer(settings, reading.group), reading.topics, metrics.clients),
+        source=open_source(client, reading.topics, metrics.clients),
         delivery=delivery,
         ledger=ledger,
         publisher=publisher,
@@ -196,6 +207,7 @@ def assembled(
         stall_s=settings.kafka.stall_s,
         alarm=alarm,
     )
+    watch_group(client, metrics.clients, worker)
     metrics.open.set_function(lambda: planes.open_exposures)
     metrics.ready.set_function(lambda: worker.unready() is None)
     metrics.healthy.set_function(lambda: worker.wrong() is None)
@@ -210,13 +222,12 @@ def _delivery(
     metrics: ExposureMetrics,
 ) -> Delivery:
     """How records, masks and rejected messages go out."""
-    largest = settings.exposures.max_message_bytes + _HEADROOM_BYTES
     return open_delivery(
         settings,
         ledger,
         group=reading.group,
         metrics=metrics.transactions,
-        defaults={"message.max.bytes": largest},  # a rejected message goes back whole
+        defaults=producer_of_frames(settings),
         on_statistics=lambda found: watch_brokers(metrics.clients, "producer", found),
         notes=published,
     )
@@ -312,14 +323,19 @@ def caller(settings: Settings, hosts: tuple[str, ...]) -> Caller:
         raise ConfigurationInvalid(f"outgoing.ca_file: {outgoing.ca_file}: {error}") from error
 
 
-def _consumer(settings: Settings, group: str) -> dict[str, Scalar]:
+def producer_of_frames(settings: Settings) -> dict[str, Scalar]:
+    """Defaults of a producer whose outputs may hold frames: rejected messages go back whole."""
+    return {"message.max.bytes": settings.exposures.max_message_bytes + _HEADROOM_BYTES}
+
+
+def consumer_of_frames(settings: Settings, group: str) -> dict[str, Scalar]:
     """librdkafka's settings of a consumer whose messages may hold frames."""
     largest = settings.exposures.max_message_bytes + _HEADROOM_BYTES
-    return {
+    given = consumer_settings(settings)
+    defaults: dict[str, Scalar] = {
         # One message fetched ahead is enough; smaller bounds would still take the largest.
         "fetch.max.bytes": largest,
         # A response beyond this is asked for again for ever; brokers bound messages.
         "receive.message.max.bytes": max(2 * largest, _RESPONSE_BYTES),
-        **consumer_settings(settings),
-        "group.id": group,
     }
+    return {**fitted(defaults, given, CONSUMER), **given, "group.id": group}

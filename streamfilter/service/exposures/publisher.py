@@ -21,6 +21,7 @@ from streamfilter.service.exposures.alarm import Alarm
 from streamfilter.service.exposures.gauges import count_decision, show_verdict
 from streamfilter.service.exposures.looker import MessageOutcome
 from streamfilter.service.exposures.ticket import ExposureTicket
+from streamfilter.service.live import Live
 from streamfilter.service.rejecting import note_rejected, smaller_or_fail
 
 log = structlog.get_logger(__name__)
@@ -79,6 +80,7 @@ class ExposurePublisher:
         self._metrics = metrics
         self._alarm = alarm
         self._ledger = ledger
+        self._live = Live()
 
     def announce(self, topic: str) -> None:
         """Register the schema of what would be published there; raises SchemaUnavailable."""
@@ -216,5 +218,6 @@ class ExposurePublisher:
         mids = [each.announced.mid_exposure_unix_s for each in heard]
         if known := [mid for mid in mids if mid is not None]:
             since["mid_exposure"] = known[0]
-        for name, start in since.items():
-            self._metrics.latency.labels(name).observe(max(now - start, 0.0))
+        received = [(each.message, each.received_unix_s) for each in heard]
+        why_not = self._live.why_not(received, since.get("mid_exposure"))
+        self._metrics.latency.observe(since, now, why_not)

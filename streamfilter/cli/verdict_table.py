@@ -1,0 +1,197 @@
+"""What ``inspect`` shows a person: a row a packet, the sums, and the page of pictures."""
+
+import re
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from streamfilter.alerts import figures
+from streamfilter.alerts.pipeline import Prepared
+from streamfilter.contaminants import CODES
+from streamfilter.errors import printable
+from streamfilter.records import Annotation, Label, Plane, Rejected
+from streamfilter.service.assembly.alerts import Parts
+
+Outcome = tuple[Prepared, Annotation] | Rejected
+
+REJECTED = "rejected"
+KINDS = (*(each.value for each in Label), REJECTED)
+"""What a packet comes out as."""
+MOST_DRAWN = 12
+
+_STYLES = {
+    Label.CLEAN: "green",
+    Label.SUSPECT: "yellow",
+    Label.CONTAMINATED: "red",
+    Label.NOT_EVALUATED: "dim",
+}
+# What a person wants to see first.
+_ORDER = (Label.CONTAMINATED, Label.SUSPECT, Label.NOT_EVALUATED, Label.CLEAN)
+_COLUMNS = ("packet", "survey", "alert", "verdict", "class", "rule", "core", "survey flags")
+_WIDE = 160
+_AT_BYTE = re.compile(r" at byte \d+$")
+
+
+def kind_of(outcome: Outcome) -> str:
+    """The verdict, or ``rejected``."""
+    return REJECTED if isinstance(outcome, Rejected) else outcome[1].verdict.label.value
+
+
+class Totals:
+    """How many packets there are of each verdict, rule and reason."""
+
+    def __init__(self) -> None:
+        self._kinds: Counter[str] = Counter()
+        self._rules: Counter[str] = Counter()
+        self._reasons: Counter[str] = Counter()
+        self._unseen: Counter[str] = Counter()
+
+    def add(self, outcome: Outcome) -> None:
+        """Count one."""
+        self._kinds[kind_of(outcome)] += 1
+        if isinstance(outcome, Rejected):
+            self._reasons[outcome.reason.value] += 1
+            return
+        annotation = outcome[1]
+        if rule := annotation.verdict.rule:
+            self._rules[rule] += 1
+        for stamp in annotation.stamps:
+            if stamp.not_evaluated:
+                self._unseen[f"{stamp.plane}: {stamp.not_evaluated}"] += 1
+
+    @property
+    def packets(self) -> int:
+        """All of them."""
+        return self._kinds.total()
+
+    def headline(self) -> str:
+        """The packets and their verdicts, on one line."""
+        found = [f"{self._kinds[kind]} {kind}" for kind in KINDS if self._kinds[kind]]
+        many = f"{self.packets} packet{'' if self.packets == 1 else 's'}"
+        return f"{many}: {', '.join(found)}" if found else many
+
+    def lines(self) -> list[str]:
+        """The headline, then rules and reasons, the most frequent first."""
+        named = (
+            ("by rule", self._rules), ("rejected", self._reasons), ("not evaluated", self._unseen),
+        )  # fmt: skip
+        return [self.headline()] + [
+            f"{name}: {', '.join(f'{key} {n}' for key, n in counts.most_common())}"
+            for name, counts in named
+            if counts
+        ]
+
+
+@dataclass(slots=True)
+class _Row:
+    name: str
+    cells: tuple[str, ...]
+    times: int = 1
+
+
+class VerdictTable:
+    """One row a packet; rejections with the same words are one row, at whatever byte."""
+
+    def __init__(self) -> None:
+        self._rows: list[_Row] = []
+        self._folded: dict[tuple[str, str], _Row] = {}
+
+    def add(self, label: str, outcome: Outcome) -> bool:
+        """Add a packet; whether it is a row of its own."""
+        if isinstance(outcome, Rejected):
+            same = outcome.reason.value, _AT_BYTE.sub("", outcome.detail)
+            if same in self._folded:
+                self._folded[same].times += 1
+                return False
+        row = _Row(escape(label), _cells(outcome))
+        self._rows.append(row)
+        if isinstance(outcome, Rejected):
+            self._folded[same] = row
+        return True
+
+    def last_line(self) -> str:
+        """The row that was added last, as text of one line."""
+        row = self._rows[-1]
+        return "  ".join(cell for cell in (row.name, *row.cells) if cell)
+
+    def show(self) -> None:
+        """Print it, as wide as the terminal, or as needed where there is none."""
+        table = Table()
+        for name in _COLUMNS:
+            table.add_column(name, overflow="fold")
+        for row in self._rows:
+            many = f" ({row.times} times)" if row.times > 1 else ""
+            table.add_row(row.name + many, *row.cells)
+        if self._rows:
+            printing().print(table)
+
+
+def printing() -> Console:
+    """Standard output, wide enough for a row where it is no terminal."""
+    console = Console()
+    return console if console.is_terminal else Console(width=_WIDE)
+
+
+def _cells(outcome: Outcome) -> tuple[str, ...]:
+    """All of a row but its name, with markup."""
+    if isinstance(outcome, Rejected):
+        why = escape(f"{outcome.reason}: {outcome.detail}")
+        return "", "", "[magenta]rejected[/]", "", why, "", ""
+    _, annotation = outcome
+    verdict, alert = annotation.verdict, annotation.alert
+    style = _STYLES[verdict.label]
+    return (
+        alert.survey,
+        escape(printable(alert.alert_id)),
+        f"[{style}]{verdict.label}[/]",
+        verdict.contaminant or "",
+        escape(verdict.rule or _why_not(annotation)),
+        _core(annotation),
+        " ".join(sorted(alert.flagged)),
+    )
+
+
+def _why_not(annotation: Annotation) -> str:
+    return ", ".join(
+        f"{s.plane}: {s.not_evaluated}" + (f" ({s.detail})" if s.detail else "")
+        for s in annotation.stamps
+        if s.not_evaluated
+    )
+
+
+def _core(annotation: Annotation) -> str:
+    """Core posterior of the class that decided."""
+    code = annotation.verdict.contaminant
+    for stamp in annotation.stamps:
+        if code and stamp.plane is Plane.SCIENCE and stamp.classes:
+            return f"{stamp.classes[CODES.index(code)].core:.2f}"
+    return ""
+
+
+class Gallery:
+    """The alerts to draw: a bounded number of each label."""
+
+    def __init__(self) -> None:
+        self._found: dict[Label, list[tuple[Prepared, Annotation]]] = {each: [] for each in _ORDER}
+        self._alerts = 0
+
+    def add(self, outcome: Outcome) -> None:
+        """Keep an alert to be drawn; rejected ones have no picture."""
+        if isinstance(outcome, Rejected):
+            return
+        self._alerts += 1
+        kept = self._found[outcome[1].verdict.label]
+        if len(kept) < MOST_DRAWN:
+            kept.append(outcome)
+
+    def draw(self, parts: Parts, path: Path) -> bool:
+        """Write the page, what a person wants to see first on top; False where nothing is there."""
+        rows = [row for label in _ORDER for row in self._found[label]][:MOST_DRAWN]
+        inspected = [figures.inspect_alert(parts.pipeline, parts.engine, *row) for row in rows]
+        if inspected:
+            figures.draw(inspected, path, most_rows=MOST_DRAWN, others=self._alerts - len(rows))
+        return bool(inspected)
