@@ -9,6 +9,7 @@ import structlog
 from confluent_kafka import KafkaError, KafkaException
 
 from streamfilter.errors import ConfigurationInvalid, TransportFailed
+from streamfilter.kafka import tokens
 
 Settings = Mapping[str, str | int | float | bool]
 """librdkafka's own names and values."""
@@ -21,14 +22,15 @@ SLICE_S = 0.5
 log = structlog.get_logger()
 
 _CREDENTIALS = "check security.protocol, sasl.mechanism, sasl.username and sasl.password"
+_KERBEROS = "check sasl.kerberos.service.name, sasl.kerberos.principal and sasl.kerberos.keytab"
 _RIGHTS = "ask the broker's operators for the right (ACL), or use other names"
 _FENCED = (
     "another worker began with the same delivery.transactional_id, or this one was away for longer "
     "than delivery.transaction_timeout_s: give each worker an id of its own and start it again"
 )
 _SAME_INSTANCE = (
-    "another worker has the same group.instance.id: give each worker its own and start it again; "
-    "one that was killed holds its own until the group's session time-out"
+    "another worker has the same group.instance.id: give each worker its own and start it again. "
+    "One that was killed holds its own until the group's session time-out"
 )
 # What an operator can do about an error that retrying does not mend.
 MENDS = {
@@ -72,6 +74,12 @@ MENDS = {
     KafkaError._ALL_BROKERS_DOWN: "see that the broker is up and bootstrap.servers is right",
     KafkaError._TIMED_OUT: "see that the broker is up and bootstrap.servers is right",
 }
+_LOGINS = frozenset({KafkaError._AUTHENTICATION, KafkaError.SASL_AUTHENTICATION_FAILED})
+_LOGINS_BY_WORD = {
+    tokens.OAUTHBEARER: tokens.MEND, "invalid_token": tokens.MEND,
+    "GSSAPI": _KERBEROS, "Kerberos": _KERBEROS,
+}  # fmt: skip
+_SILENCE = frozenset({KafkaError._TRANSPORT, KafkaError._ALL_BROKERS_DOWN, KafkaError._TIMED_OUT})
 # What confluent-kafka adds to librdkafka's settings, and streamfilter sets itself.
 CALLBACKS = frozenset(
     {"error_cb", "logger", "oauth_cb", "on_commit", "on_delivery", "stats_cb", "throttle_cb"}
@@ -85,9 +93,17 @@ PASSING = frozenset(
 )  # fmt: skip
 
 
-def transport_failed(error: KafkaError, doing: str) -> TransportFailed:
-    """The failure that an error of librdkafka means, with what mends it where that is known."""
-    mend = _mend_of(error)
+def transport_failed(
+    error: KafkaError, doing: str, *, tokens_used: bool = False
+) -> TransportFailed:
+    """The failure that an error of librdkafka means, with what mends it where that is known.
+
+    Parameters
+    ----------
+    tokens_used
+        Whether the client logs in with tokens: then silence may mean that it has none.
+    """
+    mend = tokens.NO_ANSWER if tokens_used and error.code() in _SILENCE else _mend_of(error)
     return TransportFailed(f"{doing}: {error.str()}" + (f"; {mend}" if mend else ""))
 
 
@@ -99,9 +115,12 @@ def lasting(error: KafkaError) -> bool:
 
 def _mend_of(error: KafkaError) -> str | None:
     """What mends an error; a client that has ended for good tells its reason in words alone."""
-    if error.code() != KafkaError._FATAL:
-        return MENDS.get(error.code())
-    said = error.str()
+    code, said = error.code(), error.str()
+    if code in _LOGINS:  # the words name the mechanism
+        named_too = (mend for word, mend in _LOGINS_BY_WORD.items() if word in said)
+        return next(named_too, MENDS[code])
+    if code != KafkaError._FATAL:
+        return MENDS.get(code)
     named = (mend for code, mend in MENDS.items() if KafkaError(code).str() in said)
     return next(named, "start the worker again")
 
@@ -156,6 +175,7 @@ def merged(defaults: Settings, given: Settings, required: tuple[str, ...]) -> di
         raise ConfigurationInvalid(f"Kafka setting {key!r} takes a function: remove it")
     if missing:
         raise ConfigurationInvalid(f"Kafka setting {missing[0]!r} is missing: give it a value")
+    tokens.refuse_tokenless(given)
     return {key: text(value) for key, value in {**defaults, **given}.items()}
 
 
@@ -179,10 +199,19 @@ class Trouble:
     """What a client reports of itself: passing trouble is logged once, lasting trouble kept.
 
     ``on_error`` and ``log`` are called by librdkafka while it is polled.
+
+    Parameters
+    ----------
+    patient
+        Whether it waits for a token that cannot be had now: workers do, commands do not.
     """
 
-    def __init__(self, client: str) -> None:
+    def __init__(self, client: str, *, patient: bool = False) -> None:
         self._client = client
+        self._patient = patient
+        self._tokens = tokens.TokenFailures()
+        self.tokens_used = False
+        """Whether the client logs in with tokens: then silence may mean that it has none."""
         self._out = False
         self._failure: Exception | None = None
 
@@ -192,17 +221,37 @@ class Trouble:
 
     def on_error(self, error: KafkaError) -> None:
         """Judge an error that belongs to the client, not to a message."""
+        without_token = tokens.concerns_tokens(error.str())
+        if self._patient and error.code() in _LOGINS and not error.fatal():
+            waits = not self._tokens.failed() if without_token else self._tokens.under_way
+            if waits:
+                self._say(error, "no token")
+                return
         if lasting(error):
             self.fail(transport_failed(error, f"the {self._client} cannot go on"))
         elif error.code() not in PASSING:
             log.warning("kafka trouble", client=self._client, detail=error.str())
-        elif not self._out:
+        else:
+            self._say(error, "kafka unreachable")
+
+    def _say(self, error: KafkaError, event: str) -> None:
+        if not self._out:
             self._out = True
-            log.warning("kafka unreachable", client=self._client, detail=error.str(), retried=True)
+            log.warning(event, client=self._client, detail=error.str(), retried=True)
+
+    def failure(self, error: KafkaError, doing: str) -> TransportFailed:
+        """The failure that an error of a request means."""
+        return transport_failed(error, doing, tokens_used=self.tokens_used)
+
+    def silence(self, about: str) -> TransportFailed:
+        """The failure that no answer about something means."""
+        mend = tokens.NO_ANSWER if self.tokens_used else "see that the broker is up"
+        return TransportFailed(f"no answer about {about}; {mend}")
 
     def recovered(self) -> None:
         """The broker has answered: the next outage is logged again."""
-        if self._out:
+        self._tokens.worked()
+        if self._out and not self._tokens.under_way:
             self._out = False
             log.info("kafka reachable", client=self._client)
 
@@ -222,6 +271,7 @@ class Trouble:
 
     def log(self, level: int, template: str, facility: str, client: str, line: str) -> None:
         """Pass on a log line of librdkafka; what it retries is reported by ``on_error``."""
+        self._tokens.read(facility, line)
         quiet = level < logging.WARNING or facility in {"FAIL", "ERROR", "GETPID", "REQTMOUT"}
         say = log.debug if quiet else log.warning
         say("librdkafka", client=self._client, facility=facility, detail=line)

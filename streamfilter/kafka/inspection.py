@@ -16,7 +16,7 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined]
 )
 
 from streamfilter.errors import TransportFailed
-from streamfilter.kafka.client import Settings, Trouble, error_of, merged, transport_failed
+from streamfilter.kafka.client import Settings, Trouble, error_of, merged
 from streamfilter.kafka.messages import message_of
 from streamfilter.kafka.topics import Answer, answered, open_admin
 from streamfilter.records import Message
@@ -128,7 +128,7 @@ class Inspector:
         try:
             return frozenset(self._admin.list_topics(timeout=self._timeout_s).topics)
         except KafkaException as error:
-            raise transport_failed(error_of(error), "asking for the topics") from error
+            raise self._told.failure(error_of(error), "asking for the topics") from error
 
     def topics(self, names: Iterable[str]) -> dict[str, TopicFacts | TransportFailed]:
         """What is known of topics, or why nothing is."""
@@ -166,7 +166,7 @@ class Inspector:
             except KafkaException as error:
                 passing = error_of(error).code() in _NOT_YET and time.monotonic() < end
                 if not passing:
-                    raise transport_failed(error_of(error), f"group {name}") from error
+                    raise self._told.failure(error_of(error), f"group {name}") from error
                 time.sleep(_AGAIN_S)
             else:
                 state = str(found.state.name).lower()
@@ -197,7 +197,7 @@ class Inspector:
             consumer.assign(starts)
             return self._newest(consumer)
         except KafkaException as error:
-            raise transport_failed(error_of(error), f"reading {topic}") from error
+            raise self._told.failure(error_of(error), f"reading {topic}") from error
         finally:
             consumer.close()
 
@@ -234,7 +234,7 @@ class Inspector:
         try:
             return self._answer(future, about)
         except KafkaException as error:
-            raise transport_failed(error_of(error), about) from error
+            raise self._told.failure(error_of(error), about) from error
 
     def _answer(self, future: "Future[Answer]", about: str) -> Answer:
         end = time.monotonic() + self._timeout_s

@@ -84,7 +84,7 @@ class KafkaSink:
 
     def __init__(self, settings: Settings, *, on_statistics: OnStatistics | None = None) -> None:
         refuse(settings, GUARANTEES)
-        self._trouble = Trouble("producer")
+        self._trouble = Trouble("producer", patient=True)
         ready = merged(DEFAULTS, settings, ("bootstrap.servers",))
         ready |= {"enable.idempotence": "true", "acks": "all"}
         ready.pop("request.required.acks", None)

@@ -80,7 +80,7 @@ class KafkaSource:
         on_skipped: OnSkipped | None = None,
     ) -> None:
         ready = ReadySettings(settings, topics)
-        self._trouble = Trouble("consumer")
+        self._trouble = Trouble("consumer", patient=True)
         self._assignee: Assignee = Nobody()
         self._on_statistics = on_statistics
         self._topics = list(topics)

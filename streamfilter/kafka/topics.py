@@ -11,15 +11,15 @@ from confluent_kafka import KafkaError, KafkaException
 from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewTopic
 
-from streamfilter.errors import ConfigurationInvalid, TransportFailed
+from streamfilter.errors import ConfigurationInvalid
 from streamfilter.kafka.client import (
     Settings,
     Trouble,
     error_of,
     merged,
     settings_invalid,
-    transport_failed,
 )
+from streamfilter.kafka.tokens import uses_tokens
 
 Answer = TypeVar("Answer")
 
@@ -109,6 +109,7 @@ def open_admin(settings: Settings, trouble: Trouble) -> AdminClient:
         librdkafka refuses the settings.
     """
     ready = merged({}, settings, ("bootstrap.servers",))
+    trouble.tokens_used = uses_tokens(ready)
     try:
         return AdminClient({**ready, **trouble.settings()})
     except (KafkaException, TypeError, ValueError) as error:
@@ -134,9 +135,7 @@ def answered(
             admin.poll(0)  # serves the callbacks that tell of lasting trouble
             trouble.check()
             if time.monotonic() > end + CHECK_S:
-                raise TransportFailed(
-                    f"no answer about {about}: see that the broker is up"
-                ) from None
+                raise trouble.silence(about) from None
 
 
 def _made(
@@ -151,7 +150,7 @@ def _made(
             return False
         if error.code() in _WRONG:
             raise ConfigurationInvalid(f"topic {name!r}: {error.str()}") from exception
-        raise transport_failed(error, f"creating topic {name}") from exception
+        raise trouble.failure(error, f"creating topic {name}") from exception
     return True
 
 
@@ -165,6 +164,6 @@ def _known(admin: AdminClient, trouble: Trouble, end: float) -> dict[str, int]:
             found = admin.list_topics(timeout=min(1.0, max(left_s, CHECK_S))).topics
         except KafkaException as error:
             if left_s <= 0:
-                raise transport_failed(error_of(error), "asking for the topics") from error
+                raise trouble.failure(error_of(error), "asking for the topics") from error
         else:
             return {name: len(topic.partitions) for name, topic in found.items()}

@@ -83,7 +83,7 @@ class TransactionalSink:
         on_statistics: OnStatistics | None = None,
     ) -> None:
         refuse(settings, GUARANTEES)
-        self._trouble = Trouble("producer")
+        self._trouble = Trouble("producer", patient=True)
         timeout_ms = round(timeout_s * 1000)
         # librdkafka wants no output to be tried for longer than its transaction lives.
         limits: Settings = {"transaction.timeout.ms": timeout_ms, "delivery.timeout.ms": timeout_ms}
