@@ -28,6 +28,7 @@ class Assignment:
         self._incremental = incremental
         self._paused = False
         self._held: set[Partition] = set()
+        self._placed: dict[Partition, int] = {}
         self.partitions: dict[Partition, None] = {}
         """Those assigned, in the order in which they came."""
 
@@ -52,6 +53,7 @@ class Assignment:
         for partition in named(positions):
             self.partitions.pop(partition, None)
             self._held.discard(partition)
+            self.unplace(partition)
         if self._incremental:
             self._consumer.incremental_unassign(positions)
         else:
@@ -60,16 +62,28 @@ class Assignment:
     def place(self, partition: Partition, offset: int) -> None:
         """Read an assigned partition from there: one that waits for an offset takes no seek."""
         at, moved = Position(*partition, offset), [partition]
+        self._placed[partition] = offset
         if self._incremental:
             self._consumer.incremental_unassign([at])
             self._consumer.incremental_assign([at])
         else:
-            others = [Position(*each) for each in self.partitions if each != partition]
-            stand = self._consumer.position(others) if others else []
+            # All at once: the others go on where they stand, or where they were placed.
+            stand = self.positions(each for each in self.partitions if each != partition)
+            for each in stand:
+                if each.offset < 0:
+                    each.offset = self._placed.get((each.topic, each.partition), each.offset)
             self._consumer.assign([*stand, at])
             moved = list(self.partitions)
         rest = [each for each in moved if self._paused or each in self._held]
         self._steer(self._consumer.pause, rest)
+
+    def placed(self, partition: Partition) -> int:
+        """Where a partition was placed; 0 where it was not."""
+        return self._placed.get(partition, 0)
+
+    def unplace(self, partition: Partition) -> None:
+        """The partition went, or is read anew."""
+        self._placed.pop(partition, None)
 
     def positions(self, partitions: Iterable[Partition]) -> list[Position]:
         """Where the client stands; the offset is negative where that is not known."""

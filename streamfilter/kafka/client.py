@@ -9,6 +9,7 @@ import structlog
 from confluent_kafka import KafkaError, KafkaException
 
 from streamfilter.errors import ConfigurationInvalid, TopicMissing, TransportFailed
+from streamfilter.kafka import tokens
 from streamfilter.kafka.properties import CLIENT, Kind, fitted
 
 Settings = Mapping[str, str | int | float | bool]
@@ -22,14 +23,15 @@ SLICE_S = 0.5
 log = structlog.get_logger()
 
 _CREDENTIALS = "check security.protocol, sasl.mechanism, sasl.username and sasl.password"
+_KERBEROS = "check sasl.kerberos.service.name, sasl.kerberos.principal and sasl.kerberos.keytab"
 _RIGHTS = "ask the broker's operators for the right (ACL), or use other names"
 _FENCED = (
     "another worker began with the same delivery.transactional_id, or this one was away for longer "
     "than delivery.transaction_timeout_s: give each worker an id of its own and start it again"
 )
 _SAME_INSTANCE = (
-    "another worker has the same group.instance.id: give each worker its own and start it again; "
-    "one that was killed holds its own until the group's session time-out"
+    "another worker has the same group.instance.id: give each worker its own and start it again. "
+    "One that was killed holds its own until the group's session time-out"
 )
 # How an operator can mend an error that does not end by itself.
 MENDS = {
@@ -74,6 +76,12 @@ MENDS = {
     KafkaError._TIMED_OUT: "see that the broker is up and bootstrap.servers is right",
 }
 _NO_TOPIC = frozenset({KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError._UNKNOWN_TOPIC})
+_LOGINS = frozenset({KafkaError._AUTHENTICATION, KafkaError.SASL_AUTHENTICATION_FAILED})
+_LOGINS_BY_WORD = {
+    tokens.OAUTHBEARER: tokens.MEND, "invalid_token": tokens.MEND,
+    "GSSAPI": _KERBEROS, "Kerberos": _KERBEROS,
+}  # fmt: skip
+_SILENCE = frozenset({KafkaError._TRANSPORT, KafkaError._ALL_BROKERS_DOWN, KafkaError._TIMED_OUT})
 # Settings that confluent-kafka adds to librdkafka's; streamfilter sets them itself.
 CALLBACKS = frozenset(
     {"error_cb", "logger", "oauth_cb", "on_commit", "on_delivery", "stats_cb", "throttle_cb"}
@@ -87,9 +95,17 @@ PASSING = frozenset(
 )  # fmt: skip
 
 
-def transport_failed(error: KafkaError, doing: str) -> TransportFailed:
-    """Returns the failure for an error of librdkafka, with how to mend it where known."""
-    mend = _mend_of(error)
+def transport_failed(
+    error: KafkaError, doing: str, *, tokens_used: bool = False
+) -> TransportFailed:
+    """Returns the failure for an error of librdkafka, with how to mend it where known.
+
+    Parameters
+    ----------
+    tokens_used
+        Whether the client logs in with tokens: then silence may mean that it has none.
+    """
+    mend = tokens.NO_ANSWER if tokens_used and error.code() in _SILENCE else _mend_of(error)
     kind = TopicMissing if error.code() in _NO_TOPIC else TransportFailed
     return kind(f"{doing}: {error.str()}" + (f"; {mend}" if mend else ""))
 
@@ -102,9 +118,12 @@ def lasting(error: KafkaError) -> bool:
 
 def _mend_of(error: KafkaError) -> str | None:
     """What mends an error; a client that has ended for good tells its reason in words alone."""
-    if error.code() != KafkaError._FATAL:
-        return MENDS.get(error.code())
-    said = error.str()
+    code, said = error.code(), error.str()
+    if code in _LOGINS:  # the words name the mechanism
+        named_too = (mend for word, mend in _LOGINS_BY_WORD.items() if word in said)
+        return next(named_too, MENDS[code])
+    if code != KafkaError._FATAL:
+        return MENDS.get(code)
     named = (mend for code, mend in MENDS.items() if KafkaError(code).str() in said)
     return next(named, "start the worker again")
 
@@ -162,6 +181,7 @@ def merged(
         raise ConfigurationInvalid(f"Kafka setting {key!r} takes a function: remove it")
     if missing:
         raise ConfigurationInvalid(f"Kafka setting {missing[0]!r} is missing: give it a value")
+    tokens.refuse_tokenless(given)
     return {k: text(v) for k, v in {**fitted(defaults, given, kind), **given}.items()}
 
 
@@ -185,11 +205,20 @@ class ClientErrors:
     """The errors of a client: a passing one is logged once per outage, the first lasting one kept.
 
     librdkafka calls ``on_error`` and ``log`` while the client is polled.
+
+    Parameters
+    ----------
+    patient
+        Whether it waits for a token that cannot be had now: workers do, commands do not.
     """
 
-    def __init__(self, client: str) -> None:
+    def __init__(self, client: str, *, patient: bool = False) -> None:
         self._client = client
         self._unreachable = False
+        self._patient = patient
+        self._tokens = tokens.TokenFailures()
+        self.tokens_used = False
+        """Whether the client logs in with tokens: then silence may mean that it has none."""
         self._failure: Exception | None = None
 
     def settings(self) -> dict[str, Any]:
@@ -198,17 +227,37 @@ class ClientErrors:
 
     def on_error(self, error: KafkaError) -> None:
         """Keep or log an error that belongs to the client, not to a message."""
+        without_token = tokens.concerns_tokens(error.str())
+        if self._patient and error.code() in _LOGINS and not error.fatal():
+            waits = not self._tokens.failed() if without_token else self._tokens.under_way
+            if waits:
+                self._log_once(error, "no token")
+                return
         if lasting(error):
             self.fail(transport_failed(error, f"the {self._client} cannot go on"))
         elif error.code() not in PASSING:
             log.warning("kafka trouble", client=self._client, detail=error.str())
-        elif not self._unreachable:
+        else:
+            self._log_once(error, "kafka unreachable")
+
+    def _log_once(self, error: KafkaError, event: str) -> None:
+        if not self._unreachable:
             self._unreachable = True
-            log.warning("kafka unreachable", client=self._client, detail=error.str(), retried=True)
+            log.warning(event, client=self._client, detail=error.str(), retried=True)
+
+    def failure(self, error: KafkaError, doing: str) -> TransportFailed:
+        """Returns the failure for an error of a request."""
+        return transport_failed(error, doing, tokens_used=self.tokens_used)
+
+    def silence(self, about: str) -> TransportFailed:
+        """Returns the failure for a question that got no answer."""
+        mend = tokens.NO_ANSWER if self.tokens_used else "see that the broker is up"
+        return TransportFailed(f"no answer about {about}; {mend}")
 
     def recovered(self) -> None:
         """Note that the broker has answered: the next outage is logged again."""
-        if self._unreachable:
+        self._tokens.worked()
+        if self._unreachable and not self._tokens.under_way:
             self._unreachable = False
             log.info("kafka reachable", client=self._client)
 
@@ -228,6 +277,7 @@ class ClientErrors:
 
     def log(self, level: int, template: str, facility: str, client: str, line: str) -> None:
         """Log a line of librdkafka; ``on_error`` reports the errors that it retries."""
+        self._tokens.read(facility, line)
         quiet = level < logging.WARNING or facility in {"FAIL", "ERROR", "GETPID", "REQTMOUT"}
         write = log.debug if quiet else log.warning
         write("librdkafka", client=self._client, facility=facility, detail=line)

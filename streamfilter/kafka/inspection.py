@@ -185,7 +185,7 @@ class Inspector:
         try:
             return frozenset(self._admin.list_topics(timeout=self._timeout_s).topics)
         except KafkaException as error:
-            raise transport_failed(error_of(error), "asking for the topics") from error
+            raise self._api_versions.failure(error_of(error), "asking for the topics") from error
 
     def topics(self, names: Iterable[str]) -> dict[str, TopicFacts | TransportFailed]:
         """Returns the facts of topics by name, or why there are none."""
@@ -223,7 +223,7 @@ class Inspector:
             except KafkaException as error:
                 passing = error_of(error).code() in _NOT_YET and time.monotonic() < end
                 if not passing:
-                    raise transport_failed(error_of(error), f"group {name}") from error
+                    raise self._api_versions.failure(error_of(error), f"group {name}") from error
                 time.sleep(_RETRY_S)
             else:
                 state = str(found.state.name).lower()
@@ -260,7 +260,7 @@ class Inspector:
             consumer.assign(starts)
             return self._newest(consumer)
         except KafkaException as error:
-            raise transport_failed(error_of(error), f"reading {topic}") from error
+            raise self._api_versions.failure(error_of(error), f"reading {topic}") from error
         finally:
             consumer.close()
 
@@ -297,7 +297,7 @@ class Inspector:
         try:
             return self._answer(future, about)
         except KafkaException as error:
-            raise transport_failed(error_of(error), about) from error
+            raise self._api_versions.failure(error_of(error), about) from error
 
     def _answer(self, future: "Future[Answer]", about: str) -> Answer:
         end = time.monotonic() + self._timeout_s

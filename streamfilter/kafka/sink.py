@@ -85,7 +85,7 @@ class KafkaSink:
 
     def __init__(self, settings: Settings, *, on_statistics: OnStatistics | None = None) -> None:
         refuse(settings, GUARANTEES)
-        self._errors = ClientErrors("producer")
+        self._errors = ClientErrors("producer", patient=True)
         ready = merged(DEFAULTS, settings, ("bootstrap.servers",), PRODUCER)
         ready |= {"enable.idempotence": "true", "acks": "all"}
         ready.pop("request.required.acks", None)

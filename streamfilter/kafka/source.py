@@ -80,7 +80,7 @@ class KafkaSource:
         on_skipped: OnSkipped | None = None,
     ) -> None:
         ready = ReadySettings(settings, topics)
-        self._errors = ClientErrors("consumer")
+        self._errors = ClientErrors("consumer", patient=True)
         self._assignee: Assignee = Nobody()
         self._on_statistics = on_statistics
         self._topics = list(topics)
@@ -350,6 +350,12 @@ class KafkaSource:
         else:
             self._progress.told(partition, *ends)
 
+    def _without_offset(self, partition: Partition, stood: int | None) -> None:
+        """The client asks where to begin; not again for what it asked before it was told."""
+        known = None if stood is None or stood < 0 else stood
+        if (known or 0) >= self._assignment.placed(partition):
+            self._to_begin[partition] = known
+
     def _begin(self) -> None:
         """Begin in partitions of which the group has no valid offset, and say what that skips."""
         if not self._to_begin or time.monotonic() < self._begin_s:
@@ -394,8 +400,7 @@ class KafkaSource:
         if code == KafkaError._PARTITION_EOF:
             return False
         if code == KafkaError._AUTO_OFFSET_RESET and self._policy != ERROR:
-            place, stood = (topic or "", raw.partition() or 0), raw.offset()
-            self._to_begin[place] = None if stood is None or stood < 0 else stood
+            self._without_offset((topic or "", raw.partition() or 0), raw.offset())
             return False
         if code == KafkaError.UNKNOWN_TOPIC_OR_PART:
             # A topic that was read and has expired is no failure; one never seen is a mistake.
@@ -455,6 +460,7 @@ class KafkaSource:
 
     def _forget(self, partition: Partition) -> None:
         """What was read and committed there is no concern of ours any more."""
+        self._assignment.unplace(partition)
         self._commits.forget(partition)
         self._to_begin.pop(partition, None)
         self._remade.forget(partition)

@@ -17,7 +17,7 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined]
 )
 from confluent_kafka.cimpl import NewTopic
 
-from streamfilter.errors import ConfigurationInvalid, TransportFailed
+from streamfilter.errors import ConfigurationInvalid
 from streamfilter.kafka.client import (
     ClientErrors,
     Settings,
@@ -27,6 +27,7 @@ from streamfilter.kafka.client import (
     transport_failed,
 )
 from streamfilter.kafka.properties import PRODUCER
+from streamfilter.kafka.tokens import uses_tokens
 
 Answer = TypeVar("Answer")
 
@@ -179,7 +180,7 @@ def alter(
         error = error_of(exception)
         if error.code() in _WRONG_REQUEST:
             raise ConfigurationInvalid(f"topic {name!r}: {error.str()}") from exception
-        raise transport_failed(error, f"changing topic {name}") from exception
+        raise errors.failure(error, f"changing topic {name}") from exception
 
 
 def _made_when_asked_for(producer: Producer, name: str, timeout_s: float) -> bool:
@@ -201,6 +202,7 @@ def open_admin(settings: Settings, errors: ClientErrors) -> AdminClient:
         librdkafka refuses the settings.
     """
     ready = merged({}, settings, ("bootstrap.servers",))
+    errors.tokens_used = uses_tokens(ready)
     try:
         return AdminClient({**ready, **errors.settings()})
     except (KafkaException, TypeError, ValueError) as error:
@@ -226,9 +228,7 @@ def wait_for_answer(
             admin.poll(0)  # serves the callbacks that report lasting errors
             errors.check()
             if time.monotonic() > end + CHECK_S:
-                raise TransportFailed(
-                    f"no answer about {about}: see that the broker is up"
-                ) from None
+                raise errors.silence(about) from None
 
 
 def _created(
@@ -243,7 +243,7 @@ def _created(
             return False
         if error.code() in _WRONG_REQUEST:
             raise ConfigurationInvalid(f"topic {name!r}: {error.str()}") from exception
-        raise transport_failed(error, f"creating topic {name}") from exception
+        raise errors.failure(error, f"creating topic {name}") from exception
     return True
 
 
@@ -257,6 +257,6 @@ def _known(admin: AdminClient, errors: ClientErrors, end: float) -> dict[str, in
             topics = admin.list_topics(timeout=min(1.0, max(left_s, CHECK_S))).topics
         except KafkaException as error:
             if left_s <= 0:
-                raise transport_failed(error_of(error), "asking for the topics") from error
+                raise errors.failure(error_of(error), "asking for the topics") from error
         else:
             return {name: len(topic.partitions) for name, topic in topics.items()}

@@ -84,7 +84,7 @@ class TransactionalSink:
         on_statistics: OnStatistics | None = None,
     ) -> None:
         refuse(settings, GUARANTEES)
-        self._errors = ClientErrors("producer")
+        self._errors = ClientErrors("producer", patient=True)
         timeout_ms = round(timeout_s * 1000)
         # librdkafka requires that no output is retried for longer than its transaction lives.
         limits: Settings = {"transaction.timeout.ms": timeout_ms, "delivery.timeout.ms": timeout_ms}

@@ -54,6 +54,7 @@ def test_rules_of_an_unknown_survey_name_the_known() -> None:
     assert "lsst" in str(found.exception)
 
 
+LATEST = 'kafka.consumer."auto.offset.reset"=latest'
 LATE = 'kafka.producer."delivery.timeout.ms"=40000'
 
 
@@ -70,6 +71,9 @@ LATE = 'kafka.producer."delivery.timeout.ms"=40000'
         (["delivery.guarantee=exactly-once", LATE], "Kafka producer settings: "),
         (['alerts.topics=["^["]'], "alerts: topics ^[: "),
         (['exposures.topics=["a", "^["]'], "exposures: topics a, ^[: "),
+        ([LATEST, 'alerts.topics=["^ztf_"]'], "alerts: Kafka setting 'auto.offset.reset' is"),
+        ([LATEST, 'exposures.topics=["^e"]'], "exposures: Kafka setting 'auto.offset.reset' is"),
+        (['kafka.settings."sasl.mechanism"=OAUTHBEARER'], "nothing gives it tokens: set"),
         (['schemas.folders=["/nope"]'], "schemas.folders: /nope: no such folder"),
     ],
 )

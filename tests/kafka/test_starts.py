@@ -109,17 +109,19 @@ def test_what_retention_took_before_it_was_read_is_counted(
 @pytest.mark.parametrize("group", GROUPS, ids=["classic", "eager", "consumer"])
 def test_what_latest_skips_is_counted_once(broker: Broker, group: dict[str, str]) -> None:
     """What comes later is read, also by the next worker of a group that never read a message."""
-    topic = broker.topic()
-    broker.produce(topic, [b"v"] * 20)
+    topic = broker.topic(3)
+    for partition in range(3):
+        broker.produce(topic, [b"v"] * 20, partition=partition)
     settings = {key.replace(".", "_"): value for key, value in group.items()}
     first = Reading(broker, topic, auto_offset_reset="latest", **settings)
     first.wait()
-    assert [(topic, Skip.LATEST, 20)] == first.skipped
+    assert [(topic, Skip.LATEST, 20)] * 3 == first.skipped
     assert first.source.commit({}, wait=True)
     first.source.close()
-    broker.produce(topic, [b"v"] * 3)
+    for partition in range(3):
+        broker.produce(topic, [b"v"] * 3, partition=partition)
     again = Reading(broker, topic, auto_offset_reset="latest", **settings)
-    assert [20, 21, 22] == again.offsets(3)
+    assert [20, 20, 20, 21, 21, 21, 22, 22, 22] == sorted(again.offsets(9))
     assert [] == again.skipped
     again.source.close()
 
