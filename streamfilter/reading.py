@@ -1,6 +1,8 @@
 """Reading what streamfilter published: for consumers."""
 
 import io
+import os
+from collections.abc import Collection, Mapping
 from datetime import datetime
 from functools import cache
 from os import PathLike
@@ -11,21 +13,38 @@ import fastavro
 
 from streamfilter.errors import MessageRejected, Reason
 from streamfilter.limits import Limits
-from streamfilter.schemas.finder import SchemaFinder, SchemaSource
+from streamfilter.schemas.finder import SchemaFinder, SchemaSource, schema_key
 from streamfilter.schemas.published import PublishedSource
+from streamfilter.schemas.sources import RegistrySource
 from streamfilter.schemas.store import SchemaFolder
+from streamfilter.schemas.wire import Envelope, Form
 
 # Wider than what the filter takes in: enriched alerts and their schemas have grown by it.
 _LIMITS = Limits(max_message_bytes=64 * 2**20, max_schema_bytes=4 * 2**20)
-_MEND = (
-    "give read() the folder of `streamfilter schemas export` (schemas=...), "
-    "or a finder with the registry of the topic (finder=...)"
+_ENVIRONMENT = "STREAMFILTER_"
+_PLACES = "STREAMFILTER_SCHEMAS__"
+_ADDRESS = (
+    'registry="https://...", the address that stands in the filter\'s configuration as '
+    "schemas.publish.url, or set the environment variable STREAMFILTER_SCHEMAS__PUBLISH__URL to it"
 )
+_OTHER_REGISTRY = (
+    "what the filter writes is in the registry of its schemas.publish, "
+    "what a survey wrote in that of its schemas.registry: give read() that one (registry=...)"
+)
+_FOLDER = (
+    "give read() a folder that has it (schemas=DIR): `streamfilter schemas export DIR` writes "
+    "those of the package lsst-alert-packet and, with --survey-schemas, of others; the filter "
+    "keeps what it used in schemas/published below its home"
+)
+
+RegistrySettings = tuple[tuple[str, Any], ...]
+"""Of a registry's client, in the order of their names."""
 
 
 def read(
     value: bytes,
     *,
+    registry: str | Mapping[str, Any] | None = None,
     schemas: str | PathLike[str] | None = None,
     finder: SchemaFinder | None = None,
 ) -> dict[str, Any]:
@@ -35,12 +54,18 @@ def read(
     ----------
     value
         The message's value, in any of the three wire forms.
+    registry
+        The schema registry that the filter registers with: its address, or settings of
+        ``confluent_kafka.schema_registry.SchemaRegistryClient`` (``url``,
+        ``basic.auth.user.info`` ...). Needed for the Confluent form alone. Without it, the
+        registries that the environment names as it does for the filter are asked
+        (``STREAMFILTER_SCHEMAS__PUBLISH__URL``, then ``STREAMFILTER_SCHEMAS__REGISTRY__URL``).
     schemas
         Folder of schemas: that of ``streamfilter schemas export``, or ``schemas/published`` in
         the service's home. Needed for enriched alerts in single-object encoding; annotations
         and containers are read without.
     finder
-        Where writer schemas are looked up instead, say a registry; needed for the Confluent form.
+        Where writer schemas are looked up instead of all these.
 
     Returns
     -------
@@ -55,14 +80,36 @@ def read(
         The message is damaged, or its schema is unknown.
     SchemaUnavailable
         The registry does not answer, or the folder's file is damaged.
+    ConfigurationInvalid
+        The registry's client refuses the settings.
     """
-    found = finder or _finder(None if schemas is None else Path(schemas))
+    by_id = (schema_key(value) or ("",))[0] == Form.CONFLUENT
+    # Its client takes half a second to import, which nobody waits for who has no use for it.
+    registries = (_given(registry) or _configured()) if by_id and finder is None else ()
+    found = finder or _finder(None if schemas is None else Path(schemas), registries)
     try:
         envelope = found.open(value)
     except MessageRejected as error:
-        if error.reason is not Reason.SCHEMA_UNKNOWN:
+        if error.reason is not Reason.SCHEMA_UNKNOWN or finder is not None:
             raise
-        raise MessageRejected(error.reason, f"{error.detail}; {_MEND}") from error
+        where = _mend_of_ids(registries) if by_id else f"single-object encoding: {_FOLDER}"
+        detail = f"{error.detail}; the message is in {where}"
+        raise MessageRejected(error.reason, detail) from error
+    return _record(envelope)
+
+
+def plain(value: object) -> str:
+    """What JSON has no form for: bytes as hexadecimal digits, moments in ISO 8601.
+
+    For ``json.dumps(record, default=plain)``.
+    """
+    if isinstance(value, bytes):
+        return value.hex()
+    return value.isoformat() if isinstance(value, datetime) else str(value)
+
+
+def _record(envelope: Envelope) -> dict[str, Any]:
+    """All fields of the one record."""
     body = io.BytesIO(envelope.body)
     try:
         record = fastavro.schemaless_reader(body, envelope.schema.parsed, None)
@@ -77,20 +124,45 @@ def read(
     return record
 
 
-def plain(value: object) -> str:
-    """What JSON has no form for: bytes as hexadecimal digits, moments in ISO 8601.
+def _mend_of_ids(registries: Collection[RegistrySettings]) -> str:
+    return f"the Confluent form: {_OTHER_REGISTRY if registries else f'give read() {_ADDRESS}'}"
 
-    For ``json.dumps(record, default=plain)``.
-    """
-    if isinstance(value, bytes):
-        return value.hex()
-    return value.isoformat() if isinstance(value, datetime) else str(value)
+
+def _given(registry: str | Mapping[str, Any] | None) -> tuple[RegistrySettings, ...]:
+    """The settings of the registry that the caller names; none where none is named."""
+    if not registry:
+        return ()
+    settings = {"url": registry} if isinstance(registry, str) else registry
+    return (tuple(sorted(settings.items())),)
+
+
+def _configured() -> tuple[RegistrySettings, ...]:
+    """The settings of the registries that the environment names."""
+    named = tuple(sorted(each for each in os.environ.items() if each[0].startswith(_PLACES)))
+    return _configured_by(named) if named else ()
 
 
 @cache
-def _finder(folder: Path | None) -> SchemaFinder:
-    """One finder a folder, so that a schema is parsed once."""
+def _configured_by(named: tuple[tuple[str, str], ...]) -> tuple[RegistrySettings, ...]:
+    from streamfilter.config import load
+
+    # What else is set there for the filter is no concern of its readers.
+    others = {k: v for k, v in os.environ.items() if not k.startswith(_ENVIRONMENT)}
+    places = load(environment={**others, **dict(named)}).schemas
+    found = (
+        tuple(sorted({"url": each.url, **each.settings}.items()))
+        for each in (places.publish, places.registry)
+        if each.url
+    )
+    return tuple(dict.fromkeys(found))
+
+
+@cache
+def _finder(folder: Path | None, registries: tuple[RegistrySettings, ...]) -> SchemaFinder:
+    """One finder for the same places, so that a schema is fetched and parsed once."""
     sources: list[SchemaSource] = [PublishedSource()]
     if folder:
         sources.append(SchemaFolder(folder))
+    for each in registries:
+        sources.append(RegistrySource(dict(each), None, _LIMITS, setting="registry"))
     return SchemaFinder(sources, _LIMITS)

@@ -10,6 +10,7 @@ import structlog
 from debian_tools import ToolsUnavailable, tools
 from kafka_desk import Broker
 from kafka_node import KafkaNode, KafkaUnavailable
+from registry_node import RegistryNode
 
 from streamfilter.inference.cache import default_home
 from streamfilter.inference.fetch import fetch
@@ -37,9 +38,9 @@ def samples() -> Path:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark what needs a real broker, so that ``-m 'not kafka'`` leaves it out."""
+    """Mark what needs a real broker or registry, so that ``-m 'not kafka'`` leaves it out."""
     for item in items:
-        if {"broker", "private_broker"} & set(getattr(item, "fixturenames", ())):
+        if {"broker", "private_broker", "registry_url"} & set(getattr(item, "fixturenames", ())):
             item.add_marker(pytest.mark.kafka)
 
 
@@ -70,6 +71,18 @@ def private_broker(tmp_path: Path) -> Iterator[Broker]:
     node = started(tmp_path)
     yield Broker(node.bootstrap, node)
     node.remove()
+
+
+@pytest.fixture(scope="session")
+def registry_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A real schema registry, shared by all tests: use unique subjects."""
+    try:
+        node = RegistryNode(tmp_path_factory.mktemp("registry"))
+        node.start()
+    except KafkaUnavailable as why:
+        pytest.skip(f"no schema registry: {why}")
+    yield node.url
+    node.stop()
 
 
 @pytest.fixture(scope="session")

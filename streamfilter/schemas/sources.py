@@ -137,12 +137,15 @@ class RegistrySource:
         ``basic.auth.user.info``, ``ssl.ca.location``, ``timeout`` (seconds) ...
     cache
         Folder for what was fetched; ids never change their meaning, so it is never asked again.
+        None: nothing is kept on disk.
     limits
         Bounds the size of a schema with its references.
     clock
         Seconds, monotonic.
     patience
         How long a schema with its references may take.
+    setting
+        How messages call the place where the settings stand.
 
     Raises
     ------
@@ -153,19 +156,21 @@ class RegistrySource:
     def __init__(
         self,
         settings: Mapping[str, Any],
-        cache: Path,
+        cache: Path | None,
         limits: Limits,
         clock: Callable[[], float] = time.monotonic,
         patience: Patience | None = None,
+        setting: str = "schemas.registry",
     ) -> None:
         try:
             self._client = open_client(settings, limits)
         except (ValueError, TypeError, OSError) as error:
             detail = without_credentials(str(error))
-            raise ConfigurationInvalid(f"schemas.registry: {detail}") from None
+            raise ConfigurationInvalid(f"{setting}: {detail}") from None
         # Without user and password: they are no part of what the registry is.
         self._url = without_credentials(str(settings["url"])).rstrip("/")
-        self._cache = cache / hashlib.sha256(self._url.encode()).hexdigest()[:16]
+        of_registry = hashlib.sha256(self._url.encode()).hexdigest()[:16]
+        self._cache = None if cache is None else cache / of_registry
         self._limits = limits
         self._clock = clock
         self._patience = patience or Patience()
@@ -187,9 +192,9 @@ class RegistrySource:
         MessageRejected
             The schema is not Avro or too large.
         """
-        path = self._cache / f"{schema_id}.avsc"
+        path = None if self._cache is None else self._cache / f"{schema_id}.avsc"
         with contextlib.suppress(SchemaUnavailable):
-            if path.is_file():
+            if path is not None and path.is_file():
                 return _read(path)
         with self._lock:
             if self._clock() < self._unknown.get(schema_id, -1.0):
@@ -204,7 +209,8 @@ class RegistrySource:
             return None
         # A cache that cannot be written only costs another question after a restart.
         with contextlib.suppress(OSError):
-            write_whole(path, json.dumps(definition).encode())
+            if path is not None:
+                write_whole(path, json.dumps(definition).encode())
         return definition
 
     def by_fingerprint(self, fingerprint: int) -> Definition | None:
