@@ -7,6 +7,7 @@ from functools import lru_cache
 
 from streamfilter.alerts.drift import Drift, SchemaHistory, Writer, writer_of
 from streamfilter.alerts.field_plan import Gap, Gaps, field_plan
+from streamfilter.alerts.recognition import survey_of
 from streamfilter.alerts.surveys import AlertMaker, SurveyMap, Surveys
 from streamfilter.errors import MessageRejected, Reason
 from streamfilter.limits import Limits
@@ -132,12 +133,10 @@ class Decoder:
 
     def _make_plan(self, schema: WriterSchema) -> _Plan | _NoPlan:
         try:
-            maps = self._surveys.of_record(schema.name)
+            survey = survey_of(schema, self._surveys)
         except MessageRejected as error:
             return _NoPlan(None, error.reason, error.detail)
-        # Programs name their records alike (all of Spark's are topLevelRecord): fields tell.
-        plans = [self._plan_by(survey, schema) for survey in maps]
-        plan = next((plan for plan in plans if isinstance(plan, _Plan)), plans[0])
+        plan = self._plan_by(survey, schema)
         if isinstance(plan, _Plan) and plan.gaps:
             self._news.append(Gaps(plan.writer.survey, plan.writer.name, plan.gaps))
         return plan

@@ -414,22 +414,14 @@ class Surveys:
         """The surveys, in the order of their names."""
         return tuple(sorted(self._maps))
 
-    def of_record(self, name: str) -> tuple[SurveyMap, ...]:
-        """The maps for a record of this full name, the one that was read last first.
+    @property
+    def maps(self) -> tuple[SurveyMap, ...]:
+        """All of them, the one that was read last first."""
+        return tuple(self._maps.values())[::-1]
 
-        Raises
-        ------
-        MessageRejected
-            No map is for it.
-        """
-        maps = tuple(each for each in self._maps.values() if re.fullmatch(each.record, name))
-        if not maps:
-            raise MessageRejected(
-                Reason.SURVEY_UNKNOWN,
-                f"no field map for the record {name[:100]!r}; there are {', '.join(self.names)}: "
-                "a new survey is a new TOML file in a folder of alerts.survey_folders",
-            )
-        return maps[::-1]
+    def of_record(self, name: str) -> tuple[SurveyMap, ...]:
+        """The maps whose ``record`` matches a full name, the one that was read last first."""
+        return tuple(each for each in self.maps if re.fullmatch(each.record, name))
 
 
 def read_survey(path: Path) -> SurveyMap:
