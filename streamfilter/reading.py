@@ -2,7 +2,7 @@
 
 import io
 import os
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from datetime import datetime
 from functools import cache
 from os import PathLike
@@ -17,14 +17,14 @@ from streamfilter.schemas.finder import SchemaFinder, SchemaSource, schema_key
 from streamfilter.schemas.published import PublishedSource
 from streamfilter.schemas.sources import RegistrySource
 from streamfilter.schemas.store import SchemaFolder
-from streamfilter.schemas.wire import Envelope, Form
+from streamfilter.schemas.wire import Envelope, Form, Headers
 
 # Wider than what the filter takes in: enriched alerts and their schemas have grown by it.
 _LIMITS = Limits(max_message_bytes=64 * 2**20, max_schema_bytes=4 * 2**20)
 _ENVIRONMENT = "STREAMFILTER_"
 _PLACES = "STREAMFILTER_SCHEMAS__"
-_ADDRESS = (
-    'registry="https://...", the address that stands in the filter\'s configuration as '
+_NO_REGISTRY = (
+    'give read() registry="https://...", the address that stands in the filter\'s configuration as '
     "schemas.publish.url, or set the environment variable STREAMFILTER_SCHEMAS__PUBLISH__URL to it"
 )
 _OTHER_REGISTRY = (
@@ -36,6 +36,11 @@ _FOLDER = (
     "those of the package lsst-alert-packet and, with --survey-schemas, of others; the filter "
     "keeps what it used in schemas/published below its home"
 )
+_WORDS: Mapping[Form | None, str] = {
+    Form.CONFLUENT: "the message is in the Confluent form",
+    Form.SINGLE_OBJECT: "the message is in single-object encoding",
+    Form.HEADER: "a registry has it",
+}
 
 RegistrySettings = tuple[tuple[str, Any], ...]
 """Of a registry's client, in the order of their names."""
@@ -44,6 +49,7 @@ RegistrySettings = tuple[tuple[str, Any], ...]
 def read(
     value: bytes,
     *,
+    headers: Headers | Mapping[str, bytes] | None = None,
     registry: str | Mapping[str, Any] | None = None,
     schemas: str | PathLike[str] | None = None,
     finder: SchemaFinder | None = None,
@@ -54,12 +60,15 @@ def read(
     ----------
     value
         The message's value, in any of the three wire forms.
+    headers
+        The message's Kafka headers. Needed where one of them, ``__value_schema_id``, names the
+        schema: in what a survey sends that way, as it comes and in ``clean`` and ``contaminated``.
     registry
         The schema registry that the filter registers with: its address, or settings of
         ``confluent_kafka.schema_registry.SchemaRegistryClient`` (``url``,
-        ``basic.auth.user.info`` ...). Needed for the Confluent form alone. Without it, the
-        registries that the environment names as it does for the filter are asked
-        (``STREAMFILTER_SCHEMAS__PUBLISH__URL``, then ``STREAMFILTER_SCHEMAS__REGISTRY__URL``).
+        ``basic.auth.user.info`` ...). Needed for the Confluent form, and where a header names the
+        schema. Without it, those registries are asked that the environment names as it does for
+        the filter: ``STREAMFILTER_SCHEMAS__PUBLISH__URL``, then ``..._SCHEMAS__REGISTRY__URL``.
     schemas
         Folder of schemas: that of ``streamfilter schemas export``, or ``schemas/published`` in
         the service's home. Needed for enriched alerts in single-object encoding; annotations
@@ -83,18 +92,19 @@ def read(
     ConfigurationInvalid
         The registry's client refuses the settings.
     """
-    by_id = (schema_key(value) or ("",))[0] == Form.CONFLUENT
+    given: Headers = tuple(headers.items() if isinstance(headers, Mapping) else headers or ())
+    form, _ = schema_key(value, given) or (None, 0)
+    by_id = form in (Form.CONFLUENT, Form.HEADER)
     # Its client takes half a second to import, which nobody waits for who has no use for it.
     registries = (_given(registry) or _configured()) if by_id and finder is None else ()
     found = finder or _finder(None if schemas is None else Path(schemas), registries)
     try:
-        envelope = found.open(value)
+        envelope = found.open(value, given)
     except MessageRejected as error:
         if error.reason is not Reason.SCHEMA_UNKNOWN or finder is not None:
             raise
-        where = _mend_of_ids(registries) if by_id else f"single-object encoding: {_FOLDER}"
-        detail = f"{error.detail}; the message is in {where}"
-        raise MessageRejected(error.reason, detail) from error
+        mend = (_OTHER_REGISTRY if registries else _NO_REGISTRY) if by_id else _FOLDER
+        raise MessageRejected(error.reason, f"{error.detail}; {_WORDS[form]}: {mend}") from error
     return _record(envelope)
 
 
@@ -122,10 +132,6 @@ def _record(envelope: Envelope) -> dict[str, Any]:
         raise MessageRejected(Reason.AVRO_MALFORMED, f"{len(rest)} bytes after the record")
     assert isinstance(record, dict), "the top type of a writer schema is a record"
     return record
-
-
-def _mend_of_ids(registries: Collection[RegistrySettings]) -> str:
-    return f"the Confluent form: {_OTHER_REGISTRY if registries else f'give read() {_ADDRESS}'}"
 
 
 def _given(registry: str | Mapping[str, Any] | None) -> tuple[RegistrySettings, ...]:

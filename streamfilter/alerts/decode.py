@@ -95,7 +95,7 @@ class Decoder:
             return Rejected(message, Reason.EMPTY, "the message has no value")
         envelope = None
         try:
-            envelope = self._finder.open(value)
+            envelope = self._finder.open(value, message.headers)
             plan = self._plan(envelope.schema)
             self._compare(message, envelope, plan.writer)
             if isinstance(plan, _NoPlan):
@@ -103,7 +103,7 @@ class Decoder:
             return plan.alert(message, envelope.body, planes)
         except MessageRejected as rejected:
             detail = _detail(rejected, value, envelope.body if envelope else value)
-            return Rejected(message, rejected.reason, detail, schema_id_of(value))
+            return Rejected(message, rejected.reason, detail, schema_id_of(value, message.headers))
 
     def fetch(self, key: SchemaKey) -> None:
         """Learn a writer schema now, so that its messages need not wait for it.

@@ -1,9 +1,11 @@
 """One message of what is read: can it be had, and can it be understood?"""
 
 from collections.abc import Collection, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from uuid import UUID
 
 from streamfilter.alerts.decode import Decoder
 from streamfilter.alerts.drift import Drift
@@ -16,7 +18,7 @@ from streamfilter.exposures.decode import ExposureDecoder
 from streamfilter.limits import Limits
 from streamfilter.records import Alert, Message, Plane, Rejected
 from streamfilter.schemas.finder import SchemaFinder
-from streamfilter.schemas.wire import schema_id_of
+from streamfilter.schemas.wire import schema_id_of, schema_in
 from streamfilter.service.assembly.alerts import schema_sources
 
 
@@ -28,12 +30,18 @@ class SampledMessage:
     timestamp_ms: int | None
     stamped_by: str
     """``broker``, ``producer``, or empty where the topic's settings may not be read."""
-    schema_id: int | None
+    schema_id: int | UUID | None
+    """What a registry would be asked for."""
 
 
 def sampled(message: Message, stamped_by: str) -> SampledMessage:
     """What is kept of a message."""
-    schema_id = schema_id_of(message.value) if message.value else None
+    schema_id: int | UUID | None = None
+    # What cannot be used is said of the message itself.
+    with suppress(MessageRejected):
+        schema_id = schema_in(message.headers)
+    if schema_id is None and message.value:
+        schema_id = schema_id_of(message.value, message.headers)
     return SampledMessage(message.origin.topic, message.timestamp_ms, stamped_by, schema_id)
 
 

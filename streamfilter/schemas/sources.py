@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 from fastavro.schema import fingerprint, to_parsing_canonical_form
 
@@ -175,7 +176,7 @@ class RegistrySource:
         self._clock = clock
         self._patience = patience or Patience()
         self._lock = threading.Lock()
-        self._unknown: dict[int, float] = {}
+        self._unknown: dict[str, float] = {}
 
     @property
     def name(self) -> str:
@@ -192,20 +193,37 @@ class RegistrySource:
         MessageRejected
             The schema is not Avro or too large.
         """
-        path = None if self._cache is None else self._cache / f"{schema_id}.avsc"
+        return self._known(f"{schema_id}", lambda: self._client.get_schema(schema_id))
+
+    def by_guid(self, guid: UUID) -> Definition | None:
+        """The definition under a GUID; see ``by_id``."""
+        ask = getattr(self._client, "get_schema_by_guid", None)
+        if ask is None:
+            raise SchemaUnavailable(
+                f"{self._url}: this confluent-kafka cannot ask for the GUID {guid}: "
+                "install the newest 2.x"
+            )
+        return self._known(f"{guid}", lambda: ask(str(guid)))
+
+    def by_fingerprint(self, fingerprint: int) -> Definition | None:
+        """Nothing: registries know ids."""
+        return None
+
+    def _known(self, name: str, question: Callable[[], Any]) -> Definition | None:
+        path = None if self._cache is None else self._cache / f"{name}.avsc"
         with contextlib.suppress(SchemaUnavailable):
             if path is not None and path.is_file():
                 return _read(path)
         with self._lock:
-            if self._clock() < self._unknown.get(schema_id, -1.0):
+            if self._clock() < self._unknown.get(name, -1.0):
                 return None
         try:
-            definition = self._patience.ask(lambda: self._fetch(schema_id))
+            definition = self._patience.ask(lambda: self._fetch(name, question))
         except SchemaUnavailable as error:
             detail = without_credentials(str(error))
             raise SchemaUnavailable(f"{self._url}: {detail}") from None
         if definition is None:
-            self._forget(schema_id)
+            self._forget(name)
             return None
         # A cache that cannot be written only costs another question after a restart.
         with contextlib.suppress(OSError):
@@ -213,18 +231,14 @@ class RegistrySource:
                 write_whole(path, json.dumps(definition).encode())
         return definition
 
-    def by_fingerprint(self, fingerprint: int) -> Definition | None:
-        """Nothing: registries know ids."""
-        return None
-
-    def _forget(self, schema_id: int) -> None:
+    def _forget(self, name: str) -> None:
         with self._lock:
             if len(self._unknown) >= _MOST_UNKNOWN:
                 self._unknown.clear()
-            self._unknown[schema_id] = self._clock() + _UNKNOWN_S
+            self._unknown[name] = self._clock() + _UNKNOWN_S
 
-    def _fetch(self, schema_id: int) -> Definition | None:
-        schema = self._ask(lambda: self._client.get_schema(schema_id))
+    def _fetch(self, name: str, question: Callable[[], Any]) -> Definition | None:
+        schema = self._ask(question)
         if schema is None:
             return None
         named: dict[str, Definition] = {}
@@ -234,7 +248,7 @@ class RegistrySource:
         while todo:
             schema, is_top = todo.pop()
             size += len(schema.schema_str or "")
-            definition = self._definition(schema, schema_id, size)
+            definition = self._definition(schema, name, size)
             if is_top:
                 top = definition
             for reference in schema.references or ():
@@ -243,42 +257,42 @@ class RegistrySource:
                 found = self._referenced(reference)
                 if found is None:
                     raise SchemaUnavailable(
-                        f"schema {schema_id} refers to {reference.subject} version "
+                        f"schema {name} refers to {reference.subject} version "
                         f"{reference.version}, which is not there"
                     )
-                named[reference.name] = self._definition(found, schema_id, size)
+                named[reference.name] = self._definition(found, name, size)
                 todo.append((found, False))
         try:
             return self_contained(top, named.get)
         except RecursionError as error:
             raise MessageRejected(
-                Reason.SCHEMA_MALFORMED, f"schema {schema_id} nests without an end"
+                Reason.SCHEMA_MALFORMED, f"schema {name} nests without an end"
             ) from error
 
     def _referenced(self, reference: Any) -> Any:
         subject, version = reference.subject, reference.version
         return self._ask(lambda: self._client.get_version(subject, version).schema)
 
-    def _definition(self, schema: Any, schema_id: int, size: int) -> Definition:
+    def _definition(self, schema: Any, name: str, size: int) -> Definition:
         if (schema.schema_type or "AVRO") != "AVRO":
             raise MessageRejected(
                 Reason.SCHEMA_MALFORMED,
-                f"schema {schema_id} is {schema.schema_type}; expected AVRO",
+                f"schema {name} is {schema.schema_type}; expected AVRO",
             )
         if size > self._limits.max_schema_bytes:
             raise MessageRejected(
                 Reason.SCHEMA_MALFORMED,
-                f"schema {schema_id}: over {self._limits.max_schema_bytes} bytes; "
+                f"schema {name}: over {self._limits.max_schema_bytes} bytes; "
                 "the limit is max_schema_bytes",
             )
         try:
             definition = json.loads(schema.schema_str)
         except (ValueError, RecursionError, TypeError) as error:
             raise MessageRejected(
-                Reason.SCHEMA_MALFORMED, f"schema {schema_id} is no JSON: {error}"
+                Reason.SCHEMA_MALFORMED, f"schema {name} is no JSON: {error}"
             ) from error
         if not isinstance(definition, dict):
-            raise MessageRejected(Reason.SCHEMA_MALFORMED, f"schema {schema_id} is no record")
+            raise MessageRejected(Reason.SCHEMA_MALFORMED, f"schema {name} is no record")
         return definition
 
     def _ask(self, question: Callable[[], Any]) -> Any:

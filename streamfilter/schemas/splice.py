@@ -78,8 +78,9 @@ class Splicer:
     Parameters
     ----------
     registrar
-        Registers extended schemas of the Confluent form under ``<topic>-value``. Without one such
-        messages become single-object encoded.
+        Registers extended schemas of the Confluent form, and of those whose id stood in a header,
+        under ``<topic>-value``; both are in Confluent form then. Without one such messages become
+        single-object encoded.
     store
         Keeps the extended schemas of single-object messages for their readers.
     field
@@ -140,7 +141,7 @@ class Splicer:
 
     def _make_header(self, schema: WriterSchema, form: Form, topic: str) -> bytes:
         extended = extend(schema, self._field)
-        if form is Form.CONFLUENT and self._registrar is not None:
+        if form is not Form.SINGLE_OBJECT and self._registrar is not None:
             return confluent_header(self._registrar.register(subject(topic), extended))
         if self._store is not None:
             self._store.keep(extended)

@@ -141,7 +141,8 @@ class Intake:
         """Answer a message or send it on its way; False where it must wait for its schema."""
         refusal: MessageRejected | SchemaUnavailable | None = None
         try:
-            if not self._awaited.ready(schema_key(ticket.message.value)):
+            message = ticket.message
+            if not self._awaited.ready(schema_key(message.value, message.headers)):
                 return False
         except (MessageRejected, SchemaUnavailable) as error:
             refusal = error

@@ -135,7 +135,7 @@ class Looker:
         started = time.monotonic()
         announced: Announced | None = None
         try:
-            if not self._awaited.ready(schema_key(message.value)):
+            if not self._awaited.ready(schema_key(message.value, message.headers)):
                 waited_s = time.monotonic() - started
                 return MessageOutcome(
                     None, (), None, waited_s, _SCHEMA_AGAIN_S, schema_awaited=True
