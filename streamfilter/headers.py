@@ -18,7 +18,7 @@ HEADERS: dict[str, str] = {
     "streamfilter-offset": "offset of the original",
     "streamfilter-reason": "rejected only: why, from a closed set",
     "streamfilter-detail": "rejected only: what was found and expected, 1,000 characters at most",
-    "streamfilter-schema-id": "rejected only: schema id of the Confluent form, where there is one",
+    "streamfilter-schema-id": "rejected only: schema id that the original names, if it does",
     "streamfilter-timestamp": "rejected only: Kafka timestamp of the original, Unix milliseconds",
 }
 """Our headers, all UTF-8 text; in an output they follow the original's own headers."""

@@ -1,6 +1,8 @@
 """Reading of published annotations and enriched alerts, for consumers."""
 
 import io
+import os
+from collections.abc import Mapping
 from datetime import datetime
 from functools import cache
 from os import PathLike
@@ -11,21 +13,44 @@ import fastavro
 
 from streamfilter.errors import MessageRejected, Reason
 from streamfilter.limits import Limits
-from streamfilter.schemas.finder import SchemaFinder, SchemaSource
+from streamfilter.schemas.finder import SchemaFinder, SchemaSource, schema_key
 from streamfilter.schemas.published import PublishedSource
+from streamfilter.schemas.sources import RegistrySource
 from streamfilter.schemas.store import SchemaFolder
+from streamfilter.schemas.wire import Envelope, Form, Headers
 
 # Wider than the limits of the filter: enriched alerts and their schemas are larger.
 _LIMITS = Limits(max_message_bytes=64 * 2**20, max_schema_bytes=4 * 2**20)
-_MEND = (
-    "give read() the folder of `streamfilter schemas export` (schemas=...), "
-    "or a finder with the registry of the topic (finder=...)"
+_ENVIRONMENT = "STREAMFILTER_"
+_PLACES = "STREAMFILTER_SCHEMAS__"
+_NO_REGISTRY = (
+    'give read() registry="https://...", the address that stands in the filter\'s configuration as '
+    "schemas.publish.url, or set the environment variable STREAMFILTER_SCHEMAS__PUBLISH__URL to it"
 )
+_OTHER_REGISTRY = (
+    "what the filter writes is in the registry of its schemas.publish, "
+    "what a survey wrote in that of its schemas.registry: give read() that one (registry=...)"
+)
+_FOLDER = (
+    "give read() a folder that has it (schemas=DIR): `streamfilter schemas export DIR` writes "
+    "those of the package lsst-alert-packet and, with --survey-schemas, of others; the filter "
+    "keeps what it used in schemas/published below its home"
+)
+_WORDS: Mapping[Form | None, str] = {
+    Form.CONFLUENT: "the message is in the Confluent form",
+    Form.SINGLE_OBJECT: "the message is in single-object encoding",
+    Form.HEADER: "a registry has it",
+}
+
+RegistrySettings = tuple[tuple[str, Any], ...]
+"""Settings of a registry's client, sorted by name."""
 
 
 def read(
     value: bytes,
     *,
+    headers: Headers | Mapping[str, bytes] | None = None,
+    registry: str | Mapping[str, Any] | None = None,
     schemas: str | PathLike[str] | None = None,
     finder: SchemaFinder | None = None,
 ) -> dict[str, Any]:
@@ -35,12 +60,21 @@ def read(
     ----------
     value
         The message's value, in any of the three wire forms.
+    headers
+        The message's Kafka headers. Needed where one of them, ``__value_schema_id``, names the
+        schema: in what a survey sends that way, as it comes and in ``clean`` and ``contaminated``.
+    registry
+        The schema registry that the filter registers with: its address, or settings of
+        ``confluent_kafka.schema_registry.SchemaRegistryClient`` (``url``,
+        ``basic.auth.user.info`` ...). Needed for the Confluent form, and where a header names the
+        schema. Without it, those registries are asked that the environment names as it does for
+        the filter: ``STREAMFILTER_SCHEMAS__PUBLISH__URL``, then ``..._SCHEMAS__REGISTRY__URL``.
     schemas
         Folder of schemas: that of ``streamfilter schemas export``, or ``schemas/published`` in
         the service's home. Needed for enriched alerts in single-object encoding; annotations
         and containers are read without.
     finder
-        Finds writer schemas elsewhere, say in a registry; needed for the Confluent form.
+        Finds writer schemas instead of all these places.
 
     Returns
     -------
@@ -55,14 +89,37 @@ def read(
         The message is damaged, or its schema is unknown.
     SchemaUnavailable
         The registry does not answer, or the folder's file is damaged.
+    ConfigurationInvalid
+        The registry's client refuses the settings.
     """
-    found = finder or _finder(None if schemas is None else Path(schemas))
+    given: Headers = tuple(headers.items() if isinstance(headers, Mapping) else headers or ())
+    form, _ = schema_key(value, given) or (None, 0)
+    by_id = form in (Form.CONFLUENT, Form.HEADER)
+    # The registry's client takes half a second to import: only who needs it should wait.
+    registries = (_given(registry) or _configured()) if by_id and finder is None else ()
+    found = finder or _finder(None if schemas is None else Path(schemas), registries)
     try:
-        envelope = found.open(value)
+        envelope = found.open(value, given)
     except MessageRejected as error:
-        if error.reason is not Reason.SCHEMA_UNKNOWN:
+        if error.reason is not Reason.SCHEMA_UNKNOWN or finder is not None:
             raise
-        raise MessageRejected(error.reason, f"{error.detail}; {_MEND}") from error
+        mend = (_OTHER_REGISTRY if registries else _NO_REGISTRY) if by_id else _FOLDER
+        raise MessageRejected(error.reason, f"{error.detail}; {_WORDS[form]}: {mend}") from error
+    return _record(envelope)
+
+
+def plain(value: object) -> str:
+    """Returns bytes as hexadecimal digits and moments in ISO 8601: JSON has no form for them.
+
+    Use it as ``json.dumps(record, default=plain)``.
+    """
+    if isinstance(value, bytes):
+        return value.hex()
+    return value.isoformat() if isinstance(value, datetime) else str(value)
+
+
+def _record(envelope: Envelope) -> dict[str, Any]:
+    """Returns all fields of the one record."""
     body = io.BytesIO(envelope.body)
     try:
         record = fastavro.schemaless_reader(body, envelope.schema.parsed, None)
@@ -77,20 +134,41 @@ def read(
     return record
 
 
-def plain(value: object) -> str:
-    """Returns bytes as hexadecimal digits and moments in ISO 8601: JSON has no form for them.
+def _given(registry: str | Mapping[str, Any] | None) -> tuple[RegistrySettings, ...]:
+    """Returns the settings of the registry that the caller names; none where none is named."""
+    if not registry:
+        return ()
+    settings = {"url": registry} if isinstance(registry, str) else registry
+    return (tuple(sorted(settings.items())),)
 
-    Use it as ``json.dumps(record, default=plain)``.
-    """
-    if isinstance(value, bytes):
-        return value.hex()
-    return value.isoformat() if isinstance(value, datetime) else str(value)
+
+def _configured() -> tuple[RegistrySettings, ...]:
+    """Returns the settings of the registries that the environment names."""
+    named = tuple(sorted(each for each in os.environ.items() if each[0].startswith(_PLACES)))
+    return _configured_by(named) if named else ()
 
 
 @cache
-def _finder(folder: Path | None) -> SchemaFinder:
-    """Returns the one finder of a folder: each schema is parsed only once."""
+def _configured_by(named: tuple[tuple[str, str], ...]) -> tuple[RegistrySettings, ...]:
+    from streamfilter.config import load
+
+    # Other settings of the filter in the environment do not concern its readers.
+    others = {k: v for k, v in os.environ.items() if not k.startswith(_ENVIRONMENT)}
+    places = load(environment={**others, **dict(named)}).schemas
+    found = (
+        tuple(sorted({"url": each.url, **each.settings}.items()))
+        for each in (places.publish, places.registry)
+        if each.url
+    )
+    return tuple(dict.fromkeys(found))
+
+
+@cache
+def _finder(folder: Path | None, registries: tuple[RegistrySettings, ...]) -> SchemaFinder:
+    """Returns the one finder of these places: each schema is fetched and parsed only once."""
     sources: list[SchemaSource] = [PublishedSource()]
     if folder:
         sources.append(SchemaFolder(folder))
+    for each in registries:
+        sources.append(RegistrySource(dict(each), None, _LIMITS, setting="registry"))
     return SchemaFinder(sources, _LIMITS)

@@ -11,6 +11,7 @@ import structlog
 from debian_tools import ToolsUnavailable, tools
 from kafka_desk import Broker
 from kafka_node import KafkaNode, KafkaUnavailable
+from registry_node import RegistryNode
 from shared_node import shared
 from tiers import Guard, sort_into_tiers
 
@@ -100,6 +101,18 @@ def private_broker(tmp_path: Path) -> Iterator[Broker]:
     node = started(tmp_path)
     yield Broker(node.bootstrap, node)
     node.remove()
+
+
+@pytest.fixture(scope="session")
+def registry_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A real schema registry, shared by all tests: use unique subjects."""
+    try:
+        node = RegistryNode(tmp_path_factory.mktemp("registry"))
+        node.start()
+    except KafkaUnavailable as why:
+        pytest.skip(f"no schema registry: {why}")
+    yield node.url
+    node.stop()
 
 
 @pytest.fixture(scope="session")

@@ -31,7 +31,7 @@ ROOMS: dict[str, set[str]] = {
     "traces": {"records", "redaction"},  # the way of single alerts, as OpenTelemetry spans
     "config": {"contaminants", "errors", "limits", "records", "redaction"},
     "simulate": {"files", "records", "schemas"},
-    "reading": {"errors", "limits", "schemas"},  # what a consumer of ours calls
+    "reading": {"config", "errors", "limits", "schemas"},  # what a consumer of ours calls
     "rejections": {"errors", "headers", "records"},  # the rejected topic, read back
     # The two halves know nothing of each other.
     "alerts": {

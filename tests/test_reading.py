@@ -7,10 +7,11 @@ from typing import Any
 
 import pytest
 from factories import make_annotation
+from loopback_registry import serving
 
 import streamfilter
 from streamfilter.alerts.encode import Encoder
-from streamfilter.errors import MessageRejected, Reason, SchemaUnavailable
+from streamfilter.errors import ConfigurationInvalid, MessageRejected, Reason, SchemaUnavailable
 from streamfilter.limits import Limits
 from streamfilter.reading import read
 from streamfilter.schemas.finder import SchemaFinder
@@ -54,11 +55,56 @@ def test_the_confluent_form_is_read_with_a_finder() -> None:
     assert "contaminated" == record["verdict"]["label"]
 
 
-def test_an_unknown_schema_is_named_with_the_mend() -> None:
-    """The reader is told what to give."""
-    with pytest.raises(MessageRejected, match="streamfilter schemas export") as caught:
+def test_without_a_registry_the_confluent_form_is_answered_with_how_to_name_one() -> None:
+    """A folder of exported schemas would not help: they are known by fingerprints."""
+    with pytest.raises(MessageRejected, match="schema id 1000 is not known") as caught:
         read(b"\x00\x00\x00\x03\xe8body")
-    assert (Reason.SCHEMA_UNKNOWN, True) == (caught.value.reason, "1000" in caught.value.detail)
+    assert Reason.SCHEMA_UNKNOWN == caught.value.reason
+    assert 'registry="https://' in caught.value.detail
+    assert "STREAMFILTER_SCHEMAS__PUBLISH__URL" in caught.value.detail
+    assert "schemas export" not in caught.value.detail
+
+
+def test_an_unknown_fingerprint_is_answered_with_how_to_have_its_schema() -> None:
+    """A registry would not help: it knows ids."""
+    with pytest.raises(MessageRejected, match="streamfilter schemas export") as caught:
+        read(b"\xc3\x01" + bytes(8) + b"body", registry="http://127.0.0.1:9")
+    assert "fingerprint 0000000000000000" in caught.value.detail
+    assert "registry=" not in caught.value.detail
+
+
+def test_a_finder_s_own_words_are_left_as_they_are() -> None:
+    """Who brings a finder knows better where schemas are."""
+    with pytest.raises(MessageRejected) as caught:
+        read(b"\x00\x00\x00\x03\xe8body", finder=FINDER)
+    assert "schema id 1000 is not known (no source is configured)" == caught.value.detail
+
+
+def test_settings_of_the_registry_s_client_may_be_given() -> None:
+    """Such as a password; what it refuses is named as what was given."""
+    definition = annotation_schema().schema.definition
+    value = b"\x00\x00\x00\x00\x07" + Encoder(FINDER).annotation(make_annotation(), "")[10:]
+    with serving({7: definition}) as registry:
+        settings = {"url": registry.settings()["schemas__registry__url"], "timeout": 5}
+        assert "lsst" == read(value, registry=settings)["survey"]
+        with pytest.raises(ConfigurationInvalid, match=r"^registry: .*no\.such\.key"):
+            read(value, registry={**settings, "no.such.key": 1})
+
+
+def test_a_registry_is_asked_once_for_a_schema() -> None:
+    """A consumer reads thousands of messages of one."""
+    definition = annotation_schema().schema.definition
+    value = b"\x00\x00\x00\x00\x07" + Encoder(FINDER).annotation(make_annotation(), "")[10:]
+    with serving({7: definition}) as registry:
+        for _ in range(3):
+            read(value, registry=registry.settings()["schemas__registry__url"])
+    assert ["/schemas/ids/7"] == registry.asked
+
+
+def test_a_registry_that_does_not_answer_is_named() -> None:
+    """A retry may help, so it is no rejection."""
+    with pytest.raises(SchemaUnavailable, match=r"http://127\.0\.0\.1:9"):
+        read(b"\x00\x00\x00\x03\xe8body", registry={"url": "http://127.0.0.1:9", "max.retries": 0})
 
 
 @pytest.mark.parametrize("value", [b"", b"text", b"\xc3\x01", b"Obj\x01", b"\x00\x00"])

@@ -13,6 +13,7 @@ import pytest
 FROM_FIXTURES = {
     "broker": "kafka",
     "private_broker": "kafka",
+    "registry_url": "kafka",
     "secure": "kafka",
     "engine_home": "engine",
     "debian": "tool",

@@ -7,6 +7,7 @@ from functools import lru_cache
 
 from streamfilter.alerts.drift import Drift, SchemaHistory, Writer, writer_of
 from streamfilter.alerts.field_plan import Gap, Gaps, field_plan
+from streamfilter.alerts.recognition import survey_of
 from streamfilter.alerts.surveys import AlertMaker, SurveyMap, Surveys
 from streamfilter.errors import MessageRejected, Reason
 from streamfilter.limits import Limits
@@ -96,7 +97,7 @@ class Decoder:
             return Rejected(message, Reason.EMPTY, "the message has no value")
         envelope = None
         try:
-            envelope = self._finder.open(value)
+            envelope = self._finder.open(value, message.headers)
             plan = self._plan(envelope.schema)
             self._compare(message, envelope, plan.writer)
             if isinstance(plan, _NoPlan):
@@ -104,7 +105,7 @@ class Decoder:
             return plan.alert(message, envelope.body, planes)
         except MessageRejected as rejected:
             detail = _detail(rejected, value, envelope.body if envelope else value)
-            return Rejected(message, rejected.reason, detail, schema_id_of(value))
+            return Rejected(message, rejected.reason, detail, schema_id_of(value, message.headers))
 
     def fetch(self, key: SchemaKey) -> None:
         """Fetch a writer schema now, so that its messages need not wait for it.
@@ -134,12 +135,10 @@ class Decoder:
 
     def _make_plan(self, schema: WriterSchema) -> _Plan | _NoPlan:
         try:
-            maps = self._surveys.of_record(schema.name)
+            survey = survey_of(schema, self._surveys)
         except MessageRejected as error:
             return _NoPlan(None, error.reason, error.detail)
-        # Names repeat (all records of Spark are topLevelRecord), so the fields decide.
-        plans = [self._plan_by(survey, schema) for survey in maps]
-        plan = next((plan for plan in plans if isinstance(plan, _Plan)), plans[0])
+        plan = self._plan_by(survey, schema)
         if isinstance(plan, _Plan) and plan.gaps:
             self._reports.append(Gaps(plan.writer.survey, plan.writer.name, plan.gaps))
         return plan

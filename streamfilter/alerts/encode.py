@@ -38,7 +38,7 @@ from streamfilter.schemas.published import (
 )
 from streamfilter.schemas.splice import FIELD, Splicer
 from streamfilter.schemas.store import SchemaStore
-from streamfilter.schemas.wire import Envelope, WriterSchema
+from streamfilter.schemas.wire import VALUE_SCHEMA_ID, Envelope, WriterSchema
 
 # The years 1 to 9999, which is all that readers can hold in a date.
 _MOMENTS_UNIX_S = (-62_135_596_800, 253_402_300_799)
@@ -85,7 +85,7 @@ def agreement(verdict: Verdict, flagged: frozenset[str], flaggable: frozenset[st
 class Finder(Protocol):
     """Opens messages and finds writer schemas."""
 
-    def open(self, value: bytes) -> Envelope:
+    def open(self, value: bytes, headers: Headers) -> Envelope:
         """Returns the message's form, writer schema and body."""
         ...
 
@@ -163,9 +163,10 @@ class Encoder:
         SchemaUnavailable
             The extended schema can be neither registered nor stored.
         """
-        value = annotation.alert.message.value
-        assert value is not None, "an alert was decoded from a value"
-        return self._splicer.splice(self._finder.open(value), self._body(annotation), topic)
+        message = annotation.alert.message
+        assert message.value is not None, "an alert was decoded from a value"
+        envelope = self._finder.open(message.value, message.headers)
+        return self._splicer.splice(envelope, self._body(annotation), topic)
 
     def prepare(self, key: SchemaKey, topic: str) -> None:
         """Register or store a schema of enriched alerts before the first alert that needs it.
@@ -205,6 +206,14 @@ class Encoder:
             self._last.annotation = annotation
         body: bytes = self._last.body
         return body
+
+
+def written_anew(headers: Headers) -> Headers:
+    """Returns the headers of a new value, which has a schema of its own.
+
+    With the original's schema id, readers would decode it by the survey's schema.
+    """
+    return tuple(each for each in headers if each[0] != VALUE_SCHEMA_ID)
 
 
 def encode_annotation(annotation: Annotation, *, annotated_unix_s: float) -> bytes:

@@ -419,22 +419,14 @@ class Surveys:
         """Names of the surveys, sorted."""
         return tuple(sorted(self._maps))
 
-    def of_record(self, name: str) -> tuple[SurveyMap, ...]:
-        """Returns the maps for a record of this full name, the last loaded first.
+    @property
+    def maps(self) -> tuple[SurveyMap, ...]:
+        """All maps, the last loaded first."""
+        return tuple(self._maps.values())[::-1]
 
-        Raises
-        ------
-        MessageRejected
-            There is no map for this record.
-        """
-        maps = tuple(each for each in self._maps.values() if re.fullmatch(each.record, name))
-        if not maps:
-            raise MessageRejected(
-                Reason.SURVEY_UNKNOWN,
-                f"no field map for the record {name[:100]!r}; there are {', '.join(self.names)}: "
-                "a new survey is a new TOML file in a folder of alerts.survey_folders",
-            )
-        return maps[::-1]
+    def of_record(self, name: str) -> tuple[SurveyMap, ...]:
+        """Returns the maps for a record of this full name, the last loaded first."""
+        return tuple(each for each in self.maps if re.fullmatch(each.record, name))
 
 
 def read_survey(path: Path) -> SurveyMap:

@@ -2,9 +2,11 @@
 
 import shlex
 from collections.abc import Collection, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from uuid import UUID
 
 from streamfilter.alerts.decode import Decoder
 from streamfilter.alerts.drift import Drift
@@ -17,7 +19,7 @@ from streamfilter.exposures.decode import ExposureDecoder
 from streamfilter.limits import Limits
 from streamfilter.records import Alert, Message, Plane, Rejected
 from streamfilter.schemas.finder import SchemaFinder
-from streamfilter.schemas.wire import schema_id_of
+from streamfilter.schemas.wire import schema_id_of, schema_in
 from streamfilter.service.assembly.alerts import schema_sources
 
 
@@ -29,12 +31,18 @@ class SampledMessage:
     timestamp_ms: int | None
     stamped_by: str
     """``broker`` or ``producer``; empty where the topic's settings are not readable."""
-    schema_id: int | None
+    schema_id: int | UUID | None
+    """The id or GUID that a registry is asked for."""
 
 
 def sample_of(message: Message, stamped_by: str) -> SampledMessage:
     """Returns what later checks compare: topic, timestamp, schema id."""
-    schema_id = schema_id_of(message.value) if message.value else None
+    schema_id: int | UUID | None = None
+    # A header that cannot be used is a finding about the message itself.
+    with suppress(MessageRejected):
+        schema_id = schema_in(message.headers)
+    if schema_id is None and message.value:
+        schema_id = schema_id_of(message.value, message.headers)
     return SampledMessage(message.origin.topic, message.timestamp_ms, stamped_by, schema_id)
 
 

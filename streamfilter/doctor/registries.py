@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from uuid import UUID
 
 from streamfilter.config import Registry, Settings
 from streamfilter.doctor.findings import Finding, State, failed, not_applicable, ok
@@ -22,7 +23,7 @@ def check(settings: Settings, samples: list[SampledMessage]) -> Iterator[Finding
     yield _registry("schemas.publish", schemas.publish, settings, [])
 
 
-def _registry(key: str, registry: Registry, settings: Settings, ids: list[int]) -> Finding:
+def _registry(key: str, registry: Registry, settings: Settings, ids: list[int | UUID]) -> Finding:
     if not registry.url:
         return not_applicable("registry", key, "none is configured")
     subject = f"{key} {registry.url}"
@@ -30,7 +31,7 @@ def _registry(key: str, registry: Registry, settings: Settings, ids: list[int]) 
         try:
             source = RegistrySource(registry_settings(registry), Path(cache), settings.limits)
             # Any id will do: "no such schema" is an answer too.
-            known = {each: source.by_id(each) is not None for each in ids or [1]}
+            known = {each: _has(source, each) for each in ids or [1]}
         except (SchemaUnavailable, ConfigurationInvalid, MessageRejected) as error:
             return failed("registry", subject, error, _MEND)
     if not ids:
@@ -41,3 +42,9 @@ def _registry(key: str, registry: Registry, settings: Settings, ids: list[int]) 
             "the schema that the last message names", "is it the registry of this stream?",
         )  # fmt: skip
     return ok("registry", subject, f"answers, and has schema {', '.join(map(str, known))}")
+
+
+def _has(source: RegistrySource, named: int | UUID) -> bool:
+    """Returns whether a registry has the schema of an id or GUID."""
+    found = source.by_guid(named) if isinstance(named, UUID) else source.by_id(named)
+    return found is not None

@@ -67,12 +67,13 @@ class ExposureDecoder:
         if not value:
             return Rejected(message, Reason.EMPTY, "the message has no value")
         try:
-            envelope = self._finder.open(value)
+            envelope = self._finder.open(value, message.headers)
             paths, walk = self._walk(envelope.schema)
             values = dict(zip(paths, walk.read(envelope.body), strict=True))
             return ExposureMessage(message, _announced(values), _frame(values))
         except MessageRejected as rejected:
-            return Rejected(message, rejected.reason, rejected.detail, schema_id_of(value))
+            schema_id = schema_id_of(value, message.headers)
+            return Rejected(message, rejected.reason, rejected.detail, schema_id)
 
     def fetch(self, key: SchemaKey) -> None:
         """Fetch a writer schema now, so that messages written with it need not wait.

@@ -231,19 +231,20 @@ class ClientErrors:
         if self._patient and error.code() in _LOGINS and not error.fatal():
             waits = not self._tokens.failed() if without_token else self._tokens.under_way
             if waits:
-                self._log_once(error, "no token")
+                if self._begins_outage():
+                    log.warning("no token", client=self._client, detail=error.str(), retried=True)
                 return
         if lasting(error):
             self.fail(transport_failed(error, f"the {self._client} cannot go on"))
         elif error.code() not in PASSING:
             log.warning("kafka trouble", client=self._client, detail=error.str())
-        else:
-            self._log_once(error, "kafka unreachable")
+        elif self._begins_outage():
+            log.warning("kafka unreachable", client=self._client, detail=error.str(), retried=True)
 
-    def _log_once(self, error: KafkaError, event: str) -> None:
-        if not self._unreachable:
-            self._unreachable = True
-            log.warning(event, client=self._client, detail=error.str(), retried=True)
+    def _begins_outage(self) -> bool:
+        """Returns whether an outage begins with this error: only then it is logged."""
+        begins, self._unreachable = not self._unreachable, True
+        return begins
 
     def failure(self, error: KafkaError, doing: str) -> TransportFailed:
         """Returns the failure for an error of a request."""

@@ -2,7 +2,8 @@
 
 import threading
 from collections.abc import Sequence
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
+from uuid import UUID
 
 from streamfilter.errors import MessageRejected, Reason, SchemaUnavailable
 from streamfilter.limits import Limits
@@ -10,15 +11,18 @@ from streamfilter.schemas.definition import parse_definition, parse_text
 from streamfilter.schemas.wire import (
     SINGLE_OBJECT_MAGIC,
     SYNC_BYTES,
+    VALUE_SCHEMA_ID,
     ContainerHeader,
     Envelope,
     Form,
+    Headers,
     WriterSchema,
     form_of,
     malformed,
     read_container_body,
     read_container_header,
     schema_id_of,
+    schema_in,
 )
 
 # Writer schemas in use at once: a few versions for each of a few surveys.
@@ -28,19 +32,36 @@ _CONFLUENT_HEAD_BYTES = 5
 _SINGLE_OBJECT_HEAD_BYTES = 10
 
 
-SchemaKey = tuple[Form, int]
-"""Identifies a writer schema: the wire form, and the schema id or fingerprint."""
+SchemaKey = tuple[Form, int | UUID]
+"""Identifies a writer schema: the wire form, and the schema id, GUID or fingerprint."""
 
 
-def schema_key(value: bytes | None) -> SchemaKey | None:
-    """Returns the key of a message's schema; None for a container and for damaged bytes."""
+def schema_key(value: bytes | None, headers: Headers = ()) -> SchemaKey | None:
+    """Returns the key of a message's schema; None for a container and for damaged bytes.
+
+    Raises
+    ------
+    MessageRejected
+        The header that names the schema cannot be used.
+    """
     if not value:
         return None
+    if (named := schema_in(headers)) is not None:
+        return Form.HEADER, named
     if (schema_id := schema_id_of(value)) is not None:
         return Form.CONFLUENT, schema_id
     if value.startswith(SINGLE_OBJECT_MAGIC) and len(value) >= _SINGLE_OBJECT_HEAD_BYTES:
         return Form.SINGLE_OBJECT, int.from_bytes(value[2:_SINGLE_OBJECT_HEAD_BYTES], "little")
     return None
+
+
+def key_words(key: SchemaKey) -> str:
+    """Returns the words for a key in messages."""
+    form, number = key
+    if form is Form.SINGLE_OBJECT:
+        return f"schema fingerprint {number:016x}"
+    named = f"schema GUID {number}" if isinstance(number, UUID) else f"schema id {number}"
+    return f"{named} of the header {VALUE_SCHEMA_ID}" if form is Form.HEADER else named
 
 
 class SchemaSource(Protocol):
@@ -63,6 +84,20 @@ class SchemaSource(Protocol):
         """Returns the self-contained definition of a CRC-64-AVRO; None where it is unknown."""
 
 
+@runtime_checkable
+class GuidSource(Protocol):
+    """A place that also has schemas by GUID: a registry."""
+
+    def by_guid(self, guid: UUID) -> dict[str, Any] | None:
+        """Returns the self-contained definition of a GUID; None where it is unknown.
+
+        Raises
+        ------
+        SchemaUnavailable
+            The place does not answer now.
+        """
+
+
 class SchemaFinder:
     """Opens messages; each writer schema is parsed once and kept.
 
@@ -82,8 +117,15 @@ class SchemaFinder:
         self._containers: tuple[tuple[bytes, ContainerHeader, WriterSchema], ...] = ()
         self._found: dict[SchemaKey, WriterSchema] = {}
 
-    def open(self, value: bytes) -> Envelope:
+    def open(self, value: bytes, headers: Headers = ()) -> Envelope:
         """Open a message up to its one record.
+
+        Parameters
+        ----------
+        value
+            The message's value.
+        headers
+            Its Kafka headers: where one of them names the schema, the value is the record alone.
 
         Raises
         ------
@@ -100,6 +142,9 @@ class SchemaFinder:
                 f"{len(value)} bytes; the limit max_message_bytes is "
                 f"{self._limits.max_message_bytes}",
             )
+        if (named := schema_in(headers)) is not None:
+            schema_id = named if isinstance(named, int) else None
+            return Envelope(Form.HEADER, self.find((Form.HEADER, named)), value, schema_id)
         form = form_of(value)
         if form is Form.OCF:
             return self._open_container(value)
@@ -135,10 +180,11 @@ class SchemaFinder:
         return parse_text(text, self._limits)
 
     def _open_confluent(self, value: bytes) -> Envelope:
-        key = schema_key(value)
-        if key is None:
+        schema_id = schema_id_of(value)
+        if schema_id is None:
             raise malformed("the data end inside the schema id", len(value))
-        return Envelope(Form.CONFLUENT, self.find(key), value[_CONFLUENT_HEAD_BYTES:], key[1])
+        schema = self.find((Form.CONFLUENT, schema_id))
+        return Envelope(Form.CONFLUENT, schema, value[_CONFLUENT_HEAD_BYTES:], schema_id)
 
     def _open_single_object(self, value: bytes) -> Envelope:
         key = schema_key(value)
@@ -159,12 +205,10 @@ class SchemaFinder:
         known = self._found.get(key)
         if known is not None:
             return known
-        form, number = key
-        by_id = form is Form.CONFLUENT
         unavailable: SchemaUnavailable | None = None
         for source in self._sources:
             try:
-                definition = source.by_id(number) if by_id else source.by_fingerprint(number)
+                definition = _definition(source, key)
             except SchemaUnavailable as error:
                 unavailable = error
                 continue
@@ -172,9 +216,8 @@ class SchemaFinder:
                 return self._keep(key, parse_definition(definition))
         if unavailable is not None:
             raise unavailable
-        words = f"schema id {number}" if by_id else f"schema fingerprint {number:016x}"
         places = ", ".join(source.name for source in self._sources) or "no source is configured"
-        raise MessageRejected(Reason.SCHEMA_UNKNOWN, f"{words} is not known ({places})")
+        raise MessageRejected(Reason.SCHEMA_UNKNOWN, f"{key_words(key)} is not known ({places})")
 
     def _keep(self, key: SchemaKey, schema: WriterSchema) -> WriterSchema:
         with self._lock:
@@ -183,3 +226,11 @@ class SchemaFinder:
             if len(self._found) > _KNOWN_SCHEMAS:
                 del self._found[next(iter(self._found))]
         return kept
+
+
+def _definition(source: SchemaSource, key: SchemaKey) -> dict[str, Any] | None:
+    """Returns the definition that one source has for a key."""
+    form, number = key
+    if isinstance(number, UUID):
+        return source.by_guid(number) if isinstance(source, GuidSource) else None
+    return source.by_fingerprint(number) if form is Form.SINGLE_OBJECT else source.by_id(number)

@@ -41,6 +41,8 @@ def open_client(settings: Mapping[str, Any], limits: Limits) -> Any:
         )
     # A compressed answer could unpack to any size.
     session.headers["Accept-Encoding"] = "identity"
+    # A schema is asked for once: an open connection would only wait for the process to end.
+    session.headers["Connection"] = "close"
     most = _ANSWER_PER_SCHEMA * limits.max_schema_bytes + _ANSWER_BYTES
     session.event_hooks = {"request": [], "response": [_bound(session, most)]}
     return client

@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 from fastavro.schema import fingerprint, to_parsing_canonical_form
 
@@ -138,12 +139,15 @@ class RegistrySource:
         ``basic.auth.user.info``, ``ssl.ca.location``, ``timeout`` (seconds) ...
     cache
         Folder of fetched schemas; the meaning of an id never changes, so each is fetched once.
+        None: nothing is stored on disk.
     limits
         Limits the size of a schema with its references.
     clock
         Returns monotonic seconds.
     calls
         Limits the time for a schema with its references.
+    setting
+        Name of the configuration table in error messages.
 
     Raises
     ------
@@ -154,25 +158,27 @@ class RegistrySource:
     def __init__(
         self,
         settings: Mapping[str, Any],
-        cache: Path,
+        cache: Path | None,
         limits: Limits,
         clock: Callable[[], float] = time.monotonic,
         calls: TimedCalls | None = None,
+        setting: str = "schemas.registry",
     ) -> None:
         try:
             self._client = open_client(settings, limits)
         except (ValueError, TypeError, OSError) as error:
             detail = clean(str(error))
-            raise ConfigurationInvalid(f"schemas.registry: {detail}") from None
+            raise ConfigurationInvalid(f"{setting}: {detail}") from None
         # Without user, password and query, which do not identify the registry.
         url = bare_urls(str(settings["url"])).rstrip("/")
-        self._cache = cache / hashlib.sha256(url.encode()).hexdigest()[:16]
+        of_registry = hashlib.sha256(url.encode()).hexdigest()[:16]
+        self._cache = None if cache is None else cache / of_registry
         self._url = clean(url)
         self._limits = limits
         self._clock = clock
         self._calls = calls or TimedCalls()
         self._lock = threading.Lock()
-        self._unknown: dict[int, float] = {}
+        self._unknown: dict[str, float] = {}
 
     @property
     def name(self) -> str:
@@ -189,38 +195,52 @@ class RegistrySource:
         MessageRejected
             The schema is not Avro or too large.
         """
-        path = self._cache / f"{schema_id}.avsc"
+        return self._known(f"{schema_id}", lambda: self._client.get_schema(schema_id))
+
+    def by_guid(self, guid: UUID) -> Definition | None:
+        """Returns the definition under a GUID; see ``by_id``."""
+        ask = getattr(self._client, "get_schema_by_guid", None)
+        if ask is None:
+            raise SchemaUnavailable(
+                f"{self._url}: this confluent-kafka cannot ask for the GUID {guid}: "
+                "install the newest 2.x"
+            )
+        return self._known(f"{guid}", lambda: ask(str(guid)))
+
+    def by_fingerprint(self, fingerprint: int) -> Definition | None:
+        """Returns None: a registry finds schemas by id or GUID."""
+        return None
+
+    def _known(self, name: str, request: Callable[[], Any]) -> Definition | None:
+        path = None if self._cache is None else self._cache / f"{name}.avsc"
         with contextlib.suppress(SchemaUnavailable):
-            if path.is_file():
+            if path is not None and path.is_file():
                 return _read(path)
         with self._lock:
-            if self._clock() < self._unknown.get(schema_id, -1.0):
+            if self._clock() < self._unknown.get(name, -1.0):
                 return None
         try:
-            definition = self._calls.run(lambda: self._fetch(schema_id))
+            definition = self._calls.run(lambda: self._fetch(name, request))
         except SchemaUnavailable as error:
             detail = clean(str(error))
             raise SchemaUnavailable(f"{self._url}: {detail}") from None
         if definition is None:
-            self._remember_unknown(schema_id)
+            self._remember_unknown(name)
             return None
         # A cache that cannot be written only costs another request after a restart.
         with contextlib.suppress(OSError):
-            write_whole(path, json.dumps(definition).encode())
+            if path is not None:
+                write_whole(path, json.dumps(definition).encode())
         return definition
 
-    def by_fingerprint(self, fingerprint: int) -> Definition | None:
-        """Returns None: a registry finds schemas by id."""
-        return None
-
-    def _remember_unknown(self, schema_id: int) -> None:
+    def _remember_unknown(self, name: str) -> None:
         with self._lock:
             if len(self._unknown) >= _MOST_UNKNOWN:
                 self._unknown.clear()
-            self._unknown[schema_id] = self._clock() + _UNKNOWN_S
+            self._unknown[name] = self._clock() + _UNKNOWN_S
 
-    def _fetch(self, schema_id: int) -> Definition | None:
-        schema = self._ask(lambda: self._client.get_schema(schema_id))
+    def _fetch(self, name: str, question: Callable[[], Any]) -> Definition | None:
+        schema = self._ask(question)
         if schema is None:
             return None
         named: dict[str, Definition] = {}
@@ -230,7 +250,7 @@ class RegistrySource:
         while todo:
             schema, is_top = todo.pop()
             size += len(schema.schema_str or "")
-            definition = self._definition(schema, schema_id, size)
+            definition = self._definition(schema, name, size)
             if is_top:
                 top = definition
             for reference in schema.references or ():
@@ -239,42 +259,42 @@ class RegistrySource:
                 found = self._referenced(reference)
                 if found is None:
                     raise SchemaUnavailable(
-                        f"schema {schema_id} refers to {reference.subject} version "
+                        f"schema {name} refers to {reference.subject} version "
                         f"{reference.version}, which is not there"
                     )
-                named[reference.name] = self._definition(found, schema_id, size)
+                named[reference.name] = self._definition(found, name, size)
                 todo.append((found, False))
         try:
             return self_contained(top, named.get)
         except RecursionError as error:
             raise MessageRejected(
-                Reason.SCHEMA_MALFORMED, f"schema {schema_id} nests without an end"
+                Reason.SCHEMA_MALFORMED, f"schema {name} nests without an end"
             ) from error
 
     def _referenced(self, reference: Any) -> Any:
         subject, version = reference.subject, reference.version
         return self._ask(lambda: self._client.get_version(subject, version).schema)
 
-    def _definition(self, schema: Any, schema_id: int, size: int) -> Definition:
+    def _definition(self, schema: Any, name: str, size: int) -> Definition:
         if (schema.schema_type or "AVRO") != "AVRO":
             raise MessageRejected(
                 Reason.SCHEMA_MALFORMED,
-                f"schema {schema_id} is {schema.schema_type}; expected AVRO",
+                f"schema {name} is {schema.schema_type}; expected AVRO",
             )
         if size > self._limits.max_schema_bytes:
             raise MessageRejected(
                 Reason.SCHEMA_MALFORMED,
-                f"schema {schema_id}: over {self._limits.max_schema_bytes} bytes; "
+                f"schema {name}: over {self._limits.max_schema_bytes} bytes; "
                 "the limit is max_schema_bytes",
             )
         try:
             definition = json.loads(schema.schema_str)
         except (ValueError, RecursionError, TypeError) as error:
             raise MessageRejected(
-                Reason.SCHEMA_MALFORMED, f"schema {schema_id} is no JSON: {error}"
+                Reason.SCHEMA_MALFORMED, f"schema {name} is no JSON: {error}"
             ) from error
         if not isinstance(definition, dict):
-            raise MessageRejected(Reason.SCHEMA_MALFORMED, f"schema {schema_id} is no record")
+            raise MessageRejected(Reason.SCHEMA_MALFORMED, f"schema {name} is no record")
         return definition
 
     def _ask(self, question: Callable[[], Any]) -> Any:

@@ -78,7 +78,8 @@ class Splicer:
     Parameters
     ----------
     registrar
-        Registers extended schemas of the Confluent form under ``<topic>-value``. Without one, such
+        Registers extended schemas of the Confluent form, and of messages whose schema id is in a
+        header, under ``<topic>-value``; both are published in the Confluent form. Without one, such
         messages become single-object encoded.
     store
         Stores the extended schemas of single-object messages for their readers.
@@ -140,7 +141,7 @@ class Splicer:
 
     def _make_header(self, schema: WriterSchema, form: Form, topic: str) -> bytes:
         extended = extend(schema, self._field)
-        if form is Form.CONFLUENT and self._registrar is not None:
+        if form is not Form.SINGLE_OBJECT and self._registrar is not None:
             return confluent_header(self._registrar.register(subject(topic), extended))
         if self._store is not None:
             self._store.keep(extended)

@@ -1,9 +1,10 @@
 """The wire forms of a message: Avro object container, Confluent, single-object encoding."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
+from uuid import UUID
 
 from streamfilter.errors import MessageRejected, Reason
 from streamfilter.limits import Limits
@@ -19,6 +20,17 @@ _MOST_METADATA = 100
 _METADATA_BYTES = 2**16
 
 
+VALUE_SCHEMA_ID = "__value_schema_id"
+"""Kafka header of Confluent's newer serialisers: 00 and the schema's id in 4 bytes, big-endian, or
+01 and its GUID in 16. The value is the record alone then, whatever it begins with."""
+_ID, _GUID = b"\x00", b"\x01"
+_ID_BYTES, _GUID_BYTES = 4, 16
+_SHOWN_BYTES = 24  # of a header that cannot be used
+
+Headers = Sequence[tuple[str, bytes | None]]
+"""A message's Kafka headers."""
+
+
 class Form(StrEnum):
     """How a message carries an Avro record."""
 
@@ -28,6 +40,8 @@ class Form(StrEnum):
     """0x00, 4-byte big-endian schema id, the record (LSST)."""
     SINGLE_OBJECT = "single_object"
     """0xC3 0x01, 8-byte little-endian CRC-64-AVRO of the schema, the record."""
+    HEADER = "header"
+    """Only the record: a Kafka header has the schema's id or GUID."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -64,7 +78,7 @@ class Envelope:
     body: bytes
     """Only the encoded record: decompressed, without header, block length and sync marker."""
     schema_id: int | None = None
-    """Only in the Confluent form."""
+    """Only in the Confluent form, and where a header names the schema by id."""
     container: ContainerHeader | None = None
     """Only in the object container form."""
 
@@ -128,8 +142,43 @@ def form_of(value: bytes) -> Form:
     )
 
 
-def schema_id_of(value: bytes) -> int | None:
-    """Returns the schema id of a message in the Confluent form; None for other forms."""
+def schema_in(headers: Headers) -> int | UUID | None:
+    """Returns the schema's id or GUID in the Kafka headers; None where there is none.
+
+    Raises
+    ------
+    MessageRejected
+        It cannot be used: it is neither, or there are two that differ.
+    """
+    found = {data for name, data in headers if name == VALUE_SCHEMA_ID and data is not None}
+    if not found:
+        return None
+    if len(found) > 1:
+        raise MessageRejected(
+            Reason.WIRE_FORM_UNKNOWN,
+            f"{len(found)} headers {VALUE_SCHEMA_ID} that differ; expected one",
+        )
+    (data,) = found
+    if data.startswith(_ID) and len(data) == 1 + _ID_BYTES:
+        return int.from_bytes(data[1:], "big")
+    if data.startswith(_GUID) and len(data) == 1 + _GUID_BYTES:
+        return UUID(bytes=data[1:])
+    shown = data[:_SHOWN_BYTES].hex(" ") + (" ..." if len(data) > _SHOWN_BYTES else "")
+    raise MessageRejected(
+        Reason.WIRE_FORM_UNKNOWN,
+        f"the header {VALUE_SCHEMA_ID} has {len(data)} bytes, {shown or 'none'}; expected 00 and a "
+        f"schema id of {_ID_BYTES} bytes, or 01 and a GUID of {_GUID_BYTES}",
+    )
+
+
+def schema_id_of(value: bytes, headers: Headers = ()) -> int | None:
+    """Returns the schema id of a message, from its headers or the Confluent form; else None."""
+    try:
+        named = schema_in(headers)
+    except MessageRejected:
+        return None
+    if named is not None:
+        return named if isinstance(named, int) else None
     if value.startswith(b"\x00") and len(value) >= 5:
         return int.from_bytes(value[1:5], "big")
     return None

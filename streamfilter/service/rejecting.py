@@ -51,7 +51,7 @@ def rejections(
             log.error("internal error", origin=origin, exc_info=error, **(ids or {}))
             reason, detail = Reason.INTERNAL, f"{type(error).__name__}: {error}"
     return tuple(
-        Rejected(message, reason, detail, schema_id_of(message.value or b""))
+        Rejected(message, reason, detail, schema_id_of(message.value or b"", message.headers))
         for message in messages
     )
 

@@ -11,7 +11,7 @@ import structlog
 
 from streamfilter.errors import MessageRejected, Reason, SchemaUnavailable
 from streamfilter.metrics.instruments import SchemaMetrics
-from streamfilter.schemas.finder import SchemaKey
+from streamfilter.schemas.finder import SchemaKey, key_words
 
 log = structlog.get_logger(__name__)
 
@@ -134,7 +134,7 @@ class SchemasAwaited:
         except SchemaUnavailable as error:
             unavailable = error
         except Exception as error:
-            log.error("internal error", schema=_words(key), exc_info=True)
+            log.error("internal error", schema=key_words(key), exc_info=True)
             refused = MessageRejected(Reason.INTERNAL, f"{type(error).__name__}: {error}")
         now = self._clock()
         with self._lock:
@@ -152,12 +152,7 @@ class SchemasAwaited:
         if unavailable is not None:
             retry_s = round(entry.due_s - now, 1)
             log.warning(
-                "schema unavailable", schema=_words(key), error=str(unavailable), retry_s=retry_s
+                "schema unavailable", schema=key_words(key), error=str(unavailable), retry_s=retry_s
             )
         result = "unavailable" if unavailable else "refused" if refused else "found"
         self._metrics.fetches.labels(result).inc()
-
-
-def _words(key: SchemaKey) -> str:
-    form, number = key
-    return f"{form} {number}"

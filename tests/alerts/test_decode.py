@@ -386,14 +386,6 @@ def test_of_maps_for_one_record_that_counts_whose_fields_are_there(tmp_path: Pat
     assert survey_of("alertId").startswith("topLevelRecord has no")
 
 
-def test_a_record_of_no_survey_is_rejected(samples: Path) -> None:
-    """The detail names the record."""
-    schema, record = record_of(packet(samples / "ztf" / "516377976015010010.avro"))
-    rejected = decoded(container(dict(schema) | {"name": "xyz.alert"}, record))
-    assert isinstance(rejected, Rejected)
-    assert (Reason.SURVEY_UNKNOWN, True) == (rejected.reason, "xyz.alert" in rejected.detail)
-
-
 @pytest.mark.parametrize(
     ("damage", "reason"),
     [

@@ -91,6 +91,9 @@ def seeds() -> Iterator[tuple[str, str, bytes]]:
         yield "record", name, bytes([number]) + body
         yield "container", name, container(number, body)
         yield "container", f"{name}-deflate", container(number, body, "deflate")
+        named = b"\x00" + number.to_bytes(4, "big")
+        yield "header", name, bytes([len(named)]) + named + body
+        yield "header", f"{name}-guid", b"\x11\x01" + number.to_bytes(16, "big") + body
         yield "wire", name, b"\x00" + number.to_bytes(4, "big") + body
         yield "wire", f"{name}-container", b"Obj\x01" + container(number, body)
         yield "schema", name, json.dumps(targets.SCHEMAS[number]).encode() + b"\0" + body

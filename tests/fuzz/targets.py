@@ -10,6 +10,7 @@ import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, cast
+from uuid import UUID
 
 import numpy as np
 from confluent_kafka import Message as RawMessage
@@ -37,7 +38,7 @@ from streamfilter.schemas.finder import SchemaFinder
 from streamfilter.schemas.published import PublishedSource, exposure_schema, single_object_header
 from streamfilter.schemas.splice import Splicer, extend
 from streamfilter.schemas.walk import RecordWalk, leaf_types
-from streamfilter.schemas.wire import Form, WriterSchema
+from streamfilter.schemas.wire import VALUE_SCHEMA_ID, Form, WriterSchema
 
 HERE = Path(__file__).parent
 sys.path.append(str(HERE.parent))  # for those who run without pytest
@@ -133,6 +134,9 @@ class _Shelf:
     def by_id(self, schema_id: int) -> dict[str, Any] | None:
         return SCHEMAS[schema_id] if schema_id < len(SCHEMAS) else None
 
+    def by_guid(self, guid: UUID) -> dict[str, Any] | None:
+        return self.by_id(guid.int)
+
     def by_fingerprint(self, fingerprint: int) -> dict[str, Any] | None:
         return None
 
@@ -194,6 +198,17 @@ def record(data: bytes) -> object:
 def exposure(data: bytes) -> object:
     """The body of a message of the exposure stream."""
     return _EXPOSURES.decode(_message(_EXPOSURE_HEADER + data))
+
+
+def header(data: bytes) -> object:
+    """A header that may name the schema, after its length; then the value."""
+    length = data[0] % 32 if data else 0
+    named = ((VALUE_SCHEMA_ID, data[1 : 1 + length]),)
+    message = Message(Origin("fuzz", 0, 0), data[1 + length :], headers=named)
+    _EXPOSURES.decode(message)
+    with contextlib.suppress(MessageRejected):
+        streamfilter.read(message.value or b"", headers=named, finder=_SHELF)
+    return _followed(_DECODER.decode(message))
 
 
 def wire(data: bytes) -> object:
@@ -340,6 +355,7 @@ TARGETS: Mapping[str, Callable[[bytes], object]] = {
     "container": container,
     "exposure": exposure,
     "frame": frame,
+    "header": header,
     "kafka": kafka,
     "packed": packed,
     "record": record,

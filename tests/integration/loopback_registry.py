@@ -9,13 +9,17 @@ from typing import Any
 
 
 class Registry(ThreadingHTTPServer):
-    """Answers questions for ids, as its ``mode`` says: well, failing, nonsense, hanging, gone."""
+    """Answers questions for ids, as its ``mode`` says: well, failing, nonsense, hanging, gone.
+
+    ``guids`` gives to the GUIDs that it also knows their ids.
+    """
 
     daemon_threads = True
 
     def __init__(self, schemas: Mapping[int, dict[str, Any]]) -> None:
         super().__init__(("127.0.0.1", 0), _Handler)
         self.schemas = dict(schemas)
+        self.guids: dict[str, int] = {}
         self.mode = "well"
         self.asked: list[str] = []
         self.closing = threading.Event()
@@ -42,7 +46,10 @@ class _Handler(BaseHTTPRequestHandler):
         if self.server.mode == "hanging":
             self.server.closing.wait(30)
             return
-        schema = self.server.schemas.get(int(path.rpartition("/")[2]))
+        name = path.rpartition("/")[2]
+        by_guid = path.startswith("/schemas/guids/")
+        schema_id = self.server.guids.get(name, -1) if by_guid else int(name)
+        schema = self.server.schemas.get(schema_id)
         if self.server.mode == "failing":
             self._answer(503, {"error_code": 50301, "message": "later"})
         elif self.server.mode == "nonsense":

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 import pytest
 from filter_site import Site, answered, packets, repeated
@@ -198,3 +199,37 @@ def test_a_wire_form_that_changes_is_read_packet_by_packet(
         found.add(json.dumps([record["verdict"], record["science"]], sort_keys=True))
     assert {1} == {len(each) for each in verdicts.values()}
     assert len(said) == len({json.dumps(event["now"]) for event in said})
+
+
+def test_schemas_that_headers_name_are_found(site: Site, samples: Path, registry: Registry) -> None:
+    """By id and by GUID; what is written anew does not pass the survey's schema on."""
+    guid = UUID(int=7)
+    registry.guids[str(guid)] = SCHEMA_ID
+    value = next(iter(of_survey(samples, b"lsst").values()))
+    headers = {
+        b"prefix": (value, ()),
+        b"id": (value[5:], (("__value_schema_id", value[:5]),)),
+        b"guid": (value[5:], (("__value_schema_id", b"\x01" + guid.bytes),)),
+        b"damaged": (value[5:], (("__value_schema_id", b"\x07"),)),
+    }
+    for name, (data, given) in headers.items():
+        site.broker.produce(site.alerts, [data], keys=[name], headers=given, partition=0)
+    worker = site.start(**registry.settings())
+    site.wait(set(headers), answered)
+    assert worker.stop() == 0
+    assert Counter([b"prefix", b"id", b"guid"]) == site.counts("annotations")
+    (rejected,) = site.broker.read(site.topics["rejected"])
+    assert b"the header __value_schema_id has 1 bytes" in (
+        dict(rejected.headers)["streamfilter-detail"] or b""
+    )
+    for output in ("annotations", "enriched"):
+        for message in site.broker.read(site.topics[output]):
+            assert "__value_schema_id" not in dict(message.headers)
+            streamfilter.read(message.value or b"", schemas=site.home / "schemas" / "published")
+    routed = [
+        *site.broker.read(site.topics["clean"]),
+        *site.broker.read(site.topics["contaminated"]),
+    ]
+    named = {m.key: dict(m.headers).get("__value_schema_id") for m in routed}
+    assert {name: dict(given).get("__value_schema_id") for name, (_, given) in headers.items()
+            if name != b"damaged"} == named  # fmt: skip

@@ -79,7 +79,7 @@ def test_a_transaction_may_be_short_or_long(seconds: float) -> None:
     ("given", "used"),
     [
         ({"message.max.bytes": 41_943_040}, {"fetch.max.bytes": 41_943_040}),
-        ({"message.max.bytes": 1000}, {"fetch.max.bytes": 16 * 2**20}),
+        ({"message.max.bytes": 1000}, {"fetch.max.bytes": 4 * 2**20}),
         ({"fetch.max.bytes": 1000}, {"message.max.bytes": 1000}),
         (
             {"message.max.bytes": 200_000_000},

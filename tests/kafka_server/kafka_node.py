@@ -7,8 +7,9 @@ import signal
 import socket
 import string
 import subprocess
+import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from tool_cache import alone_with, cache
@@ -32,27 +33,43 @@ def jars(pom: Path = HERE / "pom.xml", name: str = "kafka") -> Path:
     KafkaUnavailable
         Java or Maven is missing, or the jars could not be fetched.
     """
+    return fetched_once(
+        name,
+        hashlib.sha256(pom.read_bytes()).hexdigest()[:16],
+        ["-f", str(pom), COPY, "-DincludeScope=runtime"],
+    )
+
+
+def fetched_once(name: str, version: str, goal: Sequence[str]) -> Path:
+    """The folder ``.cache/NAME/VERSION`` that a goal of Maven fills, where it is not there yet.
+
+    Raises
+    ------
+    KafkaUnavailable
+        Java or Maven is missing, or the goal failed.
+    """
     for tool in ("java", "mvn"):
         if shutil.which(tool) is None:
             raise KafkaUnavailable(
                 f"{tool} is not installed: install Java 17 and Maven, or set "
                 "STREAMFILTER_TEST_BOOTSTRAP to the address of a running broker"
             )
-    folder = cache() / name / hashlib.sha256(pom.read_bytes()).hexdigest()[:16]
+    folder = cache() / name / version
     with alone_with(folder):
         if not folder.is_dir():
-            _fetch(pom, name, folder)
+            _fetch(goal, name, folder)
     return folder
 
 
-def _fetch(pom: Path, name: str, folder: Path) -> None:
+def _fetch(goal: Sequence[str], name: str, folder: Path) -> None:
     fetched = folder.with_name(f"{folder.name}.{os.getpid()}")
-    command = ["mvn", "-q", "-B", "-f", str(pom), COPY, "-DincludeScope=runtime"]
     try:
-        subprocess.run(
-            [*command, f"-DoutputDirectory={fetched}"],
-            check=True, capture_output=True, text=True, timeout=DOWNLOAD_S,
-        )  # fmt: skip
+        # Without a project some goals leave marks of theirs where they run.
+        with tempfile.TemporaryDirectory() as scratch:
+            subprocess.run(
+                ["mvn", "-q", "-B", *goal, f"-DoutputDirectory={fetched}"],
+                check=True, capture_output=True, text=True, timeout=DOWNLOAD_S, cwd=scratch,
+            )  # fmt: skip
         fetched.rename(folder)
     except subprocess.SubprocessError as error:
         said = (getattr(error, "stdout", None) or str(error))[-500:]

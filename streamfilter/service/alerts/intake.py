@@ -140,7 +140,8 @@ class Intake:
         """Answer a message or send it on its way; False where it must wait for its schema."""
         message, refusal = ticket.message, None
         try:
-            if not message.unread and not self._awaited.ready(schema_key(message.value)):
+            key = None if message.unread else schema_key(message.value, message.headers)
+            if not message.unread and not self._awaited.ready(key):
                 return False
         except Exception as error:  # it is answered once the message is in the books
             refusal = error

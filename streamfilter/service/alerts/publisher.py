@@ -7,7 +7,7 @@ from functools import partial
 
 import structlog
 
-from streamfilter.alerts.encode import Encoder
+from streamfilter.alerts.encode import Encoder, written_anew
 from streamfilter.errors import Reason
 from streamfilter.headers import rejected_message
 from streamfilter.kafka.sink import Undeliverable
@@ -82,14 +82,14 @@ class AlertPublisher:
         headers = ticket.passed_on(self._encoder.headers(annotation))
         if ticket.trace is not None:
             ticket.trace.judged(annotation)
-        outputs = []
+        outputs, anew = [], written_anew(headers)
         if topics.annotations:
             key = message.key or annotation.alert.alert_id.encode()
             value = self._encoder.annotation(annotation, topics.annotations)
-            outputs.append(Output(message.origin, topics.annotations, value, key, headers))
+            outputs.append(Output(message.origin, topics.annotations, value, key, anew))
         if topics.enriched:
             value = self._encoder.enriched(annotation, topics.enriched)
-            outputs.append(self._as_it_came(ticket, topics.enriched, headers, value))
+            outputs.append(self._as_it_came(ticket, topics.enriched, anew, value))
         dropped = annotation.verdict.action is Action.DROP
         if route := topics.contaminated if dropped else topics.clean:
             outputs.append(self._as_it_came(ticket, route, headers, message.value))

@@ -135,7 +135,8 @@ class Looker:
         started = time.monotonic()
         announced: Announced | None = None
         try:
-            if not message.unread and not self._awaited.ready(schema_key(message.value)):
+            key = None if message.unread else schema_key(message.value, message.headers)
+            if not message.unread and not self._awaited.ready(key):
                 waited_s = time.monotonic() - started
                 return MessageOutcome(
                     None, (), None, waited_s, _SCHEMA_AGAIN_S, schema_awaited=True

@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Iterator
 from functools import cache
 from typing import Any
+from uuid import UUID
 
 import pytest
 import structlog
@@ -196,7 +197,7 @@ class Slow(SimulatedPipeline):
 
     def __init__(self) -> None:
         super().__init__(SchemaFinder([Shelf()], Limits()))
-        self._asked: Counter[int] = Counter()
+        self._asked: Counter[int | UUID] = Counter()
 
     def fetch(self, key: SchemaKey) -> None:
         self._asked[key[1]] += 1
