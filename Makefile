@@ -99,7 +99,7 @@ with-services: weights
 
 # Helm is built beside what needs none of it; the services are tried although a test before them failed.
 test:
-	@mkdir -p .cache; nice -n 19 $(PYTHON) tests/fetch_tools.py > .cache/fetch_tools.log 2>&1 & fetching=$$!; \
+	@mkdir -p .cache; nice -n 5 $(PYTHON) tests/fetch_tools.py > .cache/fetch_tools.log 2>&1 & fetching=$$!; \
 	trap "kill $$fetching 2> .cache/kill.log || true" EXIT; \
 	$(MAKE) --no-print-directory --keep-going unit with-services
 
