@@ -25,7 +25,7 @@ _AGAIN = frozenset({408, 409, 425, 429})
 """Answers after which a retry helps, beside those from 500 on."""
 _PICTURED = 3
 """Detectors in a picture, each of half a megabyte while its exposure is remembered."""
-_EXPOSURES_PICTURED, _EXPOSURES_TOLD = 16, 256
+_EXPOSURES_PICTURED, _EXPOSURES_REMEMBERED = 16, 256
 _PICTURE_BYTES = 400_000
 
 Key = tuple[str, str]
@@ -47,8 +47,8 @@ class Alarm:
         self._waiting: queue.Queue[tuple[Notice, tuple[DetectorPicture, ...], float]] = queue.Queue(
             rules.max_waiting
         )
-        self._told: dict[Key, Decision] = {}
-        self._seen: dict[Key, tuple[DetectorPicture, ...]] = {}
+        self._last_decisions: dict[Key, Decision] = {}
+        self._pictures: dict[Key, tuple[DetectorPicture, ...]] = {}
         self._in_hand: Notice | None = None
         self._stopping = threading.Event()
         self._end_s = float("inf")
@@ -58,27 +58,30 @@ class Alarm:
         """Begin to deliver."""
         self._thread.start()
 
-    def saw(self, announced: Announced, seen: Sequence[DetectorPicture]) -> None:
+    def keep_pictures(self, announced: Announced, pictures: Sequence[DetectorPicture]) -> None:
         """Keep pictures of the worst detectors of an exposure."""
         key = (announced.instrument, announced.exposure_id)
-        both = (*self._seen.pop(key, ()), *(each for each in seen if each.thumbnail is not None))
+        both = (
+            *self._pictures.pop(key, ()),
+            *(each for each in pictures if each.thumbnail is not None),
+        )
         worst = sorted(both, key=lambda each: webhook.loudness(each.evidence), reverse=True)
-        self._seen[key] = tuple(worst[:_PICTURED])
-        while len(self._seen) > _EXPOSURES_PICTURED:
-            del self._seen[next(iter(self._seen))]
+        self._pictures[key] = tuple(worst[:_PICTURED])
+        while len(self._pictures) > _EXPOSURES_PICTURED:
+            del self._pictures[next(iter(self._pictures))]
 
     def judged(self, verdict: ExposureVerdict, announced: Announced) -> None:
         """Tell of a verdict, if it is news; never waits."""
         key = (verdict.instrument, verdict.exposure_id)
-        decision, previous = verdict.judgement.decision, self._told.pop(key, None)
-        self._told[key] = decision
-        while len(self._told) > _EXPOSURES_TOLD:
-            del self._told[next(iter(self._told))]
+        decision, previous = verdict.judgement.decision, self._last_decisions.pop(key, None)
+        self._last_decisions[key] = decision
+        while len(self._last_decisions) > _EXPOSURES_REMEMBERED:
+            del self._last_decisions[next(iter(self._last_decisions))]
         if not webhook.worth_telling(decision, previous):
             return
         notice = Notice(verdict, announced, previous)
         try:
-            self._waiting.put_nowait((notice, self._seen.get(key, ()), time.monotonic()))
+            self._waiting.put_nowait((notice, self._pictures.get(key, ()), time.monotonic()))
         except queue.Full:
             self._end("dropped", notice, f"{self._rules.max_waiting} notices wait already")
 
@@ -97,14 +100,14 @@ class Alarm:
     def _work(self) -> None:
         while time.monotonic() < self._end_s:
             try:
-                notice, seen, since_s = self._waiting.get(timeout=_POLL_S)
+                notice, pictures, since_s = self._waiting.get(timeout=_POLL_S)
             except queue.Empty:
                 if self._stopping.is_set():
                     return
                 continue
             self._in_hand = notice
             try:
-                trouble = self._deliver(notice, seen)
+                trouble = self._deliver(notice, pictures)
             except Exception as error:  # the next notice may fare better
                 log.error("internal error", exposure=notice.verdict.exposure_id, exc_info=True)
                 trouble = type(error).__name__
@@ -114,9 +117,9 @@ class Alarm:
             self._end("failed" if trouble else "delivered", notice, trouble)
             self._metrics.seconds.observe(time.monotonic() - since_s)
 
-    def _deliver(self, notice: Notice, seen: Sequence[DetectorPicture]) -> str:
+    def _deliver(self, notice: Notice, pictures: Sequence[DetectorPicture]) -> str:
         """Attempt until it is taken; the last trouble, empty where there is none."""
-        content = webhook.body(notice, self._picture(notice, seen))
+        content = webhook.body(notice, self._picture(notice, pictures))
         delay_s = self._first_delay_s
         for attempt in range(1, self._rules.attempts + 1):
             try:
@@ -143,14 +146,16 @@ class Alarm:
         ) as answer:
             return answer.status
 
-    def _picture(self, notice: Notice, seen: Sequence[DetectorPicture]) -> bytes | None:
+    def _picture(self, notice: Notice, pictures: Sequence[DetectorPicture]) -> bytes | None:
         """The worst detectors; None where there is nothing to draw, or no way to."""
-        if not seen or not self._rules.picture:
+        if not pictures or not self._rules.picture:
             return None
         verdict = notice.verdict
         title = f"{verdict.instrument} {verdict.exposure_id}"
         try:
-            return figures.png(Row(title, verdict.judgement, tuple(seen)), max_bytes=_PICTURE_BYTES)
+            return figures.png(
+                Row(title, verdict.judgement, tuple(pictures)), max_bytes=_PICTURE_BYTES
+            )
         except Exception as error:  # the news is worth more than its picture
             log.warning("webhook picture failed", detail=f"{type(error).__name__}: {error}")
             return None

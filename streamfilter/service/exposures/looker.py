@@ -48,7 +48,7 @@ _REFERENCES = {
 class DetectorOutcome:
     """One detector of a message."""
 
-    seen: DetectorPicture
+    picture: DetectorPicture
     mask: bytes | None = None
     """Of its contaminants, as FITS, where that is wanted."""
 
@@ -69,20 +69,22 @@ class MessageOutcome:
     """What could not be reached yet is its schema."""
 
     @property
-    def seen(self) -> tuple[DetectorPicture, ...]:
+    def pictures(self) -> tuple[DetectorPicture, ...]:
         """What is kept of each detector for a picture."""
-        return tuple(each.seen for each in self.found)
+        return tuple(each.picture for each in self.found)
 
     @property
     def detectors(self) -> tuple[DetectorEvidence, ...]:
         """The evidence of each."""
-        return tuple(each.seen.evidence for each in self.found)
+        return tuple(each.picture.evidence for each in self.found)
 
     @property
     def masks(self) -> tuple[tuple[str, bytes], ...]:
         """Detector and mask, of those that have one."""
         return tuple(
-            (each.seen.evidence.detector, each.mask) for each in self.found if each.mask is not None
+            (each.picture.evidence.detector, each.mask)
+            for each in self.found
+            if each.mask is not None
         )
 
 
@@ -168,14 +170,14 @@ class Looker:
         if not isinstance(content, bytes):
             source = content.uri
             content = self._references.fetch(content)
-        looked, refused = [], []
+        outcomes, refused = [], []
         rules = self._instruments.get(announced.instrument, self._rules)
         for frame in frames.read_frames(content, source, rules, announced.hdu):
             if isinstance(frame, FrameRefused):
                 refused.append(frame)
-            looked.append(self._found(frame, announced))
-        detectors = _named(looked, announced.detector)
-        if len(refused) < len(looked):
+            outcomes.append(self._found(frame, announced))
+        detectors = _named(outcomes, announced.detector)
+        if len(refused) < len(outcomes):
             return detectors, None
         first = refused[0]
         refusal = MessageRejected(Reason.FRAME_UNREADABLE, f"{first.reason}: {first.detail}")
@@ -183,14 +185,14 @@ class Looker:
 
     def _found(self, frame: Frame | FrameRefused, announced: Announced) -> DetectorOutcome:
         look = self._watcher.judge_frame(frame)
-        searched = None
+        contaminants = None
         if self._masks is not None and isinstance(frame, Frame):
-            searched = self._masks.search(frame, look.image, announced)
-        seen = figures.picture_of(look if self._pictures else replace(look, image=None))
-        if searched is None:
-            return DetectorOutcome(seen)
-        evidence = replace(seen.evidence, contaminants=searched.areas)
-        return DetectorOutcome(replace(seen, evidence=evidence), searched.mask)
+            contaminants = self._masks.search(frame, look.image, announced)
+        picture = figures.picture_of(look if self._pictures else replace(look, image=None))
+        if contaminants is None:
+            return DetectorOutcome(picture)
+        evidence = replace(picture.evidence, contaminants=contaminants.areas)
+        return DetectorOutcome(replace(picture, evidence=evidence), contaminants.mask)
 
     def _without(
         self, announced: Announced | None, rejected: Rejected
@@ -203,12 +205,14 @@ class Looker:
         return _named([self._found(refused, announced)], announced.detector)
 
 
-def _named(looked: Sequence[DetectorOutcome], announced: str | None) -> tuple[DetectorOutcome, ...]:
+def _named(
+    outcomes: Sequence[DetectorOutcome], announced: str | None
+) -> tuple[DetectorOutcome, ...]:
     """The detectors under their names; those of a file that could not be opened have none."""
-    names = detector_names(announced, [each.seen.evidence.detector for each in looked])
-    return tuple(_renamed(each, name) for each, name in zip(looked, names, strict=True) if name)
+    names = detector_names(announced, [each.picture.evidence.detector for each in outcomes])
+    return tuple(_renamed(each, name) for each, name in zip(outcomes, names, strict=True) if name)
 
 
 def _renamed(found: DetectorOutcome, detector: str) -> DetectorOutcome:
-    evidence = replace(found.seen.evidence, detector=detector)
-    return replace(found, seen=replace(found.seen, evidence=evidence))
+    evidence = replace(found.picture.evidence, detector=detector)
+    return replace(found, picture=replace(found.picture, evidence=evidence))

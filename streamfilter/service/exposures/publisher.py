@@ -96,25 +96,25 @@ class ExposurePublisher:
         draft: Draft,
         ticket: ExposureTicket,
         announced: Announced,
-        looked: MessageOutcome,
+        outcome: MessageOutcome,
         *,
         out: bool,
     ) -> None:
         """What is said of a message's detectors; ``out``: a worker before us has published it."""
-        for evidence in looked.detectors:
+        for evidence in outcome.detectors:
             if evidence.not_evaluated is not None:
                 self._metrics.not_evaluated.labels(evidence.not_evaluated).inc()
             decision = evidence.judgement.decision
             count_decision(self._metrics, "detector", announced.instrument, decision)
-            if out or looked.rejected is not None or not self._topic:
+            if out or outcome.rejected is not None or not self._topic:
                 continue
             value, headers = self._tracking.detector(
-                ticket.heard(), evidence, looked.look_s, self._topic
+                ticket.received(), evidence, outcome.look_s, self._topic
             )
             key = key_of(announced)
             draft.add((ticket,), Output(ticket.origin, self._topic, value, key, headers))
         if not out:
-            self._masks(draft, ticket, announced, looked.masks)
+            self._masks(draft, ticket, announced, outcome.masks)
 
     def _masks(
         self,
@@ -143,15 +143,17 @@ class ExposurePublisher:
             closing=str(verdict.closing),
             revision=verdict.revision,
         )
-        heard = [ticket.heard() for ticket in tickets]
-        if self._alarm is not None and heard:
-            self._alarm.judged(verdict, heard[0].announced)
-        if not self._topic or not heard:
+        received = [ticket.received() for ticket in tickets]
+        if self._alarm is not None and received:
+            self._alarm.judged(verdict, received[0].announced)
+        if not self._topic or not received:
             return
-        value, headers = self._tracking.exposure(heard, verdict, self._topic)
-        output = Output(tickets[0].origin, self._topic, value, key_of(heard[0].announced), headers)
+        value, headers = self._tracking.exposure(received, verdict, self._topic)
+        output = Output(
+            tickets[0].origin, self._topic, value, key_of(received[0].announced), headers
+        )
         draft.add(tickets, output)
-        draft.timed.append(partial(self._time, heard, verdict))
+        draft.timed.append(partial(self._time, received, verdict))
 
     def reject(self, draft: Draft, ticket: ExposureTicket, rejected: Rejected) -> None:
         """A message that could not be used, as it came."""
@@ -207,17 +209,17 @@ class ExposurePublisher:
         rejected = Rejected(message, Reason.OUTPUT_TOO_LARGE, f"tracking: {refusal.detail}")
         return self._rejection(ticket, rejected)
 
-    def _time(self, heard: Sequence[ReceivedExposure], verdict: ExposureVerdict) -> None:
+    def _time(self, received: Sequence[ReceivedExposure], verdict: ExposureVerdict) -> None:
         """Latencies end where the verdict on an exposure is delivered, its first revision."""
         if verdict.revision > 1:
             return
         now = time.time()
-        since = {"received": max(each.received_unix_s for each in heard)}
-        if stamps := [each.message.timestamp_ms for each in heard if each.message.timestamp_ms]:
+        since = {"received": max(each.received_unix_s for each in received)}
+        if stamps := [each.message.timestamp_ms for each in received if each.message.timestamp_ms]:
             since["message"] = max(stamps) / 1000
-        mids = [each.announced.mid_exposure_unix_s for each in heard]
+        mids = [each.announced.mid_exposure_unix_s for each in received]
         if known := [mid for mid in mids if mid is not None]:
             since["mid_exposure"] = known[0]
-        received = [(each.message, each.received_unix_s) for each in heard]
-        why_not = self._live.why_not(received, since.get("mid_exposure"))
+        arrivals = [(each.message, each.received_unix_s) for each in received]
+        why_not = self._live.why_not(arrivals, since.get("mid_exposure"))
         self._metrics.latency.observe(since, now, why_not)

@@ -34,7 +34,7 @@ class ExposureTicket:
         """Topic and partition of the message."""
         return self.origin.topic, self.origin.partition
 
-    def heard(self) -> ReceivedExposure:
+    def received(self) -> ReceivedExposure:
         """The message as the encoder wants it."""
         assert self.announced is not None, "only decoded messages reach an exposure"
         return ReceivedExposure(

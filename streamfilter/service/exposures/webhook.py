@@ -83,7 +83,7 @@ def body(notice: Notice, picture: bytes | None) -> bytes:
             "arrived": len(verdict.detectors),
             "tracking_error": len(failed),
         },
-        "worst_detectors": [_told(each) for each in worst(verdict.detectors, _WORST)],
+        "worst_detectors": [_detector(each) for each in worst(verdict.detectors, _WORST)],
         "picture": None
         if picture is None
         else {"media_type": "image/png", "base64": base64.b64encode(picture).decode()},
@@ -117,7 +117,7 @@ def loudness(evidence: DetectorEvidence) -> tuple[bool, float]:
     return judgement.decision == Decision.TRACKING_ERROR, known
 
 
-def _told(evidence: DetectorEvidence) -> dict[str, object]:
+def _detector(evidence: DetectorEvidence) -> dict[str, object]:
     return {
         "detector": evidence.detector,
         "decision": evidence.judgement.decision,

@@ -88,14 +88,14 @@ class ExposureWorker(Member):
         self._alarm = alarm
         self._held: dict[Origin, ExposureTicket] = {}
         self._jobs: queue.SimpleQueue[ExposureTicket | None] = queue.SimpleQueue()
-        self._looked: queue.Queue[tuple[ExposureTicket, MessageOutcome]] = queue.Queue()
+        self._outcomes: queue.Queue[tuple[ExposureTicket, MessageOutcome]] = queue.Queue()
         self._changes: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
         self._later: list[tuple[float, ExposureTicket]] = []
         self._ahead = 0
         self._looking_since_s: float | None = None
         self._full_since_s: float | None = None
         self._paused = False
-        self._look_thread = self.add_thread(self._look, "look")
+        self._looker_thread = self.add_thread(self._judge_frames, "look")
 
     def run(self) -> None:
         """Work until ``stop``, and keep the webhook's thread for as long; see ``Member.run``."""
@@ -136,7 +136,7 @@ class ExposureWorker(Member):
         now, source = time.monotonic(), self._source
         while not self._changes.empty():
             self._changes.get()()
-        self._look_again(now)
+        self._retry(now)
         self._delivery.attend(source)
         full = self._ahead >= _AHEAD or len(self._later) >= _MOST_LATER
         full = full or self._ledger.span() >= MOST_OPEN
@@ -167,14 +167,14 @@ class ExposureWorker(Member):
         self._ahead += 1
         self._jobs.put(ticket)
 
-    def _look(self) -> None:
+    def _judge_frames(self) -> None:
         """The looker's thread: one frame at a time, until None comes."""
         while (ticket := self._jobs.get()) is not None and not self.stopping:
             self._looking_since_s = time.monotonic()
-            self._looked.put((ticket, self._looker.look(ticket.message, ticket.attempt)))
+            self._outcomes.put((ticket, self._looker.look(ticket.message, ticket.attempt)))
             self._looking_since_s = None
 
-    def _look_again(self, now: float) -> None:
+    def _retry(self, now: float) -> None:
         """Frames that could not be reached: others are looked at while these wait."""
         due = [ticket for due_s, ticket in self._later if due_s <= now]
         self._later = [each for each in self._later if each[0] > now]
@@ -186,10 +186,10 @@ class ExposureWorker(Member):
         """What was looked at becomes records and part of its exposure."""
         while True:
             try:
-                ticket, looked = (
-                    self._looked.get(timeout=timeout_s)
+                ticket, outcome = (
+                    self._outcomes.get(timeout=timeout_s)
                     if timeout_s
-                    else (self._looked.get_nowait())
+                    else (self._outcomes.get_nowait())
                 )
             except queue.Empty:
                 return
@@ -197,12 +197,12 @@ class ExposureWorker(Member):
             self._ahead -= 1
             if not self._ledger.holds(ticket.origin, ticket.generation):
                 continue
-            self._await(ticket, looked.schema_awaited)
-            if looked.again_s is not None:
-                ticket.attempt += not looked.schema_awaited
-                self._later.append((time.monotonic() + looked.again_s, ticket))
+            self._await(ticket, outcome.schema_awaited)
+            if outcome.again_s is not None:
+                ticket.attempt += not outcome.schema_awaited
+                self._later.append((time.monotonic() + outcome.again_s, ticket))
             else:
-                self._conclude(ticket, looked)
+                self._conclude(ticket, outcome)
 
     def _await(self, ticket: ExposureTicket, awaited: bool) -> None:
         """Messages with frames in them are large: more of the partition wait in Kafka."""
@@ -216,31 +216,31 @@ class ExposureWorker(Member):
 
     # ---- from evidence to records ---------------------------------------------------------------
 
-    def _conclude(self, ticket: ExposureTicket, looked: MessageOutcome) -> None:
+    def _conclude(self, ticket: ExposureTicket, outcome: MessageOutcome) -> None:
         """Publish what is said of a message, and the verdicts that its detectors complete."""
-        self._metrics.look.observe(looked.look_s)
-        ticket.announced = looked.announced
+        self._metrics.look.observe(outcome.look_s)
+        ticket.announced = outcome.announced
         draft = Draft()
         with self._rejecting(draft, (ticket,)):
-            if looked.rejected is not None and not ticket.out:
-                self._publisher.reject(draft, ticket, looked.rejected)
+            if outcome.rejected is not None and not ticket.out:
+                self._publisher.reject(draft, ticket, outcome.rejected)
             # Tickets outlive their frames, which are tens of megabytes.
             ticket.message = replace(ticket.message, value=None)
-            if looked.announced is not None:
-                self._publisher.records(draft, ticket, looked.announced, looked, out=ticket.out)
-                self._add(draft, ticket, looked.announced, looked)
+            if outcome.announced is not None:
+                self._publisher.records(draft, ticket, outcome.announced, outcome, out=ticket.out)
+                self._add(draft, ticket, outcome.announced, outcome)
         if ticket.origin not in self._held:
             draft.finish(ticket)
         self._publisher.send(draft)
 
     def _add(
-        self, draft: Draft, ticket: ExposureTicket, announced: Announced, looked: MessageOutcome
+        self, draft: Draft, ticket: ExposureTicket, announced: Announced, outcome: MessageOutcome
     ) -> None:
         """Add a message's detectors to its exposure; hold the message while that is open."""
         if self._alarm is not None:
-            self._alarm.saw(announced, looked.seen)
+            self._alarm.keep_pictures(announced, outcome.pictures)
         closed = kept = False
-        for evidence in looked.detectors:
+        for evidence in outcome.detectors:
             arrived = DetectorArrived(
                 announced.exposure_id,
                 announced.instrument,
@@ -296,7 +296,7 @@ class ExposureWorker(Member):
         if self.failed:
             return
         self._jobs.put(None)
-        self._look_thread.join(_STOP_S)
+        self._looker_thread.join(_STOP_S)
         self._take(0.0)
         self.drain(())
 

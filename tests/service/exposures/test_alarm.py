@@ -160,7 +160,9 @@ def test_the_picture_shows_the_worst_detectors_and_is_bounded(receiver: Receiver
     pytest.importorskip("matplotlib.font_manager", reason="figures need the extra 'figures'")
     desk = Desk(receiver)
     for number in range(9):
-        desk.alarm.saw(make_announced(exposure_id="e0"), [seen(f"$\\x{number}$", number / 10)])
+        desk.alarm.keep_pictures(
+            make_announced(exposure_id="e0"), [seen(f"$\\x{number}$", number / 10)]
+        )
     desk.tell()
     desk.alarm.start()
     desk.alarm.close()
@@ -175,5 +177,5 @@ def test_pictures_of_many_exposures_take_bounded_memory(receiver: Receiver) -> N
     desk = Desk(receiver)
     one = seen("1", 0.5)
     for number in range(40):
-        desk.alarm.saw(make_announced(exposure_id=f"e{number}"), [one] * 5)
-    assert [3] * 16 == [len(each) for each in desk.alarm._seen.values()]
+        desk.alarm.keep_pictures(make_announced(exposure_id=f"e{number}"), [one] * 5)
+    assert [3] * 16 == [len(each) for each in desk.alarm._pictures.values()]
