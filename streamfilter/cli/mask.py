@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from streamfilter.cli import frame_files
 from streamfilter.contaminants import TABLE
+from streamfilter.errors import told
 from streamfilter.exposures import frame_paths, frames, mask_files
 from streamfilter.exposures.masking import Masker, MaskRules
 from streamfilter.exposures.records import Frame, FrameReason, FrameRefused
@@ -148,8 +149,8 @@ def _among_copies(path: str, masks: "Mapping[int, fits.ImageHDU]") -> "list[fits
 
 
 def _told(error: Exception) -> str:
-    """Its kind and words, on one line."""
-    return f"{type(error).__name__}: {' '.join(str(error).split())}"
+    """Its words, on one line."""
+    return " ".join(told(error).split())
 
 
 def _masked(frame: Frame, job: _Job) -> "fits.ImageHDU":

@@ -14,10 +14,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from streamfilter.errors import told
 from streamfilter.exposures import detector_images
 from streamfilter.exposures.records import Frame, FrameReason, FrameRefused, Mask
 from streamfilter.fits import headers as fits_headers
 from streamfilter.fits.compressed_tiles import wrong_with
+from streamfilter.fits.faults import fault_in
 from streamfilter.records import Image
 
 if TYPE_CHECKING:
@@ -101,7 +103,7 @@ def read_frame_file(path: str, rules: FrameRules | None = None) -> Iterator[Fram
         yield FrameRefused(path, None, FrameReason.REFERENCE_MISSING, "no such file")
         return
     except OSError as error:
-        detail = error.strerror or str(error)
+        detail = f"the file cannot be read: {told(error)}"
         yield FrameRefused(path, None, FrameReason.REFERENCE_UNREACHABLE, detail)
         return
     yield from read_frames(content, path, rules, hdu)
@@ -134,8 +136,9 @@ def read_frames(
     """
     rules = rules or FrameRules()
     try:
-        hdus = _opened(_unpacked(content, rules.max_bytes))
-        with _quiet():
+        content = _unpacked(content, rules.max_bytes)
+        hdus = _opened(content)
+        with _quiet(content):
             detectors = _detectors(hdus, rules)
             wanted = detectors if hdu is None else [_chosen(hdus, hdu)]
             names = detector_images.names(hdus, detectors)
@@ -147,7 +150,7 @@ def read_frames(
         yield FrameRefused(source, None, refusal.reason, refusal.detail)
         return
     for index in wanted:
-        yield _frame(hdus, index, names[index], masks[index], source, rules)
+        yield _frame(hdus, index, names[index], masks[index], source, rules, content)
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,8 +167,9 @@ def headers(content: bytes, rules: FrameRules | None = None) -> FileHeaders:
     """The headers of FITS bytes; keywords that cannot be read are left out."""
     rules = rules or FrameRules()
     try:
-        hdus = _opened(_unpacked(content, rules.max_bytes))
-        with _quiet():
+        content = _unpacked(content, rules.max_bytes)
+        hdus = _opened(content)
+        with _quiet(content):
             found = _detectors(hdus, rules)
             names = detector_images.names(hdus, found)
             return FileHeaders(
@@ -223,7 +227,8 @@ def _member(content: bytes, position: int, unpacked: bytearray, most: int) -> in
         try:
             unpacked += machine.decompress(piece, most + 1 - len(unpacked))
         except zlib.error as error:
-            raise _Refusal(FrameReason.MALFORMED, f"gzip: {error}") from error
+            detail = f"gzip is damaged, after {len(unpacked)} bytes"
+            raise _Refusal(FrameReason.MALFORMED, detail) from error
         if len(unpacked) > most:
             raise _Refusal(FrameReason.TOO_LARGE, f"gzip of over max_bytes = {most}")
         position += len(piece) - len(machine.unused_data)
@@ -233,8 +238,16 @@ def _member(content: bytes, position: int, unpacked: bytearray, most: int) -> in
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
-    """Refusals as they are; whatever else astropy raises says only that bytes are damaged."""
+def _quiet(content: bytes, index: int | None = None) -> Iterator[None]:
+    """Refusals as they are; of whatever else astropy raises, which card is at fault.
+
+    Parameters
+    ----------
+    content
+        The file.
+    index
+        Of the one HDU that is looked at.
+    """
     # astropy warns of what it then raises, or mends; both are reported here in words of ours.
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -247,14 +260,13 @@ def _quiet() -> Iterator[None]:
         except fits_headers.Nonsense as error:
             raise _Refusal(FrameReason.MALFORMED, str(error)) from error
         except Exception as error:
-            detail = f"{type(error).__name__}: {str(error)[:200]}"
-            raise _Refusal(FrameReason.MALFORMED, detail) from error
+            raise _Refusal(FrameReason.MALFORMED, fault_in(content, index)) from error
 
 
 def _opened(content: bytes) -> "fits.HDUList":
     from astropy.io import fits
 
-    with _quiet():
+    with _quiet(content):
         content = fits_headers.walked(
             content, most_hdus=_MOST_HDUS, longest_header_bytes=_LONGEST_HEADER_BYTES
         )
@@ -286,11 +298,12 @@ def _frame(
     masks: Sequence[tuple[str, int]],
     source: str,
     rules: FrameRules,
+    content: bytes,
 ) -> Frame | FrameRefused:
     """One detector; a damaged one does not take the others with it."""
     hdu = hdus[index]
     try:
-        with _quiet():
+        with _quiet(content, index):
             pixels = _pixels(hdu, rules)
             masked = _masked(hdus, masks, pixels.shape, rules)
             sky = _sky(pixels)

@@ -13,6 +13,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from streamfilter.fits.faults import fault_in
+
 Words = npt.NDArray[np.int64]
 
 # Rows of a 10k detector are 10,000 tiles; each takes some microseconds.
@@ -49,8 +51,10 @@ def wrong_with(hdu: Any) -> str | None:
     except _Wrong as wrong:
         return str(wrong)
     # Keywords that are missing or of another type.
-    except (KeyError, TypeError, ValueError, OverflowError) as error:
-        return f"compressed image: {type(error).__name__}: {str(error)[:100]}"
+    except (KeyError, TypeError, ValueError, OverflowError):
+        info["file"].seek(info["hdrLoc"])
+        header = info["file"].read(info["datLoc"] - info["hdrLoc"])
+        return fault_in(header, 0).partition(": ")[2]
     return None
 
 
@@ -136,7 +140,7 @@ def _require_gzip(tile: memoryview, pixels: int) -> None:
     try:
         content = machine.decompress(tile, most + 1)
     except zlib.error as error:
-        raise _Wrong(f"gzip in a tile: {error}") from error
+        raise _Wrong(f"gzip in a tile of {len(tile)} bytes is damaged") from error
     if len(content) > most or not machine.eof or machine.unused_data.strip(b"\0"):
         raise _Wrong(
             f"gzip in a tile of {pixels} px: over {most} bytes, cut short, or more members"

@@ -14,7 +14,7 @@ import structlog
 from prometheus_client import CollectorRegistry, make_wsgi_app
 
 from streamfilter.config import Metrics as Listening
-from streamfilter.errors import ConfigurationInvalid
+from streamfilter.errors import ConfigurationInvalid, told
 
 if TYPE_CHECKING:
     from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
@@ -164,7 +164,7 @@ def certificate(listening: Listening) -> ssl.SSLContext | None:
     except (OSError, ValueError) as error:
         raise ConfigurationInvalid(
             f"metrics.certificate_file/key_file: {listening.certificate_file}, "
-            f"{listening.key_file}: {error}; expected PEM, the key without a passphrase"
+            f"{listening.key_file}: {told(error)}; expected PEM, the key without a passphrase"
         ) from error
     return context
 

@@ -11,6 +11,7 @@ from streamfilter.errors import (
     Reason,
     SchemaUnavailable,
     StreamfilterError,
+    own_mistake,
 )
 from streamfilter.records import Message, Rejected
 from streamfilter.schemas.wire import schema_id_of
@@ -46,7 +47,7 @@ def rejections(
         case _:
             origin = ", ".join(str(message.origin) for message in messages)
             log.error("internal error", origin=origin, exc_info=error, **(ids or {}))
-            reason, detail = Reason.INTERNAL, f"{type(error).__name__}: {error}"
+            reason, detail = Reason.INTERNAL, own_mistake(error)
     return tuple(
         Rejected(message, reason, detail, schema_id_of(message.value or b"", message.headers))
         for message in messages

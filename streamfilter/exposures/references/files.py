@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
-from streamfilter.errors import CallFailed, MessageRejected, Reason
+from streamfilter.errors import CallFailed, MessageRejected, Reason, told
 
 
 class Files:
@@ -39,10 +39,10 @@ class Files:
         except (FileNotFoundError, NotADirectoryError) as error:
             raise MessageRejected(Reason.REFERENCE_MISSING, f"no file {path}") from error
         except (PermissionError, RuntimeError, ValueError) as error:
-            detail = f"{type(error).__name__}: {getattr(error, 'strerror', None) or error}"
+            detail = f"the file {path} cannot be read: {told(error)}"
             raise MessageRejected(Reason.REFERENCE_UNREACHABLE, detail) from error
         except OSError as error:  # a shared disk that is away comes back
-            raise CallFailed(f"{type(error).__name__}: {error.strerror}") from error
+            raise CallFailed(f"the file {path} cannot be read: {told(error)}") from error
 
     def _not_allowed(self) -> str:
         if not self._folders:
@@ -55,7 +55,7 @@ def _path(uri: str) -> Path:
     try:
         parts = urlsplit(uri)
     except ValueError as error:
-        raise MessageRejected(Reason.REFERENCE_REFUSED, f"no URI: {error}") from error
+        raise MessageRejected(Reason.REFERENCE_REFUSED, f"no URI: {uri[:100]!r}") from error
     path = unquote(parts.path)
     if (
         parts.netloc not in ("", "localhost")

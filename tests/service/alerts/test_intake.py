@@ -196,7 +196,7 @@ class Slow(SimulatedPipeline):
 
     def __init__(self) -> None:
         super().__init__(SchemaFinder([Shelf()], Limits()))
-        self._asked: Counter[int] = Counter()
+        self._asked: Counter[object] = Counter()
 
     def fetch(self, key: SchemaKey) -> None:
         self._asked[key[1]] += 1
