@@ -14,9 +14,13 @@ Exceptions of libraries are translated at the rim (``raise ... from``); a messag
 found, what was expected and how to mend it.
 """
 
+import json
+from collections.abc import Iterator
 from enum import StrEnum
 
 from streamfilter import __version__
+
+_SHOWN = 20  # characters of what is no JSON
 
 
 class Reason(StrEnum):
@@ -100,6 +104,53 @@ def printable(text: str) -> str:
     if text.isprintable():
         return text
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
+def plain_words(error: BaseException) -> str:
+    """What an exception of Python's or a library's says, in words that can follow ours.
+
+    Its class is left out: ``ConnectError`` or ``KeyError: 'x'`` name nothing that an operator has.
+    What was to be done, on what, has to stand before it.
+    """
+    for each in _chain(error):
+        if isinstance(each, TimeoutError) or "Timeout" in type(each).__name__:
+            return "no answer in time"
+        if why := getattr(each, "verify_message", ""):
+            return f"certificate verify failed: {why}"
+        if isinstance(each, OSError) and each.strerror:
+            return each.strerror
+    match error:
+        case RecursionError():
+            return "nested too deeply"
+        case MemoryError():
+            return "more than there is memory for"
+        case UnicodeError():
+            return "text that is not UTF-8"
+        case KeyError() if error.args:
+            return f"no {error.args[0]!r}"
+        case json.JSONDecodeError():
+            found = error.doc[error.pos : error.pos + _SHOWN]
+            return f"at character {error.pos} stands {found!r}" if found else "it ends too early"
+    first = next(iter(str(error).strip().splitlines()), "")
+    return first or "no reason is given"
+
+
+def _chain(error: BaseException) -> Iterator[BaseException]:
+    """An exception and those that it came from, the nearest first."""
+    seen: set[int] = set()
+    each: BaseException | None = error
+    while each is not None and id(each) not in seen:
+        seen.add(id(each))
+        yield each
+        each = each.__cause__ or each.__context__
+
+
+def own_mistake(error: Exception) -> str:
+    """What is said of a message on which our own code failed."""
+    return (
+        f"streamfilter's own code failed on it ({type(error).__name__}: {error}): please report "
+        "it, with the message and what the log says under `internal error`"
+    )
 
 
 class ConfigurationInvalid(StreamfilterError):

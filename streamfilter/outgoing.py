@@ -132,7 +132,8 @@ class Caller:
                 yield answer
         except (OSError, http.client.HTTPException) as error:
             late = f"no whole answer within {total_s:.1f} s" if connection.expired else None
-            raise CallFailed(late or f"{type(error).__name__}: {error}") from error
+            where = f"{target.host}:{target.port}"
+            raise CallFailed(late or f"{where} gives no answer: {told(error)}") from error
         finally:
             timer.cancel()
             connection.close()
@@ -145,7 +146,7 @@ class Caller:
             port = parts.port or _PORTS.get(parts.scheme, 0)
             (parts.hostname or "").encode("idna")  # a resolver would fail on a bad label
         except ValueError as error:
-            raise AddressRefused(f"no URL: {error}") from error
+            raise AddressRefused("no URL: its host or port cannot be read") from error
         host = (parts.hostname or "").rstrip(".")
         plain = parts.scheme == "http"
         if parts.scheme not in _PORTS or (

@@ -43,7 +43,7 @@ def save(figure: "Figure", path: Path) -> None:
     try:
         figure.savefig(path)
     except (OSError, ValueError) as error:
-        raise ConfigurationInvalid(f"the figure {path} cannot be written: {error}") from error
+        raise ConfigurationInvalid(f"the figure {path} cannot be written: {told(error)}") from error
 
 
 def png(figure: "Figure", dpi: int) -> bytes:

@@ -11,7 +11,7 @@ from typing import Any
 
 import fastavro
 
-from streamfilter.errors import MessageRejected, Reason
+from streamfilter.errors import MessageRejected, Reason, printable
 from streamfilter.limits import Limits
 from streamfilter.schemas.finder import SchemaFinder, SchemaSource, schema_key
 from streamfilter.schemas.published import PublishedSource
@@ -125,13 +125,36 @@ def _record(envelope: Envelope) -> dict[str, Any]:
         record = fastavro.schemaless_reader(body, envelope.schema.parsed, None)
     # fastavro answers damaged bytes with nearly any exception.
     except Exception as error:
-        raise MessageRejected(
-            Reason.AVRO_MALFORMED, f"{envelope.schema.name}: {type(error).__name__}: {error}"
-        ) from error
+        raise MessageRejected(Reason.AVRO_MALFORMED, _fault_in(envelope)) from error
     if rest := body.read():
         raise MessageRejected(Reason.AVRO_MALFORMED, f"{len(rest)} bytes after the record")
     assert isinstance(record, dict), "the top type of a writer schema is a record"
     return record
+
+
+def _fault_in(envelope: Envelope) -> str:
+    """From which field on a record is not what its schema says."""
+    definition, body = envelope.schema.definition, io.BytesIO(envelope.body)
+
+    def end(count: int) -> int | None:
+        """Where the first fields end; None where they cannot be read."""
+        shorter = fastavro.parse_schema({**definition, "fields": definition["fields"][:count]})
+        body.seek(0)
+        try:
+            fastavro.schemaless_reader(body, shorter, None)
+        except Exception:  # as above
+            return None
+        return body.tell()
+
+    low, high = 0, len(definition["fields"])
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (low, middle) if end(middle) is None else (middle, high)
+    name = printable(str(definition["fields"][low]["name"]))
+    return (
+        f"{envelope.schema.name}: the field {name}, at byte {end(low)} of the record, "
+        "does not hold what the schema says"
+    )
 
 
 def _given(registry: str | Mapping[str, Any] | None) -> tuple[RegistrySettings, ...]:

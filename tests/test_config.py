@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from foreign_words import foreign_words
 from pydantic import BaseModel
 
 from streamfilter import config
@@ -385,3 +386,28 @@ def test_every_deciding_key_exists() -> None:
         part: Any = tree
         for name in key.split("."):
             part = part[name]
+
+
+@pytest.mark.parametrize(
+    ("override", "found"),
+    [
+        ("batch.size=a dozen", "; found 'a dozen'"),
+        ("batch.size=4096", "; found 4096"),
+        ("metrics.port=${NUMBER}", ""),
+        ("metrics.password=17", ""),
+        ("schemas.registry={ url = 7 }", ""),
+        ("webhook.secret=0.125", ""),
+    ],
+)
+def test_what_stands_at_a_wrong_key_is_shown_where_it_is_no_secret(
+    override: str, found: str
+) -> None:
+    """A value that came from elsewhere, or whose key may hold a secret, is not repeated."""
+    with pytest.raises(ConfigurationInvalid) as caught:
+        config.load(environment={"NUMBER": "forty"}, overrides=[override])
+    said = str(caught.value)
+    key = override.partition("=")[0]
+    assert key in said
+    assert found in said
+    assert found or "found" not in said
+    assert [] == foreign_words(said)

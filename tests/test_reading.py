@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from factories import make_annotation
+from foreign_words import foreign_words
 from loopback_registry import serving
 
 import streamfilter
@@ -160,3 +161,16 @@ def test_the_root_exports_nothing_else() -> None:
     with pytest.raises(AttributeError, match="'reed'"):
         _ = streamfilter.reed
     assert {"__version__", "read"} == set(streamfilter.__all__)
+
+
+def test_a_record_that_is_damaged_is_said_with_its_field() -> None:
+    """And with its place; the library's own words would name neither."""
+    value = Encoder(FINDER).annotation(make_annotation(), "annotations")
+    with pytest.raises(MessageRejected) as caught:
+        read(value[:60])
+    assert "streamfilter.v1.Annotation: the field " in caught.value.detail
+    assert "does not hold what the schema says" in caught.value.detail
+    for end in range(10, len(value), 7):
+        with pytest.raises(MessageRejected) as caught:
+            read(value[:end])
+        assert [] == foreign_words(caught.value.detail)

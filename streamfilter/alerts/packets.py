@@ -16,7 +16,7 @@ from typing import IO, Any, cast
 import fastavro
 import structlog
 
-from streamfilter.errors import MessageRejected
+from streamfilter.errors import MessageRejected, plain_words
 from streamfilter.limits import Limits
 from streamfilter.schemas.binary import long
 from streamfilter.schemas.codecs import codec_of, decompress
@@ -135,7 +135,7 @@ class _Reader:
                 self.skipped(str(path), "an archive of no files, or nothing but zeros")
             return
         except _BROKEN_ARCHIVE as error:
-            why = str(error)
+            why = plain_words(error)
         if found or not head.startswith(tuple(_COMPRESSED)):
             self.skipped(str(path), f"an archive that is damaged from here on: {why}")
         else:
@@ -149,7 +149,7 @@ class _Reader:
             with opener(file) as unpacked:
                 data = unpacked.read(self.max_bytes + 1)
         except _BROKEN_ARCHIVE as error:
-            self.skipped(source, f"damaged: {error}; expected alerts in gzip, bzip2 or xz")
+            self.skipped(source, f"damaged: {told(error)}; expected alerts in gzip, bzip2 or xz")
             return
         if len(data) > self.max_bytes:
             self.skipped(source, f"over {self.max_bytes} bytes when it is unpacked")
@@ -225,7 +225,7 @@ class _Reader:
             # The filter will reject the block for holding several records, not for the damage.
             log.warning(
                 "block of records not split", file=source, records=count,
-                reason=f"{type(error).__name__}: {str(error)[:200]}",
+                reason=error.detail if isinstance(error, MessageRejected) else plain_words(error)[:200],
             )  # fmt: skip
             return whole
         compress = codec_of(header.codec).compress

@@ -11,7 +11,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 from uuid import UUID
 
 from pydantic import (
@@ -174,7 +174,7 @@ class SurveyMap(_Table):
         try:
             re.compile(value)
         except re.error as error:
-            raise ValueError(f"no regular expression: {error}") from error
+            raise ValueError(f"no regular expression: {told(error)}") from error
         return value
 
     @model_validator(mode="after")
@@ -436,10 +436,18 @@ def read_survey(path: Path) -> SurveyMap:
     except OSError as error:
         raise ConfigurationInvalid(f"{path}: cannot be read: {error.strerror}") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise ConfigurationInvalid(f"{path}: not TOML: {error}") from error
+        raise ConfigurationInvalid(f"{path}: not TOML: {told(error)}") from error
     except ValidationError as error:
         lines = [
-            f"{path}: {'.'.join(str(part) for part in item['loc'])}: {item['msg']}"
-            for item in error.errors(include_url=False, include_input=False)
+            f"{path}: {'.'.join(str(part) for part in item['loc'])}: {_words(item)}"
+            for item in error.errors(include_url=False)
         ]
         raise ConfigurationInvalid("\n".join(lines)) from None
+
+
+def _words(item: Mapping[str, Any]) -> str:
+    """What is wrong with a value of a map, and what stands there."""
+    message = str(item["msg"]).removeprefix("Value error, ")
+    found = item["input"]
+    plain = isinstance(found, str | int | float) and item["type"] not in ("value_error", "missing")
+    return f"{message}; found {found!r}"[:_LONGEST_NAME] if plain else message

@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from streamfilter.cli import frame_files
 from streamfilter.contaminants import TABLE
+from streamfilter.errors import plain_words
 from streamfilter.exposures import frame_paths, frames, mask_files
 from streamfilter.exposures.masking import Masker, MaskRules
 from streamfilter.exposures.records import Frame, FrameReason, FrameRefused
@@ -148,8 +149,8 @@ def _among_copies(path: str, masks: "Mapping[int, fits.ImageHDU]") -> "list[fits
 
 
 def _in_one_line(error: Exception) -> str:
-    """Returns an error's type and text on one line."""
-    return f"{type(error).__name__}: {' '.join(str(error).split())}"
+    """Returns an error's words on one line."""
+    return " ".join(plain_words(error).split())
 
 
 def _masked(frame: Frame, job: _Job) -> "fits.ImageHDU":

@@ -3,7 +3,7 @@
 import os
 import re
 import tomllib
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,9 @@ from streamfilter.errors import ConfigurationInvalid
 from streamfilter.redaction import SECRETS
 
 _ENVIRONMENT = "STREAMFILTER_"
+# Keys whose value may be a secret, or hold one: it is not repeated.
+_SECRETS = re.compile(r"pass|secret|token|key|user|url|endpoint|headers|settings|consumer|s3", re.I)
+_SHOWN = 60  # characters of a value
 _SECRET = re.compile(r"\$\{(file:)?([^}]+)\}")
 
 
@@ -47,7 +50,7 @@ def load(
     try:
         settings = Settings.model_validate(_expand(tree, environment, references))
     except ValidationError as error:
-        raise ConfigurationInvalid(_explain(error, places, path)) from None
+        raise ConfigurationInvalid(_explain(error, places, path, references)) from None
     settings._references = references
     for secret in secrets_in(settings):
         SECRETS.learn(secret)
@@ -89,7 +92,7 @@ def _read_toml(path: Path) -> dict[str, Any]:
     except OSError as error:
         raise ConfigurationInvalid(f"{path}: cannot be read: {error.strerror}") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise ConfigurationInvalid(f"{path}: not TOML: {error}") from error
+        raise ConfigurationInvalid(f"{path}: not TOML: {told(error)}") from error
 
 
 def _set(tree: dict[str, Any], key: str, text: str, places: dict[str, str], place: str) -> None:
@@ -136,16 +139,33 @@ def _expand(
     return expanded(value, environment)
 
 
-def _explain(error: ValidationError, places: Mapping[str, str], path: Path | None) -> str:
+def _explain(
+    error: ValidationError,
+    places: Mapping[str, str],
+    path: Path | None,
+    references: Collection[str],
+) -> str:
     lines = []
-    for item in error.errors(include_url=False, include_input=False):
+    for item in error.errors(include_url=False):
         key = ".".join(str(part) for part in item["loc"])
         place = places.get(key) or (str(path) if path else "settings")
         message = item["msg"].removeprefix("Value error, ")
         if item["type"] in ("extra_forbidden", "unexpected_keyword_argument"):
             message = f"no such key; there are {', '.join(_keys(item['loc'][:-1]))}"
+        elif item["type"] != "value_error":
+            message += _found(item, references)
         lines.append(f"{place}: {key}: {message}")
     return "\n".join(lines)
+
+
+def _found(item: Mapping[str, Any], references: Collection[str]) -> str:
+    """What stands at a key, where it is no secret: nothing of what may be one is shown."""
+    inside = "".join(f"\0{part}" for part in item["loc"])
+    found = item["input"]
+    secret = _SECRETS.search(inside) or any(each.startswith(inside) for each in references)
+    if secret or not isinstance(found, str | int | float):
+        return ""
+    return f"; found {str(found)[:_SHOWN]!r}" if isinstance(found, str) else f"; found {found}"
 
 
 def _keys(section: Iterable[str | int]) -> list[str]:

@@ -18,6 +18,7 @@ from streamfilter.exposures import detector_images
 from streamfilter.exposures.records import Frame, FrameReason, FrameRefused, Mask
 from streamfilter.fits import headers as fits_headers
 from streamfilter.fits.compressed_tiles import wrong_with
+from streamfilter.fits.faults import fault_in
 from streamfilter.records import Image
 
 if TYPE_CHECKING:
@@ -100,7 +101,7 @@ def read_frame_file(path: str, rules: FrameRules | None = None) -> Iterator[Fram
         yield FrameRefused(path, None, FrameReason.REFERENCE_MISSING, "no such file")
         return
     except OSError as error:
-        detail = error.strerror or str(error)
+        detail = f"the file cannot be read: {told(error)}"
         yield FrameRefused(path, None, FrameReason.REFERENCE_UNREACHABLE, detail)
         return
     yield from read_frames(content, path, rules, hdu)
@@ -133,8 +134,9 @@ def read_frames(
     """
     rules = rules or FrameRules()
     try:
-        hdus = _opened(_unpacked(content, rules.max_bytes))
-        with _translated_errors():
+        content = _unpacked(content, rules.max_bytes)
+        hdus = _opened(content)
+        with _translated_errors(content):
             detectors = _detectors(hdus, rules)
             chosen = detectors if hdu is None else [_hdu_number(hdus, hdu)]
             names = detector_images.names(hdus, detectors)
@@ -146,7 +148,7 @@ def read_frames(
         yield FrameRefused(source, None, refusal.reason, refusal.detail)
         return
     for index in chosen:
-        yield _frame(hdus, index, names[index], masks[index], source, rules)
+        yield _frame(hdus, index, names[index], masks[index], source, rules, content)
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,8 +165,9 @@ def headers(content: bytes, rules: FrameRules | None = None) -> FileHeaders:
     """Returns the headers in FITS bytes; keywords that cannot be read are left out."""
     rules = rules or FrameRules()
     try:
-        hdus = _opened(_unpacked(content, rules.max_bytes))
-        with _translated_errors():
+        content = _unpacked(content, rules.max_bytes)
+        hdus = _opened(content)
+        with _translated_errors(content):
             detectors = _detectors(hdus, rules)
             names = detector_images.names(hdus, detectors)
             return FileHeaders(
@@ -222,7 +225,8 @@ def _unpack_member(content: bytes, position: int, unpacked: bytearray, most: int
         try:
             unpacked += machine.decompress(piece, most + 1 - len(unpacked))
         except zlib.error as error:
-            raise _Refusal(FrameReason.MALFORMED, f"gzip: {error}") from error
+            detail = f"gzip is damaged, after {len(unpacked)} bytes"
+            raise _Refusal(FrameReason.MALFORMED, detail) from error
         if len(unpacked) > most:
             raise _Refusal(FrameReason.TOO_LARGE, f"gzip of over max_bytes = {most}")
         position += len(piece) - len(machine.unused_data)
@@ -232,8 +236,16 @@ def _unpack_member(content: bytes, position: int, unpacked: bytearray, most: int
 
 
 @contextmanager
-def _translated_errors() -> Iterator[None]:
-    """Turns every exception of the block but a refusal into a refusal, and hides warnings."""
+def _translated_errors(content: bytes, index: int | None = None) -> Iterator[None]:
+    """Turns every exception of the block but a refusal into one that names the card at fault.
+
+    Parameters
+    ----------
+    content
+        The file.
+    index
+        The one HDU that is read.
+    """
     # astropy warns of damage that it then raises or repairs; our own reason replaces the warning.
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -246,14 +258,13 @@ def _translated_errors() -> Iterator[None]:
         except fits_headers.HeaderImplausible as error:
             raise _Refusal(FrameReason.MALFORMED, str(error)) from error
         except Exception as error:
-            detail = f"{type(error).__name__}: {str(error)[:200]}"
-            raise _Refusal(FrameReason.MALFORMED, detail) from error
+            raise _Refusal(FrameReason.MALFORMED, fault_in(content, index)) from error
 
 
 def _opened(content: bytes) -> "fits.HDUList":
     from astropy.io import fits
 
-    with _translated_errors():
+    with _translated_errors(content):
         content = fits_headers.checked_content(
             content, most_hdus=_MOST_HDUS, longest_header_bytes=_LONGEST_HEADER_BYTES
         )
@@ -285,11 +296,12 @@ def _frame(
     masks: Sequence[tuple[str, int]],
     source: str,
     rules: FrameRules,
+    content: bytes,
 ) -> Frame | FrameRefused:
     """Returns one detector's frame or its refusal, so that the other detectors are still read."""
     hdu = hdus[index]
     try:
-        with _translated_errors():
+        with _translated_errors(content, index):
             pixels = _pixels(hdu, rules)
             masked = _masked(hdus, masks, pixels.shape, rules)
             sky = _sky_level(pixels)

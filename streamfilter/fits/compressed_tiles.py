@@ -13,6 +13,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from streamfilter.fits.faults import fault_in
+
 Words = npt.NDArray[np.int64]
 
 # A 10k detector has 10,000 tiles of one row; each takes some microseconds.
@@ -48,9 +50,11 @@ def wrong_with(hdu: Any) -> str | None:
         _require_bounded(dict(table._header), info["file"].read(int(table.size)))
     except _Unsafe as error:
         return str(error)
-    # A keyword is missing or of another type.
-    except (KeyError, TypeError, ValueError, OverflowError) as error:
-        return f"compressed image: {type(error).__name__}: {str(error)[:100]}"
+    # Keywords that are missing or of another type.
+    except (KeyError, TypeError, ValueError, OverflowError):
+        info["file"].seek(info["hdrLoc"])
+        header = info["file"].read(info["datLoc"] - info["hdrLoc"])
+        return fault_in(header, 0).partition(": ")[2]
     return None
 
 
@@ -137,7 +141,7 @@ def _require_gzip(tile: memoryview, pixels: int) -> None:
     try:
         content = decompressor.decompress(tile, most + 1)
     except zlib.error as error:
-        raise _Unsafe(f"gzip in a tile: {error}") from error
+        raise _Unsafe(f"gzip in a tile of {len(tile)} bytes is damaged") from error
     if len(content) > most or not decompressor.eof or decompressor.unused_data.strip(b"\0"):
         raise _Unsafe(
             f"gzip in a tile of {pixels} px: over {most} bytes, cut short, or more members"

@@ -10,6 +10,8 @@ from collections.abc import Collection
 from math import prod
 from typing import TYPE_CHECKING
 
+from streamfilter.fits.faults import cards_of, fault_of
+
 if TYPE_CHECKING:
     from astropy.io import fits
 
@@ -36,6 +38,10 @@ class LimitExceeded(Exception):
 
 class HeaderImplausible(Exception):
     """A header is damaged, or announces sizes that would keep astropy busy for ever."""
+
+
+class _Unreadable(ValueError):
+    """A card of which not even the kind can be told."""
 
 
 def is_auxiliary(name: str, further: Collection[str] = ()) -> bool:
@@ -124,7 +130,10 @@ def checked_content(content: bytes, *, most_hdus: int, longest_header_bytes: int
                 break
             numbers = [_whole(header, keyword) for keyword in _COUNTS]
             size = _data_bytes(header)
-        except (ValueError, TypeError) as error:
+        except _Unreadable as error:
+            fault = fault_of(cards_of(content, position)[0])
+            raise HeaderImplausible(f"HDU {count - 1}: {fault or error}") from error
+        except ValueError as error:
             raise HeaderImplausible(f"HDU {count - 1}: {str(error)[:100]}") from error
         together += sum(numbers)
         if max(numbers) > _MOST or together > _MOST_TOGETHER or size < 0:
@@ -146,7 +155,7 @@ def _header(content: bytes, start: int, longest: int) -> "tuple[fits.Header | No
         try:
             header = fits.Header.fromstring(content[start:end])
         except Exception as error:  # astropy raises nearly anything for bytes that are no text
-            raise ValueError(f"{type(error).__name__}: {error}") from error
+            raise ValueError("its cards are no text") from error
     end += _CARD_BYTES
     return header, end + (start - end) % _BLOCK_BYTES
 
@@ -172,7 +181,7 @@ def _value(header: "fits.Header", keyword: str, default: object) -> object:
         try:
             return header.get(keyword, default)
         except fits.VerifyError as error:
-            raise ValueError(f"{keyword} cannot be read") from error
+            raise _Unreadable(f"{keyword} cannot be read") from error
 
 
 def _whole(header: "fits.Header", keyword: str, default: int = 0) -> int:

@@ -18,6 +18,7 @@ import numpy.typing as npt
 from streamfilter.errors import MessageRejected, Reason
 from streamfilter.fits import headers
 from streamfilter.fits.compressed_tiles import wrong_with
+from streamfilter.fits.faults import fault_in
 from streamfilter.limits import Limits
 
 if TYPE_CHECKING:
@@ -143,7 +144,8 @@ def _decompress(data: bytes, most: int) -> bytes:
         try:
             content += member.decompress(data, most + 1 - len(content))
         except zlib.error as error:
-            raise MessageRejected(Reason.STAMP_COMPRESSION, f"stamp: gzip: {error}") from error
+            detail = f"stamp: gzip of {len(data)} bytes is damaged"
+            raise MessageRejected(Reason.STAMP_COMPRESSION, detail) from error
         if len(content) > most:
             raise _too_large(f"gzip of over {most} bytes", "max_decompressed_bytes")
         if not member.eof:
@@ -368,7 +370,7 @@ def _read_with_astropy(data: bytes, limits: Limits) -> list[_Plane]:
     except MessageRejected:
         raise
     except Exception as error:
-        raise _malformed(f"{type(error).__name__}: {str(error)[:200]}") from error
+        raise _malformed(fault_in(data)) from error
     return planes
 
 

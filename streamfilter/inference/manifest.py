@@ -208,8 +208,7 @@ def read_manifest(path: Path) -> Manifest:
         return _parse(tomllib.loads(path.read_text(encoding="utf-8")))
     except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
         raise EngineUnavailable(
-            f"the manifest {path} is not usable ({type(error).__name__}: {error}); "
-            "engines/README.md lists its keys"
+            f"the manifest {path} is not usable ({told(error)}); engines/README.md lists its keys"
         ) from error
 
 

@@ -53,7 +53,9 @@ def variables(index: bytes, data: bytes) -> dict[str, Weights]:
     try:
         entries = {key: _entry(value) for key, value in _table(index) if key.endswith(_SUFFIX)}
     except (IndexError, ValueError) as error:
-        raise EngineUnavailable(f"the SavedModel's variables.index is damaged: {error}") from error
+        raise EngineUnavailable(
+            f"the SavedModel's variables.index is damaged: {told(error)}"
+        ) from error
     weights: dict[str, Weights] = {}
     for key, entry in entries.items():
         name = key.removesuffix(_SUFFIX).decode("ascii", "replace")

@@ -16,9 +16,9 @@ from streamfilter.limits import Limits
 _XZ_MEMORY_BYTES = 64 * 2**20
 # After a snappy block: CRC of the uncompressed records, big-endian.
 _CRC_BYTES = 4
-_DAMAGED = (
-    cramjam.DecompressionError, zlib.error, lzma.LZMAError, OSError, EOFError, ValueError,
-    MemoryError,
+_FOREIGN = (
+    cramjam.DecompressionError, zlib.error, lzma.LZMAError, OSError, ValueError, MemoryError,
+    EOFError,
 )  # fmt: skip
 # cramjam's message where its output does not fit; it has no exception type for that.
 _FULL = "failed to write whole buffer"
@@ -26,6 +26,10 @@ _FULL = "failed to write whole buffer"
 
 class _TooLarge(Exception):
     """The decompressed bytes exceed the limit."""
+
+
+class _Damaged(Exception):
+    """Says what is wrong with a block."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +56,7 @@ def _streamed(decompressor: Callable[[], _Decompressor]) -> Callable[[bytes, int
             raise _TooLarge
         # Bytes after the stream stay unread: fastavro leaves three of zlib's checksum there.
         if not stream.eof:
-            raise EOFError("the stream is cut short")
+            raise _Damaged("the stream is cut short")
         return body
 
     return decompress
@@ -65,7 +69,7 @@ def _from_snappy(block: bytes, most: int) -> bytes:
         raise _TooLarge
     body = bytes(cramjam.snappy.decompress_raw(content))
     if zlib.crc32(body) != int.from_bytes(checksum, "big"):
-        raise ValueError("the checksum is another")
+        raise _Damaged("the checksum is another")
     return body
 
 
@@ -133,5 +137,9 @@ def decompress(block: bytes, name: str, limits: Limits) -> bytes:
             f"a {name} record of over {limits.max_message_bytes} bytes; "
             "the limit is max_message_bytes",
         ) from error
-    except _DAMAGED as error:
+    except _Damaged as error:
         raise MessageRejected(Reason.AVRO_MALFORMED, f"{name} block: {error}") from error
+    except _FOREIGN as error:
+        within = ", or that want too much memory" if name in ("xz", "zstandard") else ""
+        detail = f"{name} block: {len(block)} bytes that are not {name}{within}"
+        raise MessageRejected(Reason.AVRO_MALFORMED, detail) from error

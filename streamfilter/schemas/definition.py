@@ -9,6 +9,7 @@ import fastavro
 
 from streamfilter.errors import MessageRejected, Reason
 from streamfilter.limits import Limits
+from streamfilter.schemas.faults import fault_in
 from streamfilter.schemas.wire import WriterSchema
 
 # Fewest bytes of an encoded primitive; they limit how many items an array can have.
@@ -45,7 +46,7 @@ def parse_text(text: bytes, limits: Limits) -> WriterSchema:
     try:
         definition = json.loads(text)
     except (ValueError, RecursionError) as error:
-        raise _refused(f"no JSON: {error}") from error
+        raise _refused(f"no JSON: {told(error)}") from error
     return parse_definition(definition)
 
 
@@ -57,12 +58,20 @@ def parse_definition(definition: object) -> WriterSchema:
         parsed: Any = fastavro.parse_schema(definition)
     # fastavro raises nearly any exception for odd schemas; none of them is our own bug.
     except Exception as error:
-        raise _refused(f"{type(error).__name__}: {str(error)[:200]}") from error
+        raise _refused(fault_in(definition, _taken)) from error
     _Measure().require_safe(parsed)
     # fastavro also takes a record without fields, and a type within a type.
     if definition.get("type") != "record" or not isinstance(definition.get("fields"), list):
         raise _refused(f"the top type is {parsed['type']!r}; expected a record with fields")
     return WriterSchema(parsed["name"], definition, parsed)
+
+
+def _taken(definition: dict[str, Any]) -> bool:
+    try:
+        fastavro.parse_schema(definition)
+    except Exception:  # see above
+        return False
+    return True
 
 
 def self_contained(
@@ -110,7 +119,7 @@ class _Measure:
         try:
             types = self._of(parsed, 0).types
         except (KeyError, TypeError, AttributeError) as error:
-            raise self._refused(f"{type(error).__name__}: {str(error)[:200]}") from error
+            raise self._refused("a part that is no type of Avro") from error
         if types > _MOST_TYPES:
             raise _refused(f"over {_MOST_TYPES} types after expansion")
 

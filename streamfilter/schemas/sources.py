@@ -13,7 +13,12 @@ from uuid import UUID
 
 from fastavro.schema import fingerprint, to_parsing_canonical_form
 
-from streamfilter.errors import ConfigurationInvalid, MessageRejected, Reason, SchemaUnavailable
+from streamfilter.errors import (
+    ConfigurationInvalid,
+    MessageRejected,
+    Reason,
+    SchemaUnavailable,
+)
 from streamfilter.files import write_whole
 from streamfilter.limits import Limits
 from streamfilter.redaction import bare_urls, clean
@@ -291,7 +296,7 @@ class RegistrySource:
             definition = json.loads(schema.schema_str)
         except (ValueError, RecursionError, TypeError) as error:
             raise MessageRejected(
-                Reason.SCHEMA_MALFORMED, f"schema {name} is no JSON: {error}"
+                Reason.SCHEMA_MALFORMED, f"schema {name} is no JSON: {told(error)}"
             ) from error
         if not isinstance(definition, dict):
             raise MessageRejected(Reason.SCHEMA_MALFORMED, f"schema {name} is no record")
@@ -307,14 +312,13 @@ class RegistrySource:
             # A registry's own 404 carries 404xx; a proxy or a wrong path has no such code.
             if error.http_status_code == 404 and str(error.error_code).startswith("404"):
                 return None
-            raise SchemaUnavailable(clean(str(error))[:300]) from error
+            answer = clean(f"{error.error_message or 'nothing'}")[:200]
+            raise SchemaUnavailable(f"it answers {error.http_status_code}: {answer}") from error
         except SchemaUnavailable:
             raise
         # The HTTP stack differs between versions of the client, and so do its exceptions.
         except Exception as error:
-            raise SchemaUnavailable(
-                f"it does not answer: {type(error).__name__}: {clean(str(error))[:300]}"
-            ) from error
+            raise SchemaUnavailable(f"it does not answer: {clean(told(error))[:300]}") from error
 
 
 def crc_64_avro(definition: Definition) -> int:
@@ -328,7 +332,7 @@ def _read(path: Path) -> Definition:
     try:
         definition = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as error:
-        raise SchemaUnavailable(f"{path} cannot be read: {error}; replace the file") from error
+        raise SchemaUnavailable(f"{path} cannot be read: {told(error)}; replace it") from error
     if not isinstance(definition, dict) or "name" not in definition:
         raise SchemaUnavailable(f"{path} holds no named type; replace the file")
     return definition

@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 from typing import Any, Protocol
 
-from streamfilter.errors import MessageRejected, SchemaUnavailable
+from streamfilter.errors import MessageRejected, SchemaUnavailable, plain_words
 from streamfilter.files import write_whole
 from streamfilter.schemas.published import PublishedSchema, publish
 
@@ -39,7 +39,7 @@ class SchemaFolder:
             write_whole(target, text.encode())
         except OSError as error:
             raise SchemaUnavailable(
-                f"schema {schema.schema.name} cannot be kept in {self.path}: {error}; "
+                f"schema {schema.schema.name} cannot be kept in {self.path}: {told(error)}; "
                 "name a folder that can be written"
             ) from error
 
@@ -66,7 +66,8 @@ class SchemaFolder:
         try:
             stored = publish(json.loads(path.read_text()))
         except (OSError, ValueError, MessageRejected) as error:
-            raise SchemaUnavailable(f"{path} holds no schema: {error}; export it again") from error
+            why = error.detail if isinstance(error, MessageRejected) else plain_words(error)
+            raise SchemaUnavailable(f"{path} holds no schema: {why}; export it again") from error
         if stored.fingerprint != fingerprint:
             raise SchemaUnavailable(
                 f"{path} holds a schema of fingerprint {stored.fingerprint:016x}; export it again"

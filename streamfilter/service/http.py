@@ -191,7 +191,7 @@ def certificate(listening: Listening) -> ssl.SSLContext | None:
     except (OSError, ValueError) as error:
         raise ConfigurationInvalid(
             f"metrics.certificate_file/key_file: {listening.certificate_file}, "
-            f"{listening.key_file}: {error}; expected PEM, the key without a passphrase"
+            f"{listening.key_file}: {told(error)}; expected PEM, the key without a passphrase"
         ) from error
     return context
 

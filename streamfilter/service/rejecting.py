@@ -12,6 +12,7 @@ from streamfilter.errors import (
     SchemaUnavailable,
     StreamfilterError,
     TransportFailed,
+    own_mistake,
 )
 from streamfilter.headers import smaller
 from streamfilter.kafka.sink import Undeliverable
@@ -49,7 +50,7 @@ def rejections(
         case _:
             origin = ", ".join(str(message.origin) for message in messages)
             log.error("internal error", origin=origin, exc_info=error, **(ids or {}))
-            reason, detail = Reason.INTERNAL, f"{type(error).__name__}: {error}"
+            reason, detail = Reason.INTERNAL, own_mistake(error)
     return tuple(
         Rejected(message, reason, detail, schema_id_of(message.value or b"", message.headers))
         for message in messages

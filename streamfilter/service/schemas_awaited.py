@@ -9,7 +9,7 @@ from typing import Protocol
 
 import structlog
 
-from streamfilter.errors import MessageRejected, Reason, SchemaUnavailable
+from streamfilter.errors import MessageRejected, Reason, SchemaUnavailable, own_mistake
 from streamfilter.metrics.instruments import SchemaMetrics
 from streamfilter.schemas.finder import SchemaKey, key_words
 
@@ -135,7 +135,7 @@ class SchemasAwaited:
             unavailable = error
         except Exception as error:
             log.error("internal error", schema=key_words(key), exc_info=True)
-            refused = MessageRejected(Reason.INTERNAL, f"{type(error).__name__}: {error}")
+            refused = MessageRejected(Reason.INTERNAL, own_mistake(error))
         now = self._clock()
         with self._lock:
             self._asking -= 1

@@ -43,6 +43,7 @@ from streamfilter.schemas.wire import VALUE_SCHEMA_ID, Form, WriterSchema
 HERE = Path(__file__).parent
 sys.path.append(str(HERE.parent))  # for those who run without pytest
 from factories import make_annotation  # noqa: E402
+from foreign_words import foreign_words  # noqa: E402
 
 CORPUS = HERE / "corpus"
 REGRESSIONS = HERE / "regressions"
@@ -163,7 +164,10 @@ def _followed(found: Alert | Rejected) -> Alert | Rejected:
     """What was decoded, once all that follows has taken it: nothing there may fail on an alert."""
     if isinstance(found, Rejected):
         rejected_message(found)
+        _in_our_words(found.detail)
         return found
+    for unreadable in found.unreadable.values():
+        _in_our_words(unreadable.detail)
     for stamp in found.stamps.values():
         ready = normalise(stamp)
         if not isinstance(ready, NotEvaluated):
@@ -177,6 +181,11 @@ def _followed(found: Alert | Rejected) -> Alert | Rejected:
     with contextlib.suppress(MessageRejected):
         _ENCODER.enriched(annotation, "enriched")
     return found
+
+
+def _in_our_words(detail: str) -> None:
+    """What is said of a message names what was found, in no library's words."""
+    assert not foreign_words(detail), detail
 
 
 def container(data: bytes) -> object:
@@ -197,7 +206,10 @@ def record(data: bytes) -> object:
 
 def exposure(data: bytes) -> object:
     """The body of a message of the exposure stream."""
-    return _EXPOSURES.decode(_message(_EXPOSURE_HEADER + data))
+    found = _EXPOSURES.decode(_message(_EXPOSURE_HEADER + data))
+    if isinstance(found, Rejected):
+        _in_our_words(found.detail)
+    return found
 
 
 def header(data: bytes) -> object:
@@ -214,8 +226,10 @@ def header(data: bytes) -> object:
 def wire(data: bytes) -> object:
     """Any bytes as a message."""
     _EXPOSURES.decode(_message(data))
-    with contextlib.suppress(MessageRejected):
+    try:
         streamfilter.read(data)
+    except MessageRejected as rejected:
+        _in_our_words(rejected.detail)
     return _followed(_DECODER.decode(_message(data)))
 
 
@@ -237,6 +251,7 @@ def schema(data: bytes) -> object:
         paths = [name for name in names if _is_leaf(leaf_types(found, name))]
         return RecordWalk(found, paths, b"SIMPLE  =").read(body)
     except MessageRejected as rejected:
+        _in_our_words(rejected.detail)
         return rejected
 
 
@@ -259,6 +274,7 @@ def stamp(data: bytes) -> object:
     try:
         planes = read_stamp(data, LIMITS)
     except MessageRejected as rejected:
+        _in_our_words(rejected.detail)
         return rejected
     assert planes.image.dtype == np.float32
     assert max(planes.image.shape) <= LIMITS.max_stamp_side_px
@@ -271,6 +287,9 @@ def frame(data: bytes) -> object:
     found = list(frames.read_frames(data, "fuzz", RULES))
     assert found, "nothing was said of the bytes"
     assert all(isinstance(each, Frame | FrameRefused) for each in found)
+    for each in found:
+        if isinstance(each, FrameRefused):
+            _in_our_words(each.detail)
     return found[0]
 
 
@@ -343,6 +362,7 @@ def packed(data: bytes) -> object:
     try:
         return unpack(magic + data[1:])
     except MessageRejected as rejected:
+        _in_our_words(rejected.detail)
         return rejected
 
 

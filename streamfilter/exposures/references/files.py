@@ -47,13 +47,13 @@ class Files:
         except (FileNotFoundError, NotADirectoryError) as error:
             raise MessageRejected(Reason.REFERENCE_MISSING, f"no file {path}") from error
         except (PermissionError, RuntimeError, ValueError) as error:
-            detail = f"{type(error).__name__}: {getattr(error, 'strerror', None) or error}"
+            detail = f"the file {path} cannot be read: {told(error)}"
             raise MessageRejected(Reason.REFERENCE_UNREACHABLE, detail) from error
         except OSError as error:  # such as a shared disk that is not mounted now
             if error.errno == errno.ELOOP:
                 detail = "it was replaced by a link while it was opened"
                 raise MessageRejected(Reason.REFERENCE_REFUSED, detail) from error
-            raise CallFailed(f"{type(error).__name__}: {error.strerror}") from error
+            raise CallFailed(f"the file {path} cannot be read: {told(error)}") from error
 
     def _not_allowed(self) -> str:
         if not self._folders:
@@ -84,7 +84,7 @@ def _path(uri: str) -> Path:
     try:
         parts = urlsplit(uri)
     except ValueError as error:
-        raise MessageRejected(Reason.REFERENCE_REFUSED, f"no URI: {error}") from error
+        raise MessageRejected(Reason.REFERENCE_REFUSED, f"no URI: {uri[:100]!r}") from error
     path = unquote(parts.path)
     if (
         parts.netloc not in ("", "localhost")

@@ -58,7 +58,7 @@ class S3:
             )
             self._store.retries = 1
         except (TypeError, ValueError) as error:
-            raise ConfigurationInvalid(f"exposures.s3: {error}") from error
+            raise ConfigurationInvalid(f"exposures.s3: {told(error)}") from error
 
     def read(self, uri: str, most: int) -> bytes:
         """Returns the content of an object, or its first ``most`` bytes.
@@ -89,5 +89,7 @@ class S3:
         except PermissionError as error:
             raise MessageRejected(Reason.REFERENCE_UNREACHABLE, "no access") from error
         except Exception as error:  # botocore's have no common root with s3fs's
-            raise CallFailed(f"{type(error).__name__}: {clean(str(error))}"[:300]) from error
+            raise CallFailed(
+                f"the store does not give {place}: {clean(told(error))}"[:300]
+            ) from error
         return bytes(content)

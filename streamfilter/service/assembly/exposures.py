@@ -320,7 +320,9 @@ def caller(settings: Settings, hosts: tuple[str, ...]) -> Caller:
     try:
         return Caller(Allowed(hosts, outgoing.internal_networks, outgoing.ca_file))
     except OSError as error:
-        raise ConfigurationInvalid(f"outgoing.ca_file: {outgoing.ca_file}: {error}") from error
+        raise ConfigurationInvalid(
+            f"outgoing.ca_file: {outgoing.ca_file} holds no certificates (PEM): {told(error)}"
+        ) from error
 
 
 def producer_of_frames(settings: Settings) -> dict[str, Scalar]:

@@ -108,7 +108,7 @@ def _read(place: Place) -> dict[int, PublishedState]:
     try:
         digits = zlib.decompress(base64.b85decode(place.note.removeprefix(_FORM)))
     except zlib.error as error:
-        raise ValueError(str(error)) from error
+        raise ValueError(f"found {place.note[:20]!r}, which is cut or damaged") from error
     states = {
         place.offset + n: PublishedState(_DIGITS.index(digit)) for n, digit in enumerate(digits)
     }

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import structlog
 
 from streamfilter.config import Webhook
-from streamfilter.errors import AddressRefused, CallFailed
+from streamfilter.errors import AddressRefused, CallFailed, plain_words
 from streamfilter.exposures import figures
 from streamfilter.exposures.figures import DetectorPicture, Row
 from streamfilter.exposures.records import Announced, Decision, ExposureVerdict
@@ -110,7 +110,7 @@ class Alarm:
                 trouble = self._deliver(notice, pictures)
             except Exception as error:  # the next notice may fare better
                 log.error("internal error", exposure=notice.verdict.exposure_id, exc_info=True)
-                trouble = type(error).__name__
+                trouble = f"no notice could be made: {told(error)}"
             if self._in_hand is None:
                 return  # given up meanwhile
             self._in_hand = None
@@ -157,7 +157,7 @@ class Alarm:
                 Row(title, verdict.judgement, tuple(pictures)), max_bytes=_PICTURE_BYTES
             )
         except Exception as error:  # the news is worth more than its picture
-            log.warning("webhook picture failed", detail=f"{type(error).__name__}: {error}")
+            log.warning("webhook picture failed", detail=plain_words(error), exc_info=True)
             return None
 
     def _end(self, result: str, notice: Notice, trouble: str) -> None:

@@ -7,7 +7,6 @@ from collections import Counter
 from collections.abc import Iterator
 from functools import cache
 from typing import Any
-from uuid import UUID
 
 import pytest
 import structlog
@@ -197,7 +196,7 @@ class Slow(SimulatedPipeline):
 
     def __init__(self) -> None:
         super().__init__(SchemaFinder([Shelf()], Limits()))
-        self._asked: Counter[int | UUID] = Counter()
+        self._asked: Counter[object] = Counter()
 
     def fetch(self, key: SchemaKey) -> None:
         self._asked[key[1]] += 1
