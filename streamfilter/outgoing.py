@@ -18,7 +18,7 @@ from pathlib import Path
 from urllib.parse import quote, urlsplit
 
 from streamfilter.addresses import Address, embedded, is_public, is_this_machine
-from streamfilter.errors import AddressRefused, CallFailed
+from streamfilter.errors import AddressRefused, CallFailed, plain_words
 
 _PORTS = {"https": 443, "http": 80}
 _CONNECT_S = 5.0
@@ -133,7 +133,7 @@ class Caller:
         except (OSError, http.client.HTTPException) as error:
             late = f"no whole answer within {total_s:.1f} s" if connection.expired else None
             where = f"{target.host}:{target.port}"
-            raise CallFailed(late or f"{where} gives no answer: {told(error)}") from error
+            raise CallFailed(late or f"{where} gives no answer: {plain_words(error)}") from error
         finally:
             timer.cancel()
             connection.close()

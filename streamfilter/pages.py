@@ -4,7 +4,7 @@ import io
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from streamfilter.errors import ConfigurationInvalid, how_to_install
+from streamfilter.errors import ConfigurationInvalid, how_to_install, plain_words
 from streamfilter.redaction import clean
 
 if TYPE_CHECKING:
@@ -43,7 +43,9 @@ def save(figure: "Figure", path: Path) -> None:
     try:
         figure.savefig(path)
     except (OSError, ValueError) as error:
-        raise ConfigurationInvalid(f"the figure {path} cannot be written: {told(error)}") from error
+        raise ConfigurationInvalid(
+            f"the figure {path} cannot be written: {plain_words(error)}"
+        ) from error
 
 
 def png(figure: "Figure", dpi: int) -> bytes:

@@ -149,7 +149,9 @@ class _Reader:
             with opener(file) as unpacked:
                 data = unpacked.read(self.max_bytes + 1)
         except _BROKEN_ARCHIVE as error:
-            self.skipped(source, f"damaged: {told(error)}; expected alerts in gzip, bzip2 or xz")
+            self.skipped(
+                source, f"damaged: {plain_words(error)}; expected alerts in gzip, bzip2 or xz"
+            )
             return
         if len(data) > self.max_bytes:
             self.skipped(source, f"over {self.max_bytes} bytes when it is unpacked")
@@ -223,10 +225,9 @@ class _Reader:
             records = _records(body, count, json.loads(header.metadata["avro.schema"]))
         except Exception as error:  # fastavro raises nearly anything on damaged records
             # The filter will reject the block for holding several records, not for the damage.
-            log.warning(
-                "block of records not split", file=source, records=count,
-                reason=error.detail if isinstance(error, MessageRejected) else plain_words(error)[:200],
-            )  # fmt: skip
+            words = error.detail if isinstance(error, MessageRejected) else plain_words(error)
+            reason = words[:200]
+            log.warning("block of records not split", file=source, records=count, reason=reason)
             return whole
         compress = codec_of(header.codec).compress
         blocks = [compress(record) for record in records]

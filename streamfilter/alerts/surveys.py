@@ -26,7 +26,7 @@ from pydantic import (
 
 from streamfilter.alerts.placement import LARGEST_SIDE_PX, around_alert, place_of
 from streamfilter.contaminants import BY_CODE
-from streamfilter.errors import ConfigurationInvalid, MessageRejected, Reason
+from streamfilter.errors import ConfigurationInvalid, MessageRejected, Reason, plain_words
 from streamfilter.files import bundled_folder
 from streamfilter.fits.stamps import Planes, read_stamp
 from streamfilter.limits import Limits
@@ -174,7 +174,7 @@ class SurveyMap(_Table):
         try:
             re.compile(value)
         except re.error as error:
-            raise ValueError(f"no regular expression: {told(error)}") from error
+            raise ValueError(f"no regular expression: {plain_words(error)}") from error
         return value
 
     @model_validator(mode="after")
@@ -436,7 +436,7 @@ def read_survey(path: Path) -> SurveyMap:
     except OSError as error:
         raise ConfigurationInvalid(f"{path}: cannot be read: {error.strerror}") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise ConfigurationInvalid(f"{path}: not TOML: {told(error)}") from error
+        raise ConfigurationInvalid(f"{path}: not TOML: {plain_words(error)}") from error
     except ValidationError as error:
         lines = [
             f"{path}: {'.'.join(str(part) for part in item['loc'])}: {_words(item)}"

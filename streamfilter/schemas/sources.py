@@ -18,6 +18,7 @@ from streamfilter.errors import (
     MessageRejected,
     Reason,
     SchemaUnavailable,
+    plain_words,
 )
 from streamfilter.files import write_whole
 from streamfilter.limits import Limits
@@ -296,7 +297,7 @@ class RegistrySource:
             definition = json.loads(schema.schema_str)
         except (ValueError, RecursionError, TypeError) as error:
             raise MessageRejected(
-                Reason.SCHEMA_MALFORMED, f"schema {name} is no JSON: {told(error)}"
+                Reason.SCHEMA_MALFORMED, f"schema {name} is no JSON: {plain_words(error)}"
             ) from error
         if not isinstance(definition, dict):
             raise MessageRejected(Reason.SCHEMA_MALFORMED, f"schema {name} is no record")
@@ -318,7 +319,9 @@ class RegistrySource:
             raise
         # The HTTP stack differs between versions of the client, and so do its exceptions.
         except Exception as error:
-            raise SchemaUnavailable(f"it does not answer: {clean(told(error))[:300]}") from error
+            raise SchemaUnavailable(
+                f"it does not answer: {clean(plain_words(error))[:300]}"
+            ) from error
 
 
 def crc_64_avro(definition: Definition) -> int:
@@ -332,7 +335,9 @@ def _read(path: Path) -> Definition:
     try:
         definition = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as error:
-        raise SchemaUnavailable(f"{path} cannot be read: {told(error)}; replace it") from error
+        raise SchemaUnavailable(
+            f"{path} cannot be read: {plain_words(error)}; replace it"
+        ) from error
     if not isinstance(definition, dict) or "name" not in definition:
         raise SchemaUnavailable(f"{path} holds no named type; replace the file")
     return definition

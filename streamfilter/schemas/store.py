@@ -39,7 +39,7 @@ class SchemaFolder:
             write_whole(target, text.encode())
         except OSError as error:
             raise SchemaUnavailable(
-                f"schema {schema.schema.name} cannot be kept in {self.path}: {told(error)}; "
+                f"schema {schema.schema.name} cannot be kept in {self.path}: {plain_words(error)}; "
                 "name a folder that can be written"
             ) from error
 

@@ -11,7 +11,7 @@ from prometheus_client import CollectorRegistry, Metric, make_wsgi_app
 
 from streamfilter.config import Metrics as Listening
 from streamfilter.config import address_of
-from streamfilter.errors import ConfigurationInvalid
+from streamfilter.errors import ConfigurationInvalid, plain_words
 from streamfilter.metrics.exposition import WithoutCreated
 from streamfilter.metrics.process import HttpMetrics
 from streamfilter.redaction import clean
@@ -191,7 +191,8 @@ def certificate(listening: Listening) -> ssl.SSLContext | None:
     except (OSError, ValueError) as error:
         raise ConfigurationInvalid(
             f"metrics.certificate_file/key_file: {listening.certificate_file}, "
-            f"{listening.key_file}: {told(error)}; expected PEM, the key without a passphrase"
+            f"{listening.key_file}: {plain_words(error)}; "
+            "expected PEM, the key without a passphrase"
         ) from error
     return context
 

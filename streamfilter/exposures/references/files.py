@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
-from streamfilter.errors import CallFailed, MessageRejected, Reason
+from streamfilter.errors import CallFailed, MessageRejected, Reason, plain_words
 
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 _FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
@@ -47,13 +47,13 @@ class Files:
         except (FileNotFoundError, NotADirectoryError) as error:
             raise MessageRejected(Reason.REFERENCE_MISSING, f"no file {path}") from error
         except (PermissionError, RuntimeError, ValueError) as error:
-            detail = f"the file {path} cannot be read: {told(error)}"
+            detail = f"the file {path} cannot be read: {plain_words(error)}"
             raise MessageRejected(Reason.REFERENCE_UNREACHABLE, detail) from error
         except OSError as error:  # such as a shared disk that is not mounted now
             if error.errno == errno.ELOOP:
                 detail = "it was replaced by a link while it was opened"
                 raise MessageRejected(Reason.REFERENCE_REFUSED, detail) from error
-            raise CallFailed(f"the file {path} cannot be read: {told(error)}") from error
+            raise CallFailed(f"the file {path} cannot be read: {plain_words(error)}") from error
 
     def _not_allowed(self) -> str:
         if not self._folders:

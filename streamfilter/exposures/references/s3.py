@@ -9,6 +9,7 @@ from streamfilter.errors import (
     MessageRejected,
     Reason,
     how_to_install,
+    plain_words,
 )
 from streamfilter.redaction import clean
 
@@ -58,7 +59,7 @@ class S3:
             )
             self._store.retries = 1
         except (TypeError, ValueError) as error:
-            raise ConfigurationInvalid(f"exposures.s3: {told(error)}") from error
+            raise ConfigurationInvalid(f"exposures.s3: {plain_words(error)}") from error
 
     def read(self, uri: str, most: int) -> bytes:
         """Returns the content of an object, or its first ``most`` bytes.
@@ -90,6 +91,6 @@ class S3:
             raise MessageRejected(Reason.REFERENCE_UNREACHABLE, "no access") from error
         except Exception as error:  # botocore's have no common root with s3fs's
             raise CallFailed(
-                f"the store does not give {place}: {clean(told(error))}"[:300]
+                f"the store does not give {place}: {clean(plain_words(error))}"[:300]
             ) from error
         return bytes(content)

@@ -7,7 +7,7 @@ from urllib.parse import urlsplit
 from prometheus_client import CollectorRegistry
 
 from streamfilter.config import Exposures, FrameContaminants, Scalar, Settings
-from streamfilter.errors import AddressRefused, ConfigurationInvalid, Reason
+from streamfilter.errors import AddressRefused, ConfigurationInvalid, Reason, plain_words
 from streamfilter.exposures.decode import ExposureDecoder
 from streamfilter.exposures.encode import TrackingEncoder
 from streamfilter.exposures.focal_plane import FocalPlaneRules, FocalPlanes
@@ -321,7 +321,8 @@ def caller(settings: Settings, hosts: tuple[str, ...]) -> Caller:
         return Caller(Allowed(hosts, outgoing.internal_networks, outgoing.ca_file))
     except OSError as error:
         raise ConfigurationInvalid(
-            f"outgoing.ca_file: {outgoing.ca_file} holds no certificates (PEM): {told(error)}"
+            f"outgoing.ca_file: {outgoing.ca_file} holds no certificates (PEM): "
+            f"{plain_words(error)}"
         ) from error
 
 

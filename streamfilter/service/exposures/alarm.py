@@ -110,7 +110,7 @@ class Alarm:
                 trouble = self._deliver(notice, pictures)
             except Exception as error:  # the next notice may fare better
                 log.error("internal error", exposure=notice.verdict.exposure_id, exc_info=True)
-                trouble = f"no notice could be made: {told(error)}"
+                trouble = f"no notice could be made: {plain_words(error)}"
             if self._in_hand is None:
                 return  # given up meanwhile
             self._in_hand = None
