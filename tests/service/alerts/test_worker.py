@@ -288,7 +288,7 @@ def test_readiness_partitions_and_queue_stand_in_the_metrics() -> None:
     """Gauges say what the worker is, not what it was made with."""
     registry = CollectorRegistry()
     source, sink = MemorySource(packets(5)), MemorySink()
-    made = worker(source, sink, registry=registry, pipeline=Slow(0.3), batch_size=1)
+    made = worker(source, sink, registry=registry, pipeline=Slow(1.0), batch_size=1)
     thread = threading.Thread(target=made.run)
     thread.start()
     source.ended.wait(10)
