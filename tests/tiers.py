@@ -35,7 +35,7 @@ MADE_ONCE = ("image", "prometheus", "secure")
 
 _LOOPBACK = ("127.", "::1", "localhost", "/", "\0")
 _PROCESSES = ("subprocess.Popen", "os.posix_spawn", "os.exec", "os.fork", "os.system")
-# matplotlib asks for fonts the first time that it draws, and goes on where there is no such program.
+# matplotlib asks for fonts when it first draws, and goes on where there is no such program.
 _NO_MATTER = ("fc-list",)
 
 
