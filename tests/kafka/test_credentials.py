@@ -16,10 +16,10 @@ WRONG = r"password|credentials|sasl\.password"
 
 
 def settings(broker: Broker, password: str) -> dict[str, str | int]:
-    if broker.node is None:
+    if not broker.sasl_bootstrap:
         pytest.skip("STREAMFILTER_TEST_BOOTSTRAP names a broker of which no password is known")
     return {
-        "bootstrap.servers": broker.node.sasl_bootstrap,
+        "bootstrap.servers": broker.sasl_bootstrap,
         "security.protocol": "SASL_PLAINTEXT", "sasl.mechanism": "PLAIN",
         "sasl.username": "filter", "sasl.password": password, "group.id": "with-credentials",
     }  # fmt: skip
