@@ -131,7 +131,7 @@ parity: $(VENV)-parity/.installed
 # TensorRT's runner on a real GPU: on a host with an NVIDIA GPU, its driver and CUDA's compiler (pycuda is
 # compiled), in an environment of its own (5 GB). The report names GPU, driver and versions.
 GPU_REPORT ?= gpu-report.md
-$(VENV)-gpu/.installed: pyproject.toml
+$(VENV)-gpu/.installed: pyproject.toml | gpu-here
 	$(PYTHON) -m venv $(VENV)-gpu
 	$(VENV)-gpu/bin/python -m pip install --quiet --disable-pip-version-check --editable '.[dev,tensorrt]'
 	touch $@
@@ -139,7 +139,7 @@ $(VENV)-gpu/.installed: pyproject.toml
 gpu-here:
 	@nvidia-smi -L >/dev/null 2>&1 || { echo "make gpu: no NVIDIA GPU answers on this machine (nvidia-smi -L), so there is nothing to prove; run it on a host that has one" >&2; exit 1; }
 
-gpu: gpu-here $(VENV)-gpu/.installed
+gpu: $(VENV)-gpu/.installed
 	$(VENV)-gpu/bin/python tests/inference/prove_on_gpu.py --report $(GPU_REPORT)
 
 # Normalisation and both networks beside the authors' own program, on one frame in one run; minutes.

@@ -17,6 +17,7 @@ from streamfilter.errors import TransportFailed
 from streamfilter.kafka.inspection import Inspector
 
 LIFE_S = 20.0  # librdkafka asks for the next token at four fifths of it, and again 10 s later
+pytestmark = pytest.mark.kafka
 KEY = b"ztf/2695378462115010012.avro"
 _MORE = r"""
 listeners=PLAINTEXT://127.0.0.1:${port},OAUTH://127.0.0.1:${third_port},CONTROLLER://127.0.0.1:${controller_port}

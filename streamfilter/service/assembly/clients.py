@@ -4,11 +4,14 @@ from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from functools import partial
 
+import structlog
+
 from streamfilter.config import Scalar, Settings, digest
 from streamfilter.kafka.client import Settings as ClientSettings
 from streamfilter.kafka.inspection import ask_members
 from streamfilter.kafka.source import KafkaSource
 from streamfilter.kafka.statistics import Statistics
+from streamfilter.kafka.tokens import uses_tokens
 from streamfilter.metrics.kafka import BrokerState, ClientStatistics
 from streamfilter.service.group_watch import GroupWatch, client_id
 from streamfilter.service.member import Member
@@ -39,6 +42,8 @@ class Reader:
     group_key: str
     group: str
 
+
+log = structlog.get_logger(__name__)
 
 _OF_CONSUMERS = {"group.id", "group.instance.id", "client.id"}
 # Outputs that are not of the alerts' worker alone.
@@ -82,6 +87,11 @@ def watch_group(client: ClientSettings, shown: ClientStatistics, worker: Member)
     """
     group = str(client["group.id"])
     own = {k: v for k, v in client.items() if k not in _OF_CONSUMERS}
+    if uses_tokens(own):
+        # A question that is open when a token cannot be had ends the process, in librdkafka 2.16
+        # (an assertion of rdkafka_queue.h).
+        log.info("members not compared", group=group, detail="the client logs in with tokens")
+        return
 
     def show(configurations: int) -> None:
         shown.configurations = configurations
