@@ -24,7 +24,9 @@ def receiver(tmp_path: Path) -> Iterator[Receiver]:
         yield made
 
 
-def start(site: Site, receiver: Receiver, monkeypatch: pytest.MonkeyPatch) -> FilterProcess:
+def start(
+    site: Site, receiver: Receiver, monkeypatch: pytest.MonkeyPatch, **more: str
+) -> FilterProcess:
     """A worker with a webhook, its secret from the environment."""
     monkeypatch.setenv("HOOK_SECRET", SECRET)
     return site.start(
@@ -34,6 +36,7 @@ def start(site: Site, receiver: Receiver, monkeypatch: pytest.MonkeyPatch) -> Fi
         webhook__stop_s="0.5",
         outgoing__internal_networks='["127.0.0.0/8"]',
         outgoing__ca_file=str(receiver.ca_file),
+        **more,
     )
 
 
@@ -71,7 +74,8 @@ def test_a_receiver_that_hangs_does_not_hold_the_stream(
         receiver.released.wait()
 
     receiver.answer = hang
-    worker = start(site, receiver, monkeypatch)
+    # On a slow machine the verdicts take longer than the default.
+    worker = start(site, receiver, monkeypatch, webhook__timeout_s="60")
     names = [f"e{number}" for number in range(4)]
     for name in names:
         site.announce(name, trailed(samples))

@@ -35,6 +35,19 @@ def test_a_header_s_name_that_is_not_utf8_stops_no_reader(broker: Broker) -> Non
     assert expected[0] == described(one)
 
 
+def test_a_header_s_name_that_is_not_utf8_stops_no_warm_reader(broker: Broker) -> None:
+    """Python calls what it has called often in another way, in which errors may come out late."""
+    topic = broker.topic()
+    broker.produce(topic, [b"w"] * 300, headers=(("h", b"1"),))
+    produce_raw(broker.bootstrap, topic, BAD, value=b"v", key=b"k")
+    source = joined({"bootstrap.servers": broker.bootstrap, "group.id": f"g-{topic}"}, [topic])
+    found: list[Message] = []
+    while len(found) < 301:
+        found += source.poll(10, 1.0)
+    source.close()
+    assert [False] * 300 + [True] == [bool(each.unread) for each in found]
+
+
 def test_the_doctor_s_sample_may_have_unreadable_headers(broker: Broker) -> None:
     """It is looked at as any other."""
     topic = broker.topic()
