@@ -2,7 +2,7 @@
 
 import re
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import Any
@@ -22,7 +22,6 @@ from streamfilter.kafka.client import (
     error_of,
     merged,
     settings_invalid,
-    transport_failed,
 )
 from streamfilter.kafka.messages import message_of
 from streamfilter.kafka.properties import CONSUMER
@@ -38,7 +37,6 @@ _NOT_YET = frozenset(
     }
 )  # fmt: skip
 _RETRY_S = 0.3
-_MEMBERS_S = 10.0
 # Partitions that are searched for a last message, and how far before their ends: the last offsets
 # of a transaction hold no message.
 _MOST_PARTITIONS, _TAIL = 16, 5
@@ -95,43 +93,6 @@ class GroupFacts:
 def _address(host: str, port: int) -> str:
     """An IPv6 address stands in brackets."""
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-
-
-def ask_members(settings: Settings, group: str) -> Callable[[], tuple[str, ...] | None]:
-    """Begin to ask for a group's members, without waiting.
-
-    Returns
-    -------
-    callable
-        Polled: the client ids, or None while there is no answer. It raises TransportFailed where
-        the brokers give none.
-
-    Raises
-    ------
-    ConfigurationInvalid
-        librdkafka refuses the settings.
-    """
-    # The consumer beside it tells of brokers that are away, once.
-    admin = open_admin({**settings, "log_level": 0}, _Silent("client"))
-    asked: Mapping[str, Future[Any]] = admin.describe_consumer_groups(
-        [group], request_timeout=_MEMBERS_S
-    )
-
-    def poll() -> tuple[str, ...] | None:
-        admin.poll(0)
-        if not asked[group].done():
-            return None
-        try:
-            return _client_ids(asked[group].result())
-        except KafkaException as error:
-            raise transport_failed(error_of(error), f"group {group}") from error
-
-    return poll
-
-
-class _Silent(ClientErrors):
-    def on_error(self, error: KafkaError) -> None:
-        """Somebody else tells."""
 
 
 def _client_ids(found: Any) -> tuple[str, ...]:

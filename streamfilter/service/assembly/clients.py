@@ -8,7 +8,7 @@ import structlog
 
 from streamfilter.config import Scalar, Settings, digest
 from streamfilter.kafka.client import Settings as ClientSettings
-from streamfilter.kafka.inspection import ask_members
+from streamfilter.kafka.members import ask_members
 from streamfilter.kafka.source import KafkaSource
 from streamfilter.kafka.statistics import Statistics
 from streamfilter.kafka.tokens import uses_tokens
@@ -88,8 +88,7 @@ def watch_group(client: ClientSettings, shown: ClientStatistics, worker: Member)
     group = str(client["group.id"])
     own = {k: v for k, v in client.items() if k not in _OF_CONSUMERS}
     if uses_tokens(own):
-        # A question that is open when a token cannot be had ends the process, in librdkafka 2.16
-        # (an assertion of rdkafka_queue.h).
+        # Each question would ask the identity provider for one more.
         log.info("members not compared", group=group, detail="the client logs in with tokens")
         return
 
