@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 from confluent_kafka import Consumer, KafkaException
@@ -60,8 +61,7 @@ def read_topic(settings: Settings, topic: str, *, since_ms: int | None = None) -
     TransportFailed
         There is no such topic, or the broker cannot be used.
     """
-    consumer, errors = _consumer(settings)
-    try:
+    with _reading(settings, topic) as (consumer, errors):
         for partition in _partitions(consumer, topic):
             at = Position(topic, partition)
             start, end = consumer.get_watermark_offsets(at, ANSWER_S)
@@ -70,11 +70,6 @@ def read_topic(settings: Settings, topic: str, *, since_ms: int | None = None) -
                 offset = consumer.offsets_for_times(times, ANSWER_S)[0].offset
                 start = offset if offset >= 0 else end  # -1: no message is that new
             yield from _between(consumer, errors, Position(topic, partition, start), end)
-    except KafkaException as error:
-        errors.check()  # a wrong password, say, which the time-out does not name
-        raise transport_failed(error_of(error), f"reading {topic}") from error
-    finally:
-        consumer.close()
 
 
 def stretches(settings: Settings, topic: str) -> tuple[Stretch, ...]:
@@ -85,19 +80,13 @@ def stretches(settings: Settings, topic: str) -> tuple[Stretch, ...]:
     TransportFailed
         There is no such topic, or the broker cannot be used.
     """
-    consumer, errors = _consumer(settings)
-    try:
+    with _reading(settings, topic) as (consumer, _):
         found = []
         for partition in _partitions(consumer, topic):
             low, high = consumer.get_watermark_offsets(Position(topic, partition), ANSWER_S)
             if high > low:
                 found.append(Stretch(partition, low, high - 1))
         return tuple(found)
-    except KafkaException as error:
-        errors.check()
-        raise transport_failed(error_of(error), f"reading {topic}") from error
-    finally:
-        consumer.close()
 
 
 def read_stretches(settings: Settings, topic: str, wanted: Iterable[Stretch]) -> Iterator[Message]:
@@ -108,16 +97,10 @@ def read_stretches(settings: Settings, topic: str, wanted: Iterable[Stretch]) ->
     TransportFailed
         The broker cannot be used.
     """
-    consumer, errors = _consumer(settings)
-    try:
+    with _reading(settings, topic) as (consumer, errors):
         for each in wanted:
             start = Position(topic, each.partition, each.first)
             yield from _between(consumer, errors, start, each.last + 1)
-    except KafkaException as error:
-        errors.check()
-        raise transport_failed(error_of(error), f"reading {topic}") from error
-    finally:
-        consumer.close()
 
 
 def follow(settings: Settings, topic: str) -> Iterator[list[Message]]:
@@ -130,8 +113,7 @@ def follow(settings: Settings, topic: str) -> Iterator[list[Message]]:
     TransportFailed
         There is no such topic, or the broker cannot be used.
     """
-    consumer, errors = _consumer(settings)
-    try:
+    with _reading(settings, topic) as (consumer, errors):
         ends = []
         for partition in _partitions(consumer, topic):
             _, high = consumer.get_watermark_offsets(Position(topic, partition), ANSWER_S)
@@ -145,11 +127,6 @@ def follow(settings: Settings, topic: str) -> Iterator[list[Message]]:
                     raise transport_failed(error, f"reading {topic}")
             if raws:
                 yield [message_of(raw) for raw in raws]
-    except KafkaException as error:
-        errors.check()
-        raise transport_failed(error_of(error), f"reading {topic}") from error
-    finally:
-        consumer.close()
 
 
 def read_one(settings: Settings, topic: str, partition: int, offset: int) -> Message | None:
@@ -160,15 +137,22 @@ def read_one(settings: Settings, topic: str, partition: int, offset: int) -> Mes
     TransportFailed
         The broker cannot be used.
     """
-    consumer, errors = _consumer(settings)
-    try:
+    with _reading(settings, topic) as (consumer, errors):
         low, high = consumer.get_watermark_offsets(Position(topic, partition), ANSWER_S)
         if not low <= offset < high:
             return None
         messages = _between(consumer, errors, Position(topic, partition, offset), offset + 1)
         return next((each for each in messages if each.origin.offset == offset), None)
+
+
+@contextmanager
+def _reading(settings: Settings, topic: str) -> Iterator[tuple[Consumer, ClientErrors]]:
+    """Open a consumer for a topic and close it; what librdkafka raises meanwhile is translated."""
+    consumer, errors = _consumer(settings)
+    try:
+        yield consumer, errors
     except KafkaException as error:
-        errors.check()
+        errors.check()  # a wrong password, say, which the time-out does not name
         raise transport_failed(error_of(error), f"reading {topic}") from error
     finally:
         consumer.close()
