@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from contextlib import redirect_stdout
 from typing import Any
 
 from confluent_kafka import KafkaException
@@ -79,9 +80,11 @@ def main() -> int:
     """Answer the question on standard input; the exit code is 1 where there is no answer."""
     question = json.load(sys.stdin)
     try:
-        print(json.dumps(_client_ids(question["settings"], question["group"])), flush=True)
+        with redirect_stdout(sys.stderr):  # log lines go there by default, beside the answer
+            found = _client_ids(question["settings"], question["group"])
     except (KafkaException, TransportFailed):
         return 1
+    print(json.dumps(found), flush=True)
     return 0
 
 

@@ -87,4 +87,7 @@ def test_a_receiver_that_hangs_does_not_hold_the_stream(
     assert 0 == worker.stop()
     assert len(names) == site.committed()
     ends = [e["event"] for e in worker.events() if str(e["event"]).startswith("webhook notice")]
-    assert ["webhook notice dropped"] * 4 == ends
+    # What the stop finds at hand has one more attempt, which may end before the stop does.
+    assert ["webhook notice dropped"] * 2 == ends[:2]
+    assert {"webhook notice dropped", "webhook notice failed"} >= set(ends[2:])
+    assert len(names) == len(ends)

@@ -4,8 +4,12 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from contextlib import closing
+from uuid import uuid4
 
 import pytest
+from confluent_kafka import Consumer
+from kafka_desk import Broker
 
 from streamfilter.errors import TransportFailed
 from streamfilter.kafka import members
@@ -38,3 +42,18 @@ def test_a_question_that_ends_its_process_ends_no_other(monkeypatch: pytest.Monk
     monkeypatch.setattr(subprocess, "Popen", aborting)
     with pytest.raises(TransportFailed, match=r"exit -6"):
         answer(members.ask_members(NOWHERE, "g"))
+
+
+def test_an_outage_beside_the_answer_leaves_it_whole(broker: Broker) -> None:
+    """Most brokers refuse: what is logged of them does not come between."""
+    group, topic = f"members-{uuid4()}", broker.topic()
+    member = Consumer(
+        {"bootstrap.servers": broker.bootstrap, "group.id": group, "client.id": "the-one"}
+    )
+    with closing(member):
+        member.subscribe([topic])
+        while not member.assignment():
+            member.poll(0.1)
+        away = ",".join(f"127.0.0.1:{port}" for port in range(1, 9))
+        settings = {"bootstrap.servers": f"{away},{broker.bootstrap}"}
+        assert ("the-one",) == answer(members.ask_members(settings, group))
