@@ -22,6 +22,13 @@ from streamfilter.records import Headers, Message, Origin
 
 # An answer of a broker on two busy cores.
 ANSWER_S = 30.0
+# What a client hears of a topic that is new, or of a broker that was away.
+_PASSING = frozenset(
+    {
+        KafkaError._UNKNOWN_PARTITION, KafkaError._TRANSPORT, KafkaError._ALL_BROKERS_DOWN,
+        KafkaError.NOT_LEADER_FOR_PARTITION, KafkaError.LEADER_NOT_AVAILABLE,
+    }
+)  # fmt: skip
 
 
 class Broker:
@@ -124,6 +131,8 @@ class Broker:
             for each in consumer.consume(500, 0.05):
                 error = each.error()
                 if error is not None:
+                    if error.code() in _PASSING:
+                        continue
                     raise KafkaException(error)
                 offset = each.offset()
                 assert offset is not None
@@ -134,15 +143,15 @@ class Broker:
         return found
 
     def _ends(self, consumer: Consumer, at: Position) -> tuple[int, int]:
-        """First and next offset; a client on a busy machine may not know a new topic yet."""
+        """First and next offset; a broker that has just started, or a new topic, takes a while."""
         end = time.monotonic() + ANSWER_S
         while True:
             try:
                 return consumer.get_watermark_offsets(at, ANSWER_S)
             except KafkaException as error:
-                unknown = error.args[0].code() == KafkaError._UNKNOWN_PARTITION
-                if not unknown or time.monotonic() > end:
+                if error.args[0].code() not in _PASSING or time.monotonic() > end:
                     raise
+            time.sleep(0.1)
             consumer.list_topics(at.topic, ANSWER_S)
 
     def size(self, topic: str) -> int:
@@ -150,7 +159,7 @@ class Broker:
         consumer = Consumer({"bootstrap.servers": self.bootstrap, "group.id": "size"})
         try:
             known = consumer.list_topics(topic, ANSWER_S).topics[topic].partitions
-            ends = (consumer.get_watermark_offsets(Position(topic, n), ANSWER_S) for n in known)
+            ends = (self._ends(consumer, Position(topic, n)) for n in known)
             return sum(high for _, high in ends)
         finally:
             consumer.close()
