@@ -11,6 +11,9 @@ allow --operation Read --topic alerts
 allow --operation Read --group streamfilter
 allow --operation Write --topic streamfilter.annotations
 allow --operation Write --topic streamfilter.rejected
+# Where a name in [outputs] has {survey}, the right to each: outputs.enriched = "site-{survey}-enriched"
+# allow --operation Write --topic site-ztf-enriched
+# allow --operation Write --topic site-lsst-enriched
 
 # Exposures, where they are watched.
 allow --operation Read --topic exposures

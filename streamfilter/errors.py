@@ -44,6 +44,8 @@ class Reason(StrEnum):
     STAMP_TOO_LARGE = "stamp_too_large"
     ALREADY_ENRICHED = "already_enriched"
     OUTPUT_TOO_LARGE = "output_too_large"
+    TOPIC_MISSING = "topic_missing"
+    """Of the alert's survey: it has no topic of its own to be published to."""
     FRAME_UNREADABLE = "frame_unreadable"
     REFERENCE_REFUSED = "reference_refused"
     """The scheme of the reference is not supported, or its location is not allowed."""

@@ -34,6 +34,7 @@ from streamfilter.records import (
 )
 from streamfilter.schemas.finder import SchemaFinder
 from streamfilter.schemas.sources import FolderSource
+from streamfilter.service.alerts.survey_topics import Absent, SurveyTopics
 from streamfilter.service.alerts.ticket import InForce
 from streamfilter.service.alerts.worker import AlertWorker
 from streamfilter.service.assembly.alerts import assembled, policy_of
@@ -198,13 +199,15 @@ def worker(
     judges: int = 1,
     schema_wait_s: float = 1.0,
     stall_s: float = 300.0,
+    topics: Outputs = TOPICS,
+    absent: Absent = lambda _: (),
     **flow: Any,
 ) -> AlertWorker:
     """A worker on these messages; ``flow`` has its limits."""
     source.registry = registry = registry or CollectorRegistry()
     ledger = Ledger()
     return assembled(
-        InForce(pipeline or SimulatedPipeline(), TOPICS),
+        InForce(pipeline or SimulatedPipeline(), topics),
         engine=CleanSky(),
         encoder=encoder or Encoder(finder()),
         source=cast("KafkaSource", source),
@@ -215,6 +218,7 @@ def worker(
         flow=Flow(**flow),
         schema_wait_s=schema_wait_s,
         stall_s=stall_s,
+        survey_topics=SurveyTopics(absent),
         metrics=AlertMetrics(registry),
     )
 

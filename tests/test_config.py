@@ -168,6 +168,37 @@ def test_a_wrong_value_names_key_and_file(tmp_path: Path, text: str, key: str) -
     assert key in str(raised.value)
 
 
+def test_a_topic_s_name_may_have_the_survey_in_it() -> None:
+    """Each survey has its own then; other names are what they are."""
+    chosen = config.load(
+        environment={}, overrides=["outputs.clean=a-{survey}-b", "outputs.masks=m"]
+    )
+    names = {key: config.of_survey(topic, "ztf") for key, topic in chosen.outputs if topic}
+    assert ("a-ztf-b", "streamfilter.annotations", "m") == (
+        names["clean"], names["annotations"], names["masks"],
+    )  # fmt: skip
+    assert ["clean"] == [key for key, topic in chosen.outputs if config.has_survey(topic)]
+    assert 'clean = "a-{survey}-b"' in config.show(chosen)
+
+
+@pytest.mark.parametrize(
+    ("override", "said"),
+    [
+        ("outputs.clean=a-{surveys}", "found '{surveys}'; {survey} alone may stand in braces"),
+        ("outputs.annotations={survey}-{topic}", "found '{topic}'; {survey} alone"),
+        ("outputs.enriched=a-{survey", "found '{'; {survey} alone"),
+        ("outputs.rejected=a-{survey}", "'{survey}', but what comes here belongs to no survey"),
+        ("outputs.tracking=a-{survey}", "is for annotations, enriched, clean, contaminated"),
+        ("outputs.masks=a-{}", "found '{}', but what comes here belongs to no survey"),
+    ],
+)
+def test_other_braces_in_a_topic_s_name_are_refused(override: str, said: str) -> None:
+    """The message says what may stand there; no broker would take such a name."""
+    with pytest.raises(ConfigurationInvalid, match=override.partition("=")[0]) as raised:
+        config.load(environment={}, overrides=[override])
+    assert said in str(raised.value)
+
+
 def test_what_is_not_toml_names_the_line(tmp_path: Path) -> None:
     """A typing error is found at once."""
     with pytest.raises(ConfigurationInvalid, match="line 2"):

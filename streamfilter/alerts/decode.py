@@ -107,8 +107,13 @@ class Decoder:
             detail = _detail(rejected, value, envelope.body if envelope else value)
             return Rejected(message, rejected.reason, detail, schema_id_of(value, message.headers))
 
-    def fetch(self, key: SchemaKey) -> None:
+    def fetch(self, key: SchemaKey) -> str | None:
         """Fetch a writer schema now, so that its messages need not wait for it.
+
+        Returns
+        -------
+        str or None
+            The survey whose alerts are written by it; None where its messages are rejected.
 
         Raises
         ------
@@ -117,7 +122,8 @@ class Decoder:
         SchemaUnavailable
             It cannot be fetched now.
         """
-        self._plan(self._finder.find(key))
+        plan = self._plan(self._finder.find(key))
+        return plan.writer.survey if isinstance(plan, _Plan) else None
 
     def take_reports(self) -> list[Drift | Gaps]:
         """Returns new schemas and forms of the topics, and gaps of new schemas, each once."""

@@ -143,15 +143,16 @@ class Encoder:
         """
         return self._header(topic) + self._body(annotation)
 
-    def register(self, topic: str) -> None:
-        """Register the schema of annotations now rather than with the first annotation.
+    def register(self, *topics: str) -> None:
+        """Register the schema of annotations now rather than with a topic's first annotation.
 
         Raises
         ------
         SchemaUnavailable
             The registry does not answer, or refuses it.
         """
-        self._header(topic)
+        for topic in topics:
+            self._header(topic)
 
     def enriched(self, annotation: Annotation, topic: str) -> bytes:
         """Returns the alert's message with the annotation appended to its record.

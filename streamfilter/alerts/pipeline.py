@@ -111,9 +111,9 @@ class Pipeline:
         decoded = self._decoder.decode(alert.message)
         return alert if isinstance(decoded, Rejected) else decoded
 
-    def fetch(self, key: SchemaKey) -> None:
+    def fetch(self, key: SchemaKey) -> str | None:
         """Fetch a writer schema now; see ``Decoder.fetch``."""
-        self._decoder.fetch(key)
+        return self._decoder.fetch(key)
 
     def take_reports(self) -> list[Drift | Gaps]:
         """Returns what is new about schemas, each once; see ``Decoder.take_reports``."""

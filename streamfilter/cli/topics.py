@@ -1,6 +1,6 @@
 """``streamfilter topics``: makes input and output topics."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 import click
@@ -49,6 +49,14 @@ def topics() -> None:
     type=click.FloatRange(min=0, min_open=True),
     help="How long messages are kept. Default: the broker's (usually 168).",
 )
+@click.option(
+    "--survey",
+    "surveys",
+    multiple=True,
+    metavar="NAME",
+    help="Where a name in [outputs] has {survey}: make topics of these surveys alone; may be given "
+    "several times. Default: of every survey with a field map.",
+)
 @_properties
 @connection.broker
 @options.settings
@@ -56,6 +64,7 @@ def topics() -> None:
 def create_(
     context: click.Context,
     names: tuple[str, ...],
+    surveys: tuple[str, ...],
     partitions: int | None,
     replication: int | None,
     retention_hours: float | None,
@@ -73,9 +82,12 @@ def create_(
     \b
     Examples:
       streamfilter topics create --config site.toml --partitions 4
+      streamfilter topics create --config site.toml --survey ztf --survey lsst
       streamfilter topics create alerts streamfilter.annotations \\
           streamfilter.rejected --partitions 4 --retention-hours 24
     """
+    if names and surveys:
+        raise click.UsageError("--survey is for all that the settings name: leave NAMES out")
     if retention_hours is not None:
         properties = {"retention.ms": str(round(retention_hours * HOUR_MS)), **properties}
     asked = _Asked(partitions, replication, properties)
@@ -83,7 +95,7 @@ def create_(
     if names and not (config or overrides):
         asked.make({"bootstrap.servers": bootstrap, **settings}, names)
         return
-    _create_named(_loaded(config, overrides), names, asked, given)
+    _create_named(_loaded(config, overrides), names, surveys, asked, given)
 
 
 @topics.command("alter")
@@ -160,18 +172,36 @@ def _loaded(config: Path | None, overrides: tuple[str, ...]) -> Settings:
     return settings
 
 
+def _refuse_unknown(surveys: Sequence[str], topics: Iterable[NamedTopic]) -> None:
+    """Refuse surveys that no topic is named for."""
+    known = sorted({topic.survey for topic in topics if topic.survey})
+    if surveys and not known:
+        raise click.UsageError("--survey: no name in [outputs] has {survey}; leave it out")
+    if unknown := [each for each in surveys if each not in known]:
+        raise click.UsageError(
+            f"--survey {unknown[0]}: no field map of that name; there are {', '.join(known)} "
+            "(alerts.survey_folders adds others)"
+        )
+
+
 def _create_named(
-    settings: Settings, names: tuple[str, ...], asked: _Asked, given: Mapping[str, str]
+    settings: Settings,
+    names: tuple[str, ...],
+    surveys: tuple[str, ...],
+    asked: _Asked,
+    given: Mapping[str, str],
 ) -> None:
     """Make topics where the configuration has its brokers, each with what it needs."""
     known = {topic.name: topic for topic in named_topics(settings)}
+    _refuse_unknown(surveys, known.values())
     wanted = [known.get(each, NamedTopic("", each, written=True)) for each in names]
+    every = [each for each in known.values() if not surveys or each.survey in ("", *surveys)]
     reading = {**consumer_settings(settings), **given}
     writing = {**producer_settings(settings), **given}
     read = [topic.name for topic in known.values() if not topic.written]
     there = partitions_of(reading, read)
     apart = bool(settings.kafka.output_bootstrap) and "bootstrap.servers" not in given
-    for topic in wanted or known.values():
+    for topic in wanted or every:
         if apart and not topic.written:
             click.echo(f"{topic.name}: left, it is read from others' brokers (kafka.bootstrap)")
             continue

@@ -28,6 +28,7 @@ from streamfilter.config.sections import (
 )
 from streamfilter.config.sections import Engine as EngineSettings
 from streamfilter.config.showing import hides, show, shown
+from streamfilter.config.topic_names import has_survey, of_survey
 
 __all__ = [
     "DECIDING",
@@ -50,8 +51,10 @@ __all__ = [
     "digest",
     "expanded",
     "fingerprint",
+    "has_survey",
     "hides",
     "load",
+    "of_survey",
     "reloaded",
     "schema",
     "show",

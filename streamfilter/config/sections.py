@@ -15,6 +15,7 @@ from pydantic import (
     model_validator,
 )
 
+from streamfilter.config.topic_names import OfEachSurvey, OfNoSurvey
 from streamfilter.contaminants import BY_CODE, CODES
 from streamfilter.limits import Limits
 from streamfilter.records import Plane, Rule
@@ -93,18 +94,26 @@ class Alerts(Section):
 
 
 class Outputs(Section):
-    """Topics to publish to; an empty name publishes nothing."""
+    """Topics to publish to; an empty name publishes nothing.
 
-    annotations: str = "streamfilter.annotations"
-    enriched: str = ""
-    clean: str = ""
-    contaminated: str = ""
-    rejected: str = "streamfilter.rejected"
-    tracking: str = "streamfilter.tracking"
+    Where ``{survey}`` stands in a name, each survey has a topic of its own.
+    """
+
+    annotations: OfEachSurvey = "streamfilter.annotations"
+    """One small record per alert. ``{survey}`` may stand in the name: ``site-{survey}-notes``."""
+    enriched: OfEachSurvey = ""
+    """Whole alerts with the annotation appended; ``{survey}`` may stand in the name."""
+    clean: OfEachSurvey = ""
+    """Alerts that are kept, as they came; ``{survey}`` may stand in the name."""
+    contaminated: OfEachSurvey = ""
+    """Alerts that are dropped, as they came; ``{survey}`` may stand in the name."""
+    rejected: OfNoSurvey = "streamfilter.rejected"
+    """Messages that could not be used, of whatever survey."""
+    tracking: OfNoSurvey = "streamfilter.tracking"
     """Verdicts on exposures and their detectors (``exposures.topics``)."""
-    contaminants: str = "streamfilter.contaminants"
+    contaminants: OfNoSurvey = "streamfilter.contaminants"
     """The same with contaminants, which come later (``exposures.contaminants.topics``)."""
-    masks: str = ""
+    masks: OfNoSurvey = ""
     """Masks of the exposures' frames, as Rice-compressed FITS."""
 
 

@@ -1,7 +1,7 @@
 """Checks brokers, topics, rights and groups."""
 
 import shlex
-from collections.abc import Generator, Iterator, Mapping
+from collections.abc import Collection, Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from streamfilter.config import Scalar, Settings, digest
@@ -13,7 +13,7 @@ from streamfilter.kafka.inspection import READ, WRITE, Cluster, Inspector, Topic
 from streamfilter.kafka.inspection import client_version as client
 from streamfilter.service.assembly import clients
 from streamfilter.service.assembly.alerts import reads
-from streamfilter.service.assembly.clients import Reader, outputs, readers
+from streamfilter.service.assembly.clients import Reader, names_of, outputs, readers
 from streamfilter.service.assembly.delivery import EXACTLY_ONCE
 from streamfilter.service.group_watch import client_id, others
 
@@ -30,6 +30,8 @@ class _Need:
     right: str
     whole: bool = False
     """Whether whole input messages go into it, which may be large."""
+    survey: str = ""
+    """Whose alerts alone go there; empty: of all."""
 
 
 def check(settings: Settings, samples: list[SampledMessage]) -> Iterator[Finding]:
@@ -43,7 +45,8 @@ def check(settings: Settings, samples: list[SampledMessage]) -> Iterator[Finding
     key = "kafka.output_bootstrap" if apart else "kafka.bootstrap (producer)"
     writing = yield from _connected(key, clients.producer_settings(settings))
     if writing is not None:
-        yield from _check_outputs(writing, settings, largest)
+        come = {each.survey for each in samples}
+        yield from _check_outputs(writing, settings, largest, come)
         if settings.delivery.guarantee == EXACTLY_ONCE:
             why = "the right to its transactional.id is known only by beginning a transaction"
             yield not_applicable("transactions", "delivery.guarantee", why)
@@ -156,27 +159,53 @@ def _check_last_message(
         return
     kind = facts.config.get("message.timestamp.type", "")
     stamped_by = {"LogAppendTime": "broker", "CreateTime": "producer"}.get(kind, "")
-    samples.append(messages.sample_of(message, stamped_by))
-    yield messages.check_message(settings, message, exposure=reader.section != "alerts")
+    exposure = reader.section != "alerts"
+    finding, survey = messages.check_message(settings, message, exposure=exposure)
+    samples.append(messages.sample_of(message, stamped_by, survey))
+    yield finding
 
 
 def _check_outputs(
-    inspector: Inspector, settings: Settings, largest: Mapping[str, int | None]
+    inspector: Inspector,
+    settings: Settings,
+    largest: Mapping[str, int | None],
+    come: Collection[str],
 ) -> Iterator[Finding]:
+    """Check the topics that are written; ``come`` has the surveys of which alerts are there."""
     needs = {need.topic: need for need in _outputs(settings)}
     client = clients.producer_settings(settings)
+    without: dict[str, list[str]] = {}
     for name, facts in inspector.topics(needs).items():
         need = needs[name]
+        if need.survey and need.survey not in come and isinstance(facts, TopicMissing):
+            without.setdefault(need.key, []).append(need.survey)
+            continue
         yield (finding := _topic(need, facts, client))
         if isinstance(facts, TopicFacts) and finding.state is not State.FAILED and need.whole:
             yield _size(need, facts, settings, largest)
+    for key, surveys in without.items():
+        every = len(surveys) == sum(need.key == key for need in needs.values())
+        output = getattr(settings.outputs, key.removeprefix("outputs."))
+        yield _without_topics(f"{key} {output}", surveys, every=every)
 
 
 def _outputs(settings: Settings) -> Iterator[_Need]:
     """Yields the topics that a worker with these settings writes."""
-    for name, topic in outputs(settings).items():
+    for name, output in outputs(settings).items():
         whole = name in ("enriched", "clean", "contaminated", "rejected")
-        yield _Need(f"outputs.{name}", topic, WRITE, whole)
+        for survey, topic in names_of(settings, output).items():
+            yield _Need(f"outputs.{name}", topic, WRITE, whole, survey)
+
+
+def _without_topics(subject: str, surveys: Sequence[str], *, every: bool) -> Finding:
+    """Tell of surveys without a topic of their own; a worker starts if any survey has one."""
+    found = f"none of {', '.join(surveys)}"
+    if not every:
+        return not_applicable("topics", subject, f"{found}: an alert of theirs would be rejected")
+    return Finding(
+        "topics", subject, State.FAILED, found, "one of each survey that is read",
+        f"streamfilter topics create{GIVEN}",
+    )  # fmt: skip
 
 
 def _topic(
@@ -184,7 +213,8 @@ def _topic(
 ) -> Finding:
     subject = f"{need.key} {need.topic}"
     if isinstance(facts, TransportFailed):
-        made = f"streamfilter topics create{GIVEN}" if isinstance(facts, TopicMissing) else ""
+        of = f" --survey {need.survey}" if need.survey else ""
+        made = f"streamfilter topics create{of}{GIVEN}" if isinstance(facts, TopicMissing) else ""
         return failed("topics", subject, facts, made)
     if facts.rights and need.right not in facts.rights:
         return Finding(

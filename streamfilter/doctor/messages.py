@@ -33,21 +33,23 @@ class SampledMessage:
     """``broker`` or ``producer``; empty where the topic's settings are not readable."""
     schema_id: int | UUID | None
     """The id or GUID that a registry is asked for."""
+    survey: str = ""
+    """Of the alert; empty for exposures, and where it is not known."""
 
 
-def sample_of(message: Message, stamped_by: str) -> SampledMessage:
-    """Returns what later checks compare: topic, timestamp, schema id."""
+def sample_of(message: Message, stamped_by: str, survey: str = "") -> SampledMessage:
+    """Returns what later checks compare: topic, timestamp, schema id, survey."""
     schema_id: int | UUID | None = None
     # A header that cannot be used is a finding about the message itself.
     with suppress(MessageRejected):
         schema_id = schema_in(message.headers)
     if schema_id is None and message.value:
         schema_id = schema_id_of(message.value, message.headers)
-    return SampledMessage(message.origin.topic, message.timestamp_ms, stamped_by, schema_id)
+    return SampledMessage(message.origin.topic, message.timestamp_ms, stamped_by, schema_id, survey)
 
 
-def check_message(settings: Settings, message: Message, *, exposure: bool) -> Finding:
-    """Check that a worker could use a message."""
+def check_message(settings: Settings, message: Message, *, exposure: bool) -> tuple[Finding, str]:
+    """Check that a worker could use a message; also returns its survey, empty if not known."""
     origin = message.origin
     subject = f"{origin.topic}[{origin.partition}]@{origin.offset}"
     # A registry's schemas are kept on disk; in the worker's own cache, files of this user would be
@@ -56,14 +58,15 @@ def check_message(settings: Settings, message: Message, *, exposure: bool) -> Fi
         try:
             return _decoded(settings, message, Path(home), subject, exposure=exposure)
         except SchemaUnavailable as error:
-            return failed("message", subject, error, "see the registry below, or name its folder")
+            mend = "see the registry below, or name its folder"
+            return failed("message", subject, error, mend), ""
         except MessageRejected as error:
-            return _rejected(subject, error.detail, _look(message, exposure=exposure))
+            return _rejected(subject, error.detail, _look(message, exposure=exposure)), ""
 
 
 def _decoded(
     settings: Settings, message: Message, home: Path, subject: str, *, exposure: bool
-) -> Finding:
+) -> tuple[Finding, str]:
     largest = settings.exposures.max_message_bytes
     limits = Limits(max_message_bytes=largest) if exposure else settings.limits
     finder = SchemaFinder(schema_sources(settings, home), limits)
@@ -77,9 +80,10 @@ def _decoded(
         finding = _missing_parts(subject, decoded, decoder.take_reports(), planes)
     if isinstance(decoded, Rejected):
         why = f"{decoded.reason}, {decoded.detail}"
-        return _rejected(subject, why, _look(message, exposure=exposure))
+        return _rejected(subject, why, _look(message, exposure=exposure)), ""
     read = f"{len(message.value or b''):,} bytes, read and understood"
-    return finding or ok("message", subject, read)
+    survey = decoded.survey if isinstance(decoded, Alert) else ""
+    return finding or ok("message", subject, read), survey
 
 
 def _missing_parts(

@@ -161,6 +161,6 @@ class ConfluentRegistrar:
             raise SchemaUnavailable(
                 f"schema {schema.schema.name} could not be registered as {subject_name!r} at "
                 f"{detail}; check the address "
-                "and the credentials, and that the subject's compatibility admits it (NONE for "
-                "several surveys)"
+                "and the credentials, and that the subject's compatibility admits it (several "
+                "surveys need NONE, or {survey} in the topic's name)"
             ) from None

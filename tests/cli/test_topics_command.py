@@ -6,13 +6,16 @@ import uuid
 from pathlib import Path
 
 import pytest
+import structlog
 from click.testing import CliRunner, Result
 from kafka_desk import Broker
 
+from streamfilter import config
 from streamfilter.cli import root
 from streamfilter.cli.topics import topics
 from streamfilter.errors import ConfigurationInvalid, TopicMissing
 from streamfilter.kafka.inspection import Inspector, TopicFacts
+from streamfilter.service.assembly.topics import check_topics
 
 
 def test_topics_are_created_and_a_second_call_says_that_they_are_there(broker: Broker) -> None:
@@ -141,3 +144,64 @@ def test_a_worker_looks_for_its_topics_before_it_opens_an_engine(
     again = CliRunner().invoke(root, ["run", "--only", only, *given])
     assert f"{stem}-rejected (outputs.rejected)" in str(again.exception)
     assert ("tracking" in str(again.exception)) == (only == "exposures")
+
+
+def by_survey(folder: Path, broker: Broker) -> tuple[Path, str]:
+    """A configuration of topics by survey; the topics that are not are there."""
+    stem = f"made-{uuid.uuid4().hex[:12]}"
+    file = folder / "site.toml"
+    file.write_text(
+        f'[kafka]\nbootstrap = "{broker.bootstrap}"\n[alerts]\ntopics = ["{stem}-alerts"]\n'
+        f'[outputs]\nannotations = "{stem}-{{survey}}-notes"\nclean = "{stem}-{{survey}}"\n'
+        f'rejected = "{stem}-rejected"\n'
+    )
+    for name in ("alerts", "rejected"):
+        broker.topic(name=f"{stem}-{name}")
+    return file, stem
+
+
+def test_topics_are_made_for_the_surveys_that_are_asked_for(broker: Broker, tmp_path: Path) -> None:
+    """With what each needs; without ``--survey`` for every field map."""
+    file, stem = by_survey(tmp_path, broker)
+    done = made("create", "--config", str(file), "--survey", "ztf", "--survey", "lsst")
+    of_two = [f"{stem}-{each}" for each in ("lsst-notes", "ztf-notes", "lsst", "ztf")]
+    assert [f"{each}: created, 1 partitions" for each in of_two] == [
+        line for line in done.stdout.splitlines() if "created" in line
+    ]
+    assert 9 * 2**20 == facts(broker, f"{stem}-ztf")[f"{stem}-ztf"].max_message_bytes
+    again = made("create", "--config", str(file))
+    assert f"{stem}-winter-notes: created" in again.stdout
+    assert f"{stem}-ztf: was there already" in again.stdout
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (["--survey", "ltsst", "--set", "outputs.clean=a-{survey}"], "--survey ltsst: no field"),
+        (["--survey", "ztf"], "no name in [outputs] has {survey}"),
+        (["alerts", "--survey", "ztf"], "leave NAMES out"),
+    ],
+)
+def test_surveys_that_no_topic_is_for_are_a_wrong_argument(options: list[str], said: str) -> None:
+    """Nothing is made."""
+    done = made("create", *options)
+    assert (2, True) == (done.exit_code, said in done.output)
+
+
+def test_one_survey_s_topics_are_enough_to_start(broker: Broker, tmp_path: Path) -> None:
+    """Where none has one, a worker could publish nothing; of those that lack some it tells."""
+    file, stem = by_survey(tmp_path, broker)
+    settings = config.load(file, environment={})
+    with pytest.raises(TopicMissing) as none:
+        check_topics(settings, ["alerts"], "make them")
+    assert f"no survey has a topic {stem}-{{survey}}-notes (outputs.annotations)" in str(none.value)
+    broker.topic(name=f"{stem}-ztf-notes")
+    with pytest.raises(TopicMissing, match=r"outputs\.clean"):
+        check_topics(settings, ["alerts"], "make them")
+    broker.topic(name=f"{stem}-ztf")
+    with structlog.testing.capture_logs() as events:
+        check_topics(settings, ["alerts"], "make them")
+    (event,) = events
+    assert "surveys without topics" == event["event"]
+    assert {"lsst"} == {"lsst", "ztf"} & set(event["surveys"])
+    assert "make them --survey NAME" in event["detail"]

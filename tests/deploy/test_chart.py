@@ -309,6 +309,20 @@ def test_strimzis_topics_are_those_that_are_published_to() -> None:
     assert 41943040 == topics["streamfilter.rejected"]["config"]["max.message.bytes"]
 
 
+def test_each_survey_s_own_topic_has_its_right() -> None:
+    """Which surveys are read only the operator knows."""
+    named = ("--set", "settings.outputs.enriched=site-{survey}-enriched")
+    with pytest.raises(AssertionError, match=r"in strimzi\.surveys"):
+        rendered(*STRIMZI, *named)
+    surveys = ("--set", "strimzi.surveys={ztf,lsst}")
+    (user,) = resources(*STRIMZI, *named, *surveys, kind="KafkaUser")
+    rules = user["spec"]["authorization"]["acls"]
+    written = {each["resource"]["name"] for each in rules if each["operations"] == ["Write"]}
+    assert {"site-ztf-enriched", "site-lsst-enriched"} == {
+        name for name in written if "enriched" in name
+    }
+
+
 def test_a_pattern_has_no_rights_at_a_broker() -> None:
     """The chart says so, rather than a worker that may not read."""
     with pytest.raises(AssertionError, match="name the topics"):

@@ -113,6 +113,31 @@ def test_missing_topics_are_told(site: dict[str, str]) -> None:
     assert State.WARNING is one(findings, "topics", "^none_.*").state
 
 
+def test_a_survey_that_comes_and_has_no_topic_is_told(site: dict[str, str], broker: Broker) -> None:
+    """With the command for it; surveys of which nothing comes need none."""
+    stem = broker.topic(stem="notes")
+    changed = site | {"outputs.annotations": stem + "-{survey}"}
+    lacking = one(found(changed), "topics", f"{stem}-ztf")
+    assert State.FAILED is lacking.state
+    assert "streamfilter topics create --survey ztf" == lacking.mend
+    broker.topic(name=f"{stem}-ztf")
+    findings = found(changed)
+    assert State.OK is one(findings, "topics", f"{stem}-ztf").state
+    others = one(findings, "topics", f"outputs.annotations {stem}-{{survey}}")
+    assert State.NOT_APPLICABLE is others.state
+    assert "none of decam, lsst, pgir, winter: an alert of theirs would be rejected" == others.found
+    assert set() == failures(findings)
+
+
+def test_where_no_survey_has_a_topic_it_is_told(site: dict[str, str], broker: Broker) -> None:
+    """Also before the first alert."""
+    quiet = broker.topic(stem="quiet")
+    changes = {"outputs__annotations": "none-{survey}", "alerts__topics": f'["{quiet}"]'}
+    finding = one(found(site, **changes), "topics", "outputs.annotations")
+    assert (State.FAILED, "streamfilter topics create") == (finding.state, finding.mend)
+    assert "none of decam, lsst, pgir, winter, ztf" == finding.found
+
+
 def test_a_topic_that_takes_less_than_comes_is_told(site: dict[str, str], broker: Broker) -> None:
     """The finding has the number to set."""
     small = broker.topic(stem="small", max_message_bytes="20000")

@@ -27,7 +27,8 @@ def said(
         text = text.replace(old, new)
     (maps / "mine.toml").write_text(text)
     overrides = [f"alerts.survey_folders=['{maps}']", f"alerts.planes=['{planes}']"]
-    return check_message(config.load(environment={}, overrides=overrides), message, exposure=False)
+    chosen = config.load(environment={}, overrides=overrides)
+    return check_message(chosen, message, exposure=False)[0]
 
 
 def test_a_message_of_which_all_is_read_is_well(alert: Message, tmp_path: Path) -> None:

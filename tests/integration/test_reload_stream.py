@@ -164,6 +164,29 @@ def test_what_cannot_be_is_refused_and_what_was_stays_in_force(
     assert [before] != worker.lines("streamfilter_config_info")
 
 
+@pytest.mark.parametrize("guarantee", ["at-least-once", "exactly-once"])
+def test_names_with_the_survey_come_in_force(site: Site, engine_home: Path, guarantee: str) -> None:
+    """Once a survey has such a topic: a name that no topic has for any survey is refused."""
+    delivery, stem = {"guarantee": guarantee}, site.topics["annotations"]
+    site.write("a", delivery=delivery)
+    worker = site.start(engine_home)
+    outputs = {
+        "annotations": f"{stem}-{{survey}}", "clean": site.topics["a"],
+        "rejected": site.topics["rejected"],
+    }  # fmt: skip
+    site.write("a", delivery=delivery, outputs=outputs)
+    site.hang_up("refused")
+    (refused,) = (e for e in worker.events() if e["event"] == "configuration refused")
+    assert f"'{stem}-{{survey}}'" in str(refused["error"])
+    assert "streamfilter topics create" in str(refused["error"])
+    site.topics["of ztf"] = site.broker.topic(name=f"{stem}-ztf")
+    site.hang_up()
+    made = alerts(1, 6, scenes=6, surveys=("ztf",))
+    site.broker.produce(site.topics["alerts"], [each.value for each in made])
+    site.wait("of ztf", 6)
+    assert 0 == site.count("annotations")
+
+
 def test_keys_that_need_a_restart_are_named(site: Site, engine_home: Path) -> None:
     """What else was changed is in force; values, which may be secret, are not told."""
     worker = site.start(engine_home)

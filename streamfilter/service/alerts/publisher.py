@@ -15,6 +15,7 @@ from streamfilter.metrics.alerts import AlertMetrics
 from streamfilter.records import PRODUCER_TIMESTAMP, Action, Annotation, Headers, Output, Rejected
 from streamfilter.service.alerts.in_flight import InFlight
 from streamfilter.service.alerts.partition_order import PartitionOrder
+from streamfilter.service.alerts.survey_topics import SurveyTopics
 from streamfilter.service.alerts.ticket import AlertTicket
 from streamfilter.service.delivery.parcel import Parcel
 from streamfilter.service.live import Live
@@ -34,6 +35,8 @@ class AlertPublisher:
         Takes the outputs, and delivers them in the order of reading.
     in_flight
         Settles a message once all its outputs are delivered.
+    survey_topics
+        Knows whether a survey's own topics are there.
     """
 
     def __init__(
@@ -42,11 +45,13 @@ class AlertPublisher:
         order: PartitionOrder,
         in_flight: InFlight,
         encoder: Encoder,
+        survey_topics: SurveyTopics,
         metrics: AlertMetrics,
     ) -> None:
         self._order = order
         self._in_flight = in_flight
         self._encoder = encoder
+        self._survey_topics = survey_topics
         self._metrics = metrics
         self._live = Live()
 
@@ -74,11 +79,14 @@ class AlertPublisher:
         Raises
         ------
         MessageRejected, SchemaUnavailable
-            Nothing of it was published: it is enriched already, or a schema cannot be had.
+            Nothing of it was published: it is enriched already, its survey lacks a topic, or a
+            schema cannot be had.
         TransportFailed
             The broker cannot be used.
         """
-        topics, message = ticket.in_force.topics, ticket.message
+        in_force, message, survey = ticket.in_force, ticket.message, annotation.alert.survey
+        self._survey_topics.require(survey, in_force.own_topics(survey))
+        topics = in_force.topics_of(survey)
         headers = ticket.passed_on(self._encoder.headers(annotation))
         if ticket.trace is not None:
             ticket.trace.judged(annotation)

@@ -23,8 +23,11 @@ class AlertSchemas:
             It could not be had now, or a schema could be neither registered nor kept.
         """
         now = self._in_force.now
-        now.pipeline.fetch(key)
-        if now.topics.annotations:
-            self._encoder.register(now.topics.annotations)
-        if now.topics.enriched:
-            self._encoder.prepare(key, now.topics.enriched)
+        survey = now.pipeline.fetch(key)
+        if survey is None:  # its messages are rejected
+            return
+        topics = now.topics_of(survey)
+        if topics.annotations:
+            self._encoder.register(topics.annotations)
+        if topics.enriched:
+            self._encoder.prepare(key, topics.enriched)

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 import structlog
 
 from streamfilter.alerts.pipeline import Item, Pipeline, Prepared
-from streamfilter.config import Outputs
+from streamfilter.config import Outputs, has_survey, of_survey
 from streamfilter.records import Alert, Headers, Message, StampEvidence, Times
 from streamfilter.traces.spans import Trace, Tracer
 
@@ -24,10 +24,31 @@ class InForce:
         self.pipeline = pipeline
         self.tracer = tracer
         self.topics = topics
+        self._of_survey = {
+            survey: topics.model_copy(update={key: of_survey(each, survey) for key, each in topics})
+            for survey in pipeline.surveys
+        }
         self.names: Mapping[str, str] = {
-            topic: name for name, topic in topics.model_dump().items() if topic
+            topic: name
+            for each in self._of_survey.values()
+            for name, topic in each.model_dump().items()
+            if topic
         }
         """By topic, the output's name in the settings."""
+
+    def topics_of(self, survey: str) -> Outputs:
+        """Where what is said of a survey's alerts goes."""
+        return self._of_survey[survey]
+
+    def own_topics(self, survey: str) -> tuple[str, ...]:
+        """The topics that a survey has for itself; none where no name has ``{survey}``."""
+        return tuple(of_survey(each, survey) for _, each in self.topics if has_survey(each))
+
+    @property
+    def annotation_topics(self) -> tuple[str, ...]:
+        """Topics of annotations: one of each survey, or one of all; none where none are wanted."""
+        topics = dict.fromkeys(each.annotations for each in self._of_survey.values())
+        return tuple(topic for topic in topics if topic)
 
 
 @dataclass(slots=True)

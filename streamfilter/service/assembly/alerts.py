@@ -2,7 +2,9 @@
 
 import os
 import re
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 
 import structlog
@@ -24,6 +26,7 @@ from streamfilter.inference.cache import default_home
 from streamfilter.inference.engine import Engine
 from streamfilter.kafka.ledger import Ledger
 from streamfilter.kafka.source import KafkaSource
+from streamfilter.kafka.topics import absent
 from streamfilter.metrics.alerts import AlertMetrics
 from streamfilter.schemas.finder import SchemaFinder, SchemaSource
 from streamfilter.schemas.published import ConfluentRegistrar, PublishedSource
@@ -35,13 +38,17 @@ from streamfilter.service.alerts.judges import Judges, Waiting
 from streamfilter.service.alerts.partition_order import PartitionOrder
 from streamfilter.service.alerts.publisher import AlertPublisher
 from streamfilter.service.alerts.schemas import AlertSchemas
+from streamfilter.service.alerts.survey_topics import SurveyTopics
 from streamfilter.service.alerts.ticket import InForce, Reloadable
 from streamfilter.service.alerts.worker import AlertWorker
 from streamfilter.service.assembly.clients import (
+    ANSWER_S,
     Say,
     consumer_settings,
     named,
+    names_of,
     open_source,
+    producer_settings,
     watch_brokers,
     watch_group,
 )
@@ -81,12 +88,7 @@ def checked(settings: Settings) -> Surveys:
             f"{', '.join(surveys.names)} (alerts.survey_folders adds others)"
         )
     checked_engine("engine", settings.engine, manifest.Per.PIXEL)
-    for key, topic in settings.outputs.model_dump().items():
-        if topic and any(reads(each, topic) for each in settings.alerts.topics):
-            raise ConfigurationInvalid(
-                f"outputs.{key}: {topic!r} is also read (alerts.topics), so what is published "
-                "would come round for ever; choose another topic or a narrower pattern"
-            )
+    refuse_reading_outputs(settings, "alerts", settings.alerts.topics)
     _checked_planes(settings, surveys)
     checked_delivery(settings)
     return surveys
@@ -110,6 +112,24 @@ def _checked_planes(settings: Settings, surveys: Surveys) -> None:
             f"alerts.planes: {', '.join(judged)}, but all rules look at {named}: no alert would be "
             "judged; add that plane, or rules with another `plane` in [[surveys.NAME.rules]]"
         )
+
+
+def refuse_reading_outputs(settings: Settings, section: str, topics: Sequence[str]) -> None:
+    """Refuse topics to read among which are topics that are written.
+
+    Raises
+    ------
+    ConfigurationInvalid
+        Names the output and the section.
+    """
+    for key, output in settings.outputs.model_dump().items():
+        for topic in names_of(settings, output).values():
+            if any(reads(each, topic) for each in topics):
+                raise ConfigurationInvalid(
+                    f"outputs.{key}: {topic!r} is also read ({section}.topics), so what is "
+                    "published would come round for ever; choose another topic or a narrower "
+                    "pattern"
+                )
 
 
 def reads(subscribed: str, topic: str) -> bool:
@@ -176,8 +196,8 @@ def open_worker(
     SchemaUnavailable
         A registry is configured for what is published, and it does not take the annotation.
     """
-    if settings.outputs.annotations:
-        parts.encoder.register(settings.outputs.annotations)
+    in_force = InForce(parts.pipeline, settings.outputs, tracer)
+    parts.encoder.register(*in_force.annotation_topics)
     metrics = AlertMetrics(registry)
     size = settings.batch.size
     parts.engine.warm_up(tuple((n, 1, side, side) for side in SIDES_PX for n in sorted({1, size})))
@@ -195,8 +215,9 @@ def open_worker(
     # The group may be given among the consumer's own settings.
     group = {"group.id": kafka.consumer.get("group.id", kafka.group)}
     client = named(settings, "alerts", consumer_settings(settings) | group)
+    writing = producer_settings(settings)
     worker = assembled(
-        InForce(parts.pipeline, settings.outputs, tracer),
+        in_force,
         engine=parts.engine,
         encoder=parts.encoder,
         source=open_source(client, settings.alerts.topics, metrics.clients),
@@ -213,6 +234,7 @@ def open_worker(
         flow=settings.flow,
         schema_wait_s=settings.schemas.wait_s,
         stall_s=settings.kafka.stall_s,
+        survey_topics=SurveyTopics(partial(absent, writing, timeout_s=ANSWER_S)),
         metrics=metrics,
     )
     watch_group(client, metrics.clients, worker)
@@ -232,13 +254,20 @@ def assembled(
     flow: Flow,
     schema_wait_s: float,
     stall_s: float,
+    survey_topics: SurveyTopics,
     metrics: AlertMetrics,
 ) -> AlertWorker:
     """A worker of these parts, each made before the one that it is handed to."""
     current = Reloadable(in_force)
     in_flight = InFlight(ledger, flow.max_in_flight, flow.max_in_flight_bytes)
     order = PartitionOrder(delivery, in_flight)
-    publisher = AlertPublisher(order=order, in_flight=in_flight, encoder=encoder, metrics=metrics)
+    publisher = AlertPublisher(
+        order=order,
+        in_flight=in_flight,
+        encoder=encoder,
+        survey_topics=survey_topics,
+        metrics=metrics,
+    )
     at_work = Judges(
         engine=engine, publisher=publisher, batcher=batcher, number=judges, metrics=metrics
     )

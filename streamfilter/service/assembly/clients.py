@@ -6,7 +6,8 @@ from functools import partial
 
 import structlog
 
-from streamfilter.config import Scalar, Settings, digest
+from streamfilter.alerts.surveys import Surveys
+from streamfilter.config import Scalar, Settings, digest, has_survey, of_survey
 from streamfilter.kafka.client import Settings as ClientSettings
 from streamfilter.kafka.members import ask_members
 from streamfilter.kafka.source import KafkaSource
@@ -18,6 +19,8 @@ from streamfilter.service.member import Member
 
 Say = Callable[[str], None]
 """Takes one line for a human."""
+ANSWER_S = 5.0
+"""A worker waits for brokers that are away; a look at its topics is not worth more."""
 
 
 def consumer_settings(settings: Settings) -> dict[str, Scalar]:
@@ -69,12 +72,31 @@ def readers(settings: Settings) -> list[Reader]:
 
 
 def outputs(settings: Settings, sections: Collection[str] | None = None) -> dict[str, str]:
-    """The topics that the workers of these sections (None: all) write, by name of the setting."""
+    """The topics that the workers of these sections (None: all) write, by name of the setting.
+
+    ``{survey}`` stands in them as it was written; ``names_of`` puts the surveys there.
+    """
     running = {r.section for r in readers(settings) if sections is None or r.section in sections}
     named = settings.outputs.model_dump().items()
     return {
         name: topic for name, topic in named if topic and running & _WRITERS.get(name, {"alerts"})
     }
+
+
+def names_of(settings: Settings, topic: str) -> dict[str, str]:
+    """The names of an output topic by survey; one, of the survey "", where it is all surveys'.
+
+    There is one for each field map; empty where nothing is published there.
+
+    Raises
+    ------
+    ConfigurationInvalid
+        Field maps are wanted, and cannot be read.
+    """
+    if not has_survey(topic):
+        return {"": topic} if topic else {}
+    surveys = Surveys.load(settings.alerts.survey_folders).names
+    return {survey: of_survey(topic, survey) for survey in surveys}
 
 
 def watch_group(client: ClientSettings, shown: ClientStatistics, worker: Member) -> None:

@@ -31,7 +31,11 @@ from streamfilter.outgoing import Allowed, Caller
 from streamfilter.records import EngineIdentity
 from streamfilter.schemas.finder import SchemaFinder
 from streamfilter.schemas.published import ConfluentRegistrar
-from streamfilter.service.assembly.alerts import reads, registry_settings, schema_sources
+from streamfilter.service.assembly.alerts import (
+    refuse_reading_outputs,
+    registry_settings,
+    schema_sources,
+)
 from streamfilter.service.assembly.clients import (
     Say,
     consumer_settings,
@@ -82,13 +86,7 @@ def checked_exposures(settings: Settings) -> None:
         "exposures.contaminants": chosen.contaminants,
     }
     for section, reader in readers.items():
-        for key, topic in settings.outputs.model_dump().items():
-            if topic and any(reads(each, topic) for each in reader.topics):
-                raise ConfigurationInvalid(
-                    f"outputs.{key}: {topic!r} is also read ({section}.topics), so what is "
-                    "published would come round for ever; choose another topic or a narrower "
-                    "pattern"
-                )
+        refuse_reading_outputs(settings, section, reader.topics)
         if reader.group in groups:
             raise ConfigurationInvalid(
                 f"{section}.group: {reader.group!r} is {groups[reader.group]} too; the two "

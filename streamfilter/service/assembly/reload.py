@@ -7,19 +7,24 @@ is logged and counted, and what was in force stays so.
 import queue
 import threading
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 
 import structlog
 
 from streamfilter.config import Settings, fingerprint, reloaded
-from streamfilter.errors import ConfigurationInvalid, StreamfilterError, TransportFailed
-from streamfilter.kafka.inspection import WRITE, Inspector
+from streamfilter.errors import (
+    ConfigurationInvalid,
+    StreamfilterError,
+    TopicMissing,
+    TransportFailed,
+)
+from streamfilter.kafka.inspection import WRITE, Inspector, TopicFacts
 from streamfilter.metrics.process import ConfigMetrics
 from streamfilter.service.alerts.ticket import InForce
 from streamfilter.service.alerts.worker import AlertWorker
 from streamfilter.service.assembly.alerts import Parts, checked, policy_of
-from streamfilter.service.assembly.clients import producer_settings
+from streamfilter.service.assembly.clients import names_of, producer_settings
 from streamfilter.service.assembly.exposures import Reading, checked_exposures
 from streamfilter.service.exposures.worker import ExposureWorker
 from streamfilter.traces.spans import Tracer
@@ -137,12 +142,12 @@ def of_alerts(
         checked(changed)
         outputs = changed.outputs
         _writable(changed, set(outputs.model_dump(exclude=_OF_EXPOSURES).values()) - known)
-        if outputs.annotations:
-            parts.encoder.register(outputs.annotations)
         # Of the surveys that are decoded; further field maps need a restart.
         policies = {name: policy_of(changed, name) for name in parts.pipeline.surveys}
         pipeline = parts.pipeline.judging(planes=changed.alerts.planes, policies=policies)
-        return partial(worker.reload, InForce(pipeline, outputs, tracer))
+        in_force = InForce(pipeline, outputs, tracer)
+        parts.encoder.register(*in_force.annotation_topics)
+        return partial(worker.reload, in_force)
 
     return prepare
 
@@ -170,15 +175,30 @@ def of_exposures(
 
 
 def _writable(settings: Settings, topics: Iterable[str]) -> None:
-    """Refuse topics that are not there or may not be written: a worker would stop at the first."""
-    wanted = sorted(topic for topic in topics if topic)
+    """Refuse topics that are not there or may not be written: a worker would stop at the first.
+
+    Where each survey has its own, one that is there is enough; alerts of the others are rejected.
+    """
+    wanted = {topic: names_of(settings, topic) for topic in sorted(topics) if topic}
     if not wanted:
         return
-    found = Inspector(producer_settings(settings), timeout_s=_ANSWER_S).topics(wanted)
-    for topic, facts in found.items():
-        if isinstance(facts, TransportFailed):
-            raise ConfigurationInvalid(f"outputs: {topic!r}: {facts}") from facts
-        if facts.rights and WRITE not in facts.rights:
+    inspector = Inspector(producer_settings(settings), timeout_s=_ANSWER_S)
+    found = inspector.topics(name for names in wanted.values() for name in names.values())
+    for topic, names in wanted.items():
+        _check_writable(topic, {survey: found[name] for survey, name in names.items()})
+
+
+def _check_writable(topic: str, by_survey: Mapping[str, TopicFacts | TransportFailed]) -> None:
+    """Refuse an output by what brokers say of its topic, or of those of each survey."""
+    missing = [survey for survey, each in by_survey.items() if isinstance(each, TopicMissing)]
+    for each in by_survey.values():
+        some_are_there = isinstance(each, TopicMissing) and len(missing) < len(by_survey)
+        if isinstance(each, TransportFailed) and not some_are_there:
+            raise ConfigurationInvalid(f"outputs: {topic!r}: {each}") from each
+        if isinstance(each, TopicFacts) and each.rights and WRITE not in each.rights:
             raise ConfigurationInvalid(
-                f"outputs: {topic!r} may not be written; ask the broker's operators for the right"
+                f"outputs: {each.name!r} may not be written; ask the broker's operators for the "
+                "right"
             )
+    if missing:
+        log.info("surveys without topics", output=topic, surveys=missing)

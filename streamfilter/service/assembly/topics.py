@@ -1,15 +1,17 @@
 """The topics that settings name, what each needs, and whether they are there."""
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 
 import structlog
 
 from streamfilter.config import Scalar, Settings
-from streamfilter.errors import TopicMissing, TransportFailed
-from streamfilter.kafka.topics import absent
+from streamfilter.errors import Reason, TopicMissing, TransportFailed
+from streamfilter.kafka.topics import absent, missing
 from streamfilter.service.assembly.clients import (
+    ANSWER_S,
     consumer_settings,
+    names_of,
     outputs,
     producer_settings,
     readers,
@@ -19,8 +21,6 @@ log = structlog.get_logger(__name__)
 
 _HEADROOM_BYTES = 2**20
 """Of keys, headers and what is appended, over the largest message that is read."""
-_ANSWER_S = 5.0
-"""A worker waits for brokers that are away; a look at its topics is not worth more."""
 # Outputs that take whole messages as they came, or frames.
 _OF_ALERTS = ("enriched", "clean", "contaminated", "rejected")
 _OF_FRAMES = ("rejected", "masks")
@@ -33,6 +33,8 @@ class NamedTopic:
     key: str
     name: str
     written: bool
+    survey: str = ""
+    """Whose alerts alone go there; empty: of all."""
     largest_bytes: int | None = None
     """Of what may come in; None where that is far below any broker's own bound."""
 
@@ -71,7 +73,8 @@ def patterns(settings: Settings) -> list[str]:
 def check_topics(settings: Settings, sections: Collection[str], command: str) -> None:
     """Look whether the topics are there, before anything that takes long.
 
-    Brokers that are away are waited for later; then nothing is known, and the log says so.
+    Brokers that are away are waited for later; then nothing is known, and the log says so. Of an
+    output with a topic for each survey one is enough: nobody reads all surveys that have a map.
 
     Parameters
     ----------
@@ -89,17 +92,45 @@ def check_topics(settings: Settings, sections: Collection[str], command: str) ->
     creates = str(consumer_settings(settings).get("allow.auto.create.topics", "")).lower() == "true"
     sides = (
         (consumer_settings(settings), [t for t in wanted if not t.written and not creates]),
-        (producer_settings(settings), [t for t in wanted if t.written]),
+        (producer_settings(settings), [t for t in wanted if t.written and not t.survey]),
     )
-    for client, topics in sides:
-        try:
-            missing = absent(client, [each.name for each in topics], timeout_s=_ANSWER_S)
-        except TransportFailed as error:
-            log.warning("topics not looked at", detail=str(error))
-            return
-        if missing:
-            named = ", ".join(f"{t.name} ({t.key})" for t in topics if t.name in missing)
-            raise TopicMissing(f"no topic {named}; make it: {command}")
+    own = [t for t in wanted if t.survey]
+    try:
+        for client, topics in sides:
+            gone = absent(client, [t.name for t in topics], timeout_s=ANSWER_S)
+            if gone:
+                named = ", ".join(f"{t.name} ({t.key})" for t in topics if t.name in gone)
+                raise TopicMissing(f"no topic {named}; make it: {command}")
+        if own:
+            _check_own_topics(settings, own, command)
+    except TopicMissing:
+        raise
+    except TransportFailed as error:
+        log.warning("topics not looked at", detail=str(error))
+
+
+def _check_own_topics(settings: Settings, topics: Sequence[NamedTopic], command: str) -> None:
+    """Refuse an output for which no survey has a topic; tell which surveys lack one."""
+    client = producer_settings(settings)
+    gone = set(missing(client, [t.name for t in topics], timeout_s=ANSWER_S))
+    for key in dict.fromkeys(t.key for t in topics):
+        names = [t.name for t in topics if t.key == key]
+        if not gone.issuperset(names):
+            continue
+        if absent(client, names, timeout_s=ANSWER_S):
+            output = getattr(settings.outputs, key.removeprefix("outputs."))
+            raise TopicMissing(
+                f"no survey has a topic {output} ({key}); make those of all: {command} (of one: "
+                "with --survey NAME)"
+            )
+        gone -= set(names)  # the brokers have made them
+    if gone:
+        log.info(
+            "surveys without topics",
+            surveys=sorted({t.survey for t in topics if t.name in gone}),
+            detail="where brokers make no topics by themselves, their alerts are rejected as "
+            f"{Reason.TOPIC_MISSING}; make them: {command} --survey NAME",
+        )
 
 
 def largest_input(settings: Settings, section: str) -> int:
@@ -125,5 +156,6 @@ def _outputs(settings: Settings, sections: Collection[str] | None) -> Iterator[N
             for reader in readers(settings)
             if name in (_OF_ALERTS if reader.section == "alerts" else _OF_FRAMES)
         ]
-        yield NamedTopic(f"outputs.{name}", topic, written=True,
-                         largest_bytes=max(sizes, default=None))  # fmt: skip
+        for survey, each in names_of(settings, topic).items():
+            yield NamedTopic(f"outputs.{name}", each, written=True, survey=survey,
+                             largest_bytes=max(sizes, default=None))  # fmt: skip

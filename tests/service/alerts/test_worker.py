@@ -21,6 +21,7 @@ from prometheus_client import CollectorRegistry
 
 from streamfilter.alerts.encode import Encoder
 from streamfilter.alerts.pipeline import Item, Prepared
+from streamfilter.config import Outputs
 from streamfilter.errors import (
     EngineUnavailable,
     MessageRejected,
@@ -61,6 +62,33 @@ def test_all_is_answered_and_committed() -> None:
     run_to_the_end(worker(source, sink), source)
     assert 10 == len(sink.to("annotations")) == len(sink.to("clean"))
     assert {PARTITION: 10} == source.committed
+
+
+def test_each_survey_has_topics_of_its_own() -> None:
+    """Each alert goes to its survey's; without a topic there it is rejected, and the others go on.
+
+    Metrics name the output, whatever its topic.
+    """
+    source, sink, registry = MemorySource(packets(40)), MemorySink(), CollectorRegistry()
+    topics = Outputs(annotations="notes-{survey}", clean="{survey}", rejected="rejected")
+    absent = ("notes-lsst",)
+    made = worker(
+        source,
+        sink,
+        topics=topics,
+        registry=registry,
+        absent=lambda names: tuple(each for each in names if each in absent),
+    )
+    run_to_the_end(made, source)
+    ztf, lsst = sink.to("ztf"), sink.to("rejected")
+    assert {b"ztf"} == {dict(each.headers)["streamfilter-survey"] for each in ztf}
+    assert {each.origin for each in ztf} == {each.origin for each in sink.to("notes-ztf")}
+    assert {b"topic_missing"} == {dict(each.headers)["streamfilter-reason"] for each in lsst}
+    assert (40, []) == (len(ztf) + len(lsst), sink.to("lsst"))
+    assert {PARTITION: 40} == source.committed
+    for name in ("annotations", "clean"):
+        sample = registry.get_sample_value("streamfilter_outputs_total", {"output": name})
+        assert len(ztf) == sample
 
 
 def test_an_idle_network_is_not_kept_waiting() -> None:

@@ -33,6 +33,10 @@ def test_the_defaults_can_be() -> None:
         ({"engine": {"runtime": "gpu"}}, "engine.runtime: .*auto.*onnxruntime"),
         ({"engine": {"precision": "int4"}}, "engine.precision: .*float32, bf16"),
         ({"outputs": {"clean": "alerts"}}, "outputs.clean: 'alerts' is also read"),
+        (
+            {"outputs": {"clean": "{survey}"}, "alerts": {"topics": ["lsst"]}},
+            "clean: 'lsst' is also",
+        ),
         ({"alerts": {"topics": ["^stream.*"]}}, "outputs.annotations: .*narrower pattern"),
         ({"alerts": {"planes": ["difference"]}}, "alerts.planes: .*difference.*look at science"),
         ({"surveys": {"ztf": {"rules": [ON_DIFFERENCE]}}}, "surveys.ztf.rules: .*look at diff"),
