@@ -5,10 +5,11 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from functools import lru_cache
 
+from streamfilter.alerts.alert_maker import AlertMaker
 from streamfilter.alerts.drift import Drift, SchemaHistory, Writer, writer_of
 from streamfilter.alerts.field_plan import Gap, Gaps, field_plan
 from streamfilter.alerts.recognition import survey_of
-from streamfilter.alerts.surveys import AlertMaker, SurveyMap, Surveys
+from streamfilter.alerts.surveys import SurveyMap, Surveys
 from streamfilter.errors import MessageRejected, Reason
 from streamfilter.limits import Limits
 from streamfilter.records import Alert, Message, Plane, Rejected
