@@ -110,7 +110,8 @@ class Alert:
     alert_id: str
     object_id: str | None
     stamps: Mapping[Plane, Stamp]
-    """Stamps by plane; a plane is absent where it was not requested or the packet has none."""
+    """Stamps by plane; a plane is absent where it was not requested or the packet has none. The
+    difference is science minus template, also where the packet has it the other way round."""
     light_end_unix_s: float | None = None
     """End of the exposure (UTC, Unix seconds); None where the packet does not say."""
     flagged: frozenset[str] = frozenset()

@@ -18,6 +18,11 @@ default_exposure_s = 30.0
 [stamps]
 science = "sci"
 template = ["ref", "old_ref"]
+difference = "diff"
+[stamps.sign]
+field = "positive"
+science_minus_template = ["t", "1"]
+template_minus_science = ["f", "0"]
 [[flags]]
 classes = ["CR"]
 fields = ["cr", "cr_centre"]

@@ -51,7 +51,8 @@ def type_of(field: FieldInfo) -> str:
     if annotation == typing.get_args(Paths)[0]:
         return "a field, or a list of fields"
     if typing.get_origin(annotation) is tuple:
-        return f"a list of {choices(arguments[0]) or 'texts'}"
+        plain = "texts" if arguments[0] is str else "texts, numbers, true or false"
+        return f"a list of {choices(arguments[0]) or plain}"
     if choice := choices(annotation):
         return f"one of {choice}"
     plain, *bounds = typing.get_args(arguments[0]) if arguments else (annotation,)
@@ -87,9 +88,10 @@ def test_the_examples_are_a_field_map() -> None:
     for name, _, _, example, _ in documents.rows(documents.section(PAGE, "Every key")):
         table, _, key = name.strip("`").rpartition(".")
         lines.setdefault(table, []).append(f"{key} = {example.strip('`')}")
-    heads = {"": "", "light": "[light]\n", "stamps": "[stamps]\n", "flags[]": "[[flags]]\n"}
-    top = lines.pop("")
-    text = "\n".join(top) + "".join(f"\n{heads[each]}" + "\n".join(lines[each]) for each in lines)
+    text = "\n".join(lines.pop(""))
+    for each in lines:
+        head = f"[[{each[:-2]}]]" if each.endswith("[]") else f"[{each}]"
+        text += f"\n{head}\n" + "\n".join(lines[each])
     SurveyMap.model_validate(tomllib.loads(text))
     for block in documents.blocks(PAGE, "toml"):
         SurveyMap.model_validate(tomllib.loads(block))

@@ -1,7 +1,7 @@
 """Makes Alerts of one survey from the values of its fields, as its field map says."""
 
 import math
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from types import MappingProxyType
 from uuid import UUID
 
@@ -40,6 +40,10 @@ _NO_ONE_PLACE = (
     'two places too far apart to be judged at once; place = "middle" in [stamps] of the field map, '
     "if it was not cut"
 )
+_LONGEST_VALUE = 40  # characters of a value that cannot be used, in a report
+
+Report = Callable[[str, str], None]
+"""Takes what packets do not give: the role (as ``WantedField.role``), and what was found."""
 
 
 class AlertMaker:
@@ -53,6 +57,8 @@ class AlertMaker:
         Bounds on the stamps.
     types
         The Avro types of each field of ``SurveyMap.wanted()``; None where it is not read.
+    report
+        Is told of every alert with a value that cannot be used.
     """
 
     def __init__(
@@ -60,9 +66,11 @@ class AlertMaker:
         survey: SurveyMap,
         limits: Limits,
         types: Sequence[frozenset[str] | None] = (),
+        report: Report = lambda role, found: None,
     ) -> None:
         self.survey = survey
         self._limits = limits
+        self._report = report
         self._slots: dict[str, list[int]] = {}
         for index, field in enumerate(survey.wanted()):
             self._slots.setdefault(field.role, []).append(index)
@@ -74,6 +82,9 @@ class AlertMaker:
             (slot, _scale(survey.light, types[slot] if types else None))
             for slot in self._slots.get("time", ())
         ]
+        self._has_sign = any(
+            not types or types[slot] is not None for slot in self._slots.get("sign", ())
+        )
 
     def alert(
         self,
@@ -155,6 +166,8 @@ class AlertMaker:
             except MessageRejected as error:
                 failed[plane] = error
                 continue
+            if plane is Plane.DIFFERENCE and self._is_turned(values):
+                found = found._replace(image=-found.image)
             if stamp := self._around_alert(found):
                 stamps[plane] = stamp
             else:
@@ -166,6 +179,23 @@ class AlertMaker:
                 _UNREADABLE_REASONS.get(why.reason, NotEvaluated.NO_DATA), why.detail
             )
         return MappingProxyType(stamps), MappingProxyType(unreadable)
+
+    def _is_turned(self, values: Sequence[object]) -> bool:
+        """Returns whether the difference is template minus science; reports what does not tell."""
+        sign = self.survey.stamps.sign
+        if sign is None or not self._has_sign:
+            return False
+        value = self._first("sign", values)
+        if value in sign.template_minus_science:
+            return True
+        if value not in sign.science_minus_template:
+            words = "null" if value is None else repr(value)[:_LONGEST_VALUE]
+            self._report(
+                "sign",
+                f"sign of the difference: {' or '.join(sign.field)} is {words} in an alert; "
+                "its difference stays as it was sent",
+            )
+        return False
 
     def _around_alert(self, planes: Planes) -> Stamp | None:
         given = self.survey.stamps

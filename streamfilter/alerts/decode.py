@@ -3,7 +3,7 @@
 from collections import deque
 from collections.abc import Collection
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 
 from streamfilter.alerts.alert_maker import AlertMaker
 from streamfilter.alerts.drift import Drift, SchemaHistory, Writer, writer_of
@@ -72,6 +72,7 @@ class Decoder:
         self._plan = lru_cache(maxsize=_PLANS)(self._make_plan)
         self._history = SchemaHistory()
         self._reports: deque[Drift | Gaps] = deque(maxlen=_MOST_REPORTS)
+        self._unusable: set[tuple[str, str]] = set()
 
     def decode(
         self, message: Message, planes: Collection[Plane] = tuple(Plane)
@@ -121,7 +122,11 @@ class Decoder:
         self._plan(self._finder.find(key))
 
     def take_reports(self) -> list[Drift | Gaps]:
-        """Returns new schemas and forms of the topics, and gaps of new schemas, each once."""
+        """Returns new schemas and forms, gaps of new schemas, and of alerts, each once.
+
+        A value that cannot be used in an alert is a gap of its schema, once for each survey and
+        role.
+        """
         reports = []
         while self._reports:
             reports.append(self._reports.popleft())
@@ -149,10 +154,15 @@ class Decoder:
         try:
             plan = field_plan(writer, survey, schema.name)
             walk = RecordWalk(schema, plan.paths, _STAMP_ANCHOR, self._limits)
-            maker = AlertMaker(survey, self._limits, plan.types)
+            maker = AlertMaker(survey, self._limits, plan.types, partial(self._note, writer))
             return _Plan(writer, walk, maker, plan.slots, plan.gaps)
         except MessageRejected as error:
             return _NoPlan(writer, error.reason, error.detail)
+
+    def _note(self, writer: Writer, role: str, found: str) -> None:
+        if (writer.survey, role) not in self._unusable:
+            self._unusable.add((writer.survey, role))
+            self._reports.append(Gaps(writer.survey, writer.name, (Gap(role, found),)))
 
 
 def _detail(rejected: MessageRejected, value: bytes, data: bytes) -> str:

@@ -39,6 +39,7 @@ _TYPES: Mapping[str, frozenset[str]] = {
     "time": _NUMBERS | frozenset(TIMESTAMPS),
     "exposure_s": _NUMBERS,
     "flags": _NUMBERS | {"boolean"},
+    "sign": _NUMBERS | {"boolean", "enum", "string"},
     **{plane: frozenset({"bytes", "null"}) for plane in Plane},
 }
 
@@ -71,6 +72,29 @@ class Light(_Table):
     """Used where the packet has no exposure time; without it the alert then has no time."""
 
 
+SignValues = Annotated[tuple[str | bool | int | float, ...], Field(min_length=1)]
+"""Values of the field that tells the sign of a difference stamp."""
+
+
+class Sign(_Table):
+    """The field that tells of which sign a difference stamp is, and what its values mean.
+
+    A survey may send the difference so that the detection is bright in it, whichever sign the
+    detection has. A difference that is template minus science is turned back when it is read.
+    """
+
+    field: Annotated[Paths, Field(min_length=1)]
+    science_minus_template: SignValues
+    template_minus_science: SignValues
+
+    @model_validator(mode="after")
+    def _apart(self) -> Self:
+        for value in self.science_minus_template:
+            if value in self.template_minus_science:
+                raise ValueError(f"{value!r} stands for both signs")
+        return self
+
+
 class Stamps(_Table):
     """Fields with the stamps (FITS, plain or in gzip), and the place of the alert in them."""
 
@@ -82,9 +106,13 @@ class Stamps(_Table):
     place from one end. ``middle``: the alert is in the middle of every stamp of any shape."""
     nominal_px: Annotated[int, Field(gt=0)] | None = None
     """Side of a stamp that was not cut; without it, the longer side of each stamp."""
+    sign: Sign | None = None
+    """Without it, every difference is science minus template."""
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
+        if self.sign and not self.difference:
+            raise ValueError("sign tells how `difference` is sent, for which no field is named")
         if self.place == "middle" and self.nominal_px is not None:
             raise ValueError('nominal_px says where cut stamps hold their alert; place = "middle"')
         return self
@@ -162,6 +190,8 @@ class SurveyMap(_Table):
         if self.light:
             fields += [("time", self.light.time, ""), ("exposure_s", self.light.exposure_s, "")]
         fields += [(plane, getattr(self.stamps, plane), "") for plane in Plane]
+        if self.stamps.sign:
+            fields += [("sign", self.stamps.sign.field, " of the difference")]
         fields += [("flags", each.fields, f" of {', '.join(each.classes)}") for each in self.flags]
         return tuple(
             WantedField(role, path, _TYPES[role], role + words)

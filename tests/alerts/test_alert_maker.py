@@ -6,6 +6,7 @@ from collections.abc import Collection
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 import pytest
 from astropy.io import fits
 from field_maps import MAP, field_map
@@ -22,17 +23,30 @@ NEW_YEAR = 1767225600.0
 
 
 def alert_of(
-    survey: SurveyMap, planes: Collection[Plane] = tuple(Plane), /, **values: object
+    survey: SurveyMap,
+    planes: Collection[Plane] = tuple(Plane),
+    said: list[tuple[str, str]] | None = None,
+    /,
+    **values: object,
 ) -> Alert:
-    """An alert of these fields; all others are null."""
+    """An alert of these fields; all others are null. What is reported of it is said."""
     named = [values.get(field.path.replace(".", "_")) for field in survey.wanted()]
-    return AlertMaker(survey, Limits()).alert(Message(Origin("t", 0, 0), b""), named, planes)
+    maker = AlertMaker(
+        survey, Limits(), report=lambda *report: None if said is None else said.append(report)
+    )
+    return maker.alert(Message(Origin("t", 0, 0), b""), named, planes)
 
 
 def stamp(shape: tuple[int, int] = (4, 5)) -> bytes:
     """A small FITS file."""
+    return file_of(np.ones(shape, ">f4"))
+
+
+def file_of(image: npt.NDArray[np.floating], **extensions: npt.NDArray[np.floating]) -> bytes:
+    """A FITS file of an image, and of further ones by the name of their extension."""
     buffer = io.BytesIO()
-    fits.PrimaryHDU(np.ones(shape, ">f4")).writeto(buffer)
+    images = [fits.ImageHDU(each, name=name) for name, each in extensions.items()]
+    fits.HDUList([fits.PrimaryHDU(image), *images]).writeto(buffer)
     return buffer.getvalue()
 
 
@@ -169,6 +183,59 @@ def test_a_stamp_that_can_be_done_without_rejects_nothing(
     assert {Plane.TEMPLATE} == set(alert.unreadable)
     assert why is alert.unreadable[Plane.TEMPLATE].why
     assert alert.unreadable[Plane.TEMPLATE].detail.startswith("stamp: ")
+
+
+IMAGE = np.array([[-1.5, 0.0, np.nan], [np.inf, 2.0, -0.0], [3.0, 4.0, 5.0]], ">f4")
+
+
+@pytest.mark.parametrize(("value", "factor"), [("t", 1), ("1", 1), ("f", -1), ("0", -1)])
+def test_a_difference_is_science_minus_template(tmp_path: Path, value: str, factor: int) -> None:
+    """It is turned back where the packet says so; no other plane is, nor variance and PSF."""
+    data, said = file_of(IMAGE, UNCERT=IMAGE**2, PSFIMAGE=IMAGE), list[tuple[str, str]]()
+    planes = {"sci": data, "diff": data}
+    alert = alert_of(field_map(tmp_path), tuple(Plane), said, id=1, positive=value, **planes)
+    found = alert.stamps[Plane.DIFFERENCE]
+    assert found.variance is not None
+    assert found.psf is not None
+    np.testing.assert_array_equal(factor * IMAGE, found.image)
+    np.testing.assert_array_equal(IMAGE**2, found.variance)
+    np.testing.assert_array_equal(IMAGE, found.psf)
+    np.testing.assert_array_equal(IMAGE, alert.stamps[Plane.SCIENCE].image)
+    assert ("float32", True) == (str(found.image.dtype), found.image.flags.c_contiguous)
+    assert [] == said
+
+
+@pytest.mark.parametrize(
+    ("value", "words"),
+    [(None, "is null in"), ("x", "is 'x' in"), ("T" * 50, "is 'TTT"), (0, "is 0 in"), (b"f", "f")],
+)
+def test_a_difference_of_unknown_sign_stays_as_it_was_sent(
+    tmp_path: Path, value: object, words: str
+) -> None:
+    """That is reported with what was found."""
+    said: list[tuple[str, str]] = []
+    alert = alert_of(
+        field_map(tmp_path), tuple(Plane), said, id=1, diff=file_of(IMAGE), positive=value
+    )
+    np.testing.assert_array_equal(IMAGE, alert.stamps[Plane.DIFFERENCE].image)
+    ((role, detail),) = said
+    assert ("sign", True, True) == (role, words in detail, len(detail) < 150)
+
+
+def test_the_sign_of_a_difference_that_is_not_read_is_not_asked(tmp_path: Path) -> None:
+    """Nobody is told of a sign that changes nothing."""
+    said: list[tuple[str, str]] = []
+    alert_of(field_map(tmp_path), [Plane.SCIENCE], said, id=1, sci=stamp(), positive="x")
+    alert_of(field_map(tmp_path), tuple(Plane), said, id=1, sci=stamp(), positive="x")
+    assert [] == said
+
+
+def test_a_sign_may_be_a_number_or_true_and_false(tmp_path: Path) -> None:
+    """As the map writes it."""
+    text = MAP.replace('["t", "1"]', "[true, 1]").replace('["f", "0"]', "[false, -1.0]")
+    for value, factor in ((True, 1), (1, 1), (False, -1), (-1.0, -1)):
+        alert = alert_of(field_map(tmp_path, text), id=1, diff=file_of(IMAGE), positive=value)
+        np.testing.assert_array_equal(factor * IMAGE, alert.stamps[Plane.DIFFERENCE].image)
 
 
 def test_a_required_stamp_that_cannot_be_read_rejects(tmp_path: Path) -> None:

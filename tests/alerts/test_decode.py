@@ -21,6 +21,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from streamfilter.alerts.decode import Decoder
+from streamfilter.alerts.field_plan import Gaps
 from streamfilter.alerts.surveys import Surveys
 from streamfilter.errors import Reason, SchemaUnavailable
 from streamfilter.limits import Limits
@@ -114,7 +115,7 @@ def slow_planes(data: bytes) -> list[np.ndarray[Any, Any]]:
 
 @pytest.mark.filterwarnings("ignore:Found a SIMPLE card")
 def test_every_sample_equals_fastavro_and_astropy(samples: Path) -> None:
-    """Ids and all planes are those of the straightforward way."""
+    """Ids and all planes are those of the straightforward way, but for the sign of ZTF's."""
     for path in packets(samples):
         alert = alert_of(packet(path))
         _, record = record_of(packet(path))
@@ -125,9 +126,82 @@ def test_every_sample_equals_fastavro_and_astropy(samples: Path) -> None:
             if name.lower().startswith("cutout"):
                 stamp = alert.stamps[Plane(name[6:].strip("_").lower())]
                 data = value["stampData"] if isinstance(value, dict) else value
-                ours = [p for p in (stamp.image, stamp.variance, stamp.psf) if p is not None]
+                image = -stamp.image if is_turned(path, record, name) else stamp.image
+                ours = [p for p in (image, stamp.variance, stamp.psf) if p is not None]
                 for slow, fast in zip(slow_planes(data), ours, strict=True):
                     np.testing.assert_array_equal(slow, fast)
+
+
+def is_turned(path: Path, record: dict[str, Any], name: str) -> bool:
+    """Whether a stamp is sent as template minus science; only of ZTF that is known."""
+    if path.parent.name != "ztf" or name != "cutoutDifference":
+        return False
+    return record["candidate"]["isdiffpos"] in ("f", "0")
+
+
+def agreement(alert: Alert) -> float:
+    """Correlation of the difference with science minus the scaled template, off the alert.
+
+    The tenth of the pixels with the brightest template is left out: stars are never subtracted
+    exactly.
+    """
+    science, template, difference = (alert.stamps[plane].image.astype(float) for plane in Plane)
+    rows, columns = (np.indices(science.shape).T - (np.array(science.shape) - 1) / 2).T
+    used = (np.hypot(rows, columns) > 5) & np.isfinite(science + template + difference)
+    used &= template < np.percentile(template[used], 90)
+    slope, level = np.polyfit(template[used], science[used], 1)
+    residual = science[used] - slope * template[used] - level
+    return float(np.corrcoef(residual, difference[used])[0, 1])
+
+
+def test_the_difference_of_ztf_goes_with_science_minus_template(samples: Path) -> None:
+    """In every packet, of both signs: as sent it goes against it in eight."""
+    agreements: dict[str, list[float]] = {}
+    for path in sorted((samples / "ztf").iterdir()):
+        sign = record_of(packet(path))[1]["candidate"]["isdiffpos"]
+        agreements.setdefault(sign, []).append(agreement(alert_of(packet(path))))
+    assert {"t": 25, "f": 8} == {sign: len(found) for sign, found in agreements.items()}
+    assert min(min(found) for found in agreements.values()) > 0.8
+
+
+def fresh() -> Decoder:
+    """A decoder that has reported nothing yet."""
+    return Decoder(SchemaFinder([], Limits()), Surveys.load(), Limits())
+
+
+def reports_of(decoder: Decoder, value: bytes) -> list[str]:
+    """The gaps that a message adds to what is known of its survey."""
+    assert isinstance(decoder.decode(Message(Origin("t", 0, 0), value)), Alert)
+    return [str(report) for report in decoder.take_reports() if isinstance(report, Gaps)]
+
+
+def test_an_unknown_sign_of_a_difference_is_reported_once(samples: Path) -> None:
+    """The log has a line a survey, not one an alert."""
+    schema, record = record_of(packet(samples / "ztf" / "2475433850015010009.avro"))
+    decoder, candidate = fresh(), record["candidate"]
+    assert [] == reports_of(decoder, container(schema, record))
+    odd = container(schema, record | {"candidate": candidate | {"isdiffpos": "no\x1b"}})
+    assert [
+        "the field map of ztf does not fit ztf.alert 4.01 in sign of the difference: "
+        "candidate.isdiffpos is 'no\\x1b' in an alert; its difference stays as it was sent"
+    ] == reports_of(decoder, odd)
+    assert [] == reports_of(decoder, odd)
+
+
+def test_a_schema_without_the_sign_of_a_difference_is_a_gap(samples: Path) -> None:
+    """Then differences stay as they were sent."""
+    schema, record = record_of(packet(samples / "ztf" / "2475433850015010009.avro"))
+    candidate = dict(record["candidate"])
+    kind = nested(schema, "candidate", {})
+    kind["fields"] = [each for each in kind["fields"] if each["name"] != "isdiffpos"]
+    del candidate["isdiffpos"]
+    value = container(changed(schema, "candidate", type=kind), record | {"candidate": candidate})
+    decoder = fresh()
+    (gap,) = reports_of(decoder, value)
+    assert gap.endswith("in sign of the difference: no candidate.isdiffpos")
+    alert = decoder.decode(Message(Origin("t", 0, 0), value))
+    assert isinstance(alert, Alert)
+    assert agreement(alert) < -0.8
 
 
 def test_the_flags_of_lsst_are_the_survey_s(samples: Path) -> None:
