@@ -6,6 +6,7 @@ from streamfilter.alerts.surveys import SurveyMap, read_survey
 
 MAP = """
 survey = "mine"
+no_value = [-999.0, -99.99]
 record = 'mine\\.alert(_v\\d+)?'
 alert_id = ["id", "old.id"]
 object_id = ["object", "solar"]
@@ -23,6 +24,9 @@ difference = "diff"
 field = "positive"
 science_minus_template = ["t", "1"]
 template_minus_science = ["f", "0"]
+[fields]
+score = ["score", "old.score"]
+version = "version"
 [[flags]]
 classes = ["CR"]
 fields = ["cr", "cr_centre"]

@@ -50,8 +50,10 @@ def type_of(field: FieldInfo) -> str:
     arguments = [each for each in typing.get_args(annotation) if each is not NoneType]
     if annotation == typing.get_args(Paths)[0]:
         return "a field, or a list of fields"
+    if typing.get_origin(annotation) is dict:
+        return f"a table of names, each with {type_of(FieldInfo.from_annotation(arguments[1]))}"
     if typing.get_origin(annotation) is tuple:
-        plain = "texts" if arguments[0] is str else "texts, numbers, true or false"
+        plain = {str: "texts", float: "numbers"}.get(arguments[0], "texts, numbers, true or false")
         return f"a list of {choices(arguments[0]) or plain}"
     if choice := choices(annotation):
         return f"one of {choice}"
@@ -72,7 +74,7 @@ def default_of(field: FieldInfo) -> str:
     if field.is_required():
         return "must be given"
     value = field.default
-    return "none" if value in (None, ()) else f"`{json.dumps(value)}`"
+    return "none" if value in (None, (), {}) else f"`{json.dumps(value)}`"
 
 
 def test_every_key_of_a_field_map_is_explained() -> None:

@@ -10,7 +10,15 @@ from streamfilter.alerts.surveys import TIMESTAMPS, Light, SurveyMap
 from streamfilter.errors import MessageRejected, Reason
 from streamfilter.fits.stamps import Planes, read_stamp
 from streamfilter.limits import Limits
-from streamfilter.records import Alert, Message, NotEvaluated, Plane, Stamp, Unreadable
+from streamfilter.records import (
+    Alert,
+    FieldValue,
+    Message,
+    NotEvaluated,
+    Plane,
+    Stamp,
+    Unreadable,
+)
 
 # TAI - UTC since 2017-01-01; no leap second has been announced since (IERS Bulletin C).
 _TAI_MINUS_UTC_S = 37.0
@@ -41,6 +49,8 @@ _NO_ONE_PLACE = (
     "if it was not cut"
 )
 _LONGEST_VALUE = 40  # characters of a value that cannot be used, in a report
+# Share of a number by which one in 32 bits may differ from the same in a field map.
+_SAME = 1e-6
 
 Report = Callable[[str, str], None]
 """Takes what packets do not give: the role (as ``WantedField.role``), and what was found."""
@@ -82,9 +92,12 @@ class AlertMaker:
             (slot, _scale(survey.light, types[slot] if types else None))
             for slot in self._slots.get("time", ())
         ]
-        self._has_sign = any(
-            not types or types[slot] is not None for slot in self._slots.get("sign", ())
-        )
+        self._has_sign = self._is_read("sign", types)
+        self._fields = [
+            (field, self._slots[field.role])
+            for field in survey.read_fields
+            if self._is_read(field.role, types)
+        ]
 
     def alert(
         self,
@@ -139,7 +152,12 @@ class AlertMaker:
             light_end_unix_s=light_end,
             flagged=flagged,
             flaggable=flaggable,
+            fields=self._named(values),
         )
+
+    def _is_read(self, role: str, types: Sequence[frozenset[str] | None]) -> bool:
+        """Returns whether the schema has a usable field for a value of the map."""
+        return any(not types or types[slot] is not None for slot in self._slots.get(role, ()))
 
     def _first(self, role: str, values: Sequence[object]) -> object:
         for slot in self._slots.get(role, ()):
@@ -201,6 +219,28 @@ class AlertMaker:
         given = self.survey.stamps
         place = place_of(*planes.image.shape, given.nominal_px, cut=given.place == "edge")
         return around_alert(Stamp(*planes, place))
+
+    def _named(self, values: Sequence[object]) -> Mapping[str, FieldValue]:
+        """Returns the values that rules look at; reports those that the packet does not have."""
+        found: dict[str, FieldValue] = {}
+        for field, slots in self._fields:
+            value = next((each for slot in slots if (each := values[slot]) is not None), None)
+            if isinstance(value, bool | int | float | str) and not self._is_none(value):
+                found[field.name] = value
+                continue
+            paths = " or ".join(self.survey.fields[field.name])
+            self._report(
+                field.role, f"{field.role}: {paths} has no value in an alert; it meets no condition"
+            )
+        return found
+
+    def _is_none(self, value: FieldValue) -> bool:
+        """Returns whether a value stands for none: NaN, or a number that the map names."""
+        if isinstance(value, str):
+            return False
+        return value != value or any(
+            math.isclose(value, each, rel_tol=_SAME) for each in self.survey.no_value
+        )
 
     def _light_end(self, values: Sequence[object]) -> float | None:
         light = self.survey.light

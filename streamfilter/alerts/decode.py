@@ -9,7 +9,7 @@ from streamfilter.alerts.alert_maker import AlertMaker
 from streamfilter.alerts.drift import Drift, SchemaHistory, Writer, writer_of
 from streamfilter.alerts.field_plan import Gap, Gaps, field_plan
 from streamfilter.alerts.recognition import survey_of
-from streamfilter.alerts.surveys import SurveyMap, Surveys
+from streamfilter.alerts.surveys import RuleField, SurveyMap, Surveys
 from streamfilter.errors import MessageRejected, Reason
 from streamfilter.limits import Limits
 from streamfilter.records import Alert, Message, Plane, Rejected
@@ -74,8 +74,16 @@ class Decoder:
         self._reports: deque[Drift | Gaps] = deque(maxlen=_MOST_REPORTS)
         self._unusable: set[tuple[str, str]] = set()
 
+    @property
+    def surveys(self) -> Surveys:
+        """The field maps."""
+        return self._surveys
+
     def decode(
-        self, message: Message, planes: Collection[Plane] = tuple(Plane)
+        self,
+        message: Message,
+        planes: Collection[Plane] = tuple(Plane),
+        fields: frozenset[RuleField] = frozenset(),
     ) -> Alert | Rejected:
         """Returns the Alert of a message, or why there is none.
 
@@ -86,6 +94,8 @@ class Decoder:
         ----------
         planes
             The stamps to read; the others are not opened.
+        fields
+            What rules look at of the maps' ``fields``; the maps must name them.
 
         Raises
         ------
@@ -100,7 +110,7 @@ class Decoder:
         envelope = None
         try:
             envelope = self._finder.open(value, message.headers)
-            plan = self._plan(envelope.schema)
+            plan = self._plan(envelope.schema, fields)
             self._compare(message, envelope, plan.writer)
             if isinstance(plan, _NoPlan):
                 raise MessageRejected(plan.reason, plan.detail)
@@ -109,8 +119,13 @@ class Decoder:
             detail = _detail(rejected, value, envelope.body if envelope else value)
             return Rejected(message, rejected.reason, detail, schema_id_of(value, message.headers))
 
-    def fetch(self, key: SchemaKey) -> None:
+    def fetch(self, key: SchemaKey, fields: frozenset[RuleField] = frozenset()) -> None:
         """Fetch a writer schema now, so that its messages need not wait for it.
+
+        Parameters
+        ----------
+        fields
+            As those messages will be decoded with.
 
         Raises
         ------
@@ -119,7 +134,7 @@ class Decoder:
         SchemaUnavailable
             It cannot be fetched now.
         """
-        self._plan(self._finder.find(key))
+        self._plan(self._finder.find(key), fields)
 
     def take_reports(self) -> list[Drift | Gaps]:
         """Returns new schemas and forms, gaps of new schemas, and of alerts, each once.
@@ -139,9 +154,9 @@ class Decoder:
             if drift is not None:
                 self._reports.append(drift)
 
-    def _make_plan(self, schema: WriterSchema) -> _Plan | _NoPlan:
+    def _make_plan(self, schema: WriterSchema, fields: frozenset[RuleField]) -> _Plan | _NoPlan:
         try:
-            survey = survey_of(schema, self._surveys)
+            survey = survey_of(schema, self._surveys).reading(fields)
         except MessageRejected as error:
             return _NoPlan(None, error.reason, error.detail)
         plan = self._plan_by(survey, schema)

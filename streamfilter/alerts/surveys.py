@@ -6,16 +6,17 @@ that the configuration names (which replaces a bundled file of the same survey).
 
 import re
 import tomllib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, NamedTuple, Self
 
 from pydantic import (
     BaseModel,
     BeforeValidator,
     ConfigDict,
     Field,
+    PrivateAttr,
     ValidationError,
     field_validator,
     model_validator,
@@ -24,7 +25,7 @@ from pydantic import (
 from streamfilter.contaminants import BY_CODE
 from streamfilter.errors import ConfigurationInvalid, plain_words
 from streamfilter.files import bundled_folder
-from streamfilter.records import Plane
+from streamfilter.records import FieldKind, Plane
 
 TIMESTAMPS = {
     "timestamp-millis": "unix-ms", "timestamp-micros": "unix-us", "timestamp-nanos": "unix-ns",
@@ -42,12 +43,17 @@ _TYPES: Mapping[str, frozenset[str]] = {
     "sign": _NUMBERS | {"boolean", "enum", "string"},
     **{plane: frozenset({"bytes", "null"}) for plane in Plane},
 }
+_FIELD_TYPES: Mapping[FieldKind, frozenset[str]] = {
+    FieldKind.NUMBER: _NUMBERS | {"boolean"},
+    FieldKind.TEXT: frozenset({"enum", "null", "string"}),
+}
 
 
 def _listed(value: object) -> object:
     return [value] if isinstance(value, str) else value
 
 
+FieldName = Annotated[str, Field(pattern=r"^\w+$")]
 Paths = Annotated[
     tuple[Annotated[str, Field(pattern=r"^\w+(\.\w+)*$")], ...], BeforeValidator(_listed)
 ]
@@ -135,6 +141,20 @@ class Flags(_Table):
         return value
 
 
+class RuleField(NamedTuple):
+    """A field that the rules of a survey look at."""
+
+    survey: str
+    name: str
+    """As ``SurveyMap.fields`` has it."""
+    kind: FieldKind
+
+    @property
+    def role(self) -> str:
+        """As ``WantedField.role``."""
+        return f"fields.{self.name}"
+
+
 @dataclass(frozen=True, slots=True)
 class WantedField:
     """A field that a map names: its role and the Avro types that it may have."""
@@ -157,11 +177,16 @@ class SurveyMap(_Table):
     light: Light | None = None
     stamps: Stamps
     flags: tuple[Flags, ...] = ()
+    fields: dict[FieldName, Annotated[Paths, Field(min_length=1)]] = {}
+    """Fields by the names that rules have for them; only those that rules look at are read."""
+    no_value: tuple[float, ...] = ()
+    """Numbers that stand for no value in ``fields``."""
     required: tuple[
         Literal["alert_id", "object_id", "time", "science", "template", "difference"], ...
     ] = ("alert_id", "science")
     """Values that a schema must have a field for. A stamp may still be null or empty, other values
     may not. An alert is rejected where a required and requested stamp cannot be read."""
+    _read_fields: tuple[RuleField, ...] = PrivateAttr(default=())
 
     @field_validator("record")
     @classmethod
@@ -183,6 +208,23 @@ class SurveyMap(_Table):
             )
         return self
 
+    def reading(self, fields: Collection[RuleField]) -> "SurveyMap":
+        """Returns the map with those of its ``fields`` among what is wanted that rules look at.
+
+        Parameters
+        ----------
+        fields
+            Of any survey; see ``Surveys.refuse_unnamed``.
+        """
+        survey = self.model_copy()
+        survey._read_fields = tuple(sorted(each for each in fields if each.survey == self.survey))
+        return survey
+
+    @property
+    def read_fields(self) -> tuple[RuleField, ...]:
+        """Those of ``fields`` that are read, sorted."""
+        return self._read_fields
+
     def wanted(self) -> tuple[WantedField, ...]:
         """Returns every field of the map, in the order of the values for ``AlertMaker.alert``."""
         fields: list[tuple[str, Paths, str]] = [("alert_id", self.alert_id, "")]
@@ -193,11 +235,17 @@ class SurveyMap(_Table):
         if self.stamps.sign:
             fields += [("sign", self.stamps.sign.field, " of the difference")]
         fields += [("flags", each.fields, f" of {', '.join(each.classes)}") for each in self.flags]
-        return tuple(
+        wanted = [
             WantedField(role, path, _TYPES[role], role + words)
             for role, paths, words in fields
             for path in paths
-        )
+        ]
+        wanted += [
+            WantedField(each.role, path, _FIELD_TYPES[each.kind], each.role)
+            for each in self._read_fields
+            for path in self.fields[each.name]
+        ]
+        return tuple(wanted)
 
     def has_default(self, role: str) -> bool:
         """Returns whether a default replaces the field where a schema has none."""
@@ -242,6 +290,23 @@ class Surveys:
     def maps(self) -> tuple[SurveyMap, ...]:
         """All maps, the last loaded first."""
         return tuple(self._maps.values())[::-1]
+
+    def refuse_unnamed(self, fields: Iterable[RuleField]) -> None:
+        """Refuse fields that the maps of their surveys do not name.
+
+        Raises
+        ------
+        ConfigurationInvalid
+            The message has the names that there are.
+        """
+        for survey, name, _ in sorted(fields):
+            named = self._maps[survey].fields
+            if name not in named:
+                raise ConfigurationInvalid(
+                    f"surveys.{survey}.rules: the field map of {survey} names no field {name!r}; "
+                    f"there are {', '.join(sorted(named)) or 'none'} ([fields] of a map in "
+                    "alerts.survey_folders adds others, at the next start)"
+                )
 
     def of_record(self, name: str) -> tuple[SurveyMap, ...]:
         """Returns the maps for a record of this full name, the last loaded first."""

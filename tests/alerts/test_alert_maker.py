@@ -12,10 +12,10 @@ from astropy.io import fits
 from field_maps import MAP, field_map
 
 from streamfilter.alerts.alert_maker import AlertMaker
-from streamfilter.alerts.surveys import SurveyMap
+from streamfilter.alerts.surveys import RuleField, SurveyMap
 from streamfilter.errors import MessageRejected, Reason
 from streamfilter.limits import Limits
-from streamfilter.records import Alert, Message, NotEvaluated, Origin, Plane
+from streamfilter.records import Alert, FieldKind, Message, NotEvaluated, Origin, Plane
 
 # 2026-01-01T00:00:00 UTC is MJD 61041; the TAI clock is 37 s ahead.
 MJD_TAI = 61041 + 37 / 86400
@@ -254,6 +254,33 @@ def test_a_stamp_that_was_not_asked_for_is_not_opened(tmp_path: Path) -> None:
     """This includes a required stamp, because nothing depends on it."""
     alert = alert_of(field_map(tmp_path), [Plane.TEMPLATE], id=1, sci=b"junk", ref=stamp())
     assert ({Plane.TEMPLATE}, {}) == (set(alert.stamps), dict(alert.unreadable))
+
+
+SCORE = RuleField("mine", "score", FieldKind.NUMBER)
+VERSION = RuleField("mine", "version", FieldKind.TEXT)
+
+
+def test_values_that_rules_look_at_are_kept_by_their_names(tmp_path: Path) -> None:
+    """The first path that is there and not null counts; nothing else is kept."""
+    survey = field_map(tmp_path).reading([SCORE, VERSION])
+    values = {"old_score": 0.0, "version": "v1"}
+    assert {"score": 0.0, "version": "v1"} == alert_of(survey, id=1, **values).fields
+    assert {"score": False, "version": ""} == alert_of(
+        survey, id=1, score=False, old_score=1.0, version=""
+    ).fields
+    assert {} == alert_of(field_map(tmp_path), id=1, **values).fields
+
+
+@pytest.mark.parametrize("score", [None, float("nan"), -999.0, -999, float(np.float32(-99.99))])
+def test_a_value_that_stands_for_none_is_absent_and_reported(
+    tmp_path: Path, score: float | None
+) -> None:
+    """Null, NaN, and the numbers that the map names, also in 32 bits."""
+    survey, said = field_map(tmp_path).reading([SCORE, VERSION]), list[tuple[str, str]]()
+    alert = alert_of(survey, tuple(Plane), said, id=1, score=score, version="-999.0")
+    assert {"version": "-999.0"} == alert.fields
+    words = "fields.score: score or old.score has no value in an alert; it meets no condition"
+    assert [("fields.score", words)] == said
 
 
 @pytest.mark.parametrize("name", ["id", "object"])

@@ -5,9 +5,10 @@ from pathlib import Path
 import pytest
 from field_maps import MAP, field_map
 
-from streamfilter.alerts.surveys import Surveys
+from streamfilter.alerts.surveys import RuleField, Surveys
 from streamfilter.errors import ConfigurationInvalid
 from streamfilter.files import bundled_folder
+from streamfilter.records import FieldKind
 
 
 def test_a_bundled_map_is_named_as_its_survey() -> None:
@@ -72,6 +73,10 @@ def test_a_folder_wins_over_the_bundled_map(tmp_path: Path) -> None:
         ('["f", "0"]', "[]", "stamps.sign.template_minus_science"),
         ('difference = "diff"', "", "stamps: sign tells how `difference` is sent"),
         ("[light]", "[light", "not TOML"),
+        ("score = [", '"sc-ore" = [', "fields.sc-ore"),
+        ('["score", "old.score"]', "[]", "fields.score"),
+        ('["score", "old.score"]', "3", "fields.score"),
+        ("-999.0", '"none"', "no_value.0"),
         ("alert_id", 'required = ["everything"]\nalert_id', "required"),
         ('object_id = ["object", "solar"]', 'required = ["object_id"]', "named for object_id"),
         ('science = "sci"', "", "named for science"),
@@ -85,6 +90,30 @@ def test_a_wrong_map_names_the_file_and_the_key(
     with pytest.raises(ConfigurationInvalid) as caught:
         field_map(tmp_path, MAP.replace(old, new, 1))
     assert ("mine.toml" in str(caught.value), words in str(caught.value)) == (True, True)
+
+
+def test_a_map_s_fields_are_read_where_rules_look_at_them(tmp_path: Path) -> None:
+    """All others cost nothing."""
+    survey = field_map(tmp_path)
+    assert [] == [each for each in survey.wanted() if each.role.startswith("fields")]
+    score = RuleField("mine", "score", FieldKind.NUMBER)
+    read = survey.reading([score, RuleField("other", "version", FieldKind.TEXT)])
+    (first, second) = read.wanted()[len(survey.wanted()) :]
+    assert ("fields.score", "score", "old.score") == (first.role, first.path, second.path)
+    assert ("float" in first.types, "string" in first.types) == (True, False)
+    assert survey.wanted() == read.reading([]).wanted()
+
+
+def test_a_field_that_a_map_does_not_name_is_refused_with_those_that_there_are(
+    tmp_path: Path,
+) -> None:
+    """A rule with a typing error never starts."""
+    field_map(tmp_path)
+    surveys = Surveys.load([tmp_path])
+    surveys.refuse_unnamed([RuleField("mine", "score", FieldKind.NUMBER)])
+    words = r"surveys.mine.rules: .* of mine names no field 'scor'; there are score, version \("
+    with pytest.raises(ConfigurationInvalid, match=words):
+        surveys.refuse_unnamed([RuleField("mine", "scor", FieldKind.NUMBER)])
 
 
 def test_a_missing_folder_is_a_wrong_configuration(tmp_path: Path) -> None:
