@@ -1,6 +1,6 @@
 """The frozen values of the pipeline; each carries the Origin of its message."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import NamedTuple
@@ -13,6 +13,9 @@ from streamfilter.redaction import clean
 
 Image = npt.NDArray[np.float32]
 """A native, C-contiguous float32 array (height, width); NaN where there are no data."""
+
+FieldValue = bool | int | float | str
+"""A value of the packet that rules look at."""
 
 PRODUCER_TIMESTAMP = "producer_timestamp"
 """Header of Rubin's producer with the time of sending, in Unix milliseconds as text."""
@@ -110,7 +113,8 @@ class Alert:
     alert_id: str
     object_id: str | None
     stamps: Mapping[Plane, Stamp]
-    """Stamps by plane; a plane is absent where it was not requested or the packet has none."""
+    """Stamps by plane; a plane is absent where it was not requested or the packet has none. The
+    difference is science minus template, also where the packet has it the other way round."""
     light_end_unix_s: float | None = None
     """End of the exposure (UTC, Unix seconds); None where the packet does not say."""
     flagged: frozenset[str] = frozenset()
@@ -119,6 +123,9 @@ class Alert:
     """Class codes for which this packet has a flag of the survey, raised or not."""
     unreadable: Mapping[Plane, Unreadable] = field(default_factory=dict)
     """Planes that were requested and are in the packet, but cannot be used."""
+    fields: Mapping[str, FieldValue] = field(default_factory=dict)
+    """Values that rules look at, by their names in the survey's field map; a field is absent where
+    the packet has no value."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,12 +173,64 @@ class Statistic(StrEnum):
     """Number of pixels whose posterior is above the class threshold."""
 
 
+class FieldKind(StrEnum):
+    """What a condition compares a field with."""
+
+    NUMBER = "number"
+    """Numbers; true and false count as 1 and 0."""
+    TEXT = "text"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Condition:
+    """A condition on one field of the packet: all comparisons that are given must hold."""
+
+    above: float | None = None
+    at_least: float | None = None
+    below: float | None = None
+    at_most: float | None = None
+    equals: FieldValue | None = None
+    """The number, text, or true or false that the field must be."""
+
+    def __post_init__(self) -> None:
+        """Raise ValueError for what could never hold, or always."""
+        limits = [self.above, self.at_least, self.below, self.at_most]
+        given = [each for each in (*limits, self.equals) if each is not None]
+        if not given:
+            raise ValueError("nothing is compared; give above, at_least, below, at_most or equals")
+        if self.kind is FieldKind.TEXT and len(given) > 1:
+            raise ValueError(f"equals {self.equals!r} and limits: a text has no order; give one")
+        if any(each != each for each in given):
+            raise ValueError("nan is no limit: no comparison with it holds")
+
+    @property
+    def kind(self) -> FieldKind:
+        """What the field is compared with."""
+        return FieldKind.TEXT if isinstance(self.equals, str) else FieldKind.NUMBER
+
+    def holds(self, value: FieldValue | None) -> bool:
+        """Returns whether a value meets the condition; None and a value of another kind do not."""
+        if self.kind is FieldKind.TEXT or value is None or isinstance(value, str):
+            return value is not None and value == self.equals
+        return (
+            (self.above is None or value > self.above)
+            and (self.at_least is None or value >= self.at_least)
+            and (self.below is None or value < self.below)
+            and (self.at_most is None or value <= self.at_most)
+            and (self.equals is None or value == self.equals)
+        )
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Rule:
     """A named rule: where ``statistic`` of ``contaminant`` is above ``above``, label and act.
 
     The rule does not apply where the core posterior of a real source (BBG) is above
     ``unless_source_above``: sharp stars resemble cosmic rays, and this tells them apart.
+
+    ``when`` and ``unless`` are conditions on the alert's own numbers, by their names in the
+    survey's field map. The rule applies only where every condition of ``when`` holds, and none of
+    ``unless``. A field without a value meets no condition.
     """
 
     name: str
@@ -182,6 +241,33 @@ class Rule:
     action: Action = Action.DROP
     plane: Plane = Plane.SCIENCE
     unless_source_above: float = 1.0
+    when: Mapping[str, Condition] = field(default_factory=dict)
+    unless: Mapping[str, Condition] = field(default_factory=dict)
+
+    def allows(self, fields: Mapping[str, FieldValue]) -> bool:
+        """Returns whether the alert's own numbers let the rule apply."""
+        return all(each.holds(fields.get(name)) for name, each in self.when.items()) and not any(
+            each.holds(fields.get(name)) for name, each in self.unless.items()
+        )
+
+
+def fields_of(rules: Iterable[Rule]) -> dict[str, FieldKind]:
+    """Returns the fields that rules look at, by name, and what each is compared with.
+
+    Raises
+    ------
+    ValueError
+        A field is compared with a number and with a text: it can be one of them only.
+    """
+    kinds: dict[str, FieldKind] = {}
+    for rule in rules:
+        for name, condition in (*rule.when.items(), *rule.unless.items()):
+            if kinds.setdefault(name, condition.kind) is not condition.kind:
+                raise ValueError(
+                    f"rule {rule.name!r}: {name} is compared with a {condition.kind}, and in "
+                    f"another rule or condition with a {kinds[name]}; it can be one of them only"
+                )
+    return kinds
 
 
 @dataclass(frozen=True, slots=True)

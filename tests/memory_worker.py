@@ -171,9 +171,11 @@ def finder() -> SchemaFinder:
 class SimulatedPipeline(Pipeline):
     """The pipeline as it runs; tests override a step to let it fail."""
 
-    def __init__(self, schemas: SchemaFinder | None = None) -> None:
+    def __init__(
+        self, schemas: SchemaFinder | None = None, settings: Settings | None = None
+    ) -> None:
+        settings = settings or Settings()
         surveys = Surveys.load(())
-        settings = Settings()
         super().__init__(
             decoder=Decoder(schemas or finder(), surveys, settings.limits),
             planes=[Plane.SCIENCE],

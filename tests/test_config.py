@@ -9,12 +9,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import tomli_w
 from foreign_words import foreign_words
 from pydantic import BaseModel
 
 from streamfilter import config
 from streamfilter.config import Settings
 from streamfilter.errors import ConfigurationInvalid
+from streamfilter.records import Condition
 
 EXAMPLE = Path(__file__).parent.parent / "deploy" / "streamfilter.toml"
 
@@ -90,7 +92,9 @@ def keys_of(model: Any, section: str = "") -> Iterator[tuple[str, str]]:
 
 def has_keys(kind: Any) -> bool:
     """Whether a type is a section, or a table within one."""
-    return isinstance(kind, type) and (issubclass(kind, BaseModel) or is_dataclass(kind))
+    if not isinstance(kind, type) or kind is Condition:  # named on the lines of the two with it
+        return False
+    return issubclass(kind, BaseModel) or is_dataclass(kind)
 
 
 UNITS = ("_s", "_ms", "_px", "_bytes")
@@ -309,7 +313,11 @@ def test_settings_that_would_silently_do_nothing_are_refused(
         ("metric.port=1", "metric: no such key; there are kafka, alerts, "),
         ("limits.max_bytes=1", "limits.max_bytes: no such key; there are max_message_bytes, "),
         ("surveys.ztf.prior=1", "surveys.ztf.prior: no such key; there are priors, thresholds, "),
-        ("surveys.ztf.rules=[{when=1}]", "rules.0.when: no such key; there are name, "),
+        ("surveys.ztf.rules=[{whenn=1}]", "rules.0.whenn: no such key; there are name, "),
+        (
+            "surveys.ztf.rules=[{when={drb={abov=1}}}]",
+            "rules.0.when.drb.abov: no such key; there are above, at_least, below, at_most, equals",
+        ),
     ],
 )
 def test_a_wrong_key_is_answered_with_those_that_there_are(override: str, said: str) -> None:
@@ -373,6 +381,52 @@ def test_the_schema_knows_every_key_of_the_example_and_its_default() -> None:
     assert {False} == {each["additionalProperties"] for each in closed}
 
 
+CONDITIONAL = {
+    "name": "n", "contaminant": "CR", "statistic": "core", "above": 0.3,
+    "when": {"drb": {"below": 0.5, "at_least": 0}}, "unless": {"isdiffpos": {"equals": "f"}},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"when": {"drb": {}}}, "surveys.ztf.rules.0.when.drb: nothing is compared; give above, "),
+        ({"unless": {"drb": {"above": "x"}}}, "rules.0.unless.drb.above: .* number.*; found 'x'"),
+        ({"when": {"drb": {"equals": "x", "above": 1}}}, "rules.0.when.drb: .* no order"),
+        ({"unless": {"drb": {"equals": "x"}}}, "surveys.ztf: rule 'n': drb is compared with a te"),
+    ],
+)
+def test_a_condition_that_cannot_be_names_its_rule(
+    tmp_path: Path, change: dict[str, Any], words: str
+) -> None:
+    """By its place in the file, and what would be one."""
+    rules = {"surveys": {"ztf": {"rules": [CONDITIONAL | change]}}}
+    with pytest.raises(ConfigurationInvalid, match=words):
+        loaded(tmp_path, tomli_w.dumps(rules))
+
+
+def test_conditions_can_be_written_on_one_line_or_as_tables(tmp_path: Path) -> None:
+    """What is shown is loaded again as it was."""
+    tables = loaded(tmp_path, tomli_w.dumps({"surveys": {"ztf": {"rules": [CONDITIONAL]}}}))
+    line = (
+        'surveys.ztf.rules=[{name="n",contaminant="CR",statistic="core",above=0.3,'
+        'when={drb={below=0.5,at_least=0}},unless={isdiffpos={equals="f"}}}]'
+    )
+    again = loaded(tmp_path, config.show(tables))
+    assert tables == again == config.load(environment={}, overrides=[line])
+    (rule,) = again.surveys["ztf"].rules or ()
+    assert {"drb": Condition(below=0.5, at_least=0)} == rule.when
+
+
+def test_the_rule_of_the_example_can_be() -> None:
+    """It is commented out, to be copied; it names every comparison of a condition."""
+    text = EXAMPLE.read_text().partition("# [surveys.ztf]\n")[2].partition("[surveys]")[0]
+    lines = [line.removeprefix("# ") for line in ("# [surveys.ztf]\n" + text).splitlines()]
+    (rule,) = Settings.model_validate(tomllib.loads("\n".join(lines))).surveys["ztf"].rules or ()
+    assert (True, True) == (bool(rule.when), bool(rule.unless))
+    assert [] == [each.name for each in fields(Condition) if each.name not in text]
+
+
 SECTIONS = ("alerts", "exposures", "exposures.contaminants")
 
 
@@ -385,6 +439,7 @@ def digests(**sections: Any) -> list[str]:
     ("changed", "concerned"),
     [
         ({"surveys": {"ztf": {"priors": {"CR": 1e-6}}}}, {"alerts"}),
+        ({"surveys": {"ztf": {"rules": [CONDITIONAL]}}}, {"alerts"}),
         ({"outputs": {"annotations": "other"}}, {"alerts"}),
         ({"outputs": {"rejected": "other"}}, set(SECTIONS)),
         ({"exposures": {"prior": 0.5}}, {"exposures", "exposures.contaminants"}),

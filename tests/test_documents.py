@@ -13,9 +13,12 @@ import pytest
 from documents import ROOT
 from pydantic import BaseModel
 
+from streamfilter.alerts.surveys import Surveys
+from streamfilter.alerts.verdict import rule_fields
 from streamfilter.cli import root
 from streamfilter.config import Settings, load
 from streamfilter.errors import how_to_install
+from streamfilter.service.assembly.alerts import policy_of
 
 README = ROOT / "README.md"
 CHART_PAGE = ROOT / "deploy" / "README.md"
@@ -158,13 +161,15 @@ def test_every_setting_that_a_page_names_exists(page: Path) -> None:
 
 @every_page
 def test_settings_and_code_in_pages_can_be_used(page: Path, tmp_path: Path) -> None:
-    """Settings are read by our own reader, which refuses keys that it does not know."""
+    """Settings are read by our own reader; their rules look at fields that the maps name."""
     secrets = dict.fromkeys(("RUBIN_PASSWORD", "WEBHOOK_SECRET", "WORKER"), "0123456789abcdef")
     for text in documents.blocks(page, "toml"):
         if "survey" not in tomllib.loads(text):  # a field map
             path = tmp_path / "site.toml"
             path.write_text(text)
-            load(path, environment=secrets)
+            settings = load(path, environment=secrets)
+            policies = {name: policy_of(settings, name) for name in settings.surveys}
+            Surveys.load().refuse_unnamed(rule_fields(policies))
     for text in documents.blocks(page, "python"):
         compile(text, str(page), "exec")
 

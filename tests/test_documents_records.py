@@ -50,8 +50,11 @@ def type_of(field: FieldInfo) -> str:
     arguments = [each for each in typing.get_args(annotation) if each is not NoneType]
     if annotation == typing.get_args(Paths)[0]:
         return "a field, or a list of fields"
+    if typing.get_origin(annotation) is dict:
+        return f"a table of names, each with {type_of(FieldInfo.from_annotation(arguments[1]))}"
     if typing.get_origin(annotation) is tuple:
-        return f"a list of {choices(arguments[0]) or 'texts'}"
+        plain = {str: "texts", float: "numbers"}.get(arguments[0], "texts, numbers, true or false")
+        return f"a list of {choices(arguments[0]) or plain}"
     if choice := choices(annotation):
         return f"one of {choice}"
     plain, *bounds = typing.get_args(arguments[0]) if arguments else (annotation,)
@@ -71,7 +74,7 @@ def default_of(field: FieldInfo) -> str:
     if field.is_required():
         return "must be given"
     value = field.default
-    return "none" if value in (None, ()) else f"`{json.dumps(value)}`"
+    return "none" if value in (None, (), {}) else f"`{json.dumps(value)}`"
 
 
 def test_every_key_of_a_field_map_is_explained() -> None:
@@ -87,9 +90,10 @@ def test_the_examples_are_a_field_map() -> None:
     for name, _, _, example, _ in documents.rows(documents.section(PAGE, "Every key")):
         table, _, key = name.strip("`").rpartition(".")
         lines.setdefault(table, []).append(f"{key} = {example.strip('`')}")
-    heads = {"": "", "light": "[light]\n", "stamps": "[stamps]\n", "flags[]": "[[flags]]\n"}
-    top = lines.pop("")
-    text = "\n".join(top) + "".join(f"\n{heads[each]}" + "\n".join(lines[each]) for each in lines)
+    text = "\n".join(lines.pop(""))
+    for each in lines:
+        head = f"[[{each[:-2]}]]" if each.endswith("[]") else f"[{each}]"
+        text += f"\n{head}\n" + "\n".join(lines[each])
     SurveyMap.model_validate(tomllib.loads(text))
     for block in documents.blocks(PAGE, "toml"):
         SurveyMap.model_validate(tomllib.loads(block))

@@ -3,12 +3,13 @@
 from collections import deque
 from collections.abc import Collection
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 
+from streamfilter.alerts.alert_maker import AlertMaker
 from streamfilter.alerts.drift import Drift, SchemaHistory, Writer, writer_of
 from streamfilter.alerts.field_plan import Gap, Gaps, field_plan
 from streamfilter.alerts.recognition import survey_of
-from streamfilter.alerts.surveys import AlertMaker, SurveyMap, Surveys
+from streamfilter.alerts.surveys import RuleField, SurveyMap, Surveys
 from streamfilter.errors import MessageRejected, Reason
 from streamfilter.limits import Limits
 from streamfilter.records import Alert, Message, Plane, Rejected
@@ -71,9 +72,18 @@ class Decoder:
         self._plan = lru_cache(maxsize=_PLANS)(self._make_plan)
         self._history = SchemaHistory()
         self._reports: deque[Drift | Gaps] = deque(maxlen=_MOST_REPORTS)
+        self._unusable: set[tuple[str, str]] = set()
+
+    @property
+    def surveys(self) -> Surveys:
+        """The field maps."""
+        return self._surveys
 
     def decode(
-        self, message: Message, planes: Collection[Plane] = tuple(Plane)
+        self,
+        message: Message,
+        planes: Collection[Plane] = tuple(Plane),
+        fields: frozenset[RuleField] = frozenset(),
     ) -> Alert | Rejected:
         """Returns the Alert of a message, or why there is none.
 
@@ -84,6 +94,8 @@ class Decoder:
         ----------
         planes
             The stamps to read; the others are not opened.
+        fields
+            What rules look at of the maps' ``fields``; the maps must name them.
 
         Raises
         ------
@@ -98,7 +110,7 @@ class Decoder:
         envelope = None
         try:
             envelope = self._finder.open(value, message.headers)
-            plan = self._plan(envelope.schema)
+            plan = self._plan(envelope.schema, fields)
             self._compare(message, envelope, plan.writer)
             if isinstance(plan, _NoPlan):
                 raise MessageRejected(plan.reason, plan.detail)
@@ -107,8 +119,13 @@ class Decoder:
             detail = _detail(rejected, value, envelope.body if envelope else value)
             return Rejected(message, rejected.reason, detail, schema_id_of(value, message.headers))
 
-    def fetch(self, key: SchemaKey) -> str | None:
+    def fetch(self, key: SchemaKey, fields: frozenset[RuleField] = frozenset()) -> str | None:
         """Fetch a writer schema now, so that its messages need not wait for it.
+
+        Parameters
+        ----------
+        fields
+            As those messages will be decoded with.
 
         Returns
         -------
@@ -122,11 +139,15 @@ class Decoder:
         SchemaUnavailable
             It cannot be fetched now.
         """
-        plan = self._plan(self._finder.find(key))
+        plan = self._plan(self._finder.find(key), fields)
         return plan.writer.survey if isinstance(plan, _Plan) else None
 
     def take_reports(self) -> list[Drift | Gaps]:
-        """Returns new schemas and forms of the topics, and gaps of new schemas, each once."""
+        """Returns new schemas and forms, gaps of new schemas, and of alerts, each once.
+
+        A value that cannot be used in an alert is a gap of its schema, once for each survey and
+        role.
+        """
         reports = []
         while self._reports:
             reports.append(self._reports.popleft())
@@ -139,9 +160,9 @@ class Decoder:
             if drift is not None:
                 self._reports.append(drift)
 
-    def _make_plan(self, schema: WriterSchema) -> _Plan | _NoPlan:
+    def _make_plan(self, schema: WriterSchema, fields: frozenset[RuleField]) -> _Plan | _NoPlan:
         try:
-            survey = survey_of(schema, self._surveys)
+            survey = survey_of(schema, self._surveys).reading(fields)
         except MessageRejected as error:
             return _NoPlan(None, error.reason, error.detail)
         plan = self._plan_by(survey, schema)
@@ -154,10 +175,15 @@ class Decoder:
         try:
             plan = field_plan(writer, survey, schema.name)
             walk = RecordWalk(schema, plan.paths, _STAMP_ANCHOR, self._limits)
-            maker = AlertMaker(survey, self._limits, plan.types)
+            maker = AlertMaker(survey, self._limits, plan.types, partial(self._note, writer))
             return _Plan(writer, walk, maker, plan.slots, plan.gaps)
         except MessageRejected as error:
             return _NoPlan(writer, error.reason, error.detail)
+
+    def _note(self, writer: Writer, role: str, found: str) -> None:
+        if (writer.survey, role) not in self._unusable:
+            self._unusable.add((writer.survey, role))
+            self._reports.append(Gaps(writer.survey, writer.name, (Gap(role, found),)))
 
 
 def _detail(rejected: MessageRejected, value: bytes, data: bytes) -> str:

@@ -12,7 +12,7 @@ _LONGEST_NAME = 100  # characters of a name in a report
 
 @dataclass(frozen=True, slots=True)
 class Gap:
-    """A value of the survey's map that alerts of a writer schema never have."""
+    """A value of the survey's map that alerts of a writer schema never have, or one did not."""
 
     role: str
     """As ``WantedField.role``."""
@@ -21,7 +21,7 @@ class Gap:
 
 @dataclass(frozen=True, slots=True)
 class Gaps:
-    """All gaps of one writer schema."""
+    """Gaps of one writer schema: all that it has itself, or one that an alert had."""
 
     survey: str
     schema: str

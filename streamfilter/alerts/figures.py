@@ -3,7 +3,8 @@
 matplotlib comes with the extra ``figures`` and is imported only when a figure is drawn.
 """
 
-from collections.abc import Sequence
+import textwrap
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,7 +19,15 @@ from streamfilter.contaminants import BY_CODE, CODES, TABLE
 from streamfilter.errors import ConfigurationInvalid, printable
 from streamfilter.inference.engine import Engine
 from streamfilter.posterior import update
-from streamfilter.records import Annotation, ClassEvidence, Image, Label, Plane, StampEvidence
+from streamfilter.records import (
+    Annotation,
+    ClassEvidence,
+    FieldValue,
+    Image,
+    Label,
+    Plane,
+    StampEvidence,
+)
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -52,6 +61,8 @@ _LABEL_COLOURS = {
 _INK, _FAINT, _NO_DATA = "#222222", "#777777", "#9FB0C8"
 # Core posteriors below this are not listed.
 _LISTED_ABOVE = 0.01
+_LONGEST = 40  # characters of a text of the packet
+_TEXT_CHARACTERS = 60  # of a line
 _ROW_IN, _TEXT_IN, _HEAD_IN = 2.05, 4.5, 1.0
 
 
@@ -246,7 +257,17 @@ def _words(annotation: Annotation) -> list[str]:
         lines.append(f"the survey flags none of {_listed(alert.flaggable)}")
     else:
         lines.append("the survey has no flag for any class")
-    return lines
+    return lines + textwrap.wrap(fields_in_words(alert.fields), _TEXT_CHARACTERS)
+
+
+def fields_in_words(fields: Mapping[str, FieldValue]) -> str:
+    """Returns names and values on one printable line: numbers with six digits, short texts."""
+    return ", ".join(
+        f"{name} {value:.6g}"
+        if isinstance(value, float)
+        else f"{name} {printable(str(value)[:_LONGEST])}"
+        for name, value in fields.items()
+    )
 
 
 def _evidence_words(science: StampEvidence | None) -> list[str]:

@@ -11,7 +11,7 @@ from streamfilter.alerts.drift import Drift
 from streamfilter.alerts.field_plan import Gaps
 from streamfilter.alerts.normalise import Normalised, normalise, reflect, side_of
 from streamfilter.alerts.placement import Placement
-from streamfilter.alerts.verdict import SHED, Policy, decide, summarise
+from streamfilter.alerts.verdict import SHED, Policy, decide, rule_fields, summarise
 from streamfilter.inference.engine import Engine, Tensor
 from streamfilter.records import (
     Alert,
@@ -65,6 +65,11 @@ class Pipeline:
         The policy of each survey; every field map has one.
     engine
         The network that the annotations name.
+
+    Raises
+    ------
+    ConfigurationInvalid
+        A rule looks at a field that the survey's field map does not name.
     """
 
     def __init__(
@@ -79,6 +84,8 @@ class Pipeline:
         self._planes = tuple(planes)
         self._policies = policies
         self._engine = engine
+        self._fields = rule_fields(policies)
+        decoder.surveys.refuse_unnamed(self._fields)
 
     @property
     def surveys(self) -> tuple[str, ...]:
@@ -91,7 +98,7 @@ class Pipeline:
         return self._planes
 
     def judging(self, *, planes: Sequence[Plane], policies: Mapping[str, Policy]) -> "Pipeline":
-        """Returns a copy of this pipeline with other planes and policies."""
+        """Returns a copy of this pipeline with other planes and policies; raises as making one."""
         return Pipeline(
             decoder=self._decoder, planes=planes, policies=policies, engine=self._engine
         )
@@ -104,16 +111,16 @@ class Pipeline:
         SchemaUnavailable
             The writer's schema cannot be fetched now.
         """
-        return self._decoder.decode(message, self._planes)
+        return self._decoder.decode(message, self._planes, self._fields)
 
     def with_all_stamps(self, alert: Alert) -> Alert:
         """Returns the alert with every readable stamp, also of planes that are not judged."""
-        decoded = self._decoder.decode(alert.message)
+        decoded = self._decoder.decode(alert.message, fields=self._fields)
         return alert if isinstance(decoded, Rejected) else decoded
 
     def fetch(self, key: SchemaKey) -> str | None:
         """Fetch a writer schema now; see ``Decoder.fetch``."""
-        return self._decoder.fetch(key)
+        return self._decoder.fetch(key, self._fields)
 
     def take_reports(self) -> list[Drift | Gaps]:
         """Returns what is new about schemas, each once; see ``Decoder.take_reports``."""
@@ -148,7 +155,7 @@ class Pipeline:
     def conclude(self, alert: Alert, evidence: Sequence[StampEvidence], times: Times) -> Annotation:
         """Returns the annotation of an alert, from the evidence of all its planes."""
         policy = self._policies[alert.survey]
-        verdict = decide(evidence, policy.rules)
+        verdict = decide(evidence, policy.rules, alert.fields)
         return Annotation(alert, verdict, tuple(evidence), self._engine, policy.priors, times)
 
     def shed(self, alert: Alert, times: Times) -> Annotation:

@@ -4,75 +4,48 @@ A survey is a file: ``schemas/surveys/NAME.toml`` in the package, or any ``*.tom
 that the configuration names (which replaces a bundled file of the same survey).
 """
 
-import math
 import re
 import tomllib
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from types import MappingProxyType
-from typing import Annotated, Any, Literal, Self
-from uuid import UUID
+from typing import Annotated, Any, Literal, NamedTuple, Self
 
 from pydantic import (
     BaseModel,
     BeforeValidator,
     ConfigDict,
     Field,
+    PrivateAttr,
     ValidationError,
     field_validator,
     model_validator,
 )
 
-from streamfilter.alerts.placement import LARGEST_SIDE_PX, around_alert, place_of
 from streamfilter.contaminants import BY_CODE
-from streamfilter.errors import ConfigurationInvalid, MessageRejected, Reason, plain_words
+from streamfilter.errors import ConfigurationInvalid, plain_words
 from streamfilter.files import bundled_folder
-from streamfilter.fits.stamps import Planes, read_stamp
-from streamfilter.limits import Limits
-from streamfilter.records import Alert, Message, NotEvaluated, Plane, Stamp, Unreadable
+from streamfilter.records import FieldKind, Plane
 
-# TAI - UTC since 2017-01-01; no leap second has been announced since (IERS Bulletin C).
-_TAI_MINUS_UTC_S = 37.0
-_DAY_S = 86400.0
-# Seconds per unit, the count at 1970-01-01 UTC, and the seconds to subtract to get UTC.
-_SCALES: Mapping[str, tuple[float, float, float]] = {
-    "jd-utc": (_DAY_S, 2440587.5, 0.0),
-    "jd-tai": (_DAY_S, 2440587.5, _TAI_MINUS_UTC_S),
-    "mjd-utc": (_DAY_S, 40587.0, 0.0),
-    "mjd-tai": (_DAY_S, 40587.0, _TAI_MINUS_UTC_S),
-    "unix-s": (1.0, 0.0, 0.0),
-    "unix-ms": (1e-3, 0.0, 0.0),
-    "unix-us": (1e-6, 0.0, 0.0),
-    "unix-ns": (1e-9, 0.0, 0.0),
-}
-# Scales of Avro's own time types, which name their unit.
-_TIMESTAMPS = {
+TIMESTAMPS = {
     "timestamp-millis": "unix-ms", "timestamp-micros": "unix-us", "timestamp-nanos": "unix-ns",
 }  # fmt: skip
-# Share of the exposure that follows the time in the packet.
-_REMAINING_SHARE: Mapping[str, float] = {"start": 1.0, "middle": 0.5, "end": 0.0}
-_UUID_BYTES = 16
-# Characters of a name, which is repeated in keys, headers and logs.
-_LONGEST_NAME = 200
-# The annotation's reason for an unreadable stamp: its enumeration gets no new symbols.
-_UNREADABLE_REASONS: Mapping[Reason, NotEvaluated] = {
-    Reason.STAMP_TOO_LARGE: NotEvaluated.STAMP_TOO_LARGE
-}
-_NO_ONE_PLACE = (
-    f"stamp: over {LARGEST_SIDE_PX} px, and cut at the chip's edge, so that the alert is at one of "
-    'two places too far apart to be judged at once; place = "middle" in [stamps] of the field map, '
-    "if it was not cut"
-)
+"""Scales of Avro's own time types, which name their unit."""
+_LONGEST_WORDS = 200  # characters of what is wrong with a value
 _NUMBERS = frozenset({"int", "long", "float", "double", "null"})
 _NAMES = frozenset({"int", "long", "string", "fixed", "null"})
 _TYPES: Mapping[str, frozenset[str]] = {
     "alert_id": _NAMES,
     "object_id": _NAMES,
-    "time": _NUMBERS | frozenset(_TIMESTAMPS),
+    "time": _NUMBERS | frozenset(TIMESTAMPS),
     "exposure_s": _NUMBERS,
     "flags": _NUMBERS | {"boolean"},
+    "sign": _NUMBERS | {"boolean", "enum", "string"},
     **{plane: frozenset({"bytes", "null"}) for plane in Plane},
+}
+_FIELD_TYPES: Mapping[FieldKind, frozenset[str]] = {
+    FieldKind.NUMBER: _NUMBERS | {"boolean"},
+    FieldKind.TEXT: frozenset({"enum", "null", "string"}),
 }
 
 
@@ -80,6 +53,7 @@ def _listed(value: object) -> object:
     return [value] if isinstance(value, str) else value
 
 
+FieldName = Annotated[str, Field(pattern=r"^\w+$")]
 Paths = Annotated[
     tuple[Annotated[str, Field(pattern=r"^\w+(\.\w+)*$")], ...], BeforeValidator(_listed)
 ]
@@ -104,6 +78,29 @@ class Light(_Table):
     """Used where the packet has no exposure time; without it the alert then has no time."""
 
 
+SignValues = Annotated[tuple[str | bool | int | float, ...], Field(min_length=1)]
+"""Values of the field that tells the sign of a difference stamp."""
+
+
+class Sign(_Table):
+    """The field that tells of which sign a difference stamp is, and what its values mean.
+
+    A survey may send the difference so that the detection is bright in it, whichever sign the
+    detection has. A difference that is template minus science is turned back when it is read.
+    """
+
+    field: Annotated[Paths, Field(min_length=1)]
+    science_minus_template: SignValues
+    template_minus_science: SignValues
+
+    @model_validator(mode="after")
+    def _apart(self) -> Self:
+        for value in self.science_minus_template:
+            if value in self.template_minus_science:
+                raise ValueError(f"{value!r} stands for both signs")
+        return self
+
+
 class Stamps(_Table):
     """Fields with the stamps (FITS, plain or in gzip), and the place of the alert in them."""
 
@@ -115,9 +112,13 @@ class Stamps(_Table):
     place from one end. ``middle``: the alert is in the middle of every stamp of any shape."""
     nominal_px: Annotated[int, Field(gt=0)] | None = None
     """Side of a stamp that was not cut; without it, the longer side of each stamp."""
+    sign: Sign | None = None
+    """Without it, every difference is science minus template."""
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
+        if self.sign and not self.difference:
+            raise ValueError("sign tells how `difference` is sent, for which no field is named")
         if self.place == "middle" and self.nominal_px is not None:
             raise ValueError('nominal_px says where cut stamps hold their alert; place = "middle"')
         return self
@@ -138,6 +139,20 @@ class Flags(_Table):
         if unknown := sorted(code for code in value if code not in BY_CODE):
             raise ValueError(f"no class {', '.join(unknown)}; they are {', '.join(BY_CODE)}")
         return value
+
+
+class RuleField(NamedTuple):
+    """A field that the rules of a survey look at."""
+
+    survey: str
+    name: str
+    """As ``SurveyMap.fields`` has it."""
+    kind: FieldKind
+
+    @property
+    def role(self) -> str:
+        """As ``WantedField.role``."""
+        return f"fields.{self.name}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,11 +177,16 @@ class SurveyMap(_Table):
     light: Light | None = None
     stamps: Stamps
     flags: tuple[Flags, ...] = ()
+    fields: dict[FieldName, Annotated[Paths, Field(min_length=1)]] = {}
+    """Fields by the names that rules have for them; only those that rules look at are read."""
+    no_value: tuple[float, ...] = ()
+    """Numbers that stand for no value in ``fields``."""
     required: tuple[
         Literal["alert_id", "object_id", "time", "science", "template", "difference"], ...
     ] = ("alert_id", "science")
     """Values that a schema must have a field for. A stamp may still be null or empty, other values
     may not. An alert is rejected where a required and requested stamp cannot be read."""
+    _read_fields: tuple[RuleField, ...] = PrivateAttr(default=())
 
     @field_validator("record")
     @classmethod
@@ -188,6 +208,23 @@ class SurveyMap(_Table):
             )
         return self
 
+    def reading(self, fields: Collection[RuleField]) -> "SurveyMap":
+        """Returns the map with those of its ``fields`` among what is wanted that rules look at.
+
+        Parameters
+        ----------
+        fields
+            Of any survey; see ``Surveys.refuse_unnamed``.
+        """
+        survey = self.model_copy()
+        survey._read_fields = tuple(sorted(each for each in fields if each.survey == self.survey))
+        return survey
+
+    @property
+    def read_fields(self) -> tuple[RuleField, ...]:
+        """Those of ``fields`` that are read, sorted."""
+        return self._read_fields
+
     def wanted(self) -> tuple[WantedField, ...]:
         """Returns every field of the map, in the order of the values for ``AlertMaker.alert``."""
         fields: list[tuple[str, Paths, str]] = [("alert_id", self.alert_id, "")]
@@ -195,195 +232,25 @@ class SurveyMap(_Table):
         if self.light:
             fields += [("time", self.light.time, ""), ("exposure_s", self.light.exposure_s, "")]
         fields += [(plane, getattr(self.stamps, plane), "") for plane in Plane]
+        if self.stamps.sign:
+            fields += [("sign", self.stamps.sign.field, " of the difference")]
         fields += [("flags", each.fields, f" of {', '.join(each.classes)}") for each in self.flags]
-        return tuple(
+        wanted = [
             WantedField(role, path, _TYPES[role], role + words)
             for role, paths, words in fields
             for path in paths
-        )
+        ]
+        wanted += [
+            WantedField(each.role, path, _FIELD_TYPES[each.kind], each.role)
+            for each in self._read_fields
+            for path in self.fields[each.name]
+        ]
+        return tuple(wanted)
 
     def has_default(self, role: str) -> bool:
         """Returns whether a default replaces the field where a schema has none."""
         default = self.light.default_exposure_s if self.light else None
         return role == "exposure_s" and default is not None
-
-
-class AlertMaker:
-    """Makes Alerts of one survey from the values of its fields.
-
-    Parameters
-    ----------
-    survey
-        The field map.
-    limits
-        Bounds on the stamps.
-    types
-        The Avro types of each field of ``SurveyMap.wanted()``; None where it is not read.
-    """
-
-    def __init__(
-        self,
-        survey: SurveyMap,
-        limits: Limits,
-        types: Sequence[frozenset[str] | None] = (),
-    ) -> None:
-        self.survey = survey
-        self._limits = limits
-        self._slots: dict[str, list[int]] = {}
-        for index, field in enumerate(survey.wanted()):
-            self._slots.setdefault(field.role, []).append(index)
-        slots = iter(self._slots.get("flags", ()))
-        self._flags = [
-            (group.classes, [next(slots) for _ in group.fields]) for group in survey.flags
-        ]
-        self._times = [
-            (slot, _scale(survey.light, types[slot] if types else None))
-            for slot in self._slots.get("time", ())
-        ]
-
-    def alert(
-        self,
-        message: Message,
-        values: Sequence[object],
-        planes: Collection[Plane] = tuple(Plane),
-    ) -> Alert:
-        """Returns the Alert of a message.
-
-        Parameters
-        ----------
-        message
-            The message that was decoded.
-        values
-            One value per field of ``SurveyMap.wanted()``; None where the field is null or missing
-            in the schema.
-        planes
-            The stamps to read.
-
-        Raises
-        ------
-        MessageRejected
-            A required value is null, a required stamp cannot be read, or stamps are there but none
-            can be read.
-        """
-        found = self._first("alert_id", values)
-        if found is None:
-            raise MessageRejected(
-                Reason.FIELD_MISSING, f"{' or '.join(self.survey.alert_id)} is null"
-            )
-        # Rubin writes 0 where an object is not associated.
-        objects = [values[slot] for slot in self._slots.get("object_id", ())]
-        alert_id, object_id = _name(found), next((_name(each) for each in objects if each), None)
-        for role, name in (("alert_id", alert_id), ("object_id", object_id)):
-            if name is not None and len(name) > _LONGEST_NAME:
-                raise MessageRejected(
-                    Reason.FIELD_TYPE, f"{role} has {len(name)} characters; at most {_LONGEST_NAME}"
-                )
-        light_end = self._light_end(values)
-        for role, value in (("object_id", object_id), ("time", light_end)):
-            if role in self.survey.required and value is None:
-                raise MessageRejected(Reason.FIELD_MISSING, f"{role} is null or no number")
-        flagged, flaggable = self._classes(values)
-        stamps, unreadable = self._stamps(values, planes)
-        return Alert(
-            message=message,
-            survey=self.survey.survey,
-            alert_id=alert_id,
-            object_id=object_id,
-            stamps=stamps,
-            unreadable=unreadable,
-            light_end_unix_s=light_end,
-            flagged=flagged,
-            flaggable=flaggable,
-        )
-
-    def _first(self, role: str, values: Sequence[object]) -> object:
-        for slot in self._slots.get(role, ()):
-            if values[slot] is not None:
-                return values[slot]
-        return None
-
-    def _stamps(
-        self, values: Sequence[object], planes: Collection[Plane]
-    ) -> tuple[Mapping[Plane, Stamp], Mapping[Plane, Unreadable]]:
-        """Returns the readable stamps, and why the others cannot be read."""
-        stamps: dict[Plane, Stamp] = {}
-        unreadable: dict[Plane, Unreadable] = {}
-        failed: dict[Plane, MessageRejected] = {}
-        for plane in planes:
-            # A field of plain bytes cannot be null: no bytes mean no stamp.
-            data = next(
-                (each for slot in self._slots.get(plane, ()) if (each := values[slot])), None
-            )
-            if not isinstance(data, bytes):
-                continue
-            try:
-                found = read_stamp(data, self._limits)
-            except MessageRejected as error:
-                failed[plane] = error
-                continue
-            if stamp := self._around_alert(found):
-                stamps[plane] = stamp
-            else:
-                unreadable[plane] = Unreadable(NotEvaluated.STAMP_TOO_LARGE, _NO_ONE_PLACE)
-        for plane, why in failed.items():
-            if not (stamps or unreadable) or plane in self.survey.required:
-                raise MessageRejected(why.reason, f"{plane} {why.detail}") from why
-            unreadable[plane] = Unreadable(
-                _UNREADABLE_REASONS.get(why.reason, NotEvaluated.NO_DATA), why.detail
-            )
-        return MappingProxyType(stamps), MappingProxyType(unreadable)
-
-    def _around_alert(self, planes: Planes) -> Stamp | None:
-        given = self.survey.stamps
-        place = place_of(*planes.image.shape, given.nominal_px, cut=given.place == "edge")
-        return around_alert(Stamp(*planes, place))
-
-    def _light_end(self, values: Sequence[object]) -> float | None:
-        light = self.survey.light
-        if light is None:
-            return None
-        exposure = _positive(self._first("exposure_s", values))
-        exposure = light.default_exposure_s if exposure is None else exposure
-        for slot, (unit_s, epoch, ahead_s) in self._times:
-            if values[slot] is not None:
-                time = _positive(values[slot])
-                if time is None or exposure is None:
-                    return None
-                share = _REMAINING_SHARE[light.refers_to]
-                return (time - epoch) * unit_s - ahead_s + exposure * share
-        return None
-
-    def _classes(self, values: Sequence[object]) -> tuple[frozenset[str], frozenset[str]]:
-        """Returns the classes whose flag is raised, and the classes that have a flag."""
-        flagged: list[str] = []
-        flaggable: list[str] = []
-        for classes, slots in self._flags:
-            known = [value for slot in slots if (value := values[slot]) is not None]
-            if known:
-                flaggable += classes
-                if any(isinstance(value, int | float) and value > 0 for value in known):
-                    flagged += classes
-        return frozenset(flagged), frozenset(flaggable)
-
-
-def _scale(light: Light | None, types: frozenset[str] | None) -> tuple[float, float, float]:
-    """Returns the scale of an Avro timestamp type, else the scale of the map."""
-    stamped = [scale for kind, scale in _TIMESTAMPS.items() if types and kind in types]
-    return _SCALES[stamped[0] if stamped else light.scale if light else "unix-s"]
-
-
-def _name(value: object) -> str:
-    """Returns a name as text; 16 bytes become a UUID, other bytes hexadecimal."""
-    if isinstance(value, bytes):
-        return str(UUID(bytes=value)) if len(value) == _UUID_BYTES else value.hex()
-    return str(value)
-
-
-def _positive(value: object) -> float | None:
-    """Returns a finite number above 0, else None: surveys write -999, 0 or NaN for no value."""
-    if isinstance(value, int | float) and math.isfinite(value) and value > 0:
-        return float(value)
-    return None
 
 
 class Surveys:
@@ -424,6 +291,23 @@ class Surveys:
         """All maps, the last loaded first."""
         return tuple(self._maps.values())[::-1]
 
+    def refuse_unnamed(self, fields: Iterable[RuleField]) -> None:
+        """Refuse fields that the maps of their surveys do not name.
+
+        Raises
+        ------
+        ConfigurationInvalid
+            The message has the names that there are.
+        """
+        for survey, name, _ in sorted(fields):
+            named = self._maps[survey].fields
+            if name not in named:
+                raise ConfigurationInvalid(
+                    f"surveys.{survey}.rules: the field map of {survey} names no field {name!r}; "
+                    f"there are {', '.join(sorted(named)) or 'none'} ([fields] of a map in "
+                    "alerts.survey_folders adds others, at the next start)"
+                )
+
     def of_record(self, name: str) -> tuple[SurveyMap, ...]:
         """Returns the maps for a record of this full name, the last loaded first."""
         return tuple(each for each in self.maps if re.fullmatch(each.record, name))
@@ -450,4 +334,4 @@ def _words(item: Mapping[str, Any]) -> str:
     message = str(item["msg"]).removeprefix("Value error, ")
     found = item["input"]
     plain = isinstance(found, str | int | float) and item["type"] not in ("value_error", "missing")
-    return f"{message}; found {found!r}"[:_LONGEST_NAME] if plain else message
+    return f"{message}; found {found!r}"[:_LONGEST_WORDS] if plain else message

@@ -1,24 +1,28 @@
 """Turns probabilities per pixel into evidence per stamp, and evidence into a verdict."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from types import MappingProxyType
 
 import numpy as np
 import numpy.typing as npt
 
 from streamfilter.alerts.placement import Placement, by_distance
+from streamfilter.alerts.surveys import RuleField
 from streamfilter.contaminants import BY_CODE, CODES, TABLE
 from streamfilter.posterior import raw_threshold, update
 from streamfilter.records import (
     Action,
     ClassEvidence,
     ClassPrior,
+    FieldValue,
     Label,
     Rule,
     StampEvidence,
     Statistic,
     Verdict,
+    fields_of,
 )
 
 Probabilities = npt.NDArray[np.float32]
@@ -61,6 +65,21 @@ class Policy:
                     f"rule {rule.name!r} names {rule.contaminant!r}, which is no contaminant; "
                     f"they are {', '.join(row.code for row in TABLE if not row.normal)}"
                 )
+
+
+def rule_fields(policies: Mapping[str, Policy]) -> frozenset[RuleField]:
+    """Returns the fields that the rules of surveys look at.
+
+    Raises
+    ------
+    ValueError
+        A survey's rules compare a field both with numbers and with texts.
+    """
+    return frozenset(
+        RuleField(survey, name, kind)
+        for survey, policy in policies.items()
+        for name, kind in fields_of(policy.rules).items()
+    )
 
 
 def summarise(
@@ -132,7 +151,11 @@ def _evidence(
     )
 
 
-def decide(evidence: Sequence[StampEvidence], rules: Sequence[Rule]) -> Verdict:
+def decide(
+    evidence: Sequence[StampEvidence],
+    rules: Sequence[Rule],
+    fields: Mapping[str, FieldValue] = MappingProxyType({}),
+) -> Verdict:
     """Returns the verdict of the first rule that applies; dropping rules go before flagging ones.
 
     Parameters
@@ -141,6 +164,8 @@ def decide(evidence: Sequence[StampEvidence], rules: Sequence[Rule]) -> Verdict:
         One per wanted plane; a rule on a plane that was not evaluated does not apply.
     rules
         In order of precedence within an action.
+    fields
+        Values of the alert's own fields by name; a field that has none is absent.
 
     Returns
     -------
@@ -153,16 +178,20 @@ def decide(evidence: Sequence[StampEvidence], rules: Sequence[Rule]) -> Verdict:
     for action in _ORDER:
         for rule in rules:
             stamp = evaluated.get(rule.plane)
-            if rule.action is action and stamp is not None and applies(rule, stamp):
+            if rule.action is action and stamp is not None and applies(rule, stamp, fields):
                 return Verdict(rule.label, rule.action, rule.contaminant, rule.name)
     return Verdict(Label.CLEAN, Action.KEEP)
 
 
-def applies(rule: Rule, stamp: StampEvidence) -> bool:
-    """Returns whether a rule applies to an evaluated stamp."""
+def applies(rule: Rule, stamp: StampEvidence, fields: Mapping[str, FieldValue]) -> bool:
+    """Returns whether a rule applies to an evaluated stamp of an alert with these fields."""
     evidence = stamp.classes[_INDEX[rule.contaminant]]
     if rule.statistic is Statistic.CORE:
         value = evidence.core
     else:
         value = evidence.peak if rule.statistic is Statistic.PEAK else evidence.pixels
-    return value > rule.above and stamp.classes[_SOURCE].core <= rule.unless_source_above
+    return (
+        value > rule.above
+        and stamp.classes[_SOURCE].core <= rule.unless_source_above
+        and rule.allows(fields)
+    )

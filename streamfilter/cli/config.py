@@ -58,16 +58,21 @@ def rules(surveys: tuple[str, ...], config: Path | None, overrides: tuple[str, .
     """Print how SURVEYS (default: all) are judged, as TOML to copy and change.
 
     Priors are the shares of such pixels that are expected, thresholds those on the posterior
-    above which a pixel counts; the first rule that speaks decides, drops before flags.
+    above which a pixel counts; the first rule that speaks decides, drops before flags. Comments
+    name the fields of the packets that conditions of rules may look at.
     """
     settings = settings_room.load(config, overrides=overrides)
-    known = Surveys.load(settings.alerts.survey_folders).names
-    if unknown := sorted(set(surveys) - set(known)):
+    known = Surveys.load(settings.alerts.survey_folders)
+    if unknown := sorted(set(surveys) - set(known.names)):
         raise ConfigurationInvalid(
-            f"no survey {unknown[0]!r}; there are {', '.join(known)}, and those of the folders in "
-            "alerts.survey_folders"
+            f"no survey {unknown[0]!r}; there are {', '.join(known.names)}, and those of the "
+            "folders in alerts.survey_folders"
         )
-    table = {name: _policy(settings, name) for name in surveys or known}
+    chosen = surveys or known.names
+    for survey in (each for each in known.maps[::-1] if each.survey in chosen and each.fields):
+        names = ", ".join(sorted(survey.fields))
+        click.echo(f"# {survey.survey}: when and unless of rules may look at {names}")
+    table = {name: _policy(settings, name) for name in chosen}
     click.echo(tomli_w.dumps({"surveys": table}), nl=False)
 
 
@@ -76,9 +81,12 @@ def _policy(settings: Settings, survey: str) -> dict[str, object]:
     return {
         "priors": {prior.code: prior.prior for prior in policy.priors},
         "thresholds": {prior.code: prior.threshold for prior in policy.priors},
-        "rules": [{k: _text(v) for k, v in asdict(rule).items()} for rule in policy.rules],
+        "rules": [_written(asdict(rule)) for rule in policy.rules],
     }
 
 
-def _text(value: object) -> object:
+def _written(value: object) -> object:
+    """Returns a part of a rule as TOML has it, without what is not given."""
+    if isinstance(value, dict):
+        return {key: _written(each) for key, each in value.items() if each not in (None, {})}
     return str(value) if isinstance(value, StrEnum) else value

@@ -189,7 +189,9 @@ def _message(outcome: Outcome) -> Message:
 
 
 def _line(parts: Parts, place: dict[str, Any], outcome: Outcome) -> dict[str, Any]:
-    """Returns what a consumer would read about a packet, and the packet's place."""
+    """Returns what a consumer would read, the packet's place, and the fields that rules look at."""
     if isinstance(outcome, Rejected):
         return place | {"rejected": outcome.reason, "detail": outcome.detail}
-    return place | read(parts.encoder.annotation(outcome[1], ""))
+    fields = outcome[0].alert.fields
+    named: dict[str, Any] = {"fields": dict(fields)} if fields else {}
+    return place | named | read(parts.encoder.annotation(outcome[1], ""))

@@ -10,6 +10,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from streamfilter.alerts import figures
+from streamfilter.alerts.figures import fields_in_words
 from streamfilter.alerts.pipeline import Prepared
 from streamfilter.contaminants import CODES
 from streamfilter.errors import printable
@@ -31,7 +32,9 @@ _STYLES = {
 }
 # What a person wants to see first.
 _ORDER = (Label.CONTAMINATED, Label.SUSPECT, Label.NOT_EVALUATED, Label.CLEAN)
-_COLUMNS = ("packet", "survey", "alert", "verdict", "class", "rule", "core", "survey flags")
+_COLUMNS = (
+    "packet", "survey", "alert", "verdict", "class", "rule", "core", "survey flags", "fields",
+)  # fmt: skip
 _WIDE = 160
 _AT_BYTE = re.compile(r" at byte \d+$")
 
@@ -121,11 +124,12 @@ class VerdictTable:
     def show(self) -> None:
         """Print it, as wide as the terminal, or as needed where there is none."""
         table = Table()
-        for name in _COLUMNS:
+        columns = _COLUMNS if any(row.cells[-1] for row in self._rows) else _COLUMNS[:-1]
+        for name in columns:
             table.add_column(name, overflow="fold")
         for row in self._rows:
             many = f" ({row.times} times)" if row.times > 1 else ""
-            table.add_row(row.name + many, *row.cells)
+            table.add_row(row.name + many, *row.cells[: len(columns) - 1])
         if self._rows:
             printing().print(table)
 
@@ -140,7 +144,7 @@ def _cells(outcome: Outcome) -> tuple[str, ...]:
     """All of a row but its name, with markup."""
     if isinstance(outcome, Rejected):
         why = escape(f"{outcome.reason}: {outcome.detail}")
-        return "", "", "[magenta]rejected[/]", "", why, "", ""
+        return "", "", "[magenta]rejected[/]", "", why, "", "", ""
     _, annotation = outcome
     verdict, alert = annotation.verdict, annotation.alert
     style = _STYLES[verdict.label]
@@ -152,6 +156,7 @@ def _cells(outcome: Outcome) -> tuple[str, ...]:
         escape(verdict.rule or _why_not(annotation)),
         _core(annotation),
         " ".join(sorted(alert.flagged)),
+        escape(fields_in_words(alert.fields)),
     )
 
 

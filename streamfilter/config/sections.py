@@ -18,7 +18,7 @@ from pydantic import (
 from streamfilter.config.topic_names import OfEachSurvey, OfNoSurvey
 from streamfilter.contaminants import BY_CODE, CODES
 from streamfilter.limits import Limits
-from streamfilter.records import Plane, Rule
+from streamfilter.records import Plane, Rule, fields_of
 
 Scalar = str | int | float | bool
 Probability = Annotated[float, Field(gt=0, lt=1)]
@@ -463,7 +463,7 @@ class Survey(Section):
         return _of_known_classes(value)
 
     @model_validator(mode="after")
-    def _rules_name_contaminants(self) -> "Survey":
+    def _rules_can_be(self) -> "Survey":
         for rule in self.rules or ():
             row = BY_CODE.get(rule.contaminant)
             if row is None or row.normal:
@@ -471,6 +471,7 @@ class Survey(Section):
                     f"rule {rule.name!r}: {rule.contaminant!r} is no contaminant; they are "
                     + ", ".join(code for code in CODES if not BY_CODE[code].normal)
                 )
+        fields_of(self.rules or ())
         return self
 
 

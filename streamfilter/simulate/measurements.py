@@ -29,19 +29,29 @@ def measure(
     truth: Truth | None,
     ra_deg: float,
     dec_deg: float,
+    *,
+    negative: bool,
 ) -> Measurements:
-    """Returns the fields of the survey's detection record, without ids and times."""
+    """Returns the fields of the survey's detection record, without ids and times.
+
+    Parameters
+    ----------
+    truth
+        The contaminant; None for a real event.
+    negative
+        Whether there is less light at the alert than in the template.
+    """
     # The fraction of a pixel comes from the stamp's middle and the offset from it.
     y, x = (
         float(rng.integers(60, 3000)) + conditions.middle_px % 1 + o for o in conditions.offset_px
     )
     column, row = _POSITION[conditions.camera.survey]
     place: Measurements = {"ra": ra_deg, "dec": dec_deg, column: x, row: y}
-    return place | _MEASURE[conditions.camera.survey](rng, conditions, truth)
+    return place | _MEASURE[conditions.camera.survey](rng, conditions, truth, negative)
 
 
 def _ztf_measured(
-    rng: np.random.Generator, conditions: Conditions, truth: Truth | None
+    rng: np.random.Generator, conditions: Conditions, truth: Truth | None, negative: bool
 ) -> Measurements:
     """Returns a ZTF candidate's numbers; most contaminants get low scores, but not all."""
     real = truth is None
@@ -52,7 +62,7 @@ def _ztf_measured(
         "fid": int(rng.integers(1, 4)),
         "programid": 1,
         "diffmaglim": 20.5,
-        "isdiffpos": "t",
+        "isdiffpos": "f" if negative else "t",
         "rcid": int(rng.integers(0, 64)),
         "field": int(rng.integers(200, 880)),
         "magpsf": 20.5 - 2.5 * float(np.log10(snr / 5)),
@@ -80,11 +90,12 @@ def _ztf_measured(
 
 
 def _lsst_measured(
-    rng: np.random.Generator, conditions: Conditions, truth: Truth | None
+    rng: np.random.Generator, conditions: Conditions, truth: Truth | None, negative: bool
 ) -> Measurements:
     """Returns a diaSource's numbers and flags; about half of the contaminants are flagged."""
     snr = float(5 * rng.random() ** (-1 / 1.4)) if truth is None else truth.snr
     sigma = conditions.sigma_e / conditions.camera.gain_e_per_unit * conditions.fwhm_px
+    sign = -1 if negative else 1
     flags: Measurements = {}
     if truth is not None and rng.random() < 0.5:
         flags = dict.fromkeys(_LSST_FLAGS[truth.code], True)
@@ -94,10 +105,11 @@ def _lsst_measured(
         "detector": int(rng.integers(0, 189)),
         "ssObjectId": 0,
         "parentDiaSourceId": 0,
+        "isNegative": negative,
         "snr": snr,
-        "psfFlux": snr * sigma,
+        "psfFlux": sign * snr * sigma,
         "psfFluxErr": sigma,
-        "apFlux": snr * sigma * 1.1,
+        "apFlux": sign * snr * sigma * 1.1,
         "apFluxErr": sigma * 2,
         "trailLength": float(rng.uniform(0.1, 1.5)),
         "extendedness": float(rng.random()),
@@ -108,7 +120,9 @@ def _lsst_measured(
     }
 
 
-_MEASURE: dict[str, Callable[[np.random.Generator, Conditions, Truth | None], Measurements]] = {
+_MEASURE: dict[
+    str, Callable[[np.random.Generator, Conditions, Truth | None, bool], Measurements]
+] = {
     "ztf": _ztf_measured,
     "lsst": _lsst_measured,
 }

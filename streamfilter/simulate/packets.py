@@ -62,7 +62,9 @@ def render(
         injection = INJECT[code](rng, sky.conditions)
         truth, triplet = truth_of(injection, sky.conditions), expose(rng, sky, (injection,))
     ra_deg, dec_deg = rng.uniform(0, 360), np.degrees(np.arcsin(rng.uniform(-1, 0.5)))
-    measured = measure(rng, sky.conditions, truth, float(ra_deg), float(dec_deg))
+    measured = measure(
+        rng, sky.conditions, truth, float(ra_deg), float(dec_deg), negative=triplet.negative
+    )
     # Contaminants do not come back to the same place; most real events have earlier detections.
     ages = 2.9 * np.arange(0 if truth else rng.integers(0, 20), 0, -1)
     earlier = [before_unix_s - _DAY_S * float(age) for age in ages]
@@ -117,7 +119,10 @@ def _ztf_tail(
         (Plane.DIFFERENCE, "cutoutDifference", "targ_scimref"),
     ):
         name = f"ZTFsim{object_number:06d}_{suffix}.fits.gz"
-        record[cutout] = {"fileName": name, "stampData": ztf_stamp(triplet.images[plane])}
+        image = triplet.images[plane]
+        # ZTF sends a negative detection's difference as template minus science.
+        turned = plane is Plane.DIFFERENCE and measured["isdiffpos"] == "f"
+        record[cutout] = {"fileName": name, "stampData": ztf_stamp(-image if turned else image)}
     return writer("ztf").encode_tail(record)
 
 

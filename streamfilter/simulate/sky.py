@@ -54,11 +54,22 @@ class Sky:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Triplet:
-    """The three images of an alert in the survey's unit, with variances and PSFs."""
+    """The three images of an alert in the survey's unit, with variances and PSFs.
+
+    The difference is science minus template.
+    """
 
     images: dict[Plane, Image]
     variances: dict[Plane, Image]
     psfs: dict[Plane, Array]
+
+    @property
+    def negative(self) -> bool:
+        """Whether the pixels at the middle have less light than the template, 3 or 4 a side."""
+        difference = self.images[Plane.DIFFERENCE]
+        side = difference.shape[0]
+        middle = slice((side - 1) // 2 - 1, side // 2 + 2)
+        return bool(difference[middle, middle].sum() < 0)
 
 
 def draw_conditions(rng: np.random.Generator, camera: Camera) -> Conditions:

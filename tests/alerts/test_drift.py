@@ -17,10 +17,10 @@ from streamfilter.alerts.drift import (
     field_changes,
     writer_of,
 )
-from streamfilter.alerts.surveys import Surveys
+from streamfilter.alerts.surveys import RuleField, Surveys
 from streamfilter.errors import Reason
 from streamfilter.limits import Limits
-from streamfilter.records import Message, Origin, Rejected
+from streamfilter.records import FieldKind, Message, Origin, Rejected
 from streamfilter.schemas.definition import parse_definition
 from streamfilter.schemas.finder import SchemaFinder
 from streamfilter.schemas.sources import PackageSource
@@ -90,6 +90,20 @@ def test_a_type_and_a_nullability_are_told_apart() -> None:
         (Change.FIELD_TYPE, "diaSource.midpointMjdTai: double -> float"),
         (Change.NULLABILITY, "diaSource.pixelFlags_cr: boolean or null -> boolean"),
     ] == said(before, now)
+
+
+def test_a_number_that_rules_look_at_is_a_field_that_is_used() -> None:
+    """Where nobody looks at it, its going is no change."""
+    schema = parse_definition(lsst(1101))
+    survey = SURVEYS.of_record(schema.name)[0]
+    reads = survey.reading([RuleField("lsst", "reliabilityVersion", FieldKind.TEXT)])
+    before, now = (writer_of(schema, survey), writer_of(schema, reads))
+    (change,) = field_changes(now.used, before.used)
+    assert (Change.FIELD_REMOVED, "diaSource.reliabilityVersion") == (change.change, change.detail)
+    old = parse_definition(lsst(1100))
+    changes = field_changes(writer_of(old, reads).used, now.used)
+    added = {"diaSource.reliabilityVersion", "diaSource.exposureTime"}
+    assert added == {each.detail for each in changes}
 
 
 def test_flags_are_fields_of_their_own() -> None:

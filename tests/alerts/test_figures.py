@@ -7,7 +7,7 @@ import numpy.typing as npt
 import pytest
 from matplotlib.image import imread
 
-from streamfilter.alerts.figures import COLOURS, InspectedAlert, draw
+from streamfilter.alerts.figures import COLOURS, InspectedAlert, draw, fields_in_words
 from streamfilter.contaminants import CODES, TABLE
 from streamfilter.errors import ConfigurationInvalid
 from streamfilter.records import (
@@ -17,6 +17,7 @@ from streamfilter.records import (
     ClassEvidence,
     ClassPrior,
     EngineIdentity,
+    FieldValue,
     Label,
     Message,
     NotEvaluated,
@@ -152,3 +153,12 @@ def test_importing_figures_does_not_import_matplotlib() -> None:
     code = "import sys, streamfilter.alerts.figures; print('matplotlib' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True, text=True)
     assert "False" == done.stdout.strip()
+
+
+def test_the_fields_that_rules_look_at_are_told_in_short() -> None:
+    """A text of a packet may be long and may move a cursor."""
+    fields: dict[str, FieldValue] = {"drb": 0.1 + 0.2, "ndethist": 12, "isDipole": False}
+    fields["band"] = "\x1b[2J" + "r" * 100
+    words = fields_in_words(fields)
+    assert words.startswith(r"drb 0.3, ndethist 12, isDipole False, band \x1b[2Jrrr")
+    assert len(words) < 100

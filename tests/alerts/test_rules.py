@@ -1,14 +1,18 @@
 """The default policies: consistent data, and verdicts on real alerts."""
 
 import csv
+import io
 from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
+import fastavro
 import numpy as np
 import pytest
 
+from streamfilter.alerts.field_plan import Gaps
 from streamfilter.alerts.placement import around_alert
 from streamfilter.alerts.rules import GENERIC, PRIORS, RULES, policy
 from streamfilter.alerts.surveys import Surveys
@@ -167,6 +171,68 @@ def test_other_surveys_real_alerts_are_kept(parts: Parts, samples: Path, survey:
     """Three cameras that the rules were not made for, two of them infrared, one half NaN."""
     found = verdicts(parts, packets(samples / survey))
     assert {Label.CLEAN} == {verdict.label for verdict in found.values()}
+
+
+def with_rule(home: Path, survey: str, **changes: Any) -> Parts:
+    """The parts where one rule drops all that its conditions let it: CR is above 0 everywhere."""
+    rule = {"name": "hit", "contaminant": "CR", "statistic": "core", "above": 0.0} | changes
+    settings = {"engine": {"home": home}, "surveys": {survey: {"rules": [rule]}}}
+    return open_parts(Settings.model_validate(settings), threads=0, say=print)
+
+
+def dropped(parts: Parts, folder: Path) -> set[str]:
+    """Alerts that are dropped, of at least twenty."""
+    found = verdicts(parts, packets(folder))
+    assert len(found) > 20
+    return {name for name, verdict in found.items() if verdict.action is Action.DROP}
+
+
+# ZTF's packets of 2018 and of March 2019, which have no drb.
+WITHOUT_DRB = {
+    "516377976015010010", "516442333515015024", "820128985115015000", "820128985315015000",
+    "820128985415010010", "820128985515010010", "820128985515010020", "820128985815015000",
+}  # fmt: skip
+
+
+@pytest.mark.engine
+def test_ztf_s_alerts_are_judged_by_their_own_numbers(engine_home: Path, samples: Path) -> None:
+    """Where a packet has no drb ``when`` does not let the rule speak, nor does ``unless`` spare."""
+    all_of_them = dropped(with_rule(engine_home, "ztf"), samples / "ztf")
+    assert 33 == len(all_of_them)
+    low = dropped(with_rule(engine_home, "ztf", when={"drb": {"below": 0.5}}), samples / "ztf")
+    assert {"2475433850315015013", "2475433850415015002"} == low
+    spared = with_rule(engine_home, "ztf", unless={"drb": {"at_least": 0.5}})
+    assert low | WITHOUT_DRB == dropped(spared, samples / "ztf")
+    (gap,) = [str(each) for each in spared.pipeline.take_reports() if isinstance(each, Gaps)][:1]
+    assert "fields.drb: no candidate.drb" in gap
+
+
+@pytest.mark.engine
+def test_a_site_may_drop_unless_seen_three_times(engine_home: Path, samples: Path) -> None:
+    """With a text and a number: only positive detections, and once or twice seen ones."""
+    rule = {"when": {"isdiffpos": {"equals": "t"}}, "unless": {"ndethist": {"at_least": 3}}}
+    found = dropped(with_rule(engine_home, "ztf", **rule), samples / "ztf")
+    for message in packets(samples / "ztf"):
+        reader: Any = fastavro.reader(io.BytesIO(message.value or b""))
+        candidate = next(reader)["candidate"]
+        expected = candidate["isdiffpos"] == "t" and candidate["ndethist"] < 3
+        assert expected == (str(candidate["candid"]) in found)
+    assert 5 < len(found) < 33
+
+
+@pytest.mark.engine
+def test_lsst_s_alerts_are_judged_by_their_own_numbers(engine_home: Path, samples: Path) -> None:
+    """The track has a reliability of 1; where extendedness is null a condition on it is silent."""
+    cosmic_ray = RULES["lsst"][0].above
+    reliable = {"above": cosmic_ray, "when": {"reliability": {"above": 0.5}}}
+    assert {TRACK} == dropped(with_rule(engine_home, "lsst", **reliable), samples / "lsst")
+    spared = {"above": cosmic_ray, "unless": {"reliability": {"above": 0.5}}}
+    assert set() == dropped(with_rule(engine_home, "lsst", **spared), samples / "lsst")
+    point = {"when": {"extendedness": {"at_most": 1}}}
+    judged = with_rule(engine_home, "lsst", **point)
+    assert 19 == len(dropped(judged, samples / "lsst"))
+    said = [str(each) for each in judged.pipeline.take_reports() if isinstance(each, Gaps)]
+    assert ["extendedness has no value in an alert" in each for each in said] == [True]
 
 
 @pytest.mark.engine

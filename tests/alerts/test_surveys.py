@@ -1,66 +1,14 @@
-"""Field maps, and Alerts made by them."""
+"""Field maps: read from files, and refused where a key is wrong."""
 
-import gzip
-import io
-from collections.abc import Collection
 from pathlib import Path
 
-import numpy as np
 import pytest
-from astropy.io import fits
+from field_maps import MAP, field_map
 
-from streamfilter.alerts.surveys import AlertMaker, SurveyMap, Surveys, read_survey
-from streamfilter.errors import ConfigurationInvalid, MessageRejected, Reason
+from streamfilter.alerts.surveys import RuleField, Surveys
+from streamfilter.errors import ConfigurationInvalid
 from streamfilter.files import bundled_folder
-from streamfilter.limits import Limits
-from streamfilter.records import Alert, Message, NotEvaluated, Origin, Plane
-
-MAP = """
-survey = "mine"
-record = 'mine\\.alert(_v\\d+)?'
-alert_id = ["id", "old.id"]
-object_id = ["object", "solar"]
-[light]
-time = "mjd"
-scale = "mjd-tai"
-refers_to = "middle"
-exposure_s = "seconds"
-default_exposure_s = 30.0
-[stamps]
-science = "sci"
-template = ["ref", "old_ref"]
-[[flags]]
-classes = ["CR"]
-fields = ["cr", "cr_centre"]
-[[flags]]
-classes = ["HP", "DP"]
-fields = ["bad"]
-"""
-# 2026-01-01T00:00:00 UTC is MJD 61041; the TAI clock is 37 s ahead.
-MJD_TAI = 61041 + 37 / 86400
-NEW_YEAR = 1767225600.0
-
-
-def field_map(folder: Path, text: str = MAP) -> SurveyMap:
-    """The map, read from a file."""
-    path = folder / "mine.toml"
-    path.write_text(text)
-    return read_survey(path)
-
-
-def alert_of(
-    survey: SurveyMap, planes: Collection[Plane] = tuple(Plane), /, **values: object
-) -> Alert:
-    """An alert of these fields; all others are null."""
-    named = [values.get(field.path.replace(".", "_")) for field in survey.wanted()]
-    return AlertMaker(survey, Limits()).alert(Message(Origin("t", 0, 0), b""), named, planes)
-
-
-def stamp(shape: tuple[int, int] = (4, 5)) -> bytes:
-    """A small FITS file."""
-    buffer = io.BytesIO()
-    fits.PrimaryHDU(np.ones(shape, ">f4")).writeto(buffer)
-    return buffer.getvalue()
+from streamfilter.records import FieldKind
 
 
 def test_a_bundled_map_is_named_as_its_survey() -> None:
@@ -120,9 +68,17 @@ def test_a_folder_wins_over_the_bundled_map(tmp_path: Path) -> None:
         ('science = "sci"', 'science = "a..b"', "stamps.science"),
         ("[stamps]", '[stamps]\nnominal_px = 63\nplace = "middle"', "nominal_px"),
         ("[stamps]", "[stamps]\nnominal_px = 0", "stamps.nominal_px"),
+        ('["t", "1"]', '["t", "0"]', "stamps.sign: '0' stands for both signs"),
+        ('science_minus_template = ["t", "1"]', "", "stamps.sign.science_minus_template"),
+        ('["f", "0"]', "[]", "stamps.sign.template_minus_science"),
+        ('difference = "diff"', "", "stamps: sign tells how `difference` is sent"),
         ("[light]", "[light", "not TOML"),
+        ("score = [", '"sc-ore" = [', "fields.sc-ore"),
+        ('["score", "old.score"]', "[]", "fields.score"),
+        ('["score", "old.score"]', "3", "fields.score"),
+        ("-999.0", '"none"', "no_value.0"),
         ("alert_id", 'required = ["everything"]\nalert_id', "required"),
-        ("alert_id", 'required = ["difference"]\nalert_id', "named for difference"),
+        ('object_id = ["object", "solar"]', 'required = ["object_id"]', "named for object_id"),
         ('science = "sci"', "", "named for science"),
     ],
 )
@@ -136,170 +92,31 @@ def test_a_wrong_map_names_the_file_and_the_key(
     assert ("mine.toml" in str(caught.value), words in str(caught.value)) == (True, True)
 
 
+def test_a_map_s_fields_are_read_where_rules_look_at_them(tmp_path: Path) -> None:
+    """All others cost nothing."""
+    survey = field_map(tmp_path)
+    assert [] == [each for each in survey.wanted() if each.role.startswith("fields")]
+    score = RuleField("mine", "score", FieldKind.NUMBER)
+    read = survey.reading([score, RuleField("other", "version", FieldKind.TEXT)])
+    (first, second) = read.wanted()[len(survey.wanted()) :]
+    assert ("fields.score", "score", "old.score") == (first.role, first.path, second.path)
+    assert ("float" in first.types, "string" in first.types) == (True, False)
+    assert survey.wanted() == read.reading([]).wanted()
+
+
+def test_a_field_that_a_map_does_not_name_is_refused_with_those_that_there_are(
+    tmp_path: Path,
+) -> None:
+    """A rule with a typing error never starts."""
+    field_map(tmp_path)
+    surveys = Surveys.load([tmp_path])
+    surveys.refuse_unnamed([RuleField("mine", "score", FieldKind.NUMBER)])
+    words = r"surveys.mine.rules: .* of mine names no field 'scor'; there are score, version \("
+    with pytest.raises(ConfigurationInvalid, match=words):
+        surveys.refuse_unnamed([RuleField("mine", "scor", FieldKind.NUMBER)])
+
+
 def test_a_missing_folder_is_a_wrong_configuration(tmp_path: Path) -> None:
     """The message names the folder."""
     with pytest.raises(ConfigurationInvalid, match="nowhere"):
         Surveys.load([tmp_path / "nowhere"])
-
-
-def test_ids_are_texts(tmp_path: Path) -> None:
-    """The first that is there counts, and an object 0 is none."""
-    survey = field_map(tmp_path)
-    alert = alert_of(survey, id=2**60, old_id=7, object=0, solar=5)
-    assert (str(2**60), "5") == (alert.alert_id, alert.object_id)
-    assert ("7", None) == (alert_of(survey, old_id=7).alert_id, alert_of(survey, id=1).object_id)
-
-
-def test_an_alert_without_an_id_is_rejected(tmp_path: Path) -> None:
-    """Nothing could refer to it."""
-    with pytest.raises(MessageRejected, match=r"id or old\.id is null") as caught:
-        alert_of(field_map(tmp_path))
-    assert Reason.FIELD_MISSING == caught.value.reason
-
-
-@pytest.mark.parametrize(
-    ("scale", "refers_to", "time", "end"),
-    [
-        ("mjd-tai", "middle", MJD_TAI, NEW_YEAR + 5),
-        ("mjd-tai", "start", MJD_TAI, NEW_YEAR + 10),
-        ("mjd-utc", "end", 61041.0, NEW_YEAR),
-        ("jd-utc", "start", 2461041.5, NEW_YEAR + 10),
-        ("jd-tai", "end", 2461041.5, NEW_YEAR - 37),
-        ("unix-s", "start", NEW_YEAR, NEW_YEAR + 10),
-        ("unix-ms", "end", NEW_YEAR * 1e3, NEW_YEAR),
-        ("unix-us", "end", NEW_YEAR * 1e6, NEW_YEAR),
-    ],
-)
-def test_the_end_of_the_light_is_utc(
-    tmp_path: Path, scale: str, refers_to: str, time: float, end: float
-) -> None:
-    """The packet gives the start, middle or end of the exposure, in UTC or TAI."""
-    text = MAP.replace("mjd-tai", scale).replace("middle", refers_to)
-    alert = alert_of(field_map(tmp_path, text), id=1, mjd=time, seconds=10.0)
-    assert alert.light_end_unix_s == pytest.approx(end, abs=1e-4)
-
-
-@pytest.mark.parametrize("seconds", [None, -999.0, float("nan"), 0.0])
-def test_a_missing_exposure_takes_the_default(tmp_path: Path, seconds: float | None) -> None:
-    """Surveys write null, -999 or NaN for what they do not know."""
-    alert = alert_of(field_map(tmp_path), id=1, mjd=MJD_TAI, seconds=seconds)
-    assert alert.light_end_unix_s == pytest.approx(NEW_YEAR + 15, abs=1e-4)
-
-
-def test_without_a_time_there_is_none(tmp_path: Path) -> None:
-    """An undated packet is still an alert, unless the map requires the time."""
-    assert alert_of(field_map(tmp_path), id=1).light_end_unix_s is None
-    required = 'required = ["time"]\n' + MAP
-    with pytest.raises(MessageRejected, match="time"):
-        alert_of(field_map(tmp_path, required), id=1)
-
-
-@pytest.mark.parametrize(
-    ("values", "flagged", "flaggable"),
-    [
-        ({}, set(), set()),
-        ({"cr": False}, set(), {"CR"}),
-        ({"cr": False, "cr_centre": True}, {"CR"}, {"CR"}),
-        ({"bad": 0, "cr": None}, set(), {"HP", "DP"}),
-        ({"bad": 3}, {"HP", "DP"}, {"HP", "DP"}),
-        ({"bad": -999}, set(), {"HP", "DP"}),
-    ],
-)
-def test_flags_raise_their_classes(
-    tmp_path: Path, values: dict[str, object], flagged: set[str], flaggable: set[str]
-) -> None:
-    """Null flags say nothing; a group of classes is raised together."""
-    alert = alert_of(field_map(tmp_path), id=1, **values)
-    assert (flagged, flaggable) == (set(alert.flagged), set(alert.flaggable))
-
-
-def test_a_null_stamp_is_absent(tmp_path: Path) -> None:
-    """Stamps that are not null are present."""
-    survey = field_map(tmp_path)
-    assert {} == dict(alert_of(survey, id=1).stamps)
-    assert (4, 5) == alert_of(survey, id=1, sci=stamp()).stamps[Plane.SCIENCE].image.shape
-
-
-@pytest.mark.parametrize(
-    ("keys", "place"),
-    [
-        ("", ((2.0, 1.0), (2.0,))),
-        ("nominal_px = 7", ((3.0, 0.0), (3.0, 1.0))),
-        ('place = "middle"', ((1.5,), (2.0,))),
-    ],
-)
-def test_a_map_says_where_its_stamps_hold_the_alert(
-    tmp_path: Path, keys: str, place: tuple[tuple[float, ...], ...]
-) -> None:
-    """A stamp of 4 x 5 px may be cut from a square, from a larger stamp, or not at all."""
-    survey = field_map(tmp_path, MAP.replace('science = "sci"', f'science = "sci"\n{keys}'))
-    assert place == alert_of(survey, id=1, sci=stamp()).stamps[Plane.SCIENCE].place
-
-
-def test_of_a_large_stamp_only_what_is_judged_is_kept(tmp_path: Path) -> None:
-    """An alert waits with this part only; the reason says where its place is ambiguous."""
-    survey = field_map(tmp_path)
-    alert = alert_of(survey, id=1, sci=stamp((300, 300)), ref=stamp((500, 300)))
-    assert {Plane.SCIENCE: (128, 128)} == {p: s.image.shape for p, s in alert.stamps.items()}
-    assert NotEvaluated.STAMP_TOO_LARGE is alert.unreadable[Plane.TEMPLATE].why
-    alone = alert_of(survey, id=1, sci=stamp((500, 300)))
-    assert ({}, {Plane.SCIENCE}) == (dict(alone.stamps), set(alone.unreadable))
-
-
-def test_a_bad_stamp_names_its_plane(tmp_path: Path) -> None:
-    """The reason is the stamp's."""
-    with pytest.raises(MessageRejected, match="science stamp") as caught:
-        alert_of(field_map(tmp_path), id=1, sci=b"junk")
-    assert Reason.STAMP_MALFORMED == caught.value.reason
-
-
-def test_no_bytes_are_no_stamp(tmp_path: Path) -> None:
-    """A field of plain bytes cannot be null."""
-    survey = field_map(tmp_path)
-    alert = alert_of(survey, id=1, sci=stamp(), ref=b"")
-    assert ({Plane.SCIENCE}, {}) == (set(alert.stamps), dict(alert.unreadable))
-    assert {} == dict(alert_of(survey, id=1, sci=b"").stamps)
-    assert {Plane.TEMPLATE} == set(alert_of(survey, id=1, ref=b"", old_ref=stamp()).stamps)
-
-
-@pytest.mark.parametrize(
-    ("data", "why"),
-    [(b"junk", NotEvaluated.NO_DATA), (gzip.compress(bytes(10**8)), NotEvaluated.STAMP_TOO_LARGE)],
-)
-def test_a_stamp_that_can_be_done_without_rejects_nothing(
-    tmp_path: Path, data: bytes, why: NotEvaluated
-) -> None:
-    """The stamp is left out, and the reason is kept."""
-    alert = alert_of(field_map(tmp_path), id=1, sci=stamp(), ref=data)
-    assert {Plane.SCIENCE} == set(alert.stamps)
-    assert {Plane.TEMPLATE} == set(alert.unreadable)
-    assert why is alert.unreadable[Plane.TEMPLATE].why
-    assert alert.unreadable[Plane.TEMPLATE].detail.startswith("stamp: ")
-
-
-def test_a_required_stamp_that_cannot_be_read_rejects(tmp_path: Path) -> None:
-    """Other readable stamps do not help."""
-    with pytest.raises(MessageRejected, match="science stamp"):
-        alert_of(field_map(tmp_path), id=1, sci=b"junk", ref=stamp())
-
-
-def test_an_alert_of_which_no_stamp_can_be_read_is_rejected(tmp_path: Path) -> None:
-    """Its bytes are kept with the reason, so that it can be replayed."""
-    with pytest.raises(MessageRejected, match="template stamp"):
-        alert_of(field_map(tmp_path), id=1, ref=b"junk")
-
-
-def test_a_stamp_that_was_not_asked_for_is_not_opened(tmp_path: Path) -> None:
-    """This includes a required stamp, because nothing depends on it."""
-    alert = alert_of(field_map(tmp_path), [Plane.TEMPLATE], id=1, sci=b"junk", ref=stamp())
-    assert ({Plane.TEMPLATE}, {}) == (set(alert.stamps), dict(alert.unreadable))
-
-
-@pytest.mark.parametrize("name", ["id", "object"])
-@pytest.mark.parametrize(("long", "said"), [("x" * 201, "201"), (b"x" * 101, "202")])
-def test_a_name_without_end_is_refused(tmp_path: Path, name: str, long: object, said: str) -> None:
-    """The name would be in the key, the headers and the log of every output."""
-    values: dict[str, object] = {"id": "7", "sci": stamp(), name: long}
-    with pytest.raises(MessageRejected, match=f"{said} characters") as caught:
-        alert_of(field_map(tmp_path), **values)
-    assert Reason.FIELD_TYPE == caught.value.reason

@@ -1,5 +1,6 @@
 """Probabilities per pixel become evidence per stamp, and evidence a verdict."""
 
+from collections.abc import Mapping
 from dataclasses import replace
 
 import numpy as np
@@ -14,6 +15,9 @@ from streamfilter.records import (
     Action,
     ClassEvidence,
     ClassPrior,
+    Condition,
+    FieldKind,
+    FieldValue,
     Label,
     NotEvaluated,
     Place,
@@ -22,6 +26,7 @@ from streamfilter.records import (
     StampEvidence,
     Statistic,
     Verdict,
+    fields_of,
 )
 
 CR, TRL, BBG = (CODES.index(code) for code in ("CR", "TRL", "BBG"))
@@ -194,6 +199,93 @@ def test_a_guarded_rule_is_silent_where_a_source_is() -> None:
 def test_a_rule_hears_only_its_own_plane() -> None:
     """A hit in the template is no reason to drop by the science image."""
     assert Label.CLEAN is decide([stamp(), stamp(Plane.TEMPLATE, CR=1.0)], [DROP_CR]).label
+
+
+NAN = float("nan")
+
+
+@pytest.mark.parametrize(
+    ("condition", "holding", "failing"),
+    [
+        (Condition(above=0.5), [0.51, 1, True], [0.5, 0, False, -1]),
+        (Condition(at_least=3), [3, 3.0, 9], [2, True, -999.0]),
+        (Condition(below=3), [2, -999.0, False], [3, 4.5]),
+        (Condition(at_most=3), [3, 0], [3.01]),
+        (Condition(at_least=0, below=3), [0, 2.9], [-999.0, 3]),
+        (Condition(equals=True), [True, 1], [False, 0, 2]),
+        (Condition(equals=0), [0, False, 0.0], [1, True]),
+        (Condition(equals="t"), ["t"], ["f", "T", "", 1, True]),
+        (Condition(above=0, equals=2), [2], [1, 3]),
+    ],
+)
+def test_a_condition_holds_where_all_its_comparisons_do(
+    condition: Condition, holding: list[FieldValue], failing: list[FieldValue]
+) -> None:
+    """Of none it holds, nor of what is no number, nor of what cannot be compared."""
+    assert [] == [value for value in holding if not condition.holds(value)]
+    assert [] == [value for value in (*failing, None, NAN, "x") if condition.holds(value)]
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        ({}, "nothing is compared; give above, at_least, below, at_most or equals"),
+        ({"above": 1.0, "equals": "x"}, "a text has no order"),
+        ({"above": NAN}, "nan is no limit"),
+        ({"equals": NAN}, "nan is no limit"),
+    ],
+)
+def test_a_condition_that_says_nothing_is_refused(given: dict[str, FieldValue], words: str) -> None:
+    """It would hold always, or never."""
+    with pytest.raises(ValueError, match=words):
+        Condition(**given)  # type: ignore[arg-type]
+
+
+SCORED = replace(DROP_CR, when={"drb": Condition(below=0.5), "isdiffpos": Condition(equals="t")})
+SPARED = replace(
+    DROP_CR, unless={"ndethist": Condition(at_least=3), "drb": Condition(at_least=0.9)}
+)
+
+
+@pytest.mark.parametrize(
+    ("rule", "fields", "applies"),
+    [
+        (SCORED, {"drb": 0.1, "isdiffpos": "t"}, True),
+        (SCORED, {"drb": 0.9, "isdiffpos": "t"}, False),
+        (SCORED, {"drb": 0.1, "isdiffpos": "f"}, False),
+        (SCORED, {"drb": 0.1}, False),
+        (SCORED, {}, False),
+        (SPARED, {"ndethist": 2, "drb": 0.1}, True),
+        (SPARED, {"ndethist": 3, "drb": 0.1}, False),
+        (SPARED, {"ndethist": 1, "drb": 0.9}, False),
+        (SPARED, {"drb": 0.9}, False),
+        (SPARED, {"drb": 0.1}, True),
+        (SPARED, {}, True),
+    ],
+)
+def test_a_rule_looks_at_the_alert_s_own_numbers(
+    rule: Rule, fields: Mapping[str, FieldValue], applies: bool
+) -> None:
+    """All of ``when`` must hold and none of ``unless``; a field without a value holds nothing."""
+    expected = Label.CONTAMINATED if applies else Label.CLEAN
+    assert expected is decide([stamp(CR=0.9)], [rule], fields).label
+    assert Label.CLEAN is decide([stamp(CR=0.1)], [rule], fields).label
+
+
+def test_where_a_condition_fails_the_next_rule_decides() -> None:
+    """As where its class is not there."""
+    flags = replace(FLAG_TRL, name="next")
+    found = decide([stamp(CR=0.9, TRL_px=31)], [SCORED, flags], {"drb": 0.9, "isdiffpos": "t"})
+    assert "next" == found.rule
+
+
+def test_rules_name_the_fields_that_they_look_at() -> None:
+    """Each once, with what it is compared with; one cannot be a number and a text."""
+    kinds = {"drb": FieldKind.NUMBER, "isdiffpos": FieldKind.TEXT, "ndethist": FieldKind.NUMBER}
+    assert kinds == fields_of([DROP_CR, SCORED, SPARED])
+    odd = replace(DROP_CR, name="odd", unless={"drb": Condition(equals="high")})
+    with pytest.raises(ValueError, match=r"'odd': drb is compared with a text, and .* a number"):
+        fields_of([SCORED, odd])
 
 
 def test_what_was_not_evaluated_is_kept_and_says_so() -> None:

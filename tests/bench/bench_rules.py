@@ -332,7 +332,7 @@ def nearest(stamp: StampEvidence, rules: Iterable[Rule]) -> tuple[str, float]:
             rule.name,
         )
         for rule in rules
-        if rule.action is Action.DROP and not applies(rule, stamp)
+        if rule.action is Action.DROP and not applies(rule, stamp, {})
     ]
     distance, name = min(missing)
     return name, float(distance)

@@ -36,6 +36,47 @@ def test_rules_in_force_can_be_copied_into_a_file(tmp_path: Path) -> None:
     assert "CR" in tomllib.loads(printed.output)["surveys"]["lsst"]["priors"]
 
 
+RULE = """
+[[surveys.ztf.rules]]
+name = "seen-once"
+contaminant = "CR"
+statistic = "core"
+above = 0.3
+when = {drb = {below = 0.9, at_least = 0}}
+unless = {ndethist = {at_least = 3}, isdiffpos = {equals = "f"}}
+"""
+
+
+def test_conditions_of_rules_can_be_copied_with_them(tmp_path: Path) -> None:
+    """What is not given is left out; comments name the fields that there are."""
+    site, copy = tmp_path / "site.toml", tmp_path / "copy.toml"
+    site.write_text(RULE)
+    printed = config("rules", "ztf", "--config", str(site)).output
+    (rule,) = tomllib.loads(printed)["surveys"]["ztf"]["rules"]
+    assert {"drb": {"below": 0.9, "at_least": 0.0}} == rule["when"]
+    assert {"ndethist": {"at_least": 3.0}, "isdiffpos": {"equals": "f"}} == rule["unless"]
+    copy.write_text(printed)
+    assert printed == config("rules", "ztf", "--config", str(copy)).output
+    (comment,) = (line for line in printed.splitlines() if line.startswith("#"))
+    assert comment.startswith("# ztf: when and unless of rules may look at chinr, ")
+    assert "# lsst: when and unless of rules may look at apFlux" in config("rules").output
+
+
+def test_rules_without_conditions_are_printed_without_empty_ones() -> None:
+    """The default rules have none."""
+    for rule in tomllib.loads(config("rules", "ztf").output)["surveys"]["ztf"]["rules"]:
+        assert {"when", "unless"}.isdisjoint(rule)
+
+
+def test_a_condition_on_no_field_of_the_survey_is_refused(tmp_path: Path) -> None:
+    """Before anything starts, with the names that there are."""
+    site = tmp_path / "site.toml"
+    site.write_text(RULE.replace("drb", "reliability"))
+    found = config("check", "--config", str(site))
+    assert isinstance(found.exception, ConfigurationInvalid)
+    assert "names no field 'reliability'; there are chinr, " in str(found.exception)
+
+
 def test_a_prior_of_the_file_is_in_force(tmp_path: Path) -> None:
     """One value is changed, the others keep their defaults."""
     site = tmp_path / "site.toml"

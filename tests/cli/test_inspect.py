@@ -106,6 +106,31 @@ def test_the_table_and_the_figure_show_the_verdict(samples: Path, tmp_path: Path
     assert figure.read_bytes().startswith(b"\x89PNG")
 
 
+SPARE = """
+[[surveys.lsst.rules]]
+name = "hit"
+contaminant = "CR"
+statistic = "core"
+above = 0.25
+unless = {reliability = {above = 0.5}, reliabilityVersion = {equals = "x"}}
+"""
+
+
+def test_the_fields_that_rules_look_at_are_shown(samples: Path, tmp_path: Path) -> None:
+    """Beside the verdict, in the table, the figure and the JSON; what is missing is told."""
+    site, packet = tmp_path / "site.toml", samples / "lsst" / f"{HIT}.bin"
+    site.write_text(SPARE)
+    figure = tmp_path / "hit.png"
+    found = inspect(packet, "--config", site, "--figure", figure)
+    assert "reliability 1" in found.stdout
+    assert "1 packet: 1 clean" in found.stdout
+    assert "fields.reliabilityVersion: no diaSource.reliabilityVersion" in found.stderr
+    (line,) = lines(inspect(packet, "--config", site, "--json"))
+    assert {"reliability": 1.0} == line["fields"]
+    assert "fields" not in lines(inspect(packet, "--json"))[0]
+    assert "fields" not in inspect(packet).stdout
+
+
 def test_template_and_difference_can_be_judged(samples: Path) -> None:
     """Switched on by configuration."""
     planes = 'alerts.planes=["science", "template", "difference"]'

@@ -19,8 +19,9 @@ import streamfilter
 from streamfilter.alerts.decode import Decoder
 from streamfilter.alerts.drift import SchemaHistory, writer_of
 from streamfilter.alerts.encode import Encoder
+from streamfilter.alerts.figures import fields_in_words
 from streamfilter.alerts.normalise import normalise, reflect, side_of
-from streamfilter.alerts.surveys import Surveys
+from streamfilter.alerts.surveys import RuleField, Surveys
 from streamfilter.errors import MessageRejected, Reason
 from streamfilter.exposures import frames
 from streamfilter.exposures.decode import ExposureDecoder
@@ -29,7 +30,15 @@ from streamfilter.fits.stamps import read_stamp
 from streamfilter.headers import rejected_message
 from streamfilter.kafka.messages import message_of
 from streamfilter.limits import Limits
-from streamfilter.records import Alert, Message, NotEvaluated, Origin, Rejected
+from streamfilter.records import (
+    Alert,
+    Condition,
+    FieldKind,
+    Message,
+    NotEvaluated,
+    Origin,
+    Rejected,
+)
 from streamfilter.rejections import rejection_of, replay_of
 from streamfilter.schemas import binary
 from streamfilter.schemas.codecs import CODECS, decompress
@@ -144,6 +153,12 @@ class _Shelf:
 
 _SHELF_TYPES = {each["name"]: each for each in (_POINT, _STAMP, *SCHEMAS)}
 _SURVEYS = Surveys.load()
+# As if rules looked at every field that a map names.
+_FIELDS = frozenset(
+    RuleField(each.survey, name, FieldKind.TEXT if "version" in name.lower() else FieldKind.NUMBER)
+    for each in _SURVEYS.maps
+    for name in each.fields
+)
 _SHELF = SchemaFinder([_Shelf(), PublishedSource()], LIMITS)
 _DECODER = Decoder(_SHELF, _SURVEYS, LIMITS)
 _ZTF = writer_of(_SHELF.find((Form.CONFLUENT, 0)), _SURVEYS.of_record("ztf.alert")[0])
@@ -168,6 +183,9 @@ def _followed(found: Alert | Rejected) -> Alert | Rejected:
         return found
     for unreadable in found.unreadable.values():
         _in_our_words(unreadable.detail)
+    assert fields_in_words(found.fields).isprintable()
+    for value in found.fields.values():
+        assert Condition(equals=value).holds(value)
     for stamp in found.stamps.values():
         ready = normalise(stamp)
         if not isinstance(ready, NotEvaluated):
@@ -195,13 +213,16 @@ def container(data: bytes) -> object:
     value = b"Obj\x01" + data
     with contextlib.suppress(MessageRejected):
         Splicer().splice(finder.open(value), b"", "enriched")
-    return _followed(Decoder(finder, _SURVEYS, LIMITS).decode(_message(value)))
+    decoder = Decoder(finder, _SURVEYS, LIMITS)
+    found = _followed(decoder.decode(_message(value), fields=_FIELDS))
+    assert all(str(each).isprintable() for each in decoder.take_reports())
+    return found
 
 
 def record(data: bytes) -> object:
     """The body of an alert whose schema is known: the first byte chooses among them."""
     value = b"\x00" + (data[0] % len(SCHEMAS)).to_bytes(4, "big") + data[1:] if data else b""
-    return _followed(_DECODER.decode(_message(value)))
+    return _followed(_DECODER.decode(_message(value), fields=_FIELDS))
 
 
 def exposure(data: bytes) -> object:

@@ -148,3 +148,24 @@ def test_the_source_of_an_lsst_stamp_is_where_its_header_says(night: list[Simula
         header = fits.getheader(io.BytesIO(record["cutoutScience"]))
         column = record["diaSource"]["x"] - header["CUTMINX"] - 1
         assert abs(column - (header["NAXIS1"] - 1) / 2) < 0.51
+
+
+def test_negative_detections_are_sent_as_their_survey_sends_them() -> None:
+    """ZTF turns the difference, so that they are bright in it; LSST does not."""
+    negative = Counter[str]()
+    for alert in alerts(5, 60, mix={"DCL": 0.3}):
+        record = record_of(alert)
+        if alert.survey == "ztf":
+            data = gzip.decompress(record["cutoutDifference"]["stampData"])
+            positive, bright = record["candidate"]["isdiffpos"] == "t", True
+        else:
+            data = record["cutoutDifference"]
+            positive = bright = not record["diaSource"]["isNegative"]
+            assert positive == (record["diaSource"]["psfFlux"] > 0)
+        image = fits.getdata(io.BytesIO(data))
+        middle = 31 if alert.survey == "ztf" else len(image) // 2
+        core = image[middle - 1 : middle + 2, middle - 1 : middle + 2]
+        negative[alert.survey] += not positive
+        if abs(core.sum()) > 9 * np.nanstd(image):
+            assert bright == (core.sum() > 0)
+    assert min(negative["ztf"], negative["lsst"]) > 5

@@ -18,7 +18,7 @@ from streamfilter.alerts.normalise import SIDES_PX
 from streamfilter.alerts.pipeline import Pipeline
 from streamfilter.alerts.rules import policy
 from streamfilter.alerts.surveys import Surveys
-from streamfilter.alerts.verdict import Policy
+from streamfilter.alerts.verdict import Policy, rule_fields
 from streamfilter.config import Flow, Registry, Scalar, Settings, Survey
 from streamfilter.errors import ConfigurationInvalid, Reason
 from streamfilter.inference import manifest
@@ -90,6 +90,8 @@ def checked(settings: Settings) -> Surveys:
     checked_engine("engine", settings.engine, manifest.Per.PIXEL)
     refuse_reading_outputs(settings, "alerts", settings.alerts.topics)
     _checked_planes(settings, surveys)
+    policies = {name: policy_of(settings, name) for name in surveys.names}
+    surveys.refuse_unnamed(rule_fields(policies))
     checked_delivery(settings)
     return surveys
 

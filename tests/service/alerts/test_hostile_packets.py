@@ -26,6 +26,7 @@ from memory_worker import (
 )
 
 from streamfilter.alerts.encode import Encoder
+from streamfilter.config import Settings
 from streamfilter.limits import Limits
 from streamfilter.records import Headers
 from streamfilter.schemas import binary
@@ -58,12 +59,13 @@ def lsst(samples: Path) -> bytes:
     return (samples / "lsst/boom_v9_7912941781254298.bin").read_bytes()
 
 
-def answers(values: Sequence[bytes | None], headers: Headers = ()) -> list[str]:
+def answers(
+    values: Sequence[bytes | None], headers: Headers = (), settings: Settings | None = None
+) -> list[str]:
     """What became of each message: the reason of its rejection, or its verdict."""
     source, sink = MemorySource(values, headers), MemorySink()
-    made = worker(
-        source, sink, pipeline=SimulatedPipeline(FINDER), encoder=Encoder(FINDER), batch_size=16
-    )
+    pipeline = SimulatedPipeline(FINDER, settings)
+    made = worker(source, sink, pipeline=pipeline, encoder=Encoder(FINDER), batch_size=16)
     run_to_the_end(made, source, 120)
     assert {PARTITION: len(values)} == source.committed
     found: dict[int, str] = {}
@@ -196,6 +198,38 @@ def test_what_a_schema_does_not_give_is_logged_once(
     said = [event for event in log if event["event"] == "fields not given"]
     assert [("ztf", "warning")] == [(event["survey"], event["log_level"]) for event in said]
     assert "no candidate.nbad" in said[0]["detail"]
+
+
+# CR is above this everywhere, so that the conditions decide.
+ALWAYS = {"name": "always", "contaminant": "CR", "statistic": "core", "above": -1.0}
+
+
+def test_a_number_that_rules_look_at_and_alerts_lack_is_logged_once(
+    ztf: bytes, log: list[structlog.typing.EventDict]
+) -> None:
+    """The condition is silent for those, and the others are judged by it."""
+    remade, low = Remade(ztf), {"drb": {"below": 0.5}}
+    values = [remade.packet(drb=drb) for drb in (0.1, None, float("nan"), -999.0, 0.9)]
+    rules = {"ztf": {"rules": [ALWAYS | {"when": low}]}}
+    found = answers(values, settings=Settings.model_validate({"surveys": rules}))
+    assert ["contaminated", "clean", "clean", "clean", "clean"] == found
+    (said,) = [event for event in log if event["event"] == "fields not given"]
+    assert ("ztf", "warning") == (said["survey"], said["log_level"])
+    assert "fields.drb: candidate.drb has no value in an alert" in said["detail"]
+
+
+def test_a_number_of_another_type_or_gone_makes_a_condition_silent(
+    ztf: bytes, log: list[structlog.typing.EventDict]
+) -> None:
+    """``unless`` does not spare the alert then, and the log says why."""
+    envelope = FINDER.open(ztf)
+    text = json.dumps(envelope.schema.definition)
+    gone = container(text.replace('"drb"', '"drb_"').encode(), envelope.body)
+    rules = {"ztf": {"rules": [ALWAYS | {"unless": {"drb": {"above": 0.5}}}]}}
+    settings = Settings.model_validate({"surveys": rules})
+    assert ["clean", "contaminated", "contaminated"] == answers([ztf, gone, gone], (), settings)
+    (said,) = [event["detail"] for event in log if event["event"] == "fields not given"]
+    assert "fields.drb: no candidate.drb" in said
 
 
 class Remade:

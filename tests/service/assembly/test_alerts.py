@@ -8,10 +8,15 @@ from prometheus_client import CollectorRegistry
 
 from streamfilter.config import Settings
 from streamfilter.errors import ConfigurationInvalid, SchemaUnavailable
-from streamfilter.service.assembly.alerts import checked, open_parts, open_worker
+from streamfilter.records import Plane
+from streamfilter.service.assembly.alerts import checked, open_parts, open_worker, policy_of
 
 ON_DIFFERENCE = {
     "name": "hit", "contaminant": "CR", "statistic": "core", "above": 0.4, "plane": "difference",
+}  # fmt: skip
+SCORED = {
+    "name": "hit", "contaminant": "CR", "statistic": "core", "above": 0.4,
+    "when": {"reliability": {"above": 0.5}},
 }  # fmt: skip
 
 
@@ -40,6 +45,7 @@ def test_the_defaults_can_be() -> None:
         ({"alerts": {"topics": ["^stream.*"]}}, "outputs.annotations: .*narrower pattern"),
         ({"alerts": {"planes": ["difference"]}}, "alerts.planes: .*difference.*look at science"),
         ({"surveys": {"ztf": {"rules": [ON_DIFFERENCE]}}}, "surveys.ztf.rules: .*look at diff"),
+        ({"surveys": {"ztf": {"rules": [SCORED]}}}, "surveys.ztf.rules: .*'reliability'.* drb, "),
     ],
 )
 def test_what_cannot_be_names_its_key(sections: dict[str, Any], named: str) -> None:
@@ -53,6 +59,24 @@ def test_a_plane_is_judged_where_a_rule_looks_at_it() -> None:
     rules = {"surveys": {"ztf": {"rules": [ON_DIFFERENCE]}, "lsst": {"rules": []}}}
     checked(settings(alerts={"planes": ["difference"]}, **rules))
     checked(settings(alerts={"planes": ["science", "difference"]}))
+
+
+def test_a_rule_looks_at_the_fields_of_its_own_survey() -> None:
+    """LSST's map names what ZTF's does not."""
+    checked(settings(surveys={"lsst": {"rules": [SCORED]}}))
+
+
+def test_other_rules_may_look_at_what_the_maps_in_force_name(engine_home: Path) -> None:
+    """A map that a site has changed meanwhile is read at the next start."""
+    parts = open_parts(settings(engine={"home": str(engine_home)}), threads=1, say=print)
+    for name in ("lsst", "ztf"):
+        changed = settings(surveys={name: {"rules": [SCORED]}})
+        policies = {each: policy_of(changed, each) for each in parts.pipeline.surveys}
+        if name == "ztf":
+            with pytest.raises(ConfigurationInvalid, match=r"no field 'reliability'.* next start"):
+                parts.pipeline.judging(planes=[Plane.SCIENCE], policies=policies)
+        else:
+            parts.pipeline.judging(planes=[Plane.SCIENCE], policies=policies)
 
 
 def test_a_registry_that_does_not_answer_is_a_start_up_error(engine_home: Path) -> None:
