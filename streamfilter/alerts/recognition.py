@@ -7,29 +7,29 @@ from streamfilter.errors import MessageRejected, Reason
 from streamfilter.schemas.walk import leaf_types
 from streamfilter.schemas.wire import WriterSchema
 
-# What a record must have to be taken for a survey's by its fields alone. A detector's number and a
-# stamp are the same in many surveys; flags and exposures come and go with versions.
+# Without a matching name, a schema must have the fields of all these roles. Fewer do not decide:
+# many surveys name the detector and a stamp alike. Flags and exposure times vary with versions.
 _TELLING = ("alert_id", "object_id", "time", "science")
-_LONGEST_NAME = 100  # characters that are shown
+_LONGEST_NAME = 100  # characters in an error message
 
 
 def survey_of(schema: WriterSchema, surveys: Surveys) -> SurveyMap:
     """Returns the field map for records of a writer schema.
 
-    A map whose ``record`` matches the record's name comes first, if the fields that it requires are
-    there. Else the fields alone decide: programs name their records alike (all of Spark's are
-    ``topLevelRecord``), and brokers that send alerts on give them names of their own.
+    First come the maps whose ``record`` matches the name of the record. If the schema has all their
+    required fields, the name decides. Otherwise the fields decide: Spark calls every record
+    ``topLevelRecord``, and a broker that forwards alerts gives them names of its own.
 
     Returns
     -------
     SurveyMap
-        The one map whose required fields are there; or the one that is named for the record, which
-        then says itself what it lacks.
+        The only map whose required fields the schema has. If there is none, the map that matches
+        the name; decoding then reports the fields that are missing.
 
     Raises
     ------
     MessageRejected
-        No map fits, or several do and the name does not tell them apart.
+        No map fits, or several maps fit and the name does not decide between them.
     """
     named = surveys.of_record(schema.name)
     fitting = [each for each in named if not _lacking(schema, each, each.required)]
@@ -48,7 +48,7 @@ def survey_of(schema: WriterSchema, surveys: Surveys) -> SurveyMap:
 
 
 def _lacking(schema: WriterSchema, survey: SurveyMap, roles: Collection[str]) -> list[str]:
-    """Returns the fields that a map names for these roles, of which the schema has none."""
+    """Returns, for each of these roles without a usable field, the fields that the map names."""
     words: dict[str, list[str]] = {}
     served = set()
     for field in survey.wanted():
@@ -71,7 +71,7 @@ def _several(name: str, fitting: Sequence[SurveyMap]) -> MessageRejected:
 
 
 def _none(schema: WriterSchema, surveys: Surveys) -> MessageRejected:
-    """Returns the error of a record without a map; it names what the nearest map lacks."""
+    """Returns the error for a record without a map, with the fields that the nearest map needs."""
     lacks = {
         each.survey: (_lacking(schema, each, (*each.required, *_TELLING)), each)
         for each in surveys.maps

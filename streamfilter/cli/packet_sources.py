@@ -1,4 +1,4 @@
-"""Where ``inspect`` has its packets from: files, places of a topic, or what comes there."""
+"""The sources of packets for ``inspect``: files, places of a topic, or its new messages."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -15,14 +15,20 @@ from streamfilter.records import Message, Origin
 
 
 class Places(click.ParamType[Stretch]):
-    """``PARTITION:OFFSET``, or ``PARTITION:FIRST-LAST``."""
+    """A command-line value ``PARTITION:OFFSET`` or ``PARTITION:FIRST-LAST``."""
 
     name = "PARTITION:OFFSET[-LAST]"
 
     def convert(
         self, value: object, param: click.Parameter | None, ctx: click.Context | None
     ) -> Stretch:
-        """The stretch that a text names."""
+        """Returns the stretch that a text names.
+
+        Raises
+        ------
+        BadParameter
+            The text has another form, or the stretch ends before it begins.
+        """
         if isinstance(value, Stretch):
             return value
         partition, _, offsets = str(value).partition(":")
@@ -37,26 +43,26 @@ class Places(click.ParamType[Stretch]):
 
 
 class PacketSource(Protocol):
-    """Packets as messages, and how they are called."""
+    """Yields packets as messages, and names them."""
 
     def chunks(self) -> Iterator[Iterable[Message]]:
-        """Messages; those of a chunk may be judged together."""
+        """Yields chunks of messages; the messages of a chunk may be judged together."""
 
     def total(self) -> float | None:
-        """Of ``done`` at the end; None where nobody knows."""
+        """Returns the value of ``done`` after the last message; None if it is not known."""
 
     def done(self, origin: Origin, size_bytes: int) -> float:
-        """How far it is, once this message was handed out."""
+        """Returns the progress after this message; call it once for each message, in order."""
 
     def label(self, origin: Origin) -> str:
-        """A message's name in a table."""
+        """Returns the name of a message for a person."""
 
     def place(self, origin: Origin) -> dict[str, Any]:
-        """The same for a machine."""
+        """Returns the place of a message as fields of JSON."""
 
 
 class Files:
-    """Containers, single packets, folders and archives."""
+    """Packets in containers, single files, folders and archives."""
 
     def __init__(self, paths: Sequence[Path]) -> None:
         self._paths = paths
@@ -64,18 +70,18 @@ class Files:
         self._current, self._before, self._within = "", 0, 0
 
     def chunks(self) -> Iterator[Iterable[Message]]:
-        """All in one: the end is known to come."""
+        """Yields one chunk with all packets."""
         yield (
             Message(Origin(each.source, 0, each.index), each.value)
             for each in packets.read_packets(self._paths)
         )
 
     def total(self) -> float | None:
-        """Bytes of the files."""
+        """Returns the size of the files in bytes."""
         return float(sum(self._sizes.values()))
 
     def done(self, origin: Origin, size_bytes: int) -> float:
-        """Bytes of files that are through, and of this one as far as its packets say."""
+        """Returns the bytes of the finished files, plus those of the packets of this one so far."""
         if not _of(origin.topic, self._current):
             self._before += self._sizes.get(self._current, 0)
             self._current, self._within = self._file(origin.topic), 0
@@ -83,41 +89,41 @@ class Files:
         return self._before + min(self._within, self._sizes.get(self._current, 0))
 
     def label(self, origin: Origin) -> str:
-        """The file's name, and the record's number where there are several."""
+        """Returns the file's name, with the record's number except for the first."""
         return Path(origin.topic).name + (f"[{origin.offset}]" if origin.offset else "")
 
     def place(self, origin: Origin) -> dict[str, Any]:
-        """Path and number."""
+        """Returns the path and the record's number."""
         return {"file": origin.topic, "index": origin.offset}
 
     def _file(self, source: str) -> str:
-        """The file that a packet is of; itself for one that was not there before."""
+        """Returns the file of a packet; the packet's own name if the file was not listed."""
         return next((file for file in self._sizes if _of(source, file)), source)
 
 
 def _of(source: str, file: str) -> bool:
-    """Whether a packet is a file's; members of archives are ``archive:member``."""
+    """Returns whether a packet is from a file; archive members are named ``archive:member``."""
     return source == file or source.startswith(f"{file}:")
 
 
 @dataclass(frozen=True, slots=True)
 class Topic:
-    """A topic as it stands, or stretches of it."""
+    """Messages that a topic holds now: all of them, or some stretches."""
 
     client: ClientSettings
     name: str
     stretches: tuple[Stretch, ...]
 
     def chunks(self) -> Iterator[Iterable[Message]]:
-        """All in one."""
+        """Yields one chunk with all messages."""
         yield reader.read_stretches(self.client, self.name, self.stretches)
 
     def total(self) -> float | None:
-        """How many offsets there are."""
+        """Returns the number of offsets."""
         return float(sum(each.last - each.first + 1 for each in self.stretches))
 
     def done(self, origin: Origin, size_bytes: int) -> float:
-        """How many of them are behind."""
+        """Returns the number of offsets up to this message."""
         behind = 0
         for each in self.stretches:
             if each.partition == origin.partition and each.first <= origin.offset <= each.last:
@@ -126,11 +132,11 @@ class Topic:
         return behind
 
     def label(self, origin: Origin) -> str:
-        """As ``--at`` takes it."""
+        """Returns the place in the form that ``--at`` takes."""
         return f"{origin.partition}:{origin.offset}"
 
     def place(self, origin: Origin) -> dict[str, Any]:
-        """Topic, partition and offset."""
+        """Returns topic, partition and offset."""
         return {
             "topic": origin.topic, "partition": origin.partition, "offset": origin.offset,
         }  # fmt: skip
@@ -138,26 +144,28 @@ class Topic:
 
 @dataclass(frozen=True, slots=True)
 class Following(Topic):
-    """What comes to a topic from now on."""
+    """Messages that come to a topic from now on."""
 
     def chunks(self) -> Iterator[Iterable[Message]]:
-        """What came together."""
+        """Yields a chunk for the messages that came together."""
         yield from reader.follow(self.client, self.name)
 
     def total(self) -> float | None:
-        """It goes on."""
+        """Returns None: there is no last message."""
         return None
 
 
 def of_topic(
     client: Mapping[str, Any], topic: str, places: Sequence[Stretch], *, follow: bool
 ) -> PacketSource:
-    """Packets of a topic: at places, those that come, or all that stand there now.
+    """Returns the source for a topic: some places, its new messages, or all that it holds.
 
     Raises
     ------
     TransportFailed
-        There is no such topic, partition or offset, or the brokers cannot be used.
+        There is no such topic, or the brokers cannot be used.
+    ClickException
+        The topic holds nothing at one of the places.
     """
     if follow:
         return Following(client, topic, ())
@@ -166,12 +174,12 @@ def of_topic(
 
 
 def _within(topic: str, asked: Stretch, whole: Sequence[Stretch]) -> Stretch:
-    """The part of a stretch that is there.
+    """Returns the part of a stretch that the topic holds.
 
     Raises
     ------
     ClickException
-        Nothing of it is.
+        The topic holds nothing of the stretch.
     """
     there = next((each for each in whole if each.partition == asked.partition), None)
     if there is not None and asked.first <= there.last and there.first <= asked.last:

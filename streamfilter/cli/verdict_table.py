@@ -1,4 +1,4 @@
-"""What ``inspect`` shows a person: a row a packet, the sums, and the page of pictures."""
+"""The output of ``inspect`` for a person: a row for each packet, the totals, the figure."""
 
 import re
 from collections import Counter
@@ -21,7 +21,7 @@ Outcome = tuple[Prepared, Annotation] | Rejected
 
 REJECTED = "rejected"
 KINDS = (*(each.value for each in Label), REJECTED)
-"""What a packet comes out as."""
+"""Every possible outcome of a packet."""
 MOST_DRAWN = 12
 
 _STYLES = {
@@ -30,7 +30,7 @@ _STYLES = {
     Label.CONTAMINATED: "red",
     Label.NOT_EVALUATED: "dim",
 }
-# What a person wants to see first.
+# The most interesting verdict comes first.
 _ORDER = (Label.CONTAMINATED, Label.SUSPECT, Label.NOT_EVALUATED, Label.CLEAN)
 _COLUMNS = (
     "packet", "survey", "alert", "verdict", "class", "rule", "core", "survey flags", "fields",
@@ -40,21 +40,21 @@ _AT_BYTE = re.compile(r" at byte \d+$")
 
 
 def kind_of(outcome: Outcome) -> str:
-    """The verdict, or ``rejected``."""
+    """Returns the verdict of a packet, or ``rejected``."""
     return REJECTED if isinstance(outcome, Rejected) else outcome[1].verdict.label.value
 
 
 class Totals:
-    """How many packets there are of each verdict, rule and reason."""
+    """Counts packets by verdict, rule and reason."""
 
     def __init__(self) -> None:
         self._kinds: Counter[str] = Counter()
         self._rules: Counter[str] = Counter()
         self._reasons: Counter[str] = Counter()
-        self._unseen: Counter[str] = Counter()
+        self._unevaluated: Counter[str] = Counter()
 
     def add(self, outcome: Outcome) -> None:
-        """Count one."""
+        """Counts one packet."""
         self._kinds[kind_of(outcome)] += 1
         if isinstance(outcome, Rejected):
             self._reasons[outcome.reason.value] += 1
@@ -64,27 +64,29 @@ class Totals:
             self._rules[rule] += 1
         for stamp in annotation.stamps:
             if stamp.not_evaluated:
-                self._unseen[f"{stamp.plane}: {stamp.not_evaluated}"] += 1
+                self._unevaluated[f"{stamp.plane}: {stamp.not_evaluated}"] += 1
 
     @property
     def packets(self) -> int:
-        """All of them."""
+        """The number of packets."""
         return self._kinds.total()
 
     def headline(self) -> str:
-        """The packets and their verdicts, on one line."""
+        """Returns the number of packets and of each verdict, on one line."""
         found = [f"{self._kinds[kind]} {kind}" for kind in KINDS if self._kinds[kind]]
         many = f"{self.packets} packet{'' if self.packets == 1 else 's'}"
         return f"{many}: {', '.join(found)}" if found else many
 
     def lines(self) -> list[str]:
-        """The headline, then rules and reasons, the most frequent first."""
-        named = (
-            ("by rule", self._rules), ("rejected", self._reasons), ("not evaluated", self._unseen),
-        )  # fmt: skip
+        """Returns the headline, then a line each for rules and reasons, most frequent first."""
+        named = {
+            "by rule": self._rules,
+            "rejected": self._reasons,
+            "not evaluated": self._unevaluated,
+        }
         return [self.headline()] + [
             f"{name}: {', '.join(f'{key} {n}' for key, n in counts.most_common())}"
-            for name, counts in named
+            for name, counts in named.items()
             if counts
         ]
 
@@ -97,14 +99,17 @@ class _Row:
 
 
 class VerdictTable:
-    """One row a packet; rejections with the same words are one row, at whatever byte."""
+    """A table with one row for each packet.
+
+    Rejections with the same words share a row, whatever byte they name.
+    """
 
     def __init__(self) -> None:
         self._rows: list[_Row] = []
         self._folded: dict[tuple[str, str], _Row] = {}
 
     def add(self, label: str, outcome: Outcome) -> bool:
-        """Add a packet; whether it is a row of its own."""
+        """Adds a packet, and returns whether it got a row of its own."""
         if isinstance(outcome, Rejected):
             same = outcome.reason.value, _AT_BYTE.sub("", outcome.detail)
             if same in self._folded:
@@ -117,12 +122,12 @@ class VerdictTable:
         return True
 
     def last_line(self) -> str:
-        """The row that was added last, as text of one line."""
+        """Returns the last row as one line of text."""
         row = self._rows[-1]
         return "  ".join(cell for cell in (row.name, *row.cells) if cell)
 
     def show(self) -> None:
-        """Print it, as wide as the terminal, or as needed where there is none."""
+        """Prints the table; nothing if it has no row."""
         table = Table()
         columns = _COLUMNS if any(row.cells[-1] for row in self._rows) else _COLUMNS[:-1]
         for name in columns:
@@ -135,13 +140,13 @@ class VerdictTable:
 
 
 def printing() -> Console:
-    """Standard output, wide enough for a row where it is no terminal."""
+    """Returns standard output, with a fixed width if it is not a terminal."""
     console = Console()
     return console if console.is_terminal else Console(width=_WIDE)
 
 
 def _cells(outcome: Outcome) -> tuple[str, ...]:
-    """All of a row but its name, with markup."""
+    """Returns the cells behind the name, with markup."""
     if isinstance(outcome, Rejected):
         why = escape(f"{outcome.reason}: {outcome.detail}")
         return "", "", "[magenta]rejected[/]", "", why, "", "", ""
@@ -169,7 +174,7 @@ def _why_not(annotation: Annotation) -> str:
 
 
 def _core(annotation: Annotation) -> str:
-    """Core posterior of the class that decided."""
+    """Returns the core posterior of the class that decided; empty if none did."""
     code = annotation.verdict.contaminant
     for stamp in annotation.stamps:
         if code and stamp.plane is Plane.SCIENCE and stamp.classes:
@@ -178,24 +183,24 @@ def _core(annotation: Annotation) -> str:
 
 
 class Gallery:
-    """The alerts to draw: a bounded number of each label."""
+    """Keeps the alerts to draw, at most ``MOST_DRAWN`` of each verdict."""
 
     def __init__(self) -> None:
-        self._found: dict[Label, list[tuple[Prepared, Annotation]]] = {each: [] for each in _ORDER}
+        self._kept: dict[Label, list[tuple[Prepared, Annotation]]] = {each: [] for each in _ORDER}
         self._alerts = 0
 
     def add(self, outcome: Outcome) -> None:
-        """Keep an alert to be drawn; rejected ones have no picture."""
+        """Keeps an alert; a rejected one has no picture."""
         if isinstance(outcome, Rejected):
             return
         self._alerts += 1
-        kept = self._found[outcome[1].verdict.label]
+        kept = self._kept[outcome[1].verdict.label]
         if len(kept) < MOST_DRAWN:
             kept.append(outcome)
 
     def draw(self, parts: Parts, path: Path) -> bool:
-        """Write the page, what a person wants to see first on top; False where nothing is there."""
-        rows = [row for label in _ORDER for row in self._found[label]][:MOST_DRAWN]
+        """Writes the figure, and returns whether there was an alert to draw."""
+        rows = [row for label in _ORDER for row in self._kept[label]][:MOST_DRAWN]
         inspected = [figures.inspect_alert(parts.pipeline, parts.engine, *row) for row in rows]
         if inspected:
             figures.draw(inspected, path, most_rows=MOST_DRAWN, others=self._alerts - len(rows))

@@ -1,8 +1,8 @@
-"""Which card of a FITS file is at fault, where astropy could not read the file.
+"""Finds the card that is at fault in a FITS file that astropy cannot read.
 
-astropy's own words ("ufunc 'multiply' did not contain a loop with signature ...") name neither the
-keyword nor what stands there. So the headers are looked through again, card by card and without it,
-for the first that is not as the standard has it (FITS standard 4.0, sections 4.2, 4.4, 7.3 and 10).
+astropy's own message ("ufunc 'multiply' did not contain a loop with signature ...") names neither
+the keyword nor its value. This module reads the headers again, without astropy, and reports the
+first card that breaks the standard (FITS standard 4.0, sections 4.2, 4.4, 7.3 and 10).
 """
 
 import re
@@ -12,7 +12,7 @@ from math import prod
 _BLOCK_BYTES, _CARD_BYTES = 2880, 80
 _BITPIX = (8, 16, 32, 64, -32, -64)
 _LARGEST = 2**63 - 1
-# Of a value that is shown, and of a column's name that fits a card.
+# Characters of a value in a message, and of a column's name that fits on a card.
 _SHOWN, _LONGEST_NAME = 40, 68
 _MOST_HDUS, _MOST_CARDS = 10_000, 20_000
 
@@ -36,7 +36,7 @@ _KINDS: Mapping[str, str] = {
     ),
     **dict.fromkeys(("SIMPLE", "GROUPS", "EXTEND", "ZIMAGE", "ZSIMPLE", "ZEXTEND"), _LOGICAL),
 }
-"""What the value of a keyword is, of those that say how pixels are stored; # is a number."""
+"""The type of each keyword that says how pixels are stored; # stands for a number."""
 _NUMBERED = re.compile(r"[1-9]\d*$")
 _VALUE = re.compile(
     r"\s*(?:(?P<text>'(?:[^']|'')*')|(?P<logical>[TF])|(?P<whole>[+-]?\d+)"
@@ -47,11 +47,24 @@ _FITTING: Mapping[str, tuple[str, ...]] = {
 }  # fmt: skip
 
 Cards = dict[str, str]
-"""The text behind ``=`` by keyword: the first card of each."""
+"""The text behind ``=``, by keyword; of several cards the first."""
 
 
 def fault_in(content: bytes, only: int | None = None) -> str:
-    """What is at fault in a file, or in one of its HDUs, in words for an operator."""
+    """Returns what is at fault in a file, in words for an operator.
+
+    Parameters
+    ----------
+    content
+        The bytes of the file.
+    only
+        The number of the only HDU to check; None for all.
+
+    Returns
+    -------
+    str
+        The first fault. If there is none, what the last HDU announces.
+    """
     position = 0
     summary = "no HDU that can be read"
     for number in range(_MOST_HDUS):
@@ -70,7 +83,7 @@ def fault_in(content: bytes, only: int | None = None) -> str:
 
 
 def fault_of(cards: Cards) -> str | None:
-    """What is at fault in one header; None where its cards are as they should be."""
+    """Returns the first fault of a header; None if it has none."""
     for keyword, value in cards.items():
         kind = _KINDS.get(keyword) or _KINDS.get(_NUMBERED.sub("#", keyword))
         found = _VALUE.match(value)
@@ -86,7 +99,7 @@ def fault_of(cards: Cards) -> str | None:
 
 
 def _missing(cards: Cards) -> str | None:
-    """A keyword that has to be there."""
+    """Returns words for the first required keyword that is missing; None if all are there."""
     wanted = ["BITPIX", "NAXIS", *_numbered("NAXIS", _whole(cards, "NAXIS"))]
     kind = _text(cards, "XTENSION")
     if kind in ("TABLE", "BINTABLE"):
@@ -102,7 +115,7 @@ def _missing(cards: Cards) -> str | None:
 
 
 def _odd(cards: Cards) -> str | None:
-    """A value of the right kind that cannot be."""
+    """Returns the first value that is out of range; None if there is none."""
     if cards.get("SIMPLE", "T").split("/")[0].strip() != "T":
         return f"SIMPLE is {_shown(cards['SIMPLE'])}; expected T"
     if _VALUE.match(cards.get("GROUPS", "F"))["logical"] == "T":  # type: ignore[index]
@@ -123,7 +136,7 @@ def _odd(cards: Cards) -> str | None:
 
 
 def _odd_column(cards: Cards) -> str | None:
-    """A column that a compressed image cannot have, or lacks."""
+    """Returns the first fault of a compressed image's columns; None if there is none."""
     names = {}
     for keyword in _numbered("TTYPE", _whole(cards, "TFIELDS")):
         name = _text(cards, keyword) or ""
@@ -145,7 +158,7 @@ def _odd_column(cards: Cards) -> str | None:
 
 
 def cards_of(content: bytes, start: int) -> tuple[Cards, int | None]:
-    """The cards of a header, and where its data begin; None where it has no end."""
+    """Returns the cards of a header and the position of its data; None if it has no end."""
     cards: Cards = {}
     most = start + _MOST_CARDS * _CARD_BYTES
     for at in range(start, min(len(content) - _CARD_BYTES + 1, most), _CARD_BYTES):
@@ -183,7 +196,7 @@ def _text(cards: Cards, keyword: str) -> str | None:
 
 
 def _shown(value: str) -> str:
-    """A value as it stands on its card, without its comment and without fill."""
+    """Returns the value of a card without comment and padding, shortened."""
     value = " ".join(value.split())
     quoted = re.match(r"'((?:[^']|'')*)'", value)
     if quoted:
@@ -194,7 +207,7 @@ def _shown(value: str) -> str:
 
 
 def _announced(cards: Cards) -> str:
-    """What a header says of its data."""
+    """Returns what a header announces about its data."""
     keywords = (
         *("XTENSION", "BITPIX", "NAXIS", "NAXIS1", "NAXIS2"),
         *("ZCMPTYPE", "ZNAXIS1", "ZNAXIS2", "ZTILE1", "ZTILE2", "ZQUANTIZ"),

@@ -1,7 +1,7 @@
-"""Which partitions stand still though there is something to be read; it does no I/O.
+"""Finds partitions that stand still although there are messages to read; it does no I/O.
 
-Time counts only while a partition could go on: not while its messages wait in the client for a
-busy worker, while reading is paused, or while the process itself is stopped.
+Time counts only while a partition could go on. It does not count while messages wait in the client
+for a busy worker, while reading is paused, or while the process itself is stopped.
 """
 
 from collections.abc import Collection, Mapping
@@ -12,44 +12,48 @@ from streamfilter.kafka.statistics import Statistics
 
 # Statistics come every few seconds; after a longer pause (SIGSTOP) no more than this counts.
 _LONGEST_STEP_S = 15.0
-# The end of a partition that seems to be read out is asked for anew after so long: what is known
-# came with the last answer, and a broker whose answers cannot be read tells of no new end.
+# After this time the broker is asked for the end of a partition that seems to be read to its end.
+# The end that we know is that of the last fetch, and a fetch that fails brings no new one.
 _ASK_AFTER_S = 30.0
 
 
 @dataclass(frozen=True, slots=True)
 class Stall:
-    """A partition that stands at an offset."""
+    """A partition that stands still at an offset."""
 
     partition: Partition
     offset: int
     seconds: float
     why: str
-    """What did not happen, in a few words."""
+    """The cause, in a few words."""
 
     @property
     def words(self) -> str:
-        """For a person."""
+        """One line for a person."""
         topic, number = self.partition
         return f"{topic}[{number}]@{self.offset}: {self.why} for {self.seconds:.0f} s"
 
 
 class Standstill:
-    """For how long each partition has stood at one offset."""
+    """Measures for how long each partition has stood at one offset."""
 
     def __init__(self) -> None:
         self._seconds: dict[Partition, tuple[int, float]] = {}
         self._last_s: float | None = None
 
-    def saw(
+    def update(
         self, now_s: float, offsets: Mapping[Partition, int], resting: Collection[Partition] = ()
     ) -> Mapping[Partition, tuple[int, float]]:
-        """Offset and seconds of each partition that stands; the clock of those resting stops.
+        """Takes the present offsets, and returns offset and seconds of each partition.
 
         Parameters
         ----------
+        now_s
+            The time, by a monotonic clock.
         offsets
-            Where partitions stand that ought to go on.
+            The offset of each partition that ought to go on; others are forgotten.
+        resting
+            The partitions whose time does not count in this step.
         """
         last_s, self._last_s = self._last_s, now_s
         step_s = 0.0 if last_s is None else min(now_s - last_s, _LONGEST_STEP_S)
@@ -64,12 +68,12 @@ class Standstill:
 
 
 class ReadingProgress:
-    """Watches, from a consumer's statistics, that what is there is read.
+    """Finds, in the statistics of a consumer, the partitions that stand still.
 
     Parameters
     ----------
     queue_bytes
-        Prefetched messages beyond which librdkafka fetches nothing more.
+        The size of the prefetched messages at which librdkafka stops fetching.
     """
 
     def __init__(self, queue_bytes: int) -> None:
@@ -82,36 +86,39 @@ class ReadingProgress:
         self._to_ask: Partition | None = None
 
     def stalled(self, limit_s: float) -> tuple[Stall, ...]:
-        """Partitions that gave nothing for longer; any thread may ask."""
+        """Returns the partitions that stand for longer than the limit; any thread may call."""
         return tuple(each for each in self._stalls if each.seconds > limit_s)
 
     def failed(self, partition: Partition, detail: str) -> None:
-        """What the client last said of a partition."""
+        """Keeps the last error of a partition, for the words of a stall."""
         self._errors[partition] = detail
 
     def forget(self, partition: Partition) -> None:
-        """The partition was given up, or is read anew."""
+        """Forgets a partition that was given up or is read again from another offset."""
         for book in (self._errors, self._asked, self._asked_s):
             book.pop(partition, None)
         self._stalls = tuple(each for each in self._stalls if each.partition != partition)
 
     def to_ask(self) -> Partition | None:
-        """A partition whose ends the broker should be asked for now; each answer once."""
+        """Returns a partition whose ends the broker is to be asked for; None if there is none.
+
+        Each partition is returned once for each time that it is due.
+        """
         asked, self._to_ask = self._to_ask, None
         return asked
 
-    def told(self, partition: Partition, low: int, high: int) -> None:
-        """The ends of a partition, as its broker says."""
+    def set_ends(self, partition: Partition, low: int, high: int) -> None:
+        """Keeps the first offset of a partition and its end, as its broker states them."""
         self._asked[partition] = (low, high)
 
-    def saw(
+    def update(
         self,
         now_s: float,
         statistics: Statistics,
         assigned: Collection[Partition],
         paused: Collection[Partition],
     ) -> None:
-        """Note where each partition stands, and whose turn it is to be asked for its end."""
+        """Takes new statistics: finds the stalls, and the partition whose ends to ask for next."""
         behind: dict[Partition, int] = {}
         ends: dict[Partition, int] = {}
         resting, idle = set(paused), []
@@ -122,14 +129,14 @@ class ReadingProgress:
             position = max(found.position if found else -1, low)
             end = max(found.end if found else -1, high)
             if found is None or found.end <= position:
-                idle.append(each)  # what was told grows old
+                idle.append(each)  # its end may be out of date
             if position < 0 or position >= end:
                 continue
             behind[each], ends[each] = position, end
             fetched = found is not None and found.fetched > position
             if full or (fetched and statistics.prefetched_bytes):
                 resting.add(each)
-        standing = self._standstill.saw(now_s, behind, resting)
+        standing = self._standstill.update(now_s, behind, resting)
         for each, (_, seconds) in standing.items():
             if not seconds:
                 self._errors.pop(each, None)
@@ -141,7 +148,7 @@ class ReadingProgress:
         self._choose(now_s, idle)
 
     def _choose(self, now_s: float, idle: Collection[Partition]) -> None:
-        """The idle partition whose end was asked for longest ago, if that is long ago."""
+        """Chooses the idle partition whose end was asked for longest ago, if that is long ago."""
         for each in idle:
             self._asked_s.setdefault(each, now_s)
         due = min(idle, key=self._asked_s.__getitem__, default=None)

@@ -1,4 +1,8 @@
-"""librdkafka's properties that bound each other: defaults give way to what was given."""
+"""Fits our defaults of librdkafka's properties to the values that an operator gives.
+
+Some properties bound each other: a fetch must hold a whole message, say. Where a given value breaks
+such a bound, a default changes; where two given values break it, the settings are refused.
+"""
 
 from collections.abc import Mapping
 from contextlib import suppress
@@ -9,43 +13,43 @@ from streamfilter.errors import ConfigurationInvalid
 
 Scalar = str | int | float | bool
 Properties = Mapping[str, Scalar]
-"""librdkafka's own names and values."""
+"""The settings of a client, by librdkafka's names."""
 
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """``larger * unit`` must be at least ``smaller + margin``, where both have a value."""
+    """A bound between two properties: ``larger * unit`` is at least ``smaller + margin``."""
 
     larger: str
     smaller: str
     margin: int = 0
     unit: int = 1
     share: int = 1
-    """A default that gives way is this many times smaller."""
+    """A default of ``smaller`` is lowered to the bound divided by this number."""
     none: float | None = None
-    """The value of either that means no bound at all."""
+    """The value that switches the bound off, for either property."""
     classic: bool = False
-    """Whether it holds for the classic group protocol alone."""
+    """Whether the bound holds only for the classic group protocol."""
 
     def holds(self, values: Mapping[str, float]) -> bool:
-        """Whether these values keep it."""
+        """Returns whether these values keep the bound; a property without a value keeps it."""
         larger, smaller = values.get(self.larger), values.get(self.smaller)
         if larger is None or smaller is None or self.none in (larger, smaller):
             return True
         return larger * self.unit >= smaller + self.margin
 
     def raised(self, values: Mapping[str, float]) -> int:
-        """What the larger one must be at least."""
+        """Returns the least value of ``larger`` that keeps the bound."""
         return ceil((values[self.smaller] + self.margin) / self.unit)
 
     def lowered(self, values: Mapping[str, float]) -> int:
-        """What the smaller one is where it gives way."""
+        """Returns the value of ``smaller`` when its default gives way."""
         return int((values[self.larger] * self.unit - self.margin) // self.share)
 
 
 @dataclass(frozen=True, slots=True)
 class Bound:
-    """What a guarantee allows of a property."""
+    """The values of a property that a delivery guarantee allows."""
 
     key: str
     least: int
@@ -55,15 +59,15 @@ class Bound:
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """What is known of one kind of client."""
+    """The bounds of one kind of client."""
 
     name: str
     orders: tuple[Order, ...]
     bounds: tuple[Bound, ...] = ()
     of_brokers: Mapping[str, str] = field(default_factory=dict)
-    """Refused with ``group.protocol = "consumer"``; with what there is instead."""
+    """Properties that ``group.protocol = "consumer"`` forbids, each with its replacement."""
     ours: Mapping[str, str] = field(default_factory=dict)
-    """Defaults that stand for a setting of ours, by the name of that; they do not give way."""
+    """Properties whose default comes from a setting of ours, with its name; they never change."""
 
 
 # librdkafka's own defaults (2.x, CONFIGURATION.md) of all that stands in an order.
@@ -138,15 +142,20 @@ TRANSACTIONS = Kind(
 
 
 def fitted(defaults: Properties, given: Properties, kind: Kind) -> dict[str, Scalar]:
-    """The defaults, changed so that what was given works; without those that were given.
+    """Returns the defaults that work together with the given values.
 
-    Where a given value and a default exclude each other, the default is raised or lowered, also
-    one of librdkafka's own. A value that was given is never changed.
+    Where a default and a given value break a bound, the default is raised or lowered; this includes
+    librdkafka's own defaults. A given value is never changed.
+
+    Returns
+    -------
+    dict
+        The values to set beside ``given``; it has no property that ``given`` has.
 
     Raises
     ------
     ConfigurationInvalid
-        Two given values exclude each other, or one excludes a guarantee; it names them.
+        Two given values break a bound, or one breaks a guarantee. The message names them.
     """
     # Of a property and its alias the one that was given last counts, as at librdkafka.
     set_as = {_ALIASES.get(key, key): key for key in given}
@@ -171,7 +180,13 @@ def fitted(defaults: Properties, given: Properties, kind: Kind) -> dict[str, Sca
 
 
 def _giving_way(kind: str, order: Order, values: dict[str, float], decided: dict[str, str]) -> str:
-    """Change the one of both that nobody decided; its name."""
+    """Changes the property of a broken bound that nobody decided, and returns its name.
+
+    Raises
+    ------
+    ConfigurationInvalid
+        Both properties were decided, or the smaller one would be negative.
+    """
     larger, smaller = order.larger, order.smaller
     if larger not in decided:
         values[larger] = order.raised(values)
@@ -186,7 +201,7 @@ def _giving_way(kind: str, order: Order, values: dict[str, float], decided: dict
 
 
 def _excluding(order: Order, values: Mapping[str, float], decided: Mapping[str, str]) -> str:
-    """Which two values exclude each other, by the names under which they were set."""
+    """Returns words for two values that break a bound, by the names under which they were set."""
 
     def said(name: str) -> str:
         by = decided.get(name, name)
@@ -224,7 +239,7 @@ def _refuse_beyond(bound: Bound, set_as: Mapping[str, str], given: Properties) -
 
 
 def _numbers(settings: Properties) -> dict[str, float]:
-    """Those that are numbers, also as text; librdkafka refuses what should be one and is not."""
+    """Returns the settings that are numbers, also as text; librdkafka refuses a wrong type."""
     found = {}
     for key, value in settings.items():
         with suppress(ValueError):

@@ -348,7 +348,7 @@ class KafkaSource:
         except KafkaException as error:
             log.debug("end not known", partition=partition, detail=error_of(error).str())
         else:
-            self._progress.told(partition, *ends)
+            self._progress.set_ends(partition, *ends)
 
     def _without_offset(self, partition: Partition, stood: int | None) -> None:
         """The client asks where to begin; not again for what it asked before it was told."""
@@ -476,7 +476,7 @@ class KafkaSource:
         try:
             statistics = parsed(json.loads(document))
             resting = self._assignment.resting
-            self._progress.saw(time.monotonic(), statistics, self.assigned, resting)
+            self._progress.update(time.monotonic(), statistics, self.assigned, resting)
             if any(each.up for each in statistics.brokers):
                 self._errors.recovered()
             if self._on_statistics is not None:

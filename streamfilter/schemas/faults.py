@@ -1,7 +1,7 @@
-"""What is at fault in a writer schema, where fastavro does not take it.
+"""Finds the type that is at fault in a writer schema that fastavro refuses.
 
-fastavro's own words ("KeyError: 'name'") do not say where. So the JSON is looked through again,
-for the first type that is not as Avro 1.12 has it.
+fastavro's own message ("KeyError: 'name'") does not say where the fault is. This module reads the
+JSON again and reports the first type that breaks the specification of Avro 1.12.
 """
 
 import json
@@ -12,20 +12,20 @@ from typing import Any
 _PRIMITIVES = frozenset(("null", "boolean", "int", "long", "float", "double", "bytes", "string"))
 _NAME = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*", re.ASCII)
 _DEEPEST = 64
-_SHOWN = 60  # characters of what was found
+_SHOWN = 60  # characters of a value in a message
 _NAMED = ("record", "error", "enum", "fixed")
 
 
 def fault_in(definition: dict[str, Any], taken: Callable[[dict[str, Any]], bool]) -> str:
-    """What is at fault, and in which field, in words for an operator.
+    """Returns what is at fault in a schema, and in which field, in words for an operator.
 
     Parameters
     ----------
     definition
-        Of the top record.
+        The schema of the top record.
     taken
-        Whether the library takes a schema: asked for shorter ones where each type by itself is
-        as it should be, to find the field.
+        Returns whether the library accepts a schema. It is asked about schemas with fewer fields,
+        to find the field at fault, if every type is right by itself.
     """
     fault = _Types().fault_of(definition, "", "", 0)
     if fault is not None:
@@ -33,7 +33,7 @@ def fault_in(definition: dict[str, Any], taken: Callable[[dict[str, Any]], bool]
     fields = definition.get("fields")
     if not isinstance(fields, list):
         return f"{shown(definition)} is no record"
-    # Of the fields one after the other, the first with which it is not taken.
+    # The first field with which the library refuses the schema, by bisection.
     low, high = 0, len(fields)
     while low < high:
         middle = (low + high) // 2
@@ -47,7 +47,7 @@ def fault_in(definition: dict[str, Any], taken: Callable[[dict[str, Any]], bool]
 
 
 def shown(found: object) -> str:
-    """What was found, as JSON, shortened."""
+    """Returns a value as JSON, shortened."""
     try:
         text = json.dumps(found)
     except (TypeError, ValueError, RecursionError):
@@ -56,7 +56,7 @@ def shown(found: object) -> str:
 
 
 class _Types:
-    """The names that were defined so far, in the order of reading."""
+    """Checks types in the order of reading, and keeps the names that they define."""
 
     def __init__(self) -> None:
         self._names: set[str] = set()

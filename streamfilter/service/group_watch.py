@@ -1,8 +1,8 @@
-"""Do all members of a consumer group work by the same settings?
+"""Warns when the members of a consumer group have different settings.
 
-The client id carries a digest of what decides verdicts and outputs, and brokers show the client
-ids of a group to its members. Two configurations in one group share the messages between them:
-each looks well alone.
+Members with different settings share the messages of a topic, and each of them works well alone,
+so nothing else reveals the difference. The client id of a worker contains a digest of the settings
+that decide verdicts and outputs, and brokers list the client ids of a group.
 """
 
 import re
@@ -18,29 +18,32 @@ log = structlog.get_logger(__name__)
 
 _PREFIX = "streamfilter-"
 _OURS = re.compile(rf"{_PREFIX}([0-9a-f]{{12}})")
-_LOOK_S = 60.0
-"""Between two looks where nothing moved: a member may have come with no effect on this one."""
+_INTERVAL_S = 60.0
+"""Between two comparisons without a rebalance: a new member need not move any partition of ours."""
 _TICK_S = 0.5
 
 Question = Callable[[], tuple[str, ...] | None]
-"""Polled: the client ids of the group's members once they are known, None until then."""
+"""A question that is polled: returns the members' client ids, or None until they are known."""
 
 
 def client_id(digest: str) -> str:
-    """How a worker that was given no name calls itself."""
+    """Returns the client id of a worker whose settings have no ``client.id``."""
     return f"{_PREFIX}{digest}"
 
 
 def digest_in(name: str) -> str | None:
-    """The digest that a client id carries; None where it carries none."""
+    """Returns the digest in a client id; None if it contains none."""
     found = _OURS.fullmatch(name)
     return None if found is None else found[1]
 
 
 def others(own: str, client_ids: Sequence[str]) -> Counter[str]:
-    """Members with other settings, by digest, or by name where they show none.
+    """Counts the members with other settings, by their digest or, without one, by their client id.
 
-    Nothing is known where this worker's own name was set by somebody: others' are then theirs.
+    Returns
+    -------
+    Counter
+        Empty if ``own`` contains no digest, since there is then nothing to compare with.
     """
     if digest_in(own) is None:
         return Counter()
@@ -48,20 +51,20 @@ def others(own: str, client_ids: Sequence[str]) -> Counter[str]:
 
 
 class GroupWatch:
-    """Looks at the group at the start, after each rebalance, and now and then.
+    """Compares the members at the start, after each rebalance, and once a minute.
 
     Parameters
     ----------
     group
-        Its name, for the log.
+        The name of the group, for the log.
     own
-        Client id of this worker.
+        The client id of this worker.
     ask
-        Begins a question for the group's members.
+        Starts a question about the members of the group.
     rebalances
-        How many there were.
+        Returns the number of rebalances so far.
     show
-        Takes the number of configurations in the group, for the metrics.
+        Takes the number of different settings in the group, for the metrics.
     """
 
     def __init__(
@@ -78,19 +81,19 @@ class GroupWatch:
         self._before: Counter[str] = Counter()
 
     def watch(self, stopping: Callable[[], bool]) -> None:
-        """Look until the worker stops; what cannot be known is no failure."""
+        """Compares the members until the worker stops; a failed question is only logged."""
         if digest_in(self._own) is None:
             log.info("members not compared", group=self._group, client_id=self._own)
             return
-        seen, due_s = -1, 0.0
+        compared, due_s = -1, 0.0
         while not stopping():
-            moved = self._rebalances() != seen
+            moved = self._rebalances() != compared
             if moved or time.monotonic() >= due_s:
-                seen, due_s = self._rebalances(), time.monotonic() + _LOOK_S
-                self._look(stopping, moved=moved)
+                compared, due_s = self._rebalances(), time.monotonic() + _INTERVAL_S
+                self._compare(stopping, moved=moved)
             time.sleep(_TICK_S)
 
-    def _look(self, stopping: Callable[[], bool], *, moved: bool) -> None:
+    def _compare(self, stopping: Callable[[], bool], *, moved: bool) -> None:
         try:
             question = self._ask()
             while (members := question()) is None:
@@ -100,18 +103,18 @@ class GroupWatch:
         except (TransportFailed, ConfigurationInvalid) as error:
             log.debug("members not known", group=self._group, detail=str(error))
             return
-        self._tell(others(self._own, members), moved=moved)
+        self._report(others(self._own, members), moved=moved)
 
-    def _tell(self, found: Counter[str], *, moved: bool) -> None:
-        self._show(1 + len(found))
-        if found and (moved or found != self._before):
+    def _report(self, differing: Counter[str], *, moved: bool) -> None:
+        self._show(1 + len(differing))
+        if differing and (moved or differing != self._before):
             log.warning(
                 "members differ",
                 group=self._group,
                 own=digest_in(self._own),
-                others=dict(found),
+                others=dict(differing),
                 mend="give all workers of the group the same settings, or a group of their own",
             )
-        elif self._before and not found:
+        elif self._before and not differing:
             log.info("members alike", group=self._group)
-        self._before = found
+        self._before = differing

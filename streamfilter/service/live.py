@@ -1,4 +1,4 @@
-"""Which messages are of tonight's stream, and which are sent or read again for another reason."""
+"""Tells live messages from replayed, archived and late ones, whose latency says nothing."""
 
 from collections.abc import Sequence
 from enum import StrEnum
@@ -6,46 +6,48 @@ from enum import StrEnum
 from streamfilter.records import REPLAYED, Message
 
 _ARCHIVED_S = 86_400.0
-"""Light that was older than this when it was sent is no night's: surveys publish within hours."""
+"""Age of the light, at sending, that makes a message archived: surveys publish within hours."""
 _CAUGHT_UP_S = 1.0
-"""Age of a message when it is read, from which on down a partition has caught up."""
+"""Age of a message, at reading, that shows that its partition has no backlog."""
 
 
 class NotLive(StrEnum):
-    """Why a message's latency says nothing of how quick stream and worker are: a closed set."""
+    """Why a message's latency does not measure the stream and the worker; a closed set."""
 
     REPLAYED = "replayed"
-    """It has the header ``streamfilter-replayed``."""
+    """The message has the header ``streamfilter-replayed``."""
     ARCHIVED = "archived"
-    """Its light was a day old when it was sent."""
+    """The light was more than a day old when the message was sent."""
     BACKLOG = "backlog"
-    """It waited while nobody read its partition, or came while that was worked off."""
+    """The message waited while nobody read its partition, or came before that was made up."""
 
 
 class Live:
-    """Tells messages apart by header, light, and whether their partition has caught up.
+    """Classifies messages by their header, their light and the backlog of their partition.
 
-    A partition that is read for the first time may have a backlog. It has as long to catch up as
-    its first message had waited; what is late after that is late. One thread calls.
+    A partition that is read for the first time may have a backlog. It may take as long to catch up
+    as its first message waited. A message that is sent after that and comes late counts as late.
+
+    Only one thread may call it.
     """
 
     def __init__(self) -> None:
         self._backlog_until: dict[tuple[str, int], float] = {}
-        """By partition: what was sent before (Unix seconds) is backlog; 0 once it caught up."""
+        """By partition, the Unix time before which a sent message is backlog; 0 for none."""
 
     def why_not(
         self, received: Sequence[tuple[Message, float]], light_unix_s: float | None
     ) -> NotLive | None:
-        """Why a verdict is not on live messages; None where it is.
+        """Returns why the messages of a verdict are not live; None if they are.
 
         Parameters
         ----------
         received
-            The messages behind it, each with when it was read (Unix seconds).
+            The messages, each with the time when it was read (Unix seconds).
         light_unix_s
-            Of the exposure, where that is known.
+            The time of the exposure (Unix seconds); None if it is not known.
         """
-        # Every message is looked at, whatever the others are: each may end its backlog.
+        # Each message is taken into account, whatever the others are: each may end a backlog.
         waited = [self._waited(message, at_unix_s) for message, at_unix_s in received]
         messages = [message for message, _ in received]
         if any(name == REPLAYED for each in messages for name, _ in each.headers):
@@ -56,7 +58,7 @@ class Live:
         return NotLive.BACKLOG if any(waited) else None
 
     def _waited(self, message: Message, received_unix_s: float) -> bool:
-        """Whether a message is of its partition's backlog."""
+        """Returns whether a message belongs to the backlog of its partition."""
         if message.timestamp_ms is None:
             return False
         sent_s = message.timestamp_ms / 1000

@@ -93,7 +93,7 @@ class AlertWorker(Member):
 
     def stalled(self, now_s: float, limit_s: float) -> tuple[Stall, ...]:
         """Also partitions of which a message was read and has no answer."""
-        standing = self._unanswered.saw(now_s, self._ledger.waiting())
+        standing = self._unanswered.update(now_s, self._ledger.waiting())
         unanswered = (
             Stall(partition, offset, seconds, "read, and not answered")
             for partition, (offset, seconds) in standing.items()
