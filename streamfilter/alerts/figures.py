@@ -7,6 +7,7 @@ import textwrap
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from textwrap import wrap
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -64,6 +65,8 @@ _LISTED_ABOVE = 0.01
 _LONGEST = 40  # characters of a text of the packet
 _TEXT_CHARACTERS = 60  # of a line
 _ROW_IN, _TEXT_IN, _HEAD_IN = 2.05, 4.5, 1.0
+_LINE, _MOST_LINES = 56, 9
+"""Characters of a line of text, and lines, for which a row has room."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -236,7 +239,7 @@ def _write_verdict(
     figure.text(
         x, y, headline, va="top", size=12, weight="bold", color=_LABEL_COLOURS[verdict.label]
     )
-    text = "\n".join(_words(row.annotation))
+    text = "\n".join(_wrapped(_words(row.annotation)))
     y -= 0.29 / height_in
     # Dollar signs in a name do not begin a formula.
     figure.text(x, y, text, va="top", size=9, color=_INK, linespacing=1.45, parse_math=False)
@@ -268,6 +271,12 @@ def fields_in_words(fields: Mapping[str, FieldValue]) -> str:
         else f"{name} {printable(str(value)[:_LONGEST])}"
         for name, value in fields.items()
     )
+
+
+def _wrapped(lines: Sequence[str]) -> list[str]:
+    """Returns the lines, long ones in several; what a row has no room for is left out."""
+    wrapped = [part for line in lines for part in wrap(line, _LINE, subsequent_indent="   ")]
+    return wrapped if len(wrapped) <= _MOST_LINES else [*wrapped[: _MOST_LINES - 1], "..."]
 
 
 def _evidence_words(science: StampEvidence | None) -> list[str]:
@@ -329,6 +338,8 @@ def _write_head(
         for code in CODES
         if code in present
     ]
+    if any(_has_gaps(row) for row in rows):
+        handles.append(Patch(facecolor=_NO_DATA, label="no data"))
     if handles:
         figure.legend(
             handles=handles,
@@ -340,6 +351,11 @@ def _write_head(
             columnspacing=1.6,
             handlelength=1.4,
         )
+
+
+def _has_gaps(row: InspectedAlert) -> bool:
+    """Returns whether one of the drawn stamps has pixels without data."""
+    return any(not has_data(stamp.image).all() for stamp in row.annotation.alert.stamps.values())
 
 
 def _rgb(colour: str) -> tuple[float, float, float]:

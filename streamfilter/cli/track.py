@@ -19,7 +19,7 @@ from streamfilter.exposures.watcher import ExposureRules, Watcher
 
 _STYLES = {Decision.OK: "green", Decision.TRACKING_ERROR: "red", Decision.CANNOT_TELL: "yellow"}
 _HEAD = (
-    "exposure", "detector", "decision", "said by", "probability", "mean", "tiles", "stars",
+    "exposure", "detector", "decision", "decided by", "probability", "mean", "tiles", "stars",
     "elongation", "angle", "coherence", "FWHM",
 )  # fmt: skip
 

@@ -4,8 +4,9 @@ matplotlib comes with the extra ``figures`` and is imported only when a figure i
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,7 +14,13 @@ import numpy as np
 
 from streamfilter import pages
 from streamfilter.errors import ConfigurationInvalid
-from streamfilter.exposures.records import Decision, DetectorEvidence, Judgement, TileEvidence
+from streamfilter.exposures.records import (
+    Decision,
+    DetectorEvidence,
+    Judgement,
+    TileEvidence,
+    Voice,
+)
 from streamfilter.exposures.watcher import JudgedFrame
 from streamfilter.records import Image
 
@@ -26,6 +33,12 @@ _COLOURS = {
     Decision.TRACKING_ERROR: "#B34700",
     Decision.OK: "#00734F",
     Decision.CANNOT_TELL: "#8A6A00",
+}
+_VOICES = {
+    Voice.NETWORK: "the network",
+    Voice.SHAPES: "the shapes of the stars",
+    Voice.BOTH: "the network and the shapes of the stars",
+    Voice.NONE: "nothing",
 }
 _ERROR_TINT, _ABSTAIN = "#D55E00", "#CCCCCC"
 _THUMBNAIL_PX = 320
@@ -160,8 +173,8 @@ def _draw_row(part: "SubFigure", row: Row) -> None:
     for number, (detector, cut) in enumerate(cuts[:_CUTS]):
         panel = middle.add_axes((0.01 + number / _CUTS, 0.12, 0.94 / _CUTS, 0.76))
         _draw_image(panel, cut.image)
-        words = "too few stars" if cut.tile.abstains else f"P {cut.tile.probability:.2f}"
-        where = f"{_short(detector, 16)}  y {cut.tile.y}, x {cut.tile.x}"
+        words = "too few stars" if cut.tile.abstains else f"output {cut.tile.probability:.2f}"
+        where = f"{_short(detector, 16)}  tile at x {cut.tile.x}, y {cut.tile.y}"
         panel.set_title(f"{words}\n{where}", fontsize=9, color=_INK, loc="left", parse_math=False)
     _write_verdict(right, row)
 
@@ -180,7 +193,7 @@ def _draw_focal_plane(part: "SubFigure", pictures: Sequence[DetectorPicture]) ->
 
 def _draw_detector(panel: "Axes", one: DetectorPicture, detectors: int) -> None:
     """Draw one detector; text that would be too small to read is left out."""
-    from matplotlib.colors import to_rgb
+    from matplotlib.colors import to_rgba
     from matplotlib.patches import Rectangle
 
     evidence = one.evidence
@@ -204,37 +217,62 @@ def _draw_detector(panel: "Axes", one: DetectorPicture, detectors: int) -> None:
         panel.text(0.5, 0.5, reason, ha="center", va="center", transform=panel.transAxes, size=8)
         return
     _draw_image(panel, one.thumbnail, (one.shape[1], one.shape[0]))
-    side = _side(evidence.tiles, one.shape)
-    tint = np.zeros((*one.thumbnail.shape, 4))
-    tint[..., :3] = to_rgb(_ERROR_TINT)
-    tint[..., 3] = 0.6 * _mean_map(evidence.tiles, side, one.shape, one.thumbnail.shape)
-    extent = (0, one.shape[1], 0, one.shape[0])
-    panel.imshow(tint, origin="lower", interpolation="nearest", extent=extent)
-    for tile in evidence.tiles:
-        place = (tile.x, tile.y), side, side
+    for tile, (x, y, width, height) in zip(
+        evidence.tiles, areas(evidence.tiles, one.shape), strict=True
+    ):
+        place = (x, y), width, height
         if tile.abstains:
             panel.add_patch(Rectangle(*place, fill=False, hatch="/", ec=_ABSTAIN, lw=0.8))
         else:
-            panel.add_patch(Rectangle(*place, fill=False, ec=pages.PAPER, alpha=0.5, lw=0.6))
+            tint = to_rgba(_ERROR_TINT, 0.6 * (tile.probability or 0.0))
+            panel.add_patch(Rectangle(*place, fc=tint, ec=to_rgba(pages.PAPER, 0.5), lw=0.6))
         if len(evidence.tiles) * detectors <= 60 and detectors <= 4:
-            middle = tile.x + side / 2, tile.y + side / 2
-            text = "few stars" if tile.abstains else f"{tile.probability:.2f}"
-            panel.annotate(text, middle, color=pages.PAPER, size=8, ha="center", va="center")
+            panel.text(
+                x + width / 2,
+                y + height / 2,
+                "few stars" if tile.abstains else f"{tile.probability:.2f}",
+                color=pages.PAPER,
+                size=8,
+                ha="center",
+                va="center",
+                bbox={"boxstyle": "round,pad=0.2", "fc": _INK, "alpha": 0.5, "lw": 0},
+            )
 
 
-def _mean_map(
-    tiles: Sequence[TileEvidence], side: int, shape: tuple[int, int], size: tuple[int, ...]
-) -> Image:
-    """Returns, for each pixel of a thumbnail, the mean output of the tiles that do not abstain."""
-    total, count = np.zeros(size, np.float32), np.zeros(size, np.float32)
-    down, across = size[0] / shape[0], size[1] / shape[1]
+def areas(
+    tiles: Sequence[TileEvidence], shape: tuple[int, int]
+) -> list[tuple[float, float, float, float]]:
+    """Returns the area of a frame that each tile stands for; together they cover it once.
+
+    Where tiles overlap, the middle of the overlap divides them.
+
+    Parameters
+    ----------
+    shape
+        (height, width) of the frame in pixels.
+
+    Returns
+    -------
+    list
+        Of each tile x, y, width and height in pixels.
+    """
+    if not tiles:
+        return []
+    side = _side(tiles, shape)
+    rows = _divided((tile.y for tile in tiles), side, shape[0])
+    columns = _divided((tile.x for tile in tiles), side, shape[1])
+    found = []
     for tile in tiles:
-        if not tile.abstains and tile.probability is not None:
-            rows = slice(round(tile.y * down), round((tile.y + side) * down))
-            columns = slice(round(tile.x * across), round((tile.x + side) * across))
-            total[rows, columns] += tile.probability
-            count[rows, columns] += 1
-    return np.asarray(total / np.maximum(count, 1), np.float32)
+        (left, right), (bottom, top) = columns[tile.x], rows[tile.y]
+        found.append((left, bottom, right - left, top - bottom))
+    return found
+
+
+def _divided(starts: Iterable[int], side: int, length: int) -> dict[int, tuple[float, float]]:
+    """Returns the first and last coordinate of the areas along one side, by the tile's start."""
+    ordered = sorted(set(starts))
+    between = [(before + side + after) / 2 for before, after in pairwise(ordered)]
+    return dict(zip(ordered, pairwise([0.0, *between, float(length)]), strict=True))
 
 
 def _side(tiles: Sequence[TileEvidence], shape: tuple[int, ...]) -> int:
@@ -271,7 +309,7 @@ def _write_verdict(part: "SubFigure", row: Row) -> None:
 def words(row: Row) -> list[str]:
     """Returns the lines of plain text under the headline."""
     judgement, shapes = row.judgement, row.judgement.shapes
-    lines = [_short(row.title, 44), f"said by: {judgement.voice}"]
+    lines = [_short(row.title, 44), f"decided by: {_VOICES[judgement.voice]}"]
     if all(one.evidence.not_evaluated is not None for one in row.pictures):
         return [lines[0], *_unread(row)]
     if judgement.probability is None:
@@ -279,7 +317,7 @@ def words(row: Row) -> list[str]:
     else:
         lines.append(f"network: {judgement.probability:.3f} at prior {judgement.prior:g}")
     if judgement.reference_mean is not None:
-        lines.append(f"mean as MaxiTrack has it: {judgement.reference_mean:.3f}")
+        lines.append(f"plain mean of all tiles: {judgement.reference_mean:.3f}")
     lines.append(f"tiles: {judgement.tiles_used} used, {judgement.tiles_abstained} abstained")
     lines.append(f"stars measured: {shapes.stars}")
     if shapes.elongation is not None:

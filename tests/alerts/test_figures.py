@@ -1,5 +1,6 @@
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -109,6 +110,29 @@ def test_a_page_holds_so_many_rows_and_says_that_it_leaves_some_out(tmp_path: Pa
     assert two.shape == cut.shape
     assert not np.array_equal(two[:60], cut[:60])
     assert np.array_equal(two[120:], cut[120:])
+
+
+def test_a_long_name_stays_on_the_page(tmp_path: Path) -> None:
+    """DECam names objects by file and position; the margin on the right stays white."""
+    row = inspected("CR")
+    name = "c4d_260708_015517_xxx_g_dts-1511-140151997" * 3
+    alert = replace(row.annotation.alert, object_id=name)
+    named = page(tmp_path, replace(row, annotation=replace(row.annotation, alert=alert)))
+    assert not np.array_equal(page(tmp_path, row), named)
+    assert {1.0} == set(np.unique(named[:, -10:, :3]))
+
+
+def test_pixels_without_data_are_in_the_legend(tmp_path: Path) -> None:
+    """They have a colour of their own; a page without such pixels does not name it."""
+    row = inspected()
+    image = row.annotation.alert.stamps[Plane.TEMPLATE].image.copy()
+    image[:5] = np.nan
+    stamps = {**row.annotation.alert.stamps, Plane.TEMPLATE: Stamp(image)}
+    alert = replace(row.annotation.alert, stamps=stamps)
+    gaps = page(tmp_path, replace(row, annotation=replace(row.annotation, alert=alert)))
+    head = slice(30, 70)
+    assert near(gaps[head], "#9FB0C8") > 50
+    assert 0 == near(page(tmp_path, row)[head], "#9FB0C8")
 
 
 @pytest.mark.parametrize("fill", [0.0, np.nan, -3.4028235e38, np.inf])

@@ -10,7 +10,8 @@ from fields import Field
 from streamfilter.errors import ConfigurationInvalid
 from streamfilter.exposures import figures
 from streamfilter.exposures.figures import DetectorPicture, Row
-from streamfilter.exposures.records import Decision, FrameReason, FrameRefused
+from streamfilter.exposures.records import Decision, FrameReason, FrameRefused, TileEvidence
+from streamfilter.exposures.tiles import SIDE_PX, cut
 from streamfilter.exposures.watcher import Watcher
 
 pytest.importorskip("matplotlib", reason="figures need the extra 'figures'")
@@ -58,7 +59,19 @@ def test_the_worst_case_is_told_in_words(seen: DetectorPicture) -> None:
     """The decision is the headline; its reasons are below."""
     words = figures.words(Row("exposure", seen.evidence.judgement, (seen,)))
     assert Decision.TRACKING_ERROR == seen.evidence.judgement.decision
-    assert "said by: both" in words
+    assert "decided by: the network and the shapes of the stars" in words
+
+
+@pytest.mark.parametrize("shape", [(400, 400), (600, 600), (1020, 1523), (512, 400)])
+def test_the_areas_of_the_tiles_cover_the_frame_once(shape: tuple[int, int]) -> None:
+    """Tiles overlap; the areas that are drawn do not, and each lies within its tile."""
+    tiles = [TileEvidence(each.y, each.x, 0.5, 9, 1.0, each.share, 1.0) for each in cut(shape)]
+    covered = np.zeros(shape)
+    for tile, (x, y, width, height) in zip(tiles, figures.areas(tiles, shape), strict=True):
+        covered[round(y) : round(y + height), round(x) : round(x + width)] += 1
+        assert tile.x <= x < x + width <= tile.x + SIDE_PX
+        assert tile.y <= y < y + height <= tile.y + SIDE_PX
+    assert {1.0} == set(np.unique(covered))
 
 
 def test_nothing_to_draw_and_nowhere_to_write_are_told(
