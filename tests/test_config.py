@@ -203,6 +203,24 @@ def test_other_braces_in_a_topic_s_name_are_refused(override: str, said: str) ->
     assert said in str(raised.value)
 
 
+@pytest.mark.parametrize(
+    ("override", "said"),
+    [
+        ("alerts.topics=ztf", 'alerts.topics: expected a list, such as ["a", "b"]; found \'ztf\''),
+        (
+            "surveys.ztf.priors=3",
+            "surveys.ztf.priors: expected a table of keys and values; found 3",
+        ),
+        ("batch=3", "batch: expected a section of keys and values; found 3"),
+    ],
+)
+def test_a_value_of_another_kind_is_told_in_the_words_of_toml(override: str, said: str) -> None:
+    """Tuples, dictionaries and instances are Python's."""
+    with pytest.raises(ConfigurationInvalid) as caught:
+        config.load(environment={}, overrides=[override])
+    assert f"--set: {said}" == str(caught.value)
+
+
 def test_what_is_not_toml_names_the_line(tmp_path: Path) -> None:
     """A typing error is found at once."""
     with pytest.raises(ConfigurationInvalid, match="line 2"):

@@ -12,6 +12,7 @@ from contextlib import contextmanager, suppress
 import click
 
 from streamfilter import __version__, logs
+from streamfilter.cli.command_group import CommandGroup
 from streamfilter.errors import ConfigurationInvalid, StreamfilterError
 from streamfilter.redaction import CleanStream
 
@@ -35,7 +36,7 @@ _COMMANDS = {
 """A command's module is loaded when the command runs: ``--help`` imports no network's runtime."""
 
 
-class _Commands(click.Group):
+class _Commands(CommandGroup):
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(_COMMANDS)
 

@@ -11,6 +11,7 @@ import tomli_w
 from streamfilter import config as settings_room
 from streamfilter.alerts.surveys import Surveys
 from streamfilter.cli import options
+from streamfilter.cli.command_group import CommandGroup
 from streamfilter.config import Settings
 from streamfilter.errors import ConfigurationInvalid
 from streamfilter.service.assembly.alerts import policy_of
@@ -18,7 +19,7 @@ from streamfilter.service.assembly.checking import checked_all
 from streamfilter.service.assembly.clients import outputs, readers
 
 
-@click.group()
+@click.group(cls=CommandGroup)
 def config() -> None:
     """Show and check the settings."""
 

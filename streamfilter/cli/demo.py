@@ -64,7 +64,7 @@ def demo(count: int, rate: float, seed: int, out: Path) -> None:
             bar.update(task, completed=tally.done, note=note)
 
         def say(line: str) -> None:
-            bar.console.print(line, highlight=False)
+            bar.console.print(line, highlight=False, markup=False)
 
         tally = run(
             count=count, rate_per_s=rate, seed=seed, out=out, home=None, say=say, progress=progress
@@ -102,6 +102,7 @@ def _report(console: Console, tally: Tally, out: Path) -> None:
         f"({REAL}: nothing was put in; {DAMAGED}: a packet cut short)\n"
         f"annotations {out / ANNOTATIONS}, metrics {out / METRICS}, figure {out / FIGURE}",
         highlight=False,
+        markup=False,
     )
 
 
@@ -121,4 +122,4 @@ def _report_exposures(console: Console, judged: list[exposures.SimulatedVisit], 
             row.append(f"{each.seconds:.1f}")
         table.add_row(*row)
     console.print(table)
-    console.print(f"figure {out / exposures.FIGURE}", highlight=False)
+    console.print(f"figure {out / exposures.FIGURE}", highlight=False, markup=False)

@@ -11,6 +11,7 @@ import click
 from rich.console import Console
 from rich.table import Table
 
+from streamfilter.cli.command_group import CommandGroup
 from streamfilter.errors import EngineUnavailable
 from streamfilter.inference import bench as speeds
 from streamfilter.inference import cache, golden, gpus, manifest, plan_cache, plans, runtimes
@@ -28,7 +29,7 @@ _precision = click.option(
 _some = click.argument("name", type=click.Choice(manifest.names()), required=False)
 
 
-@click.group()
+@click.group(cls=CommandGroup)
 def engines() -> None:
     """The networks: fetch them from their authors' release, check them, time them.
 

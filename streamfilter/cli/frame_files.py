@@ -1,7 +1,7 @@
 """Shared parts of the commands that judge frames in files, without Kafka."""
 
 import os
-from collections.abc import Iterable
+from collections.abc import Collection
 from pathlib import Path
 
 import click
@@ -21,7 +21,7 @@ background = click.option(
 )
 
 
-def paths(files: Iterable[str]) -> list[str]:
+def paths(files: Collection[str]) -> list[str]:
     """Returns the paths of the frames in FILES, of which at least one exists.
 
     Raises
@@ -33,8 +33,11 @@ def paths(files: Iterable[str]) -> list[str]:
     if not frame_files:
         raise click.ClickException("no FITS file in these folders or lists")
     if all(_missing(path) for path in frame_files):
-        more = ", ..." if len(frame_files) > _MOST_NAMED else ""
-        raise click.ClickException(f"no such file: {', '.join(frame_files[:_MOST_NAMED])}{more}")
+        names = ", ".join(frame_files[:_MOST_NAMED])
+        names += ", ..." if len(frame_files) > _MOST_NAMED else ""
+        lists = ", ".join(each for each in files if frame_paths.is_list(each))
+        names += f" (read from {lists}: a path in each line)" if lists else ""
+        raise click.ClickException(f"no such file: {names}")
     return frame_files
 
 

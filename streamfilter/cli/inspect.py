@@ -4,6 +4,7 @@ import json
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -126,7 +127,9 @@ def _unpublished(settings: Settings) -> Settings:
 
 def _inspect(settings: Settings, source: PacketSource, shown: _Shown) -> None:
     console = Console(stderr=True, highlight=False)
-    parts = open_parts(settings, threads=os.cpu_count() or 1, say=console.print)
+    parts = open_parts(
+        settings, threads=os.cpu_count() or 1, say=partial(console.print, markup=False)
+    )
     table, totals, gallery = VerdictTable(), Totals(), Gallery()
     try:
         for outcome in _judged(parts, source, totals, console, quiet=shown.at_once):
@@ -141,7 +144,7 @@ def _inspect(settings: Settings, source: PacketSource, shown: _Shown) -> None:
         if isinstance(report, Gaps):
             console.print(f"[yellow]{escape(str(report))}[/]", soft_wrap=True)
     if not totals.packets and not shown.at_once:
-        raise click.ClickException("no alert packet there (the log says what was left)")
+        raise click.ClickException(source.why_empty())
     if not shown.as_json:
         if not shown.at_once:
             table.show()
@@ -149,7 +152,8 @@ def _inspect(settings: Settings, source: PacketSource, shown: _Shown) -> None:
             click.echo(line)
     if shown.figure is not None:
         drawn = gallery.draw(parts, shown.figure)
-        console.print(f"figure: {shown.figure}" if drawn else "no figure: no alert to draw")
+        words = f"figure: {shown.figure}" if drawn else "no figure: no alert to draw"
+        console.print(words, markup=False, soft_wrap=True)
 
 
 def _judged(

@@ -71,7 +71,8 @@ def mask(
     and bits as the MaxiMask program does (that one's --single_mask is the default here).
 
     An HDU that cannot be copied is left out. The exit code is 1 when a file could not be masked;
-    the others are. Files whose masks would have one name are refused before any is written.
+    the other files are masked all the same. Files whose masks would have one name are refused
+    before any is written.
     """
     targets = _targets(frame_files.paths(files), output, ".fz" if rice else "")
     engine = frame_files.engine("maximask")

@@ -60,6 +60,9 @@ class PacketSource(Protocol):
     def place(self, origin: Origin) -> dict[str, Any]:
         """Returns the place of a message as fields of JSON."""
 
+    def why_empty(self) -> str:
+        """Returns words for a source that has no packet."""
+
 
 class Files:
     """Packets in containers, single files, folders and archives."""
@@ -95,6 +98,13 @@ class Files:
     def place(self, origin: Origin) -> dict[str, Any]:
         """Returns the path and the record's number."""
         return {"file": origin.topic, "index": origin.offset}
+
+    def why_empty(self) -> str:
+        """Returns whether there is no file at all, or no packet in the files."""
+        places = ", ".join(str(path) for path in self._paths)
+        if not self._sizes:
+            return f"no file in {places}"
+        return f"no alert packet in {places}: the warnings name each file that was skipped, and why"
 
     def _file(self, source: str) -> str:
         """Returns the file of a packet; the packet's own name if the file was not listed."""
@@ -140,6 +150,10 @@ class Topic:
         return {
             "topic": origin.topic, "partition": origin.partition, "offset": origin.offset,
         }  # fmt: skip
+
+    def why_empty(self) -> str:
+        """Returns words for a topic without a message."""
+        return f"the topic {self.name} holds no message"
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,6 +13,7 @@ from rich.table import Table
 
 from streamfilter.cli import capacity
 from streamfilter.cli.capacity import ExposureWorkers, Fleet, Operation, Plan, Survey
+from streamfilter.errors import plain_words
 from streamfilter.inference import bench as speeds
 from streamfilter.inference import cache, runtimes
 
@@ -169,7 +170,8 @@ def _best_rate(path: Path, side_px: int) -> float:
         ]
     except (ValueError, KeyError, TypeError) as error:
         raise click.ClickException(
-            f"{path} is not the output of `streamfilter engines bench --json`: {error!r}"
+            f"{path} is not the output of `streamfilter engines bench {_ENGINE} --json > {path}`: "
+            f"{plain_words(error)}"
         ) from error
     if not rates:
         raise click.ClickException(

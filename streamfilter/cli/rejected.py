@@ -13,6 +13,7 @@ import click
 from streamfilter import config as settings_room
 from streamfilter import logs, rejections
 from streamfilter.cli import options
+from streamfilter.cli.command_group import CommandGroup
 from streamfilter.config import Scalar, Settings
 from streamfilter.errors import ConfigurationInvalid, Reason, printable
 from streamfilter.kafka import reader
@@ -66,7 +67,7 @@ def _choice(command: Command) -> Command:
     return command
 
 
-@click.group()
+@click.group(cls=CommandGroup)
 def rejected() -> None:
     """List, show and replay messages that could not be used.
 

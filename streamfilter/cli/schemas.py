@@ -4,6 +4,7 @@ from pathlib import Path
 
 import click
 
+from streamfilter.cli.command_group import CommandGroup
 from streamfilter.schemas.definition import parse_definition
 from streamfilter.schemas.published import PublishedSchema, published_schemas
 from streamfilter.schemas.sources import FolderSource, PackageSource
@@ -30,7 +31,7 @@ _field = click.option(
 )
 
 
-@click.group()
+@click.group(cls=CommandGroup)
 def schemas() -> None:
     """List and export the Avro schemas of what streamfilter publishes.
 

@@ -8,6 +8,7 @@ import click
 from streamfilter import config as settings_room
 from streamfilter import logs
 from streamfilter.cli import connection, options
+from streamfilter.cli.command_group import CommandGroup
 from streamfilter.config import Settings
 from streamfilter.kafka.client import Settings as ClientSettings
 from streamfilter.kafka.topics import Topic, alter, create, partitions_of
@@ -26,9 +27,9 @@ _properties = click.option(
 )
 
 
-@click.group()
+@click.group(cls=CommandGroup)
 def topics() -> None:
-    """Make Kafka topics."""
+    """Create Kafka topics and change their settings."""
 
 
 @topics.command("create")

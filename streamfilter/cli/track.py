@@ -8,6 +8,7 @@ from typing import Any
 
 import click
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from streamfilter.cli import frame_files
@@ -73,7 +74,8 @@ def track(
     """Judge the tracking of the exposures in FILES with MaxiTrack and the shapes of their stars.
 
     FILES are FITS images (.fits, .fits.fz, .fits.gz, file.fits[2] for one HDU), folders, or
-    .list files of one path a line. Each file is an exposure and each of its images a detector.
+    .list and .txt files with a path in each line. Each file is an exposure and each of its images
+    a detector.
 
     The exit code is 0 also when an exposure fails or cannot be read: that is a finding; it is 1
     when none of the files is there or the engine cannot be had.
@@ -141,9 +143,9 @@ def _line(exposure: _Exposure, judgement: Judgement, rules: TrackingRules) -> di
 
 
 def _add(table: Table, exposure: _Exposure, judgement: Judgement, rules: TrackingRules) -> None:
-    name = Path(exposure.name).name
+    name = escape(Path(exposure.name).name)
     for evidence in exposure.detectors:
-        table.add_row(name, evidence.detector, *_cells(evidence.judgement, rules, evidence))
+        table.add_row(name, escape(evidence.detector), *_cells(evidence.judgement, rules, evidence))
     if len(exposure.detectors) > 1:
         table.add_row(name, "[bold]all[/]", *_cells(judgement, rules))
 
@@ -154,7 +156,7 @@ def _cells(
     style = _STYLES[judgement.decision]
     decision = f"[{style}]{judgement.decision}[/]"
     if evidence is not None and evidence.not_evaluated is not None:
-        why = f"{evidence.not_evaluated}: {evidence.detail}"
+        why = escape(f"{evidence.not_evaluated}: {evidence.detail}")
         return decision, why, *[""] * (len(_HEAD) - 4)
     shapes = judgement.shapes
     used, every = judgement.tiles_used, judgement.tiles_used + judgement.tiles_abstained

@@ -19,6 +19,13 @@ _ENVIRONMENT = "STREAMFILTER_"
 # Keys whose value may be a secret, or hold one: it is not repeated.
 _SECRETS = re.compile(r"pass|secret|token|key|user|url|endpoint|headers|settings|consumer|s3", re.I)
 _SHOWN = 60  # characters of a value
+# By pydantic's type of error, where its own words are Python's.
+_EXPECTED = {
+    "tuple_type": 'expected a list, such as ["a", "b"]',
+    "dict_type": "expected a table of keys and values",
+    "dataclass_type": "expected a section of keys and values",
+    "model_type": "expected a section of keys and values",
+}
 _SECRET = re.compile(r"\$\{(file:)?([^}]+)\}")
 
 
@@ -153,6 +160,7 @@ def _explain(
         if item["type"] in ("extra_forbidden", "unexpected_keyword_argument"):
             message = f"no such key; there are {', '.join(_keys(item['loc'][:-1]))}"
         elif item["type"] != "value_error":
+            message = _EXPECTED.get(item["type"], message)
             message += _found(item, references)
         lines.append(f"{place}: {key}: {message}")
     return "\n".join(lines)

@@ -25,11 +25,17 @@ def expand(arguments: Iterable[str]) -> Iterator[str]:
             for name in names:
                 if _FRAME.fullmatch(name) and not _OWN_MASK.fullmatch(name):
                     yield str(path / name)
-        elif path.suffix in (".list", ".txt") and path.is_file():
+        elif is_list(argument):
             lines = (line.strip() for line in path.read_text(errors="replace").splitlines())
             yield from (line for line in lines if line and not line.startswith("#"))
         else:
             yield argument
+
+
+def is_list(argument: str) -> bool:
+    """Returns whether an argument is a file that names frames, a path in each line."""
+    path = Path(argument)
+    return path.suffix in (".list", ".txt") and path.is_file()
 
 
 def mask_name(path: str) -> str:

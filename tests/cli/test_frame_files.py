@@ -27,6 +27,13 @@ def test_files_of_which_none_is_there_are_an_error(command: click.Command, tmp_p
     assert "Error: no such file: nofile.fits, night*.fits[1]\n" == result.stderr
 
 
+def test_a_file_that_was_read_as_a_list_is_named(tmp_path: Path) -> None:
+    """Otherwise its first words look like the name of a file that nobody gave."""
+    (notes := tmp_path / "notes.txt").write_text("seeing 1.2\n")
+    result = CliRunner().invoke(track, [str(notes)])
+    assert f"no such file: seeing 1.2 (read from {notes}: a path in each line)" in result.stderr
+
+
 @pytest.mark.parametrize(
     ("first", "second", "mask_name"),
     [

@@ -168,8 +168,12 @@ def test_fields_that_a_map_names_in_vain_are_told(samples: Path, tmp_path: Path)
 
 def test_no_packet_at_all_is_a_failure(tmp_path: Path) -> None:
     """A wrong folder does not look like a clean one."""
+    assert f"Error: no file in {tmp_path}\n" == inspect(tmp_path).stderr
     (tmp_path / "notes.txt").write_text("nothing")
-    assert inspect(tmp_path).exit_code == 1
+    found = inspect(tmp_path)
+    assert 1 == found.exit_code
+    assert f"no alert packet in {tmp_path}: the warnings name each file" in found.stderr
+    assert "not an alert: first bytes" in found.stderr
 
 
 def test_a_registry_to_publish_to_is_left_alone(samples: Path) -> None:

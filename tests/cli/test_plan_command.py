@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 from click.testing import CliRunner, Result
+from foreign_words import foreign_words
 
 from streamfilter.cli.engines import engines
 from streamfilter.cli.plan import plan
@@ -62,7 +63,8 @@ def test_a_file_that_is_no_benchmark_is_refused(tmp_path: Path) -> None:
     (path := tmp_path / "x.json").write_text("{}")
     result = run("--bench", str(path))
     assert 1 == result.exit_code
-    assert "engines bench --json" in result.stderr
+    assert "is not the output of `streamfilter engines bench maximask --json" in result.stderr
+    assert [] == foreign_words(result.stderr.removeprefix("Error: "))
 
 
 def test_too_few_partitions_are_told() -> None:

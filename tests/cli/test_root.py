@@ -5,6 +5,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import click
 import pytest
 from click.testing import CliRunner
 
@@ -26,6 +27,21 @@ def test_help_lists_what_there_is() -> None:
     assert found.exit_code == 0
     for command in ("demo", "run", "inspect", "replay", "engines", "config", "topics", "schemas"):
         assert f"\n  {command} " in found.output
+
+
+@pytest.mark.parametrize("group", ["", "config", "engines", "rejected", "schemas", "topics"])
+def test_help_says_of_each_command_what_it_does(group: str) -> None:
+    """The sentence is whole: click by itself cuts it off at the end of a line."""
+    context = click.Context(root)
+    listing = root.get_command(context, group) if group else root
+    assert isinstance(listing, click.Group)
+    shown = " ".join(CliRunner().invoke(root, [*group.split(), "--help"]).output.split())
+    names = listing.list_commands(context)
+    assert 1 < len(names)
+    for command in (listing.get_command(context, name) for name in names):
+        assert command is not None
+        first = " ".join((command.help or "").partition("\n\n")[0].split())
+        assert f"{command.name} {first}" in shown
 
 
 @pytest.mark.process

@@ -3,7 +3,9 @@
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
+from astropy.io import fits
 from click.testing import CliRunner
 
 from streamfilter.cli.track import track
@@ -37,6 +39,16 @@ def test_the_table_and_the_figure_show_every_file(
     assert "too_small" in result.stdout
     assert "all" in result.stdout
     assert 10_000 < figure.stat().st_size
+
+
+def test_a_name_in_the_table_is_no_markup(engine_home: Path, tmp_path: Path) -> None:
+    """Brackets stay in the name of a file, and in that of a detector, where they ended all."""
+    header = fits.Header({"EXTNAME": "[/x]"})
+    fits.PrimaryHDU(np.ones((9, 9), np.int16), header).writeto(tmp_path / "[red]a.fits")
+    result = CliRunner().invoke(track, [str(tmp_path)], catch_exceptions=False)
+    assert 0 == result.exit_code, result.output
+    assert "[red]a.fits" in result.stdout
+    assert "[/x]" in result.stdout
 
 
 def test_a_section_that_is_none_is_a_wrong_argument() -> None:
