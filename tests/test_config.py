@@ -483,6 +483,34 @@ def test_a_field_map_counts_by_its_content(tmp_path: Path) -> None:
     assert (True, False) == (one == same, one == other)
 
 
+# Machines, connections, speed and what is watched: they change no verdict and no output.
+MAY_DIFFER = (
+    *("batch", "webhook", "outgoing", "metrics", "logs", "traces", "engine.home", "engine.plans"),
+    *("engine.runtime", "engine.threads", "engine.workers", "kafka.bootstrap", "kafka.group"),
+    *("kafka.settings", "kafka.consumer", "kafka.producer", "kafka.stall_s"),
+    *("schemas.folders", "schemas.packages", "schemas.registry", "schemas.publish.settings"),
+    *("schemas.wait_s", "flow.max_in_flight", "flow.max_in_flight_bytes", "flow.drain_s"),
+    *("flow.commit_interval_s", "delivery.transactional_id", "delivery.max_transaction_messages"),
+    *("delivery.max_gather_s", "delivery.transaction_timeout_s", "alerts.survey_folders"),
+    *("exposures.group", "exposures.threads", "exposures.s3", "exposures.reference_folders"),
+    *("exposures.reference_hosts", "exposures.reference_buckets", "exposures.reference_attempts"),
+    *("exposures.reference_timeout_s", "exposures.engine.runtime", "exposures.engine.plans"),
+    *("exposures.contaminants.group", "exposures.contaminants.threads"),
+    *("exposures.contaminants.folder", "exposures.contaminants.engine.runtime"),
+    "exposures.contaminants.engine.plans",
+)
+
+
+def test_of_every_key_it_is_said_whether_it_decides() -> None:
+    """One that was forgotten would let two configurations share a group unnoticed."""
+    said = (*(key for keys in config.DECIDING.values() for key in keys), *MAY_DIFFER)
+    found = [f"{section}.{key}" for section, key in keys_of(Settings)]
+    forgotten = [key for key in found if not any(f"{key}.".startswith(f"{s}.") for s in said)]
+    assert [] == forgotten, "add each to DECIDING of config/deciding.py, or to MAY_DIFFER here"
+    lost = [each for each in MAY_DIFFER if not any(f"{k}.".startswith(f"{each}.") for k in found)]
+    assert [] == lost
+
+
 def test_every_deciding_key_exists() -> None:
     """A renamed key would decide nothing."""
     tree = config.shown(Settings())

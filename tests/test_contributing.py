@@ -24,7 +24,8 @@ PROGRAMS = ("make", "streamfilter", "pytest", "python", ".venv/bin/pre-commit")
 # These are run; of the others it is seen that pytest finds what they name, for they run anyway.
 QUICK = (
     "pytest tests/test_config.py",
-    "pytest tests/alerts/test_surveys.py tests/test_documents_records.py",
+    "pytest tests/alerts/test_surveys.py tests/alerts/test_recognition.py "
+    "tests/test_documents_records.py",
 )
 SECONDS = 300.0
 # As in the example of a field map in schemas/README.md.

@@ -301,7 +301,9 @@ def _evidence_words(science: StampEvidence | None) -> list[str]:
 
 
 def _extent(code: str, evidence: ClassEvidence) -> str:
-    away = "" if evidence.distance_px is None else f", nearest {evidence.distance_px:.1f} px away"
+    away = (
+        "" if evidence.distance_px is None else f", {evidence.distance_px:.1f} px from the centre"
+    )
     return f"{code} mask: {evidence.pixels} px{away}, peak {evidence.peak:.2f}"
 
 
@@ -320,7 +322,7 @@ def _write_head(
     engine = rows[0].annotation.engine
     title = f"streamfilter inspect, {engine.name} {engine.sha256[:8]} on {engine.runtime}"
     if left_out:
-        title += f"    {len(rows)} alerts shown, {left_out} left out"
+        title += f"    {len(rows)} of {len(rows) + left_out} alerts"
     figure.text(0.06 / width_in, 1 - 0.12 / height_in, title, va="top", size=10, color=_FAINT)
     names = ("science", "contaminated pixels", "template", "difference")
     for column, name in enumerate(names):

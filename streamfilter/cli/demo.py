@@ -8,10 +8,13 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from streamfilter import logs
+from streamfilter.contaminants import BY_CODE
 from streamfilter.demo import exposures
 from streamfilter.demo.alerts import ANNOTATIONS, DAMAGED, FIGURE, METRICS, REAL, Tally, run
 
 _VERDICTS = ("clean", "suspect", "contaminated", "not_evaluated", "rejected", "lost")
+_SLOW = 0.8
+"""Share of the offered rate below which the queue decides the latency."""
 
 
 @click.command()
@@ -36,7 +39,7 @@ _VERDICTS = ("clean", "suspect", "contaminated", "not_evaluated", "rejected", "l
     default=Path("streamfilter-demo"),
     show_default=True,
     type=click.Path(file_okay=False, path_type=Path),
-    help="Folder for annotations and metrics.",
+    help="Folder for annotations, metrics and figures.",
 )
 def demo(count: int, rate: float, seed: int, out: Path) -> None:
     """Filter a simulated survey on this machine and audit every alert.
@@ -69,7 +72,10 @@ def demo(count: int, rate: float, seed: int, out: Path) -> None:
         tally = run(
             count=count, rate_per_s=rate, seed=seed, out=out, home=None, say=say, progress=progress
         )
-    _report(console, tally, out)
+    _report(console, tally, rate)
+    for what, name in (("annotations", ANNOTATIONS), ("metrics", METRICS), ("figure", FIGURE)):
+        click.echo(f"{what}: {out / name}")
+    click.echo("\nnow exposures: a camera of four detectors, three times; takes up to a minute")
     judged = exposures.run(seed=seed, out=out, home=None, say=say)
     _report_exposures(console, judged, out)
     if wrong := [each for each in judged if not each.right]:
@@ -81,7 +87,7 @@ def demo(count: int, rate: float, seed: int, out: Path) -> None:
         raise SystemExit(1)
 
 
-def _report(console: Console, tally: Tally, out: Path) -> None:
+def _report(console: Console, tally: Tally, rate: float) -> None:
     table = Table(title="What was put in, and what came out")
     table.add_column("injected")
     table.add_column("in", justify="right")
@@ -92,22 +98,23 @@ def _report(console: Console, tally: Tally, out: Path) -> None:
         table.add_row(truth, str(row.total()), *(str(row[v] or "") for v in shown))
     console.print(table)
     wrong = len(tally.errors())
-    console.print(
+    meanings = {REAL: "nothing was put in", DAMAGED: "a packet cut short"}
+    meanings |= {code: row.meaning for code, row in BY_CODE.items()}
+    click.echo("; ".join(f"{truth}: {meanings[truth]}" for truth in tally.table()))
+    click.echo(
         f"{len(tally.truth)} alerts in, {len(tally.truth) - wrong} accounted for exactly once; "
         f"{tally.per_s():.0f} alerts/s; from producer to consumer p50 "
-        f"{tally.quantile_s(0.5) * 1000:.0f} ms, p99 {tally.quantile_s(0.99) * 1000:.0f} ms",
-        highlight=False,
+        f"{tally.quantile_s(0.5) * 1000:.0f} ms, p99 {tally.quantile_s(0.99) * 1000:.0f} ms"
     )
-    console.print(
-        f"({REAL}: nothing was put in; {DAMAGED}: a packet cut short)\n"
-        f"annotations {out / ANNOTATIONS}, metrics {out / METRICS}, figure {out / FIGURE}",
-        highlight=False,
-        markup=False,
-    )
+    if tally.per_s() < _SLOW * rate:
+        click.echo(
+            f"{rate:g} alerts/s were offered, more than this machine judges now: most of the "
+            f"latency is waiting (--rate {max(int(tally.per_s() / 2), 1)} leaves room)"
+        )
 
 
 def _report_exposures(console: Console, judged: list[exposures.SimulatedVisit], out: Path) -> None:
-    table = Table(title="Exposures of four detectors, and what was said of them")
+    table = Table(title="Exposures of four detectors, and the verdicts on them")
     for name in ("exposure", "telescope", "verdict"):
         table.add_column(name, no_wrap=True)
     for name in ("probability", "elongation", "s"):
@@ -122,4 +129,5 @@ def _report_exposures(console: Console, judged: list[exposures.SimulatedVisit], 
             row.append(f"{each.seconds:.1f}")
         table.add_row(*row)
     console.print(table)
-    console.print(f"figure {out / exposures.FIGURE}", highlight=False, markup=False)
+    click.echo("s: seconds from the first message of an exposure to its verdict")
+    click.echo(f"figure: {out / exposures.FIGURE}")

@@ -192,7 +192,7 @@ UNRELATED = [
     ([("diaSourceId", "long"), ("ra", "double")], "of lsst, needs diaSource.diaObjectId or "),
     ([("candid", "double")], "no field that a map needs"),
     ([("candid", "double"), ("objectId", "string")], "needs candid (here double), candidate.mjd"),
-    ([("id", "long"), ("cutout", "bytes")], "no field that a map needs"),
+    ([("number_of_nobody", "long"), ("picture", "bytes")], "no field that a map needs"),
 ]
 
 

@@ -15,7 +15,15 @@ from streamfilter.alerts.encode import Encoder
 from streamfilter.errors import MessageRejected
 from streamfilter.files import bundled_folder
 from streamfilter.limits import Limits
-from streamfilter.records import Annotation
+from streamfilter.records import (
+    Action,
+    Annotation,
+    Label,
+    NotEvaluated,
+    Plane,
+    StampEvidence,
+    Verdict,
+)
 from streamfilter.schemas.finder import SchemaFinder
 from streamfilter.schemas.published import ConfluentRegistrar, annotation_schema
 from streamfilter.schemas.sources import FolderSource
@@ -75,6 +83,17 @@ def test_the_readme_s_snippet_reads_an_annotation(
     assert value.startswith(starts[form])
     record = snippet_on(value, registry_url)["record"]
     assert (annotation.alert.alert_id, "drop") == (record["alert_id"], record["verdict"]["action"])
+
+
+def test_the_readme_s_snippet_prints_also_an_alert_that_was_not_evaluated(
+    registry_url: str, finder: SchemaFinder, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Such an alert is kept, and has no evidence of any class."""
+    verdict = Verdict(Label.NOT_EVALUATED, Action.KEEP)
+    stamps = (StampEvidence(Plane.SCIENCE, NotEvaluated.NO_DATA, 0, ()),)
+    annotation = make_annotation(verdict=verdict, stamps=stamps)
+    snippet_on(Encoder(finder).annotation(annotation, TOPIC), registry_url)
+    assert f"{annotation.alert.alert_id} not_evaluated\n" == capsys.readouterr().out
 
 
 @pytest.mark.parametrize("survey", ["ztf", "lsst"])
