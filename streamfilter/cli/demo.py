@@ -97,20 +97,33 @@ def _report(console: Console, tally: Tally, rate: float) -> None:
     for truth, row in tally.table().items():
         table.add_row(truth, str(row.total()), *(str(row[v] or "") for v in shown))
     console.print(table)
+    for line in words(tally, rate):
+        click.echo(line)
+
+
+def words(tally: Tally, rate: float) -> list[str]:
+    """Returns what the table's names mean, the totals, and whether the machine was too slow.
+
+    Parameters
+    ----------
+    rate
+        Alerts per second that were offered.
+    """
     wrong = len(tally.errors())
     meanings = {REAL: "nothing was put in", DAMAGED: "a packet cut short"}
     meanings |= {code: row.meaning for code, row in BY_CODE.items()}
-    click.echo("; ".join(f"{truth}: {meanings[truth]}" for truth in tally.table()))
-    click.echo(
+    lines = [
+        "; ".join(f"{truth}: {meanings[truth]}" for truth in tally.table()),
         f"{len(tally.truth)} alerts in, {len(tally.truth) - wrong} accounted for exactly once; "
         f"{tally.per_s():.0f} alerts/s; from producer to consumer p50 "
-        f"{tally.quantile_s(0.5) * 1000:.0f} ms, p99 {tally.quantile_s(0.99) * 1000:.0f} ms"
-    )
+        f"{tally.quantile_s(0.5) * 1000:.0f} ms, p99 {tally.quantile_s(0.99) * 1000:.0f} ms",
+    ]
     if tally.per_s() < _SLOW * rate:
-        click.echo(
+        lines.append(
             f"{rate:g} alerts/s were offered, more than this machine judges now: most of the "
             f"latency is waiting (--rate {max(int(tally.per_s() / 2), 1)} leaves room)"
         )
+    return lines
 
 
 def _report_exposures(console: Console, judged: list[exposures.SimulatedVisit], out: Path) -> None:

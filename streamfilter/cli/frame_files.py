@@ -1,7 +1,7 @@
 """Shared parts of the commands that judge frames in files, without Kafka."""
 
 import os
-from collections.abc import Collection
+from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
 
 import click
@@ -33,12 +33,16 @@ def paths(files: Collection[str]) -> list[str]:
     if not frame_files:
         raise click.ClickException("no FITS file in these folders or lists")
     if all(_missing(path) for path in frame_files):
-        names = ", ".join(frame_files[:_MOST_NAMED])
-        names += ", ..." if len(frame_files) > _MOST_NAMED else ""
-        lists = ", ".join(each for each in files if frame_paths.is_list(each))
-        names += f" (read from {lists}: a path in each line)" if lists else ""
-        raise click.ClickException(f"no such file: {names}")
+        raise absent(frame_files, files)
     return frame_files
+
+
+def absent(names: Sequence[str], files: Iterable[str]) -> click.ClickException:
+    """Returns the error for files that do not exist, with the lists among FILES that name them."""
+    words = ", ".join(names[:_MOST_NAMED]) + (", ..." if len(names) > _MOST_NAMED else "")
+    lists = ", ".join(each for each in files if frame_paths.is_list(each))
+    words += f" (read from {lists}: a path in each line)" if lists else ""
+    return click.ClickException(f"no such file: {words}")
 
 
 def _missing(path: str) -> bool:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from streamfilter.cli import connection
+from streamfilter.cli import connection, frame_files
 from streamfilter.exposures import frame_paths, readout
 from streamfilter.exposures.announce import encode_exposure
 from streamfilter.exposures.encode import key_of
@@ -103,7 +103,7 @@ def replay_exposures(
     """
     paths = list(frame_paths.expand(files))
     if absent := [path for path in paths if not Path(path).is_file()]:
-        raise click.ClickException(f"no file {absent[0]}")
+        raise frame_files.absent(absent, files)
     if not paths:
         raise click.ClickException("no FITS file in these folders or lists")
     client = connection.reached([topic], bootstrap, settings)

@@ -71,5 +71,5 @@ def test_what_is_not_there_is_named(broker: Broker, tmp_path: Path) -> None:
             [str(tmp_path), "--topic", "not-there", "--bootstrap", broker.bootstrap],
             catch_exceptions=False,
         )
-    assert "no file nowhere.fits" in run(broker, "t", "nowhere.fits").stderr
+    assert "no such file: nowhere.fits" in run(broker, "t", "nowhere.fits").stderr
     assert "no word 'name'" in run(broker, "t", tmp_path, "--keyword", "name=X").stderr
