@@ -176,11 +176,13 @@ class SimulatedPipeline(Pipeline):
     ) -> None:
         settings = settings or Settings()
         surveys = Surveys.load(())
+        network = CleanSky.manifest
         super().__init__(
             decoder=Decoder(schemas or finder(), surveys, settings.limits),
             planes=[Plane.SCIENCE],
-            policies={name: policy_of(settings, name) for name in surveys.names},
+            policies={name: policy_of(settings, name, network) for name in surveys.names},
             engine=EngineIdentity("maximask", "00" * 32, "none"),
+            network=network,
         )
 
 

@@ -13,6 +13,7 @@ from streamfilter.alerts.surveys import Surveys
 from streamfilter.cli import options
 from streamfilter.config import Settings
 from streamfilter.errors import ConfigurationInvalid
+from streamfilter.inference import manifest
 from streamfilter.service.assembly.alerts import policy_of
 from streamfilter.service.assembly.checking import checked_all
 from streamfilter.service.assembly.clients import outputs, readers
@@ -77,7 +78,7 @@ def rules(surveys: tuple[str, ...], config: Path | None, overrides: tuple[str, .
 
 
 def _policy(settings: Settings, survey: str) -> dict[str, object]:
-    policy = policy_of(settings, survey)
+    policy = policy_of(settings, survey, manifest.load(settings.engine.name))
     return {
         "priors": {prior.code: prior.prior for prior in policy.priors},
         "thresholds": {prior.code: prior.threshold for prior in policy.priors},

@@ -1,7 +1,7 @@
 """Manifests: the facts of an engine, read from its ``engine.toml``."""
 
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -12,6 +12,18 @@ import numpy.typing as npt
 
 from streamfilter.errors import EngineUnavailable, plain_words
 from streamfilter.files import bundled_folder
+
+
+class InputPlane(StrEnum):
+    """The planes that a network may take; each but the first may be missing, and is then 0."""
+
+    SCIENCE = "science"
+    TEMPLATE = "template"
+    DIFFERENCE = "difference"
+    VARIANCE = "variance"
+    """log10 of the science stamp's variance over that of its sky, from -3 to 3."""
+    VALID = "valid"
+    """1 where the science stamp has data, else 0."""
 
 
 class Per(StrEnum):
@@ -90,10 +102,16 @@ class ShapeRule:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class OutputClass:
-    """One output of the network: its code and its share of the training set."""
+    """One output of the network: its code and its share of the training set.
+
+    ``prior`` and ``threshold`` are defaults for real images; None where those of the class table
+    hold.
+    """
 
     code: str
     training_prior: float
+    prior: float | None = None
+    threshold: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -105,8 +123,12 @@ class Manifest:
     release: Release
     input_name: str
     planes: tuple[str, ...]
-    """Images of an alert that make up the channels, in order."""
+    """What makes up the channels, in order; a network judges the first, which is the science
+    stamp where there are several."""
     shape: ShapeRule
+    sides_px: tuple[int, ...]
+    """Sides that are in use, in rising order: a stamp is reflected to the smallest that holds
+    it."""
     dtype: str
     """Type of input and output, by numpy's name."""
     normalisation: str
@@ -215,13 +237,15 @@ def read_manifest(path: Path) -> Manifest:
 
 def _parse(document: Mapping[str, Any]) -> Manifest:
     given, output, sha256 = document["input"], document["output"], document["sha256"]
+    shape = ShapeRule(**given["shape"])
     return Manifest(
         name=document["name"],
         version=document["version"],
         release=Release(**document["release"]),
         input_name=given["name"],
-        planes=tuple(given["planes"]),
-        shape=ShapeRule(**given["shape"]),
+        planes=tuple(str(InputPlane(name)) for name in given["planes"]),
+        shape=shape,
+        sides_px=_sides(shape, given.get("sides_px")),
         dtype=given["dtype"],
         normalisation=given["normalisation"],
         output_name=output["name"],
@@ -233,3 +257,19 @@ def _parse(document: Mapping[str, Any]) -> Manifest:
             Tolerance(precision=Precision(key), **row) for key, row in document["tolerance"].items()
         ),
     )
+
+
+def _sides(shape: ShapeRule, listed: Sequence[int] | None) -> tuple[int, ...]:
+    """Returns the sides in use.
+
+    Raises
+    ------
+    ValueError
+        The list is not in rising order, or the network does not take one of its sides.
+    """
+    sides = tuple(listed or ([shape.side_px] if shape.side_px else ()))
+    if not sides or list(sides) != sorted(set(sides)):
+        raise ValueError(f"sides_px is {list(sides)}; expected some sides, in rising order")
+    if unfit := [side for side in sides if not shape.admits(side, side)]:
+        raise ValueError(f"sides_px has {unfit}; the network takes {shape}")
+    return sides

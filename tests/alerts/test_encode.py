@@ -89,6 +89,7 @@ def test_an_annotation_names_its_engine_and_version() -> None:
     """The numbers can be reproduced from the annotation alone."""
     record = decoded(make_annotation())
     engine = {"name": "maximask-1.4.1", "sha256": b"\x5e" * 32, "runtime": "onnxruntime 1.20.1"}
+    engine["planes"] = ["science"]
     assert (engine, __version__) == (record["engine"], record["version"])
 
 
@@ -163,7 +164,9 @@ stamps = st.builds(
     plane=st.just(Plane.SCIENCE),
     not_evaluated=st.none(),
     filled_px=st.integers(0, 128 * 128),
-    classes=st.tuples(*[evidence] * len(CODES)),
+    classes=st.fixed_dictionaries(dict.fromkeys(CODES, evidence)),
+    planes=st.just(("science", "template", "difference", "variance", "valid")),
+    no_data_distance_px=st.none() | st.floats(0, 91, width=32),
 )
 verdicts = st.builds(
     Verdict,

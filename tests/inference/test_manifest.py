@@ -28,11 +28,9 @@ def test_an_engine_has_all_that_its_page_lists(name: str) -> None:
 
 
 def test_maximask_agrees_with_the_class_table() -> None:
-    """Codes in the order of the outputs and training priors are the table's."""
-    expected = {row.code: row.training_prior for row in contaminants.TABLE}
-    found = {row.code: row.training_prior for row in manifest.load("maximask").classes}
-    assert list(expected) == list(found)
-    assert expected == found
+    """Its codes in the order of the outputs begin the table."""
+    codes = manifest.load("maximask").codes
+    assert contaminants.CODES[: len(codes)] == codes
 
 
 def test_maxitrack_knows_two_classes_of_equal_prior() -> None:

@@ -125,6 +125,7 @@ def _manifest(wheel: Path, data: bytes) -> Manifest:
         input_name="image",
         planes=("science",),
         shape=ShapeRule(multiple_px=1, min_side_px=1),
+        sides_px=(64,),
         dtype="float32",
         normalisation="none",
         output_name="probabilities",

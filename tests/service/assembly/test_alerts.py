@@ -69,9 +69,10 @@ def test_a_rule_looks_at_the_fields_of_its_own_survey() -> None:
 def test_other_rules_may_look_at_what_the_maps_in_force_name(engine_home: Path) -> None:
     """A map that a site has changed meanwhile is read at the next start."""
     parts = open_parts(settings(engine={"home": str(engine_home)}), threads=1, say=print)
+    network = parts.engine.manifest
     for name in ("lsst", "ztf"):
         changed = settings(surveys={name: {"rules": [SCORED]}})
-        policies = {each: policy_of(changed, each) for each in parts.pipeline.surveys}
+        policies = {each: policy_of(changed, each, network) for each in parts.pipeline.surveys}
         if name == "ztf":
             with pytest.raises(ConfigurationInvalid, match=r"no field 'reliability'.* next start"):
                 parts.pipeline.judging(planes=[Plane.SCIENCE], policies=policies)
