@@ -120,7 +120,10 @@ class Manifest:
 
     name: str
     version: str
-    release: Release
+    release: Release | None = None
+    """Where the weights are fetched from; None where they come with the package."""
+    weights: Path | None = None
+    """The file with the weights, which comes with the package; None where they are fetched."""
     input_name: str
     planes: tuple[str, ...]
     """What makes up the channels, in order; a network judges the first, which is the science
@@ -138,7 +141,7 @@ class Manifest:
     classes: tuple[OutputClass, ...]
     """In the order of the network's outputs."""
     weights_sha256: str
-    """sha256 of the SavedModel's data shard."""
+    """sha256 of the SavedModel's data shard, or of the file with the weights."""
     onnx_sha256: str
     tolerances: tuple[Tolerance, ...] = ()
     """One for each precision that the engine may be run at."""
@@ -227,7 +230,7 @@ def read_manifest(path: Path) -> Manifest:
         The file cannot be read, a key is missing or unknown, or a value is wrong.
     """
     try:
-        return _parse(tomllib.loads(path.read_text(encoding="utf-8")))
+        return _parse(tomllib.loads(path.read_text(encoding="utf-8")), path.parent)
     except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
         raise EngineUnavailable(
             f"the manifest {path} is not usable ({plain_words(error)}); "
@@ -235,13 +238,14 @@ def read_manifest(path: Path) -> Manifest:
         ) from error
 
 
-def _parse(document: Mapping[str, Any]) -> Manifest:
+def _parse(document: Mapping[str, Any], place: Path) -> Manifest:
     given, output, sha256 = document["input"], document["output"], document["sha256"]
     shape = ShapeRule(**given["shape"])
     return Manifest(
         name=document["name"],
         version=document["version"],
-        release=Release(**document["release"]),
+        release=Release(**document["release"]) if "release" in document else None,
+        weights=None if "release" in document else place / "weights.npz",
         input_name=given["name"],
         planes=tuple(str(InputPlane(name)) for name in given["planes"]),
         shape=shape,

@@ -33,6 +33,14 @@ def test_maximask_agrees_with_the_class_table() -> None:
     assert contaminants.CODES[: len(codes)] == codes
 
 
+@pytest.mark.parametrize("name", manifest.names())
+def test_an_engine_for_pixels_has_classes_of_the_table_alone(name: str) -> None:
+    """A code that the table lacks would have no field, no bit and no meaning."""
+    found = manifest.load(name)
+    if found.per is Per.PIXEL:
+        assert set() == set(found.codes) - set(contaminants.CODES)
+
+
 def test_maxitrack_knows_two_classes_of_equal_prior() -> None:
     """Its training set had equal numbers of both."""
     found = manifest.load("maxitrack")
@@ -62,6 +70,10 @@ def test_an_unknown_engine_is_answered_with_the_known_ones() -> None:
         ('name = "maximask"\n', ""),
         ('per = "pixel"', 'per = "row"'),
         ("multiple_px = 16", "multiple = 16"),
+        ("sides_px = [64, 96, 128]", "sides_px = [96, 64, 128]"),
+        ("sides_px = [64, 96, 128]", "sides_px = [63, 96, 128]"),
+        ("sides_px = [64, 96, 128]", ""),
+        ('planes = ["science"]', 'planes = ["science", "sigma"]'),
         ("[release]", "[release"),
         ("[input]\n", "[inputs]\n"),
     ],
