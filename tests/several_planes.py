@@ -1,28 +1,26 @@
 """An engine of five planes without a network: it keeps what it was given."""
 
+from pathlib import Path
+
 import numpy as np
+import pytest
 
 from streamfilter.alerts.normalise import normalise
+from streamfilter.inference import manifest
 from streamfilter.inference.engine import Tensor
-from streamfilter.inference.manifest import InputPlane, Manifest, OutputClass, Per, ShapeRule
+from streamfilter.inference.manifest import InputPlane, read_manifest
 from streamfilter.records import Image, Plane, Stamp
 
-CODES = ("CR", "TRL", "HCL", "DCL", "HP", "DP", "SAT", "SP", "BBG", "RES")
-MANIFEST = Manifest(
-    name="several-planes",
-    version="1",
-    input_name="image",
-    planes=tuple(InputPlane),
-    shape=ShapeRule(multiple_px=32, min_side_px=32),
-    sides_px=(32, 64, 96, 128),
-    dtype="float32",
-    normalisation="each plane by its own noise",
-    output_name="probabilities",
-    per=Per.PIXEL,
-    classes=tuple(OutputClass(code=code, training_prior=0.01) for code in CODES),
-    weights_sha256="",
-    onnx_sha256="",
-)
+FOLDER = Path(__file__).parent / "engines"
+MANIFEST = read_manifest(FOLDER / "several-planes" / "engine.toml")
+CODES = MANIFEST.codes
+
+
+def offered(monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
+    """Let the settings name this engine beside the package's own."""
+    for place in (*manifest.folder().glob("*/"), *FOLDER.glob("*/")):
+        (folder / place.name).symlink_to(place)
+    monkeypatch.setattr(manifest, "folder", lambda: folder)
 
 
 class SeveralPlanes:

@@ -1,9 +1,12 @@
 """Output bytes and headers."""
 
+import copy
 import io
 import itertools
+import json
 from dataclasses import replace
 from datetime import UTC, datetime
+from pathlib import Path
 from threading import Thread
 from typing import Any
 
@@ -35,6 +38,7 @@ from streamfilter.records import (
 from streamfilter.schemas.finder import SchemaFinder
 from streamfilter.schemas.published import PublishedSource, annotation_schema, single_object_header
 
+FIRST = Path(__file__).parent.parent / "golden" / "schemas" / "1"
 NOW = 1_765_000_031.0
 PARSED = annotation_schema().schema.parsed
 UNLIKE = "encode_annotation must write every field of annotation.avsc, in its order"
@@ -61,6 +65,36 @@ def test_an_annotation_is_what_fastavro_writes() -> None:
     general = io.BytesIO()
     fastavro.schemaless_writer(general, PARSED, decoded(make_annotation()))
     assert general.getvalue() == body, UNLIKE
+
+
+def test_readers_of_another_age_read_an_annotation() -> None:
+    """Old ones do without the new fields; new ones find that old ones did not write them."""
+    first = json.loads((FIRST / "annotation.avsc").read_text())
+    body = encode_annotation(make_annotation(), annotated_unix_s=NOW)
+    now = decoded(make_annotation())
+    old = fastavro.schemaless_reader(io.BytesIO(body), PARSED, first)
+    assert isinstance(old, dict)
+    assert now["science"]["cr"] == old["science"]["cr"]
+    assert {"detail", "res", "no_data_distance_px"} == now["science"].keys() - old["science"].keys()
+    written = io.BytesIO()
+    fastavro.schemaless_writer(written, first, old)
+    written.seek(0)
+    again = fastavro.schemaless_reader(written, first, PARSED)
+    assert isinstance(again, dict)
+    expected = copy.deepcopy(now)
+    expected["science"] |= {"res": None, "no_data_distance_px": None}
+    expected["priors"]["res"] = None
+    expected["engine"]["planes"] = []
+    assert expected == again
+
+
+def test_what_the_network_judged_by_is_named_once() -> None:
+    """In its own order, over all stamps."""
+    seen = replace(make_evidence(), planes=("science", "difference", "valid"))
+    other = replace(make_evidence(Plane.DIFFERENCE), planes=("difference",))
+    record = decoded(make_annotation(stamps=(seen, other)))
+    assert ["science", "difference", "valid"] == record["engine"]["planes"]
+    assert 2.5 == record["science"]["no_data_distance_px"]
 
 
 def test_an_annotation_has_a_named_field_for_every_class() -> None:

@@ -11,10 +11,11 @@ from typing import Any
 import fastavro
 import numpy as np
 import pytest
+import several_planes
 
 from streamfilter.alerts.field_plan import Gaps
 from streamfilter.alerts.placement import around_alert
-from streamfilter.alerts.rules import GENERIC, PRIORS, RULES, policy
+from streamfilter.alerts.rules import GENERIC, MEASURED, PRIORS, RULES, policy
 from streamfilter.alerts.surveys import Surveys
 from streamfilter.config import Settings
 from streamfilter.contaminants import TABLE
@@ -115,6 +116,25 @@ def test_a_configuration_overrides_what_it_names() -> None:
         assert expected == prior.prior
         assert {"TRL": 0.5}.get(row.code, row.threshold) == prior.threshold
     assert (rule,) == found.rules
+
+
+def test_an_engine_that_was_not_measured_drops_nothing() -> None:
+    """Each of its classes is flagged at its threshold; its manifest's numbers go before others."""
+    found = policy("ztf", several_planes.MANIFEST)
+    by_code = {prior.code: prior for prior in found.priors}
+    assert (2e-3, 0.35) == (by_code["TRL"].prior, by_code["TRL"].threshold)
+    assert (PRIORS["HP"], 0.43) == (by_code["HP"].prior, by_code["HP"].threshold)
+    assert {Action.FLAG} == {rule.action for rule in found.rules}
+    assert {code: prior.threshold for code, prior in by_code.items() if code != "BBG"} == {
+        rule.contaminant: rule.above for rule in found.rules
+    }
+
+
+@pytest.mark.parametrize("engine", MEASURED)
+@pytest.mark.parametrize("survey", [*Surveys.load().names, "a survey of tomorrow"])
+def test_measured_rules_fit_their_engine(engine: str, survey: str) -> None:
+    """They name its classes alone."""
+    assert policy(survey, load(engine)).rules
 
 
 def test_an_unknown_class_is_refused() -> None:

@@ -10,7 +10,7 @@ import pytest
 from streamfilter.alerts.placement import Placement
 from streamfilter.alerts.verdict import Policy, decide, summarise
 from streamfilter.contaminants import BY_CODE
-from streamfilter.inference.manifest import load
+from streamfilter.inference.manifest import OutputClass, load
 from streamfilter.posterior import raw_threshold, update
 from streamfilter.records import (
     Action,
@@ -324,3 +324,24 @@ def test_a_prior_of_certainty_is_refused(prior: float) -> None:
     """No evidence could move it."""
     with pytest.raises(ValueError, match="CR"):
         replace(POLICY, priors=(ClassPrior("CR", prior, 0.5), *POLICY.priors[1:]))
+
+
+def test_a_guard_by_sources_needs_an_engine_that_finds_them() -> None:
+    """Else it would guard nothing."""
+    alone = replace(POLICY, classes=MAXIMASK.classes[:1], priors=POLICY.priors[:1])
+    assert replace(alone, rules=(DROP_CR,)).rules
+    with pytest.raises(ValueError, match="does not find sources"):
+        replace(alone, rules=(replace(DROP_CR, unless_source_above=0.5),))
+
+
+def test_an_engine_with_other_classes_in_another_order_gives_its_own() -> None:
+    """Outputs are taken by the engine's order, and prior and threshold with them."""
+    classes = tuple(OutputClass(code=code, training_prior=0.1) for code in ("RES", "BBG", "CR"))
+    priors = tuple(ClassPrior(row.code, 0.01, 0.5) for row in classes)
+    policy = Policy(classes=classes, priors=priors, rules=())
+    raw = np.full((1, 3, 64, 64), 1e-6, np.float32)
+    raw[0, 0, 32, 32] = 0.99
+    (found,) = summarise(raw, [SQUARE], [policy])
+    assert ["RES", "BBG", "CR"] == list(found)
+    assert [1, 0, 0] == [each.pixels for each in found.values()]
+    assert float(update(np.float32(0.99), 0.1, 0.01)) == found["RES"].core
