@@ -1,7 +1,9 @@
 """Turns a stamp as sent into an input of the network: in sigmas, finite, of a known side."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 import numpy.typing as npt
@@ -158,20 +160,19 @@ def background(values: npt.NDArray[np.floating], noise: float | None = None) -> 
     middle = float(ordered[ordered.size // 2])
     ordered -= middle  # keeps the running sums of squares exact
     below, above = (float(ordered[int(q * (ordered.size - 1))]) for q in ONE_SIGMA_QUANTILES)
-    sums = _running(ordered)
-    squares = _running(np.square(ordered))
+    running = cache(lambda: (_running(ordered), _running(np.square(ordered))))
 
     def deviation(low: int, high: int) -> float:
+        sums, squares = running()  # where the noise is known, they are not needed
         mean = (sums[high] - sums[low]) / (high - low)
-        return float(np.sqrt(max((squares[high] - squares[low]) / (high - low) - mean**2, 0.0)))
+        return math.sqrt(max((squares[high] - squares[low]) / (high - low) - mean**2, 0.0))
 
     low, high, level = 0, ordered.size, 0.0
     # Both zero: most pixels are equal, as in counts of a few electrons, or in padding.
     sigma = noise or min(-below, above) or max(-below, above) or deviation(low, high)
     for _ in range(MOST_CLIPS):
-        edges = (level - CLIP_SIGMAS * sigma, level + CLIP_SIGMAS * sigma)
-        first = int(np.searchsorted(ordered, edges[0], side="left"))
-        last = int(np.searchsorted(ordered, edges[1], side="right"))
+        first = int(ordered.searchsorted(level - CLIP_SIGMAS * sigma, "left"))
+        last = int(ordered.searchsorted(level + CLIP_SIGMAS * sigma, "right"))
         if (first, last) == (low, high) or first >= last:
             break
         if noise is None:
