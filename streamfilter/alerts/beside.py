@@ -7,6 +7,7 @@ from functools import lru_cache
 import numpy as np
 
 from streamfilter.alerts.normalise import Normalised, normalise
+from streamfilter.inference.manifest import Manifest
 from streamfilter.records import Alert, Image, NotEvaluated, Plane, Stamp, StampEvidence
 
 DECADES = 3.0
@@ -51,6 +52,12 @@ def beside(alert: Alert, science: Normalised, planes: Sequence[str], largest_px:
             images.append(stamp.image)
     present = [name for name, image in zip(planes, images, strict=True) if image is not None]
     return Beside(tuple(images), tuple(present), tuple(unusable))
+
+
+def stamps_read(judged: Sequence[Plane], network: Manifest) -> tuple[Plane, ...]:
+    """Returns the stamps that an engine needs of a packet: those that it judges, and others."""
+    seen = [plane for plane in Plane if plane in network.planes[1:]]
+    return tuple(dict.fromkeys((*judged, *seen)))
 
 
 def usable(alert: Alert, plane: Plane, largest_px: int) -> Normalised | StampEvidence:

@@ -286,6 +286,8 @@ def _evidence_words(science: StampEvidence | None) -> list[str]:
     cores = [f"{code} {core:.2f}" for code, core in listed]
     lines = ["core posterior: " + (", ".join(cores) or f"no class above {_LISTED_ABOVE}")]
     lines += [_extent(code, evidence) for code, evidence in found if evidence.pixels][:3]
+    if len(science.planes) > 1:
+        lines.append(f"judged by {', '.join(science.planes)}")
     if science.filled_px:
         lines.append(f"{science.filled_px} px without data")
     return lines

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from streamfilter.alerts.batch import Batcher
-from streamfilter.alerts.beside import Beside, beside, usable
+from streamfilter.alerts.beside import Beside, beside, stamps_read, usable
 from streamfilter.alerts.decode import Decoder
 from streamfilter.alerts.drift import Drift
 from streamfilter.alerts.field_plan import Gaps
@@ -95,8 +95,7 @@ class Pipeline:
         self._engine = engine
         self._network = network
         self._beside = network.planes[1:]
-        seen = [Plane(name) for name in self._beside if name in list(Plane)]
-        self._read = tuple(dict.fromkeys((*self._planes, *seen)))
+        self._read = stamps_read(self._planes, network)
         self._fields = rule_fields(policies)
         decoder.surveys.refuse_unnamed(self._fields)
 
