@@ -210,11 +210,8 @@ def open_worker(
     in_force = InForce(parts.pipeline, settings.outputs, tracer)
     parts.encoder.register(*in_force.annotation_topics)
     metrics = AlertMetrics(registry)
-    size, network = settings.batch.size, parts.engine.manifest
-    counts, channels = sorted({1, size}), len(network.planes)
-    parts.engine.warm_up(
-        tuple((n, channels, side, side) for side in network.sides_px for n in counts)
-    )
+    size = settings.batch.size
+    _warm_up(parts.engine, size)
     metrics.begin(
         surveys=parts.pipeline.surveys,
         outputs=OUTPUTS,
@@ -223,7 +220,6 @@ def open_worker(
     )
     watch_device(parts.engine, metrics.device_memory)
     metrics.engine.info(asdict(identity_of(parts.engine)))
-    log.info("warm", engine=network.name, version=network.version, runtime=parts.engine.runtime)
     kafka, ledger = settings.kafka, Ledger()
     # The group may be given among the consumer's own settings.
     group = {"group.id": kafka.consumer.get("group.id", kafka.group)}
@@ -252,6 +248,14 @@ def open_worker(
     )
     watch_group(client, metrics.clients, worker)
     return worker
+
+
+def _warm_up(engine: Engine, batch_size: int) -> None:
+    """Run the network at each side in use, on one alert and on a full batch."""
+    network = engine.manifest
+    counts, channels = sorted({1, batch_size}), len(network.planes)
+    engine.warm_up(tuple((n, channels, side, side) for side in network.sides_px for n in counts))
+    log.info("warm", engine=network.name, version=network.version, runtime=engine.runtime)
 
 
 def assembled(
