@@ -1,5 +1,6 @@
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -89,6 +90,18 @@ def test_contaminated_pixels_are_outlined_in_the_colour_of_their_class(
     """A clean alert's page has none of it."""
     assert near(page(tmp_path, inspected(code)), COLOURS[code]) > 50
     assert 0 == near(page(tmp_path, inspected()), COLOURS[code])
+
+
+def test_what_several_planes_were_there_is_said(tmp_path: Path) -> None:
+    """Of a network that sees one there is nothing to say."""
+    plain = inspected()
+
+    def judged_by(*planes: str) -> npt.NDArray[np.float32]:
+        stamps = (replace(plain.annotation.stamps[0], planes=planes),)
+        return page(tmp_path, replace(plain, annotation=replace(plain.annotation, stamps=stamps)))
+
+    assert np.array_equal(judged_by(), judged_by("science"))
+    assert not np.array_equal(judged_by("science"), judged_by("science", "difference", "valid"))
 
 
 def test_a_source_is_not_drawn_as_contamination(tmp_path: Path) -> None:
