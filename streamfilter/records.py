@@ -288,15 +288,20 @@ class ClassEvidence:
 
 @dataclass(frozen=True, slots=True)
 class StampEvidence:
-    """The results for one stamp, one per class in the table's order; or why there are none."""
+    """The results for one stamp, or why there are none."""
 
     plane: Plane
     not_evaluated: NotEvaluated | None
     filled_px: int = 0
     """Pixels without data that were filled for the network."""
-    classes: tuple[ClassEvidence, ...] = ()
+    classes: Mapping[str, ClassEvidence] = field(default_factory=dict)
+    """By code, the classes that the engine has; empty where the stamp was not evaluated."""
     detail: str | None = None
     """What is wrong with a stamp that the packet has but that cannot be used."""
+    planes: tuple[str, ...] = ()
+    """What the network judged it by, in the manifest's words and order."""
+    no_data_distance_px: float | None = None
+    """Distance from the alert to the nearest pixel without data; None where there is none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -348,6 +353,11 @@ class Annotation:
     engine: EngineIdentity
     priors: tuple[ClassPrior, ...]
     times: Times
+
+    @property
+    def planes(self) -> tuple[str, ...]:
+        """What the network judged this alert by, over all its stamps."""
+        return tuple(dict.fromkeys(plane for stamp in self.stamps for plane in stamp.planes))
 
 
 @dataclass(frozen=True, slots=True)

@@ -51,11 +51,14 @@ def make_alert(value: bytes | None = b"value", **changes: Any) -> Alert:
 
 def make_evidence(plane: Plane = Plane.SCIENCE, **by_code: ClassEvidence) -> StampEvidence:
     """Evidence that differs from class to class, so that two cannot be swapped unseen."""
-    classes = tuple(
-        by_code.get(code) or ClassEvidence(0.5 + i / 64, i / 64, 0.25 + i / 64, 300 * i, i + 0.5)
+    classes = {
+        code: by_code.get(code)
+        or ClassEvidence(0.5 + i / 64, i / 64, 0.25 + i / 64, 300 * i, i + 0.5)
         for i, code in enumerate(CODES)
+    }
+    return StampEvidence(
+        plane, None, filled_px=12, classes=classes, planes=(plane,), no_data_distance_px=2.5
     )
-    return StampEvidence(plane, None, filled_px=12, classes=classes)
 
 
 def make_annotation(value: bytes | None = b"value", **changes: Any) -> Annotation:

@@ -16,8 +16,8 @@ from streamfilter.alerts.pipeline import Pipeline
 from streamfilter.alerts.surveys import Surveys
 from streamfilter.config import Flow, Outputs, Settings
 from streamfilter.files import bundled_folder
-from streamfilter.inference.engine import Tensor
-from streamfilter.inference.manifest import load
+from streamfilter.inference.engine import Engine, Tensor
+from streamfilter.inference.manifest import Manifest, load
 from streamfilter.kafka.assignee import Assignee, Nobody
 from streamfilter.kafka.ledger import Ledger
 from streamfilter.kafka.progress import Stall
@@ -172,15 +172,19 @@ class SimulatedPipeline(Pipeline):
     """The pipeline as it runs; tests override a step to let it fail."""
 
     def __init__(
-        self, schemas: SchemaFinder | None = None, settings: Settings | None = None
+        self,
+        schemas: SchemaFinder | None = None,
+        settings: Settings | None = None,
+        network: Manifest = CleanSky.manifest,
     ) -> None:
         settings = settings or Settings()
         surveys = Surveys.load(())
         super().__init__(
             decoder=Decoder(schemas or finder(), surveys, settings.limits),
             planes=[Plane.SCIENCE],
-            policies={name: policy_of(settings, name) for name in surveys.names},
-            engine=EngineIdentity("maximask", "00" * 32, "none"),
+            policies={name: policy_of(settings, name, network) for name in surveys.names},
+            engine=EngineIdentity(network.name, "00" * 32, "none"),
+            network=network,
         )
 
 
@@ -196,6 +200,7 @@ def worker(
     pipeline: Pipeline | None = None,
     encoder: Encoder | None = None,
     registry: CollectorRegistry | None = None,
+    engine: Engine | None = None,
     batch_size: int = 4,
     max_wait_s: float = 0.01,
     judges: int = 1,
@@ -210,7 +215,7 @@ def worker(
     ledger = Ledger()
     return assembled(
         InForce(pipeline or SimulatedPipeline(), topics),
-        engine=CleanSky(),
+        engine=engine or CleanSky(),
         encoder=encoder or Encoder(finder()),
         source=cast("KafkaSource", source),
         delivery=AtLeastOnce(cast("KafkaSink", sink), ledger),

@@ -18,6 +18,7 @@ from streamfilter.alerts.verdict import rule_fields
 from streamfilter.cli import root
 from streamfilter.config import Settings, load
 from streamfilter.errors import how_to_install
+from streamfilter.inference import manifest
 from streamfilter.service.assembly.alerts import policy_of
 
 README = ROOT / "README.md"
@@ -168,7 +169,8 @@ def test_settings_and_code_in_pages_can_be_used(page: Path, tmp_path: Path) -> N
             path = tmp_path / "site.toml"
             path.write_text(text)
             settings = load(path, environment=secrets)
-            policies = {name: policy_of(settings, name) for name in settings.surveys}
+            network = manifest.load(settings.engine.name)
+            policies = {name: policy_of(settings, name, network) for name in settings.surveys}
             Surveys.load().refuse_unnamed(rule_fields(policies))
     for text in documents.blocks(page, "python"):
         compile(text, str(page), "exec")

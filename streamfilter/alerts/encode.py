@@ -43,6 +43,10 @@ from streamfilter.schemas.wire import VALUE_SCHEMA_ID, Envelope, WriterSchema
 # The years 1 to 9999, which is all that readers can hold in a date.
 _MOMENTS_UNIX_S = (-62_135_596_800, 253_402_300_799)
 
+# Classes that were added to the schema later stand at the end of its records.
+_LATER_CODES = ("RES",)
+_FIRST_CODES = tuple(code for code in CODES if code not in _LATER_CODES)
+
 _THREE_FLOATS = Struct("<3f")
 _TWO_FLOATS = Struct("<2f")
 
@@ -241,7 +245,7 @@ def encode_annotation(annotation: Annotation, *, annotated_unix_s: float) -> byt
             binary.strings(sorted(alert.flagged)),
             binary.strings(sorted(alert.flaggable)),
             _AGREEMENTS[agreement(annotation.verdict, alert.flagged, alert.flaggable)],
-            _engine(annotation.engine),
+            _engine(annotation.engine, annotation.planes),
             _times(annotation, annotated_unix_s),
             binary.string(__version__),
         )
@@ -271,15 +275,16 @@ def _verdict(verdict: Verdict) -> bytes:
 def _stamp(stamp: StampEvidence | None) -> bytes:
     if stamp is None:
         return binary.NULL_BRANCH
-    # A stamp that was not evaluated has no classes at all; else there is one for every code.
-    classes = stamp.classes or (None,) * len(CODES)
+    classes = stamp.classes
     return b"".join(
         (
             binary.VALUE_BRANCH,
             _why_not(stamp.not_evaluated),
             binary.long(stamp.filled_px),
-            *(_evidence(evidence) for _, evidence in zip(CODES, classes, strict=True)),
+            *(_evidence(classes.get(code)) for code in _FIRST_CODES),
             binary.nullable_string(stamp.detail and stamp.detail[:DETAIL_CHARACTERS]),
+            *(_evidence(classes.get(code)) for code in _LATER_CODES),
+            binary.nullable_float(stamp.no_data_distance_px),
         )
     )
 
@@ -315,11 +320,12 @@ def _priors(priors: tuple[ClassPrior, ...]) -> bytes:
 
 
 @lru_cache(64)
-def _engine(engine: EngineIdentity) -> bytes:
+def _engine(engine: EngineIdentity, planes: tuple[str, ...]) -> bytes:
     sha256 = bytes.fromhex(engine.sha256)
     if len(sha256) != 32:
         raise ValueError(f"sha256 {engine.sha256!r} has {len(sha256)} bytes, not 32")
-    return binary.string(engine.name) + sha256 + binary.string(engine.runtime)
+    name, runtime = binary.string(engine.name), binary.string(engine.runtime)
+    return name + sha256 + runtime + binary.strings(list(planes))
 
 
 def _times(annotation: Annotation, annotated_unix_s: float) -> bytes:

@@ -16,7 +16,7 @@ import numpy.typing as npt
 from streamfilter import pages
 from streamfilter.alerts.normalise import has_data
 from streamfilter.alerts.pipeline import Pipeline, Prepared, infer
-from streamfilter.contaminants import BY_CODE, CODES, TABLE
+from streamfilter.contaminants import BY_CODE, CODES
 from streamfilter.errors import ConfigurationInvalid, printable
 from streamfilter.inference.engine import Engine
 from streamfilter.posterior import update
@@ -50,6 +50,7 @@ COLOURS: dict[str, str] = {
     "SAT": "#EE3377",
     "SP": "#BBCC33",
     "OV": "#7788DD",
+    "RES": "#882255",
 }
 """One per contaminant, distinct for the colour-blind (Okabe & Ito; Tol); text names them too."""
 
@@ -73,12 +74,12 @@ _LINE, _MOST_LINES = 56, 9
 class InspectedAlert:
     """One alert of the page.
 
-    ``posteriors`` has one image per class in the table's order (14, height, width), for the science
-    stamp; None where that stamp was not evaluated.
+    ``posteriors`` has an image (height, width) of the science stamp for each class of the engine,
+    by code; None where that stamp was not evaluated.
     """
 
     annotation: Annotation
-    posteriors: Posteriors | None
+    posteriors: Mapping[str, Posteriors] | None
 
 
 def inspect_alert(
@@ -95,9 +96,12 @@ def inspect_alert(
     raw, (place,) = infer(engine, items)
     rows = slice(place.top, place.top + place.height)
     columns = slice(place.left, place.left + place.width)
-    training = np.array([row.training_prior for row in TABLE])[:, None, None]
-    deployment = np.array([prior.prior for prior in annotation.priors])[:, None, None]
-    return InspectedAlert(annotation, update(raw[0, :, rows, columns], training, deployment))
+    deployment = {prior.code: prior.prior for prior in annotation.priors}
+    posteriors = {
+        row.code: update(raw[0, number, rows, columns], row.training_prior, deployment[row.code])
+        for number, row in enumerate(engine.manifest.classes)
+    }
+    return InspectedAlert(annotation, posteriors)
 
 
 def draw(
@@ -206,7 +210,7 @@ def _masks(row: InspectedAlert) -> list[tuple[str, Mask]]:
     thresholds = {prior.code: prior.threshold for prior in row.annotation.priors}
     masks = (
         (code, valid & (posterior > thresholds.get(code, BY_CODE[code].threshold)))
-        for code, posterior in zip(CODES, row.posteriors, strict=True)
+        for code, posterior in row.posteriors.items()
         if not BY_CODE[code].normal
     )
     return [(code, mask) for code, mask in masks if mask.any()]
@@ -285,16 +289,14 @@ def _evidence_words(science: StampEvidence | None) -> list[str]:
         return ["science stamp: not asked for"]
     if science.not_evaluated is not None:
         return [f"science stamp not evaluated: {science.not_evaluated.replace('_', ' ')}"]
-    found = [
-        (row.code, evidence)
-        for row, evidence in zip(TABLE, science.classes, strict=True)
-        if not row.normal
-    ]
+    found = [each for each in science.classes.items() if not BY_CODE[each[0]].normal]
     highest = sorted(found, key=lambda item: -item[1].core)[:4]
     listed = [(code, evidence.core) for code, evidence in highest if evidence.core > _LISTED_ABOVE]
     cores = [f"{code} {core:.2f}" for code, core in listed]
     lines = ["core posterior: " + (", ".join(cores) or f"no class above {_LISTED_ABOVE}")]
     lines += [_extent(code, evidence) for code, evidence in found if evidence.pixels][:3]
+    if len(science.planes) > 1:
+        lines.append(f"judged by {', '.join(science.planes)}")
     if science.filled_px:
         lines.append(f"{science.filled_px} px without data")
     return lines

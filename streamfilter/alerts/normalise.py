@@ -1,15 +1,16 @@
 """Turns a stamp as sent into an input of the network: in sigmas, finite, of a known side."""
 
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 import numpy.typing as npt
 
-from streamfilter.alerts.placement import LARGEST_SIDE_PX, Mask, Placement, core
+from streamfilter.alerts.placement import LARGEST_SIDE_PX, Mask, Placement, core, distances
 from streamfilter.records import Image, NotEvaluated, Place, Stamp
 
-SIDES_PX = (64, 96, LARGEST_SIDE_PX)
-"""Sides of the network's input; no smaller: at 32 px blank sky resembles fringes and nebulosity."""
 SMALLEST_SIDE_PX = 8
 """A smaller stamp has too little sky for a background."""
 FEWEST_PX = SMALLEST_SIDE_PX**2
@@ -30,11 +31,13 @@ class Normalised:
 
     ``image`` is background-subtracted, divided by sigma and finite. ``filled`` marks pixels without
     data, which are 0; None where there are none. ``place`` is the place of the alert.
+    ``sky_variance`` is in the stamp's unit squared; None where the stamp has no usable variance.
     """
 
     image: Image
     filled: Mask | None = None
     place: Place | None = None
+    sky_variance: np.float32 | None = None
 
     @property
     def filled_px(self) -> int:
@@ -42,9 +45,11 @@ class Normalised:
         return 0 if self.filled is None else int(np.count_nonzero(self.filled))
 
     @property
-    def side(self) -> int:
-        """Side of the network's input for this stamp, in pixels."""
-        return side_of(*self.image.shape)
+    def no_data_distance_px(self) -> float | None:
+        """Distance from the alert to the nearest pixel without data; None where there is none."""
+        if self.filled is None:
+            return None
+        return float(distances(*self.image.shape, self.place)[self.filled].min())
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,20 +60,25 @@ class Background:
     sigma: float
 
 
-def normalise(stamp: Stamp) -> Normalised | NotEvaluated:
+def normalise(stamp: Stamp, largest_px: int = LARGEST_SIDE_PX) -> Normalised | NotEvaluated:
     """Subtract the stamp's own background and divide by its noise, one number each per stamp.
 
     Pixels without data (see ``has_data``) are filled with the background. Where the stamp carries a
     variance, sigma is the root of the variance of its sky, else the clipped deviation.
 
+    Parameters
+    ----------
+    largest_px
+        Largest side that the network takes.
+
     Returns
     -------
     Normalised
-        Or a NotEvaluated: a side below 8 or above 128 px, fewer than 64 pixels with data or none at
-        the alert's place, or no variation.
+        Or a NotEvaluated: a side below 8 px or above the largest, fewer than 64 pixels with data or
+        none at the alert's place, or no variation.
     """
     image = stamp.image
-    if reason := _unfit_shape(image):
+    if reason := _unfit_shape(image, largest_px):
         return reason
     valid = has_data(image)
     complete = bool(valid.all())
@@ -76,7 +86,9 @@ def normalise(stamp: Stamp) -> Normalised | NotEvaluated:
         np.count_nonzero(valid) < FEWEST_PX or not (valid & core(*image.shape, stamp.place)).any()
     ):
         return NotEvaluated.NO_DATA
-    sky = background(image if complete else image[valid], _sky_noise(stamp, valid))
+    variance = _sky_variance(stamp, valid)
+    noise = None if variance is None else float(np.sqrt(variance))
+    sky = background(image if complete else image[valid], noise)
     if sky is None:
         return NotEvaluated.NO_VARIATION
     # float64: pixels of 1e38 minus a level, or over a small sigma, overflow in float32.
@@ -84,9 +96,9 @@ def normalise(stamp: Stamp) -> Normalised | NotEvaluated:
         scaled = (image.astype(np.float64) - sky.level) / sky.sigma
     np.clip(scaled, -LARGEST_SIGMAS, LARGEST_SIGMAS, out=scaled)
     if complete:
-        return Normalised(scaled.astype(np.float32), None, stamp.place)
+        return Normalised(scaled.astype(np.float32), None, stamp.place, variance)
     scaled[~valid] = 0.0
-    return Normalised(scaled.astype(np.float32), ~valid, stamp.place)
+    return Normalised(scaled.astype(np.float32), ~valid, stamp.place, variance)
 
 
 def has_data(image: Image) -> Mask:
@@ -95,14 +107,14 @@ def has_data(image: Image) -> Mask:
     return mask
 
 
-def _unfit_shape(image: Image) -> NotEvaluated | None:
+def _unfit_shape(image: Image, largest_px: int) -> NotEvaluated | None:
     if image.ndim != 2 or min(image.shape) < SMALLEST_SIDE_PX:
         return NotEvaluated.STAMP_TOO_SMALL
-    return NotEvaluated.STAMP_TOO_LARGE if max(image.shape) > SIDES_PX[-1] else None
+    return NotEvaluated.STAMP_TOO_LARGE if max(image.shape) > largest_px else None
 
 
-def _sky_noise(stamp: Stamp, valid: Mask) -> float | None:
-    """Returns the noise of the sky from the stamp's variance; None without a usable variance.
+def _sky_variance(stamp: Stamp, valid: Mask) -> np.float32 | None:
+    """Returns the variance of the sky from the stamp's variance; None without a usable one.
 
     It is one number, not one per pixel: the network was trained on images divided by a smooth noise
     map, and the photon noise of a source flattens its own peak. On 25 LSST stamps a sigma per pixel
@@ -116,7 +128,8 @@ def _sky_noise(stamp: Stamp, valid: Mask) -> float | None:
     if usable.size < FEWEST_PX:
         return None
     sky = usable.size // 4  # the lower quartile is sky until sources cover three quarters
-    return float(np.sqrt(np.partition(usable, sky)[sky]))
+    level: np.float32 = np.partition(usable, sky)[sky]
+    return level
 
 
 def background(values: npt.NDArray[np.floating], noise: float | None = None) -> Background | None:
@@ -147,20 +160,19 @@ def background(values: npt.NDArray[np.floating], noise: float | None = None) -> 
     middle = float(ordered[ordered.size // 2])
     ordered -= middle  # keeps the running sums of squares exact
     below, above = (float(ordered[int(q * (ordered.size - 1))]) for q in ONE_SIGMA_QUANTILES)
-    sums = _running(ordered)
-    squares = _running(np.square(ordered))
+    running = cache(lambda: (_running(ordered), _running(np.square(ordered))))
 
     def deviation(low: int, high: int) -> float:
+        sums, squares = running()  # where the noise is known, they are not needed
         mean = (sums[high] - sums[low]) / (high - low)
-        return float(np.sqrt(max((squares[high] - squares[low]) / (high - low) - mean**2, 0.0)))
+        return math.sqrt(max((squares[high] - squares[low]) / (high - low) - mean**2, 0.0))
 
     low, high, level = 0, ordered.size, 0.0
     # Both zero: most pixels are equal, as in counts of a few electrons, or in padding.
     sigma = noise or min(-below, above) or max(-below, above) or deviation(low, high)
     for _ in range(MOST_CLIPS):
-        edges = (level - CLIP_SIGMAS * sigma, level + CLIP_SIGMAS * sigma)
-        first = int(np.searchsorted(ordered, edges[0], side="left"))
-        last = int(np.searchsorted(ordered, edges[1], side="right"))
+        first = int(ordered.searchsorted(level - CLIP_SIGMAS * sigma, "left"))
+        last = int(ordered.searchsorted(level + CLIP_SIGMAS * sigma, "right"))
         if (first, last) == (low, high) or first >= last:
             break
         if noise is None:
@@ -178,18 +190,26 @@ def _running(values: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
     return np.concatenate(([0.0], np.cumsum(values)))
 
 
-def side_of(height: int, width: int) -> int:
+def side_of(shape: Sequence[int], sides_px: Sequence[int]) -> int:
     """Returns the smallest side of the network's input that holds a stamp.
+
+    Parameters
+    ----------
+    shape
+        Height and width of the stamp.
+    sides_px
+        In rising order, as in the engine's manifest.
 
     Raises
     ------
     ValueError
         The stamp is larger than every side.
     """
-    for side in SIDES_PX:
-        if max(height, width) <= side:
+    for side in sides_px:
+        if max(shape) <= side:
             return side
-    raise ValueError(f"a stamp of {height}x{width} px; the largest side is {SIDES_PX[-1]} px")
+    found = "x".join(map(str, shape))
+    raise ValueError(f"a stamp of {found} px; the largest side is {sides_px[-1]} px")
 
 
 def reflect(stamp: Normalised, out: Image) -> Placement:
@@ -208,11 +228,26 @@ def reflect(stamp: Normalised, out: Image) -> Placement:
         Where the stamp itself lies in ``out``.
     """
     height, width = stamp.image.shape
-    top, left = (out.shape[0] - height) // 2, (out.shape[1] - width) // 2
-    rows = _reflection(height, out.shape[0], top)
-    columns = _reflection(width, out.shape[1], left)
-    out[...] = stamp.image[rows[:, None], columns]
+    top, left = reflect_image(stamp.image, out)
     return Placement(top, left, height, width, stamp.filled, stamp.place)
+
+
+def reflect_image(image: Image, out: Image) -> tuple[int, int]:
+    """Write an image as ``reflect`` does; returns its first row and column in ``out``."""
+    (height, width), (rows, columns) = image.shape, out.shape
+    top, left = (rows - height) // 2, (columns - width) // 2
+    bottom, right = top + height, left + width
+    if rows - bottom > height or columns - right > width:  # reflected more than once
+        from_row, from_column = _reflection(height, rows, top), _reflection(width, columns, left)
+        out[...] = image[from_row[:, None], from_column]
+        return top, left
+    out[top:bottom, left:right] = image
+    inside = out[top:bottom]
+    inside[:, :left] = inside[:, left : 2 * left][:, ::-1]
+    inside[:, right:] = inside[:, 2 * right - columns : right][:, ::-1]
+    out[:top] = out[top : 2 * top][::-1]
+    out[bottom:] = out[2 * bottom - rows : bottom][::-1]
+    return top, left
 
 
 def _reflection(length: int, side: int, start: int) -> npt.NDArray[np.intp]:

@@ -6,19 +6,20 @@ from dataclasses import dataclass
 import numpy as np
 
 from streamfilter.alerts.batch import Batcher
+from streamfilter.alerts.beside import Beside, beside, stamps_read, usable
 from streamfilter.alerts.decode import Decoder
 from streamfilter.alerts.drift import Drift
 from streamfilter.alerts.field_plan import Gaps
-from streamfilter.alerts.normalise import Normalised, normalise, reflect, side_of
+from streamfilter.alerts.normalise import Normalised, reflect, reflect_image, side_of
 from streamfilter.alerts.placement import Placement
 from streamfilter.alerts.verdict import SHED, Policy, decide, rule_fields, summarise
 from streamfilter.inference.engine import Engine, Tensor
+from streamfilter.inference.manifest import Manifest
 from streamfilter.records import (
     Alert,
     Annotation,
     EngineIdentity,
     Message,
-    NotEvaluated,
     Plane,
     Rejected,
     StampEvidence,
@@ -29,17 +30,20 @@ from streamfilter.schemas.finder import SchemaKey
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Item:
-    """One stamp for the network; ``slot`` is its index among the wanted planes."""
+    """One stamp for the network; ``slot`` is its index among the judged planes."""
 
     slot: int
     plane: Plane
     stamp: Normalised
     policy: Policy
+    side: int
+    """Side of the network's input that the stamp is reflected to, in pixels."""
+    beside: Beside
 
     @property
-    def side(self) -> int:
-        """Side of the network's input that the stamp is reflected to, in pixels."""
-        return side_of(*self.stamp.image.shape)
+    def planes(self) -> tuple[str, ...]:
+        """What the network judges it by, the stamp itself first."""
+        return (self.plane, *self.beside.present)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -49,7 +53,8 @@ class Prepared:
     alert: Alert
     items: tuple[Item, ...]
     evidence: tuple[StampEvidence | None, ...]
-    """One per wanted plane: None where the network will evaluate the stamp."""
+    """One per judged plane: None where the network will evaluate the stamp. Then why a stamp that
+    the network would see beside it cannot be used."""
 
 
 class Pipeline:
@@ -60,11 +65,14 @@ class Pipeline:
     decoder
         Opens messages.
     planes
-        The images to judge, in this order.
+        The images to judge, in this order; each by itself, where the network takes one plane. A
+        network of several planes judges its first one, and sees the others beside it.
     policies
         The policy of each survey; every field map has one.
     engine
         The network that the annotations name.
+    network
+        What it takes and gives.
 
     Raises
     ------
@@ -79,11 +87,15 @@ class Pipeline:
         planes: Sequence[Plane],
         policies: Mapping[str, Policy],
         engine: EngineIdentity,
+        network: Manifest,
     ) -> None:
         self._decoder = decoder
         self._planes = tuple(planes)
         self._policies = policies
         self._engine = engine
+        self._network = network
+        self._beside = network.planes[1:]
+        self._read = stamps_read(self._planes, network)
         self._fields = rule_fields(policies)
         decoder.surveys.refuse_unnamed(self._fields)
 
@@ -100,7 +112,11 @@ class Pipeline:
     def judging(self, *, planes: Sequence[Plane], policies: Mapping[str, Policy]) -> "Pipeline":
         """Returns a copy of this pipeline with other planes and policies; raises as making one."""
         return Pipeline(
-            decoder=self._decoder, planes=planes, policies=policies, engine=self._engine
+            decoder=self._decoder,
+            planes=planes,
+            policies=policies,
+            engine=self._engine,
+            network=self._network,
         )
 
     def decode(self, message: Message) -> Alert | Rejected:
@@ -111,7 +127,7 @@ class Pipeline:
         SchemaUnavailable
             The writer's schema cannot be fetched now.
         """
-        return self._decoder.decode(message, self._planes, self._fields)
+        return self._decoder.decode(message, self._read, self._fields)
 
     def with_all_stamps(self, alert: Alert) -> Alert:
         """Returns the alert with every readable stamp, also of planes that are not judged."""
@@ -127,28 +143,36 @@ class Pipeline:
         return self._decoder.take_reports()
 
     def prepare(self, alert: Alert) -> Prepared:
-        """Normalise the stamps of the wanted planes."""
-        policy = self._policies[alert.survey]
+        """Normalise the stamps that the network takes."""
         items: list[Item] = []
         evidence: list[StampEvidence | None] = []
+        policy, sides_px = self._policies[alert.survey], self._network.sides_px
+        seen = Beside()
         for slot, plane in enumerate(self._planes):
-            stamp = alert.stamps.get(plane)
-            normalised = normalise(stamp) if stamp else NotEvaluated.STAMP_MISSING
-            if unreadable := alert.unreadable.get(plane):
-                evidence.append(StampEvidence(plane, unreadable.why, detail=unreadable.detail))
-            elif isinstance(normalised, NotEvaluated):
-                evidence.append(StampEvidence(plane, normalised))
-            else:
-                evidence.append(None)
-                items.append(Item(slot, plane, normalised, policy))
-        return Prepared(alert, tuple(items), tuple(evidence))
+            stamp = usable(alert, plane, sides_px[-1])
+            if isinstance(stamp, StampEvidence):
+                evidence.append(stamp)
+                continue
+            if self._beside:
+                seen = beside(alert, stamp, self._beside, sides_px[-1])
+            evidence.append(None)
+            side = side_of(stamp.image.shape, sides_px)
+            items.append(Item(slot, plane, stamp, policy, side, seen))
+        return Prepared(alert, tuple(items), (*evidence, *seen.unusable))
 
     def evaluate(self, engine: Engine, items: Sequence[Item]) -> list[StampEvidence]:
         """Returns the evidence of one or more stamps of the same side, in order."""
         raw, placements = infer(engine, items)
         classes = summarise(raw, placements, [item.policy for item in items])
         return [
-            StampEvidence(item.plane, None, item.stamp.filled_px, each)
+            StampEvidence(
+                item.plane,
+                None,
+                item.stamp.filled_px,
+                each,
+                planes=item.planes,
+                no_data_distance_px=item.stamp.no_data_distance_px,
+            )
             for item, each in zip(items, classes, strict=True)
         ]
 
@@ -204,7 +228,14 @@ class Pipeline:
 
 def infer(engine: Engine, items: Sequence[Item]) -> tuple[Tensor, list[Placement]]:
     """Returns raw probabilities (N, K, side, side) of stamps, and where each stamp lies in them."""
-    side = items[0].side
-    batch = np.empty((len(items), 1, side, side), np.float32)
-    placements = [reflect(item.stamp, batch[n, 0]) for n, item in enumerate(items)]
+    side, planes = items[0].side, 1 + len(items[0].beside.images)
+    batch = np.empty((len(items), planes, side, side), np.float32)
+    placements = []
+    for item, channels in zip(items, batch, strict=True):
+        placements.append(reflect(item.stamp, channels[0]))
+        for image, channel in zip(item.beside.images, channels[1:], strict=True):
+            if image is None:
+                channel.fill(0.0)
+            else:
+                reflect_image(image, channel)
     return engine.infer(batch), placements

@@ -1,4 +1,4 @@
-"""Default policies: priors, thresholds and rules per survey, which the configuration overrides.
+"""Default policies: priors, thresholds and rules by engine and survey; the configuration overrides.
 
 A measurement (``tests/bench/bench_rules.py``) decides which classes may drop an alert: those whose
 values stay low, with a margin, where real sources are. No dropping rule applies where the network
@@ -7,9 +7,11 @@ alert is flagged instead.
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 from streamfilter.alerts.verdict import Policy
-from streamfilter.contaminants import TABLE
+from streamfilter.contaminants import BY_CODE
+from streamfilter.inference.manifest import Manifest
 from streamfilter.records import Action, ClassPrior, Label, Rule, Statistic
 
 
@@ -94,17 +96,43 @@ RULES: dict[str, tuple[Rule, ...]] = {
         *DOUBTS,
     ),
 }
-"""Rules of surveys that have their own; all other surveys use ``GENERIC``."""
+"""Rules of surveys that have their own; all other surveys use ``GENERIC``. All are MaxiMask's."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class MeasuredRules:
+    """Rules that were chosen by measuring one engine on real alerts."""
+
+    generic: tuple[Rule, ...]
+    surveys: Mapping[str, tuple[Rule, ...]]
+    """Of surveys that have their own."""
+
+
+MEASURED = {"maximask": MeasuredRules(generic=GENERIC, surveys=RULES)}
+"""By engine. One that was not measured drops nothing: it flags each class at its threshold."""
+
+
+def _rules(engine: Manifest, survey: str, priors: Sequence[ClassPrior]) -> tuple[Rule, ...]:
+    """Returns the default rules of an engine for a survey."""
+    if engine.name in MEASURED:
+        measured = MEASURED[engine.name]
+        return measured.surveys.get(survey, measured.generic)
+    return tuple(
+        _flag(BY_CODE[each.code].meaning.replace(" ", "-"), each.code, each.threshold)
+        for each in priors
+        if not BY_CODE[each.code].normal
+    )
 
 
 def policy(
     survey: str,
+    engine: Manifest,
     *,
     priors: Mapping[str, float] | None = None,
     thresholds: Mapping[str, float] | None = None,
     rules: Sequence[Rule] | None = None,
 ) -> Policy:
-    """Returns the policy of a survey: its defaults, or the generic ones, with overrides.
+    """Returns how an engine judges a survey's alerts: its defaults with overrides.
 
     Parameters
     ----------
@@ -116,19 +144,23 @@ def policy(
     Raises
     ------
     ValueError
-        A code is not in the class table, a prior is out of range, or a rule names no contaminant.
+        The engine does not have a class, a prior is out of range, or a rule names no contaminant.
     """
     priors, thresholds = priors or {}, thresholds or {}
-    if unknown := sorted({*priors, *thresholds} - {row.code for row in TABLE}):
-        raise ValueError(f"no class {', '.join(unknown)}")
+    if unknown := sorted({*priors, *thresholds} - set(engine.codes)):
+        raise ValueError(
+            f"{engine.name} has no class {', '.join(unknown)}; it has {', '.join(engine.codes)}"
+        )
+    chosen = tuple(
+        ClassPrior(
+            row.code,
+            priors.get(row.code, row.prior or PRIORS.get(row.code) or BY_CODE[row.code].prior),
+            thresholds.get(row.code, row.threshold or BY_CODE[row.code].threshold),
+        )
+        for row in engine.classes
+    )
     return Policy(
-        priors=tuple(
-            ClassPrior(
-                row.code,
-                priors.get(row.code, PRIORS.get(row.code, row.prior)),
-                thresholds.get(row.code, row.threshold),
-            )
-            for row in TABLE
-        ),
-        rules=RULES.get(survey, GENERIC) if rules is None else tuple(rules),
+        classes=engine.classes,
+        priors=chosen,
+        rules=_rules(engine, survey, chosen) if rules is None else tuple(rules),
     )

@@ -14,6 +14,7 @@ from streamfilter.cli import options
 from streamfilter.cli.command_group import CommandGroup
 from streamfilter.config import Settings
 from streamfilter.errors import ConfigurationInvalid
+from streamfilter.inference import manifest
 from streamfilter.service.assembly.alerts import policy_of
 from streamfilter.service.assembly.checking import checked_all
 from streamfilter.service.assembly.clients import outputs, readers
@@ -78,7 +79,7 @@ def rules(surveys: tuple[str, ...], config: Path | None, overrides: tuple[str, .
 
 
 def _policy(settings: Settings, survey: str) -> dict[str, object]:
-    policy = policy_of(settings, survey)
+    policy = policy_of(settings, survey, manifest.load(settings.engine.name))
     return {
         "priors": {prior.code: prior.prior for prior in policy.priors},
         "thresholds": {prior.code: prior.threshold for prior in policy.priors},

@@ -65,8 +65,11 @@ def list_() -> None:
 def fetch(name: str, wheel: Path | None) -> None:
     """Put an engine into the cache: wheel by pip, weights, ONNX; nothing is installed.
 
-    Every step is checked against a pinned sha256. TensorFlow is not needed.
+    Every step is checked against a pinned sha256. TensorFlow is not needed. Of an engine whose
+    weights come with streamfilter nothing is fetched: only its ONNX is made.
     """
+    if manifest.load(name).release is None:
+        click.echo(f"{name}: nothing to fetch, its weights come with streamfilter")
     path = fetched(name, cache.default_home(os.environ), wheel=wheel, progress=click.echo)
     click.echo(f"{name}: ready ({path})")
 

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from streamfilter.cli import frame_files
-from streamfilter.contaminants import TABLE
+from streamfilter.contaminants import BY_CODE
 from streamfilter.errors import plain_words
 from streamfilter.exposures import frame_paths, frames, mask_files
 from streamfilter.exposures.masking import Masker, MaskRules
@@ -76,7 +76,8 @@ def mask(
     """
     targets = _targets(frame_files.paths(files), output, ".fz" if rice else "")
     engine = frame_files.engine("maximask")
-    rules = MaskRules() if priors else MaskRules(priors={r.code: r.training_prior for r in TABLE})
+    training = {row.code: row.training_prior for row in engine.manifest.classes}
+    rules = MaskRules() if priors else MaskRules(priors=training)
     mesh = Mesh(as_reference=background == "reference")
     job = _Job(Masker(engine, rules), rules, mesh, form, priors, rice)
     output.mkdir(parents=True, exist_ok=True)
@@ -158,10 +159,11 @@ def _masked(frame: Frame, job: _Job) -> "fits.ImageHDU":
     """Returns a detector's mask with the header of the MaxiMask program."""
     from astropy.io import fits
 
+    codes = job.masker.codes
     normalised = normalise(frame.image, None, job.mesh)
     if isinstance(normalised, FrameReason):
         click.echo(f"{frame.source}[{frame.hdu}]: {normalised}: the mask is empty", err=True)
-        shape = frame.image.shape if job.form == "bits" else (len(TABLE), *frame.image.shape)
+        shape = frame.image.shape if job.form == "bits" else (len(codes), *frame.image.shape)
         pixels: Pixels = np.zeros(shape, np.int16 if job.form == "bits" else np.uint8)
     elif job.form == "bits":
         result = job.masker.mask(normalised[0])
@@ -170,19 +172,19 @@ def _masked(frame: Frame, job: _Job) -> "fits.ImageHDU":
     else:
         pixels = job.masker.probabilities(normalised[0])
         if job.form == "classes":
-            limits = [job.rules.thresholds[row.code] for row in TABLE]
+            limits = [job.rules.thresholds[code] for code in codes]
             pixels = (pixels > np.array(limits, np.float32)[:, None, None]).astype(np.uint8)
     hdu = fits.ImageHDU(pixels)
     thresholded, single = job.form != "probabilities", job.form == "bits"
     mask_files.fill(
-        hdu.header, job.rules, priors=job.priors, thresholded=thresholded, single=single
+        hdu.header, codes, job.rules, priors=job.priors, thresholded=thresholded, single=single
     )
     return _compressed(hdu) if job.rice and single else hdu
 
 
 def _shares(areas: Mapping[str, float]) -> str:
     """Returns the contaminants that have any pixel, as text, the largest share first."""
-    bad = [(areas[row.code], row.code) for row in TABLE if not row.normal and areas[row.code] > 0]
+    bad = [(area, code) for code, area in areas.items() if area > 0 and not BY_CODE[code].normal]
     return ", ".join(f"{code} {share:.3%}" for share, code in sorted(bad, reverse=True)) or "clean"
 
 

@@ -15,12 +15,13 @@ from streamfilter.cli import capacity
 from streamfilter.cli.capacity import ExposureWorkers, Fleet, Operation, Plan, Survey
 from streamfilter.errors import plain_words
 from streamfilter.inference import bench as speeds
-from streamfilter.inference import cache, runtimes
+from streamfilter.inference import cache, manifest, runtimes
+from streamfilter.inference.manifest import Manifest, Per
 
-_ENGINE, _BATCH = "maximask", 16
+_BATCH = 16
 _UNKNOWN = (
     "unknown: no rate of a GPU was given; on a machine with one run `streamfilter engines bench "
-    f"{_ENGINE} --json` and give its images_per_s as --gpu-rate"
+    "{} --json` and give its images_per_s as --gpu-rate"
 )
 _POSITIVE = click.FloatRange(min=0, min_open=True)
 _COUNT = click.IntRange(min=1)
@@ -35,25 +36,34 @@ _COUNT = click.IntRange(min=1)
     "--alert-bytes", type=_COUNT, default=120_000, show_default=True, help="Of one message."
 )
 @click.option(
+    "--engine",
+    "name",
+    type=click.Choice(manifest.names()),
+    default="maximask",
+    show_default=True,
+    help="The network (engine.name).",
+)
+@click.option(
     "--planes",
     type=click.IntRange(1, 3),
     default=1,
     show_default=True,
-    help="Stamps of each alert that are judged (alerts.planes).",
+    help="Stamps of each alert that are judged one by one (alerts.planes).",
 )
 @click.option(
     "--side",
-    type=click.Choice(["64", "96", "128"]),
-    default="64",
+    type=_COUNT,
+    default=64,
     show_default=True,
-    help="Pixels to which stamps are reflected: 64 for ZTF and LSST.",
+    help="Pixels to which stamps are reflected, one of the engine's sides: 64 for ZTF and LSST, "
+    "for LSST 32 where the engine has that.",
 )
 @click.option("--rate", type=_POSITIVE, metavar="N", help="Stamps a second of one core.")
 @click.option(
     "--bench",
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    help="Output of `streamfilter engines bench maximask --json`, instead of --rate. Neither: it "
-    "is measured here, which takes seconds.",
+    help="Output of `streamfilter engines bench --json`, instead of --rate. Neither: it is "
+    "measured here, which takes seconds.",
 )
 @click.option(
     "--cores", type=_COUNT, default=2, show_default=True, help="Of a worker (engine.workers)."
@@ -86,8 +96,9 @@ def plan(
     alerts_per_visit: int,
     cadence: float,
     alert_bytes: int,
+    name: str,
     planes: int,
-    side: str,
+    side: int,
     rate: float | None,
     bench: Path | None,
     cores: int,
@@ -128,7 +139,7 @@ def plan(
         retention_days=retention_days,
         night_hours=night_hours,
     )
-    per_core, source = _rate(rate, bench, int(side))
+    per_core, source = _rate(_engine(name, planes, side), rate, bench, side)
     made = capacity.plan(survey, operation, per_core * cores)
     gpus = None if gpu_rate is None else capacity.fleet(survey, operation, gpu_rate)
     exposures = None
@@ -138,25 +149,40 @@ def plan(
         click.echo(_document(per_core, source, made, gpus, exposures))
         return
     _show_alerts(survey, made, cores, f"{per_core:.1f} stamps/s of a core, {source}")
-    _show("on GPUs, one a worker", _gpu_rows(gpus))
+    _show("on GPUs, one a worker", _gpu_rows(gpus, name))
     if exposures is not None:
         _show(f"exposures of {detectors} detectors", _exposure_rows(exposures))
 
 
-def _rate(rate: float | None, bench: Path | None, side_px: int) -> tuple[float, str]:
+def _engine(name: str, planes: int, side_px: int) -> Manifest:
+    """Returns the facts of an engine that judges so many stamps of this side."""
+    engine = manifest.load(name)
+    if engine.per is not Per.PIXEL:
+        raise click.UsageError(f"--engine {name} judges exposures; --frame-rate is for those")
+    if side_px not in engine.sides_px:
+        sides = ", ".join(map(str, engine.sides_px))
+        raise click.UsageError(f"--side {side_px}: the sides of {name} are {sides}")
+    if planes > 1 and len(engine.planes) > 1:
+        raise click.UsageError(f"--planes {planes}: {name} takes all planes of an alert at once")
+    return engine
+
+
+def _rate(
+    engine: Manifest, rate: float | None, bench: Path | None, side_px: int
+) -> tuple[float, str]:
     """Returns the stamps per second of one core, and the source of this number."""
     if rate is not None:
         return rate, "as given"
     if bench is not None:
-        return _best_rate(bench, side_px), f"of {bench}"
-    engine = runtimes.open_engine(
-        _ENGINE, "onnxruntime", cache.default_home(os.environ), 1, progress=_say
+        return _best_rate(engine.name, bench, side_px), f"of {bench}"
+    opened = runtimes.open_engine(
+        engine.name, "onnxruntime", cache.default_home(os.environ), 1, progress=_say
     )
-    (speed,) = speeds.cell([engine], _BATCH, side_px)
-    return speed.images_per_s, f"measured here on {engine.runtime}, batches of {_BATCH}"
+    (speed,) = speeds.cell([opened], _BATCH, side_px)
+    return speed.images_per_s, f"measured here on {opened.runtime}, batches of {_BATCH}"
 
 
-def _best_rate(path: Path, side_px: int) -> float:
+def _best_rate(name: str, path: Path, side_px: int) -> float:
     """Returns one core's best rate at a side, over a benchmark's runtimes and batch sizes."""
     try:
         document = json.loads(path.read_text(encoding="utf-8"))
@@ -164,7 +190,7 @@ def _best_rate(path: Path, side_px: int) -> float:
         rates = [
             float(speed["images_per_s"])
             for engine in document["engines"]
-            if engine["engine"] == _ENGINE
+            if engine["engine"] == name
             for speed in engine["speeds"]
             if speed["side_px"] == side_px
         ]
@@ -175,8 +201,8 @@ def _best_rate(path: Path, side_px: int) -> float:
         ) from error
     if not rates:
         raise click.ClickException(
-            f"{path} has no speed of {_ENGINE} at {side_px} px: `streamfilter engines bench "
-            f"{_ENGINE} --json` writes one"
+            f"{path} has no speed of {name} at {side_px} px: `streamfilter engines bench "
+            f"{name} --json` writes one"
         )
     return max(rates) / float(threads)
 
@@ -227,8 +253,8 @@ def _minute(fleet: Fleet) -> str:
     return "never" if math.isinf(fleet.catch_up) else f"{60 * fleet.catch_up:.0f} s"
 
 
-def _gpu_rows(gpus: Fleet | None) -> list[tuple[str, str]]:
-    return [("GPUs", _UNKNOWN)] if gpus is None else _fleet_rows(gpus, "GPUs")
+def _gpu_rows(gpus: Fleet | None, name: str) -> list[tuple[str, str]]:
+    return [("GPUs", _UNKNOWN.format(name))] if gpus is None else _fleet_rows(gpus, "GPUs")
 
 
 def _exposure_rows(exposures: ExposureWorkers) -> list[tuple[str, str]]:

@@ -12,7 +12,6 @@ from rich.table import Table
 from streamfilter.alerts import figures
 from streamfilter.alerts.figures import fields_in_words
 from streamfilter.alerts.pipeline import Prepared
-from streamfilter.contaminants import CODES
 from streamfilter.errors import printable
 from streamfilter.records import Annotation, Label, Plane, Rejected
 from streamfilter.service.assembly.alerts import Parts
@@ -177,8 +176,8 @@ def _core(annotation: Annotation) -> str:
     """Returns the core posterior of the class that decided; empty if none did."""
     code = annotation.verdict.contaminant
     for stamp in annotation.stamps:
-        if code and stamp.plane is Plane.SCIENCE and stamp.classes:
-            return f"{stamp.classes[CODES.index(code)].core:.2f}"
+        if stamp.plane is Plane.SCIENCE and code is not None and code in stamp.classes:
+            return f"{stamp.classes[code].core:.2f}"
     return ""
 
 

@@ -82,6 +82,8 @@ class Alerts(Section):
     topics: tuple[str, ...] = ("alerts",)
     """Names, or patterns that begin with ``^``, such as ``^ztf_.*_programid1$``."""
     planes: tuple[Plane, ...] = (Plane.SCIENCE,)
+    """Stamps that are judged one by one; an engine of several planes judges ``science`` alone and
+    sees the others beside it."""
     survey_folders: tuple[Path, ...] = ()
     """Folders with field maps of further surveys."""
 

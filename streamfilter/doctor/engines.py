@@ -12,7 +12,6 @@ from time import perf_counter
 
 import numpy as np
 
-from streamfilter.alerts.normalise import SIDES_PX
 from streamfilter.config import Settings
 from streamfilter.doctor.findings import Finding, State, failed, not_applicable, ok
 from streamfilter.doctor.messages import SampledMessage
@@ -93,7 +92,7 @@ def _run(manifest: Manifest, configured: _ConfiguredEngine, home: Path, batch_si
         precision=configured.precision,
         plans=Plans.REFUSE,
     )
-    side = manifest.shape.side_px or SIDES_PX[0]
+    side = manifest.sides_px[0]
     count = 1 if manifest.shape.side_px else batch_size
     batch = np.zeros((count, len(manifest.planes), side, side), np.float32)
     times = []

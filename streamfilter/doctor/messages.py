@@ -8,14 +8,16 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from uuid import UUID
 
+from streamfilter.alerts.beside import stamps_read
 from streamfilter.alerts.decode import Decoder
 from streamfilter.alerts.drift import Drift
 from streamfilter.alerts.field_plan import Gaps
 from streamfilter.alerts.surveys import Surveys
 from streamfilter.config import Settings
 from streamfilter.doctor.findings import GIVEN, Finding, State, failed, ok
-from streamfilter.errors import MessageRejected, SchemaUnavailable
+from streamfilter.errors import EngineUnavailable, MessageRejected, SchemaUnavailable
 from streamfilter.exposures.decode import ExposureDecoder
+from streamfilter.inference.manifest import load
 from streamfilter.limits import Limits
 from streamfilter.records import Alert, Message, Plane, Rejected
 from streamfilter.schemas.finder import SchemaFinder
@@ -60,6 +62,8 @@ def check_message(settings: Settings, message: Message, *, exposure: bool) -> tu
         except SchemaUnavailable as error:
             mend = "see the registry below, or name its folder"
             return failed("message", subject, error, mend), ""
+        except EngineUnavailable as error:
+            return failed("message", subject, error), ""
         except MessageRejected as error:
             return _rejected(subject, error.detail, _look(message, exposure=exposure)), ""
 
@@ -74,10 +78,11 @@ def _decoded(
         decoded: object = ExposureDecoder(finder).decode(message)
         finding = None
     else:
-        planes = settings.alerts.planes
+        judged = settings.alerts.planes
+        planes = stamps_read(judged, load(settings.engine.name))
         decoder = Decoder(finder, Surveys.load(settings.alerts.survey_folders), limits)
         decoded = decoder.decode(message, planes)
-        finding = _missing_parts(subject, decoded, decoder.take_reports(), planes)
+        finding = _missing_parts(subject, decoded, decoder.take_reports(), judged, planes)
     if isinstance(decoded, Rejected):
         why = f"{decoded.reason}, {decoded.detail}"
         return _rejected(subject, why, _look(message, exposure=exposure)), ""
@@ -87,16 +92,20 @@ def _decoded(
 
 
 def _missing_parts(
-    subject: str, decoded: Alert | Rejected, news: Sequence[Drift | Gaps], planes: Collection[Plane]
+    subject: str,
+    decoded: Alert | Rejected,
+    news: Sequence[Drift | Gaps],
+    judged: Collection[Plane],
+    planes: Collection[Plane],
 ) -> Finding | None:
     """Returns a finding about what an alert lacks; None where it is complete."""
     for each in news:
         if isinstance(each, Gaps):
-            return _not_given(subject, each, planes)
+            return _not_given(subject, each, judged)
     if isinstance(decoded, Alert) and (absent := _absent(decoded, planes)):
         return Finding(
             "message", subject, State.WARNING, f"it has no stamp for {absent}",
-            "one for each of alerts.planes",
+            "one for each that the engine takes (alerts.planes, engine.name)",
             f"name its field in the field map of {decoded.survey}, if its alerts have one",
         )  # fmt: skip
     return None
@@ -120,9 +129,9 @@ def _rejected(subject: str, why: str, look: str) -> Finding:
     )  # fmt: skip
 
 
-def _not_given(subject: str, gaps: Gaps, planes: Collection[Plane]) -> Finding:
+def _not_given(subject: str, gaps: Gaps, judged: Collection[Plane]) -> Finding:
     return Finding(
-        "message", subject, State.FAILED if gaps.concern(planes) else State.WARNING, str(gaps),
+        "message", subject, State.FAILED if gaps.concern(judged) else State.WARNING, str(gaps),
         "that the schema has a field for each value of the map",
         f"correct the map of {gaps.survey} in a folder of alerts.survey_folders",
     )  # fmt: skip

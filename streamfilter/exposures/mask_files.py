@@ -1,11 +1,11 @@
 """Writes masks as FITS: the header of the MaxiMask program, and one detector's mask as bytes."""
 
 import io
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from streamfilter.contaminants import TABLE
+from streamfilter.contaminants import BY_CODE
 from streamfilter.exposures.masking import Bits, MaskRules
 
 if TYPE_CHECKING:
@@ -13,12 +13,20 @@ if TYPE_CHECKING:
 
 
 def fill(
-    header: "fits.Header", rules: MaskRules, *, priors: bool, thresholded: bool, single: bool
+    header: "fits.Header",
+    codes: Sequence[str],
+    rules: MaskRules,
+    *,
+    priors: bool,
+    thresholded: bool,
+    single: bool,
 ) -> None:
     """Write the MaxiMask program's keywords into a header.
 
     Parameters
     ----------
+    codes
+        The engine's classes, in the order of its outputs.
     priors, thresholded, single
         Whether the prior was changed, whether thresholds were applied, and whether the classes
         are bits of one image.
@@ -29,7 +37,7 @@ def fill(
     header["PRIORS"] = (_yes(priors), "Whether prior modification was applied or not")
     header["THRESH"] = (_yes(thresholded), "Whether thresholding was applied or not")
     header["SMASK"] = (_yes(single), "Whether binary power mask was applied or not")
-    for number, row in enumerate(TABLE):
+    for number, row in enumerate(BY_CODE[code] for code in codes):
         header[row.code] = f"{row.code}: {row.meaning}"
         header[f"{row.code}_DIM"] = str(number)
         if priors:
@@ -42,12 +50,18 @@ def fill(
 
 
 def packed(
-    bits: Bits, rules: MaskRules, corner: tuple[int, int], words: Mapping[str, str]
+    bits: Bits,
+    codes: Sequence[str],
+    rules: MaskRules,
+    corner: tuple[int, int],
+    words: Mapping[str, str],
 ) -> bytes:
     """Returns a FITS file: an empty primary HDU, then the mask in Rice-compressed tiles.
 
     Parameters
     ----------
+    codes
+        The engine's classes, in the order of its outputs.
     corner
         (y, x) of the mask's first pixel in the frame as stored; written as LTV1 and LTV2 (IRAF).
     words
@@ -57,7 +71,7 @@ def packed(
     from astropy.io import fits
 
     hdu = fits.CompImageHDU(bits, name="MASK", compression_type="RICE_1")
-    fill(hdu.header, rules, priors=True, thresholded=True, single=True)
+    fill(hdu.header, codes, rules, priors=True, thresholded=True, single=True)
     hdu.header["LTV1"], hdu.header["LTV2"] = -float(corner[1]), -float(corner[0])
     for keyword, text in words.items():
         hdu.header[keyword] = "".join(c if " " <= c <= "~" else "?" for c in text)[:60]

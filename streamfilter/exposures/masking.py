@@ -1,4 +1,4 @@
-"""Finds the contaminants of a whole frame: MaxiMask on large tiles, without their margins.
+"""Finds the contaminants of a whole frame: a network on large tiles, without their margins.
 
 The reference program computes every inner pixel four times, on tiles of 400 px of which it keeps
 the middle. Here tiles are larger and start on the network's own grid of 32 px: a pixel is computed
@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from streamfilter import posterior
-from streamfilter.contaminants import CODES, TABLE
+from streamfilter.contaminants import BY_CODE, TABLE
 from streamfilter.inference.engine import Engine
 from streamfilter.records import Image
 
@@ -59,7 +59,10 @@ class MaskRules:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class FrameMask:
-    """Bit codes of the class table by pixel, and the share of the frame's pixels by class code."""
+    """Bit codes of the class table by pixel, and the share of the frame's pixels by class code.
+
+    The classes are those of the engine.
+    """
 
     bits: Bits
     areas: Mapping[str, float]
@@ -84,12 +87,19 @@ class Masker:
         Raises
         ------
         ValueError
-            The engine's outputs are not the classes of the table.
+            The engine takes more than one image.
         """
-        if engine.manifest.codes != CODES:
-            raise ValueError(f"engine {engine.manifest.name} gives {engine.manifest.codes}")
+        if len(engine.manifest.planes) != 1:
+            takes = ", ".join(engine.manifest.planes)
+            raise ValueError(f"engine {engine.manifest.name} takes {takes}; a frame is one image")
         self._engine = engine
         self._rules = rules or MaskRules()
+        self._training = [row.training_prior for row in engine.manifest.classes]
+
+    @property
+    def codes(self) -> tuple[str, ...]:
+        """Class codes in the order of the engine's outputs."""
+        return self._engine.manifest.codes
 
     def mask(self, image: Image) -> FrameMask:
         """Returns the bit codes of the classes above their thresholds, and the classes' areas.
@@ -102,25 +112,28 @@ class Masker:
             (height, width), background-subtracted, in units of sigma, finite.
         """
         bits = np.zeros(image.shape, np.int16)
-        pixels = np.zeros(len(CODES), np.int64)
+        pixels = np.zeros(len(self.codes), np.int64)
         limits = posterior.raw_threshold(
-            [self._rules.thresholds[code] for code in CODES],
-            [row.training_prior for row in TABLE],
-            [self._rules.priors[code] for code in CODES],
+            [self._rules.thresholds[code] for code in self.codes],
+            self._training,
+            [self._rules.priors[code] for code in self.codes],
         ).astype(np.float32)
         for where, raw in self.raw(image):
-            for number, row in enumerate(TABLE):
+            for number, code in enumerate(self.codes):
                 above = raw[number] > limits[number]
                 pixels[number] += np.count_nonzero(above)
-                bits[where] |= above * np.int16(row.bit)
+                bits[where] |= above * np.int16(BY_CODE[code].bit)
         shares = (pixels / image.size).tolist()
-        return FrameMask(bits, dict(zip(CODES, shares, strict=True)))
+        return FrameMask(bits, dict(zip(self.codes, shares, strict=True)))
 
     def probabilities(self, image: Image) -> Planes:
-        """Returns probabilities after the prior change, (14, height, width): 56 bytes a pixel."""
-        result = np.empty((len(CODES), *image.shape), np.float32)
-        training = np.array([row.training_prior for row in TABLE])[:, None, None]
-        priors = np.array([self._rules.priors[code] for code in CODES])[:, None, None]
+        """Returns probabilities after the prior change, (K, height, width) for K classes.
+
+        MaxiMask's take 56 bytes a pixel.
+        """
+        result = np.empty((len(self.codes), *image.shape), np.float32)
+        training = np.array(self._training)[:, None, None]
+        priors = np.array([self._rules.priors[code] for code in self.codes])[:, None, None]
         for where, raw in self.raw(image):
             result[(slice(None), *where)] = posterior.update(raw, training, priors)
         return result
@@ -128,7 +141,7 @@ class Masker:
     def raw(self, image: Image) -> Iterator[tuple[tuple[slice, slice], Planes]]:
         """Yields rows and columns of the frame, and the network's output there.
 
-        The output has the shape (14, rows, columns) and the priors of training.
+        The output has the shape (K, rows, columns) and the priors of training.
         """
         height, width = image.shape
         smallest = self._engine.manifest.shape.min_side_px

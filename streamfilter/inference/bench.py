@@ -29,12 +29,12 @@ class Speed:
 def measure(engines: Sequence[Engine], *, cell_s: float = _CELL_S) -> Iterator[tuple[Speed, ...]]:
     """Yields the speeds of all engines, in order, at each batch size and side in use.
 
-    The engines are of one network. It is measured with 1, 4 and 16 stamps of 64, 96 and 128 px, or
+    The engines are of one network. It is measured with 1, 4 and 16 stamps of each side in use, or
     with 1 and 4 tiles where it takes only one side.
     """
-    side = engines[0].manifest.shape.side_px
-    for side_px in (side,) if side else (64, 96, 128):
-        for batch in (1, 4) if side else (1, 4, 16):
+    facts = engines[0].manifest
+    for side_px in facts.sides_px:
+        for batch in (1, 4) if facts.shape.side_px else (1, 4, 16):
             yield cell(engines, batch, side_px, cell_s=cell_s)
 
 

@@ -1,4 +1,4 @@
-"""Fetches networks from their authors' releases: from wheel to weights to ONNX to cache."""
+"""Makes networks: from their authors' release, or the package's own weights, to ONNX to cache."""
 
 import hashlib
 import importlib
@@ -10,10 +10,12 @@ from collections.abc import Mapping
 from importlib.util import find_spec
 from pathlib import Path
 
+import numpy as np
+
 from streamfilter.errors import EngineUnavailable, plain_words
 from streamfilter.files import remove_unfinished, write_whole
 from streamfilter.inference import cache, savedmodel
-from streamfilter.inference.manifest import Manifest, load
+from streamfilter.inference.manifest import Manifest, Release, load
 from streamfilter.inference.progress import Progress, silent
 
 # Modules whose ``build(weights)`` makes an engine's network; they import onnx.
@@ -29,6 +31,8 @@ _DOWNLOAD_TIMEOUT_S = 1800
 def fetch(name: str, home: Path, *, wheel: Path | None = None, progress: Progress = silent) -> Path:
     """Returns the path of an engine's ONNX file; makes it first where the cache has none.
 
+    Weights that come with the package are not downloaded.
+
     Parameters
     ----------
     name
@@ -43,7 +47,7 @@ def fetch(name: str, home: Path, *, wheel: Path | None = None, progress: Progres
     Raises
     ------
     EngineUnavailable
-        There is no such engine, the wheel is not available or not the pinned one, or the cache
+        There is no such engine, its weights are not available or not the pinned ones, or the cache
         cannot be written, or others may write it. No incomplete file is left behind.
     """
     return fetch_release(load(name), home, wheel=wheel, progress=progress)
@@ -87,27 +91,59 @@ def _fetched(manifest: Manifest, home: Path, wheel: Path | None, progress: Progr
 
 
 def _make(manifest: Manifest, path: Path, wheel: Path | None, progress: Progress) -> None:
-    """Make the ONNX file from the wheel, and put the licence beside it."""
-    release = manifest.release
+    """Make the ONNX file from the weights, and put the licence beside it."""
+    if manifest.release is not None:
+        source = manifest.release.wheel
+        weights, licence = _released(manifest, manifest.release, wheel, progress)
+    else:
+        source = f"the weights of {manifest.name}"
+        weights, licence = _packaged(manifest, wheel)
+    progress(f"writing {manifest.name} as ONNX")
+    content = _onnx(manifest, weights)
+    if (made := hashlib.sha256(content).hexdigest()) != manifest.onnx_sha256:
+        raise EngineUnavailable(
+            f"the ONNX made of {source} has sha256 {made}, the manifest says "
+            f"{manifest.onnx_sha256}: streamfilter's network and its manifest do not agree; "
+            "reinstall streamfilter"
+        )
+    write_whole(path.with_name("LICENSE"), licence)
+    write_whole(path, content)
+
+
+def _packaged(
+    manifest: Manifest, wheel: Path | None
+) -> tuple[dict[str, savedmodel.Weights], bytes]:
+    """Returns the weights and the licence text that come with the package."""
+    file = manifest.weights
+    assert file is not None, "a manifest names a release or a file"
+    if wheel is not None:
+        raise EngineUnavailable(
+            f"the weights of {manifest.name} come with streamfilter and are in no wheel of their "
+            "own; leave --wheel out"
+        )
+    if (found := cache.sha256_of(file)) != manifest.weights_sha256:
+        raise EngineUnavailable(
+            f"{file} has sha256 {found or 'none (no such file)'}, expected "
+            f"{manifest.weights_sha256}: reinstall streamfilter"
+        )
+    with np.load(file, allow_pickle=False) as archive:
+        weights = {name: archive[name] for name in archive.files}
+    return weights, file.with_name("LICENSE").read_bytes()
+
+
+def _released(
+    manifest: Manifest, release: Release, wheel: Path | None, progress: Progress
+) -> tuple[dict[str, savedmodel.Weights], bytes]:
+    """Returns the weights and the licence text of the authors' release."""
     with tempfile.TemporaryDirectory(prefix="streamfilter-") as scratch:
-        wheel = wheel or _download(manifest, Path(scratch), progress)
+        wheel = wheel or _download(release, Path(scratch), progress)
         if (found := cache.sha256_of(wheel)) != release.sha256:
             raise EngineUnavailable(
                 f"{wheel} is not {release.wheel}: its sha256 is {found or 'none (no such file)'}, "
                 f"expected {release.sha256}"
             )
         progress(f"reading the weights of {manifest.name} from {release.wheel}")
-        weights, licence = _open(manifest, wheel)
-    progress(f"writing {manifest.name} as ONNX")
-    content = _onnx(manifest, weights)
-    if (made := hashlib.sha256(content).hexdigest()) != manifest.onnx_sha256:
-        raise EngineUnavailable(
-            f"the ONNX made of {release.wheel} has sha256 {made}, the manifest says "
-            f"{manifest.onnx_sha256}: streamfilter's network and its manifest do not agree; "
-            "reinstall streamfilter"
-        )
-    write_whole(path.with_name("LICENSE"), licence)
-    write_whole(path, content)
+        return _open(manifest, release, wheel)
 
 
 def _onnx(manifest: Manifest, weights: Mapping[str, savedmodel.Weights]) -> bytes:
@@ -127,9 +163,10 @@ def _onnx(manifest: Manifest, weights: Mapping[str, savedmodel.Weights]) -> byte
     return content
 
 
-def _open(manifest: Manifest, wheel: Path) -> tuple[dict[str, savedmodel.Weights], bytes]:
+def _open(
+    manifest: Manifest, release: Release, wheel: Path
+) -> tuple[dict[str, savedmodel.Weights], bytes]:
     """Returns the variables and the licence text in a wheel."""
-    release = manifest.release
     folder = f"{release.saved_model}/variables"
     try:
         with zipfile.ZipFile(wheel) as archive:
@@ -147,9 +184,8 @@ def _open(manifest: Manifest, wheel: Path) -> tuple[dict[str, savedmodel.Weights
     return savedmodel.variables(index, data), licence
 
 
-def _download(manifest: Manifest, folder: Path, progress: Progress) -> Path:
+def _download(release: Release, folder: Path, progress: Progress) -> Path:
     """Download the release's wheel by pip, with the user's settings; returns its path."""
-    release = manifest.release
     mend = f"download {release.wheel} elsewhere and pass --wheel FILE"
     if find_spec("pip") is None:
         raise EngineUnavailable(f"{sys.executable} has no pip to download {release.wheel}; {mend}")

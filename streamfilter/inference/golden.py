@@ -24,7 +24,6 @@ TOLERANCE = 1e-5
 FRAMES: dict[Per, int] = {Per.PIXEL: 2, Per.TILE: 8}
 """Frames per golden file; fewer for a pixel network, which has many results per frame."""
 
-_STAMPS_PX = (64, 96, 128)  # sides of the network's input for stamps
 _SIDE_PX = 400  # side of the input of the authors' SavedModels
 _POINTS = 600  # pixels per frame whose probabilities are stored
 _SEED = 1907
@@ -161,7 +160,7 @@ def batches(facts: Manifest) -> Iterator[Tensor]:
     whole = frames(FRAMES[facts.per])
     yield whole
     if facts.shape.side_px is None:
-        for side in _STAMPS_PX:
+        for side in facts.sides_px:
             starts = range(0, _SIDE_PX - side + 1, side)
             places = [(top, left) for top in starts for left in starts]
             cut = [whole[:, :, y : y + side, x : x + side] for y, x in places]

@@ -1,7 +1,7 @@
 """Manifests: the facts of an engine, read from its ``engine.toml``."""
 
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -12,6 +12,18 @@ import numpy.typing as npt
 
 from streamfilter.errors import EngineUnavailable, plain_words
 from streamfilter.files import bundled_folder
+
+
+class InputPlane(StrEnum):
+    """The planes that a network may take; each but the first may be missing, and is then 0."""
+
+    SCIENCE = "science"
+    TEMPLATE = "template"
+    DIFFERENCE = "difference"
+    VARIANCE = "variance"
+    """log10 of the science stamp's variance over that of its sky, from -3 to 3."""
+    VALID = "valid"
+    """1 where the science stamp has data, else 0."""
 
 
 class Per(StrEnum):
@@ -90,10 +102,16 @@ class ShapeRule:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class OutputClass:
-    """One output of the network: its code and its share of the training set."""
+    """One output of the network: its code and its share of the training set.
+
+    ``prior`` and ``threshold`` are defaults for real images; None where those of the class table
+    hold.
+    """
 
     code: str
     training_prior: float
+    prior: float | None = None
+    threshold: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -102,11 +120,18 @@ class Manifest:
 
     name: str
     version: str
-    release: Release
+    release: Release | None = None
+    """Where the weights are fetched from; None where they come with the package."""
+    weights: Path | None = None
+    """The file with the weights, which comes with the package; None where they are fetched."""
     input_name: str
     planes: tuple[str, ...]
-    """Images of an alert that make up the channels, in order."""
+    """What makes up the channels, in order; a network judges the first, which is the science
+    stamp where there are several."""
     shape: ShapeRule
+    sides_px: tuple[int, ...]
+    """Sides that are in use, in rising order: a stamp is reflected to the smallest that holds
+    it."""
     dtype: str
     """Type of input and output, by numpy's name."""
     normalisation: str
@@ -116,7 +141,7 @@ class Manifest:
     classes: tuple[OutputClass, ...]
     """In the order of the network's outputs."""
     weights_sha256: str
-    """sha256 of the SavedModel's data shard."""
+    """sha256 of the SavedModel's data shard, or of the file with the weights."""
     onnx_sha256: str
     tolerances: tuple[Tolerance, ...] = ()
     """One for each precision that the engine may be run at."""
@@ -205,7 +230,7 @@ def read_manifest(path: Path) -> Manifest:
         The file cannot be read, a key is missing or unknown, or a value is wrong.
     """
     try:
-        return _parse(tomllib.loads(path.read_text(encoding="utf-8")))
+        return _parse(tomllib.loads(path.read_text(encoding="utf-8")), path.parent)
     except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
         raise EngineUnavailable(
             f"the manifest {path} is not usable ({plain_words(error)}); "
@@ -213,15 +238,18 @@ def read_manifest(path: Path) -> Manifest:
         ) from error
 
 
-def _parse(document: Mapping[str, Any]) -> Manifest:
+def _parse(document: Mapping[str, Any], place: Path) -> Manifest:
     given, output, sha256 = document["input"], document["output"], document["sha256"]
+    shape = ShapeRule(**given["shape"])
     return Manifest(
         name=document["name"],
         version=document["version"],
-        release=Release(**document["release"]),
+        release=Release(**document["release"]) if "release" in document else None,
+        weights=None if "release" in document else place / "weights.npz",
         input_name=given["name"],
-        planes=tuple(given["planes"]),
-        shape=ShapeRule(**given["shape"]),
+        planes=tuple(str(InputPlane(name)) for name in given["planes"]),
+        shape=shape,
+        sides_px=_sides(shape, given.get("sides_px")),
         dtype=given["dtype"],
         normalisation=given["normalisation"],
         output_name=output["name"],
@@ -233,3 +261,19 @@ def _parse(document: Mapping[str, Any]) -> Manifest:
             Tolerance(precision=Precision(key), **row) for key, row in document["tolerance"].items()
         ),
     )
+
+
+def _sides(shape: ShapeRule, listed: Sequence[int] | None) -> tuple[int, ...]:
+    """Returns the sides in use.
+
+    Raises
+    ------
+    ValueError
+        The list is not in rising order, or the network does not take one of its sides.
+    """
+    sides = tuple(listed or ([shape.side_px] if shape.side_px else ()))
+    if not sides or list(sides) != sorted(set(sides)):
+        raise ValueError(f"sides_px is {list(sides)}; expected some sides, in rising order")
+    if unfit := [side for side in sides if not shape.admits(side, side)]:
+        raise ValueError(f"sides_px has {unfit}; the network takes {shape}")
+    return sides

@@ -20,8 +20,8 @@ from streamfilter.inference.progress import Progress, silent
 
 Shape = tuple[int, int, int, int]
 
-# Sides of stamps and of frames; each has a profile, for which the builder tunes.
-_SIDES_PX = (64, 96, 128, 400)
+# Each side in use, and that of frames, has a profile, for which the builder tunes.
+_FRAME_PX = 400
 _LARGEST_PX = 2**20  # pixels of a batch: activations of MaxiMask take 1.3 kB a pixel
 _MOST = 256  # images in a batch
 
@@ -71,10 +71,10 @@ def builder() -> ModuleType:
 
 
 def profiles(manifest: Manifest) -> tuple[Profile, ...]:
-    """Returns a profile for each usual side of the engine, and a last one for all other sides."""
+    """Returns a profile for each side in use, and a last one for all other sides."""
     only, planes = manifest.shape.side_px, len(manifest.planes)
     made = []
-    for side in (only,) if only else _SIDES_PX:
+    for side in (only,) if only else (*manifest.sides_px, _FRAME_PX):
         most = min(_MOST, max(1, _LARGEST_PX // side**2))
         least, best, largest = ((count, planes, side, side) for count in (1, min(16, most), most))
         made.append(Profile(least, best, largest))

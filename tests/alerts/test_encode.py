@@ -1,9 +1,12 @@
 """Output bytes and headers."""
 
+import copy
 import io
 import itertools
+import json
 from dataclasses import replace
 from datetime import UTC, datetime
+from pathlib import Path
 from threading import Thread
 from typing import Any
 
@@ -35,6 +38,7 @@ from streamfilter.records import (
 from streamfilter.schemas.finder import SchemaFinder
 from streamfilter.schemas.published import PublishedSource, annotation_schema, single_object_header
 
+FIRST = Path(__file__).parent.parent / "golden" / "schemas" / "1"
 NOW = 1_765_000_031.0
 PARSED = annotation_schema().schema.parsed
 UNLIKE = "encode_annotation must write every field of annotation.avsc, in its order"
@@ -63,6 +67,36 @@ def test_an_annotation_is_what_fastavro_writes() -> None:
     assert general.getvalue() == body, UNLIKE
 
 
+def test_readers_of_another_age_read_an_annotation() -> None:
+    """Old ones do without the new fields; new ones find that old ones did not write them."""
+    first = json.loads((FIRST / "annotation.avsc").read_text())
+    body = encode_annotation(make_annotation(), annotated_unix_s=NOW)
+    now = decoded(make_annotation())
+    old = fastavro.schemaless_reader(io.BytesIO(body), PARSED, first)
+    assert isinstance(old, dict)
+    assert now["science"]["cr"] == old["science"]["cr"]
+    assert {"detail", "res", "no_data_distance_px"} == now["science"].keys() - old["science"].keys()
+    written = io.BytesIO()
+    fastavro.schemaless_writer(written, first, old)
+    written.seek(0)
+    again = fastavro.schemaless_reader(written, first, PARSED)
+    assert isinstance(again, dict)
+    expected = copy.deepcopy(now)
+    expected["science"] |= {"res": None, "no_data_distance_px": None}
+    expected["priors"]["res"] = None
+    expected["engine"]["planes"] = []
+    assert expected == again
+
+
+def test_what_the_network_judged_by_is_named_once() -> None:
+    """In its own order, over all stamps."""
+    seen = replace(make_evidence(), planes=("science", "difference", "valid"))
+    other = replace(make_evidence(Plane.DIFFERENCE), planes=("difference",))
+    record = decoded(make_annotation(stamps=(seen, other)))
+    assert ["science", "difference", "valid"] == record["engine"]["planes"]
+    assert 2.5 == record["science"]["no_data_distance_px"]
+
+
 def test_an_annotation_has_a_named_field_for_every_class() -> None:
     """Evidence stands under the lower-case code of its class."""
     record = decoded(make_annotation())
@@ -89,6 +123,7 @@ def test_an_annotation_names_its_engine_and_version() -> None:
     """The numbers can be reproduced from the annotation alone."""
     record = decoded(make_annotation())
     engine = {"name": "maximask-1.4.1", "sha256": b"\x5e" * 32, "runtime": "onnxruntime 1.20.1"}
+    engine["planes"] = ["science"]
     assert (engine, __version__) == (record["engine"], record["version"])
 
 
@@ -163,7 +198,9 @@ stamps = st.builds(
     plane=st.just(Plane.SCIENCE),
     not_evaluated=st.none(),
     filled_px=st.integers(0, 128 * 128),
-    classes=st.tuples(*[evidence] * len(CODES)),
+    classes=st.fixed_dictionaries(dict.fromkeys(CODES, evidence)),
+    planes=st.just(("science", "template", "difference", "variance", "valid")),
+    no_data_distance_px=st.none() | st.floats(0, 91, width=32),
 )
 verdicts = st.builds(
     Verdict,

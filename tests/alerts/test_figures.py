@@ -37,20 +37,20 @@ def inspected(code: str | None = None, *, flat: float | None = None) -> Inspecte
     """An alert whose central 6x6 px are of a class, or of none; ``flat`` fills its stamps."""
     noise = np.random.default_rng(1).normal(0, 1, (SIDE, SIDE)).astype(np.float32)
     image = noise if flat is None else np.full_like(noise, flat)
-    posteriors = np.zeros((len(CODES), SIDE, SIDE))
-    classes = [ClassEvidence(0.0, 0.0, 0.0, 0, None)] * len(CODES)
+    posteriors = {each: np.zeros((SIDE, SIDE)) for each in CODES}
+    classes = dict.fromkeys(CODES, ClassEvidence(0.0, 0.0, 0.0, 0, None))
     verdict = Verdict(Label.CLEAN, Action.KEEP)
     if code is not None:
-        posteriors[CODES.index(code), 12:18, 12:18] = 0.99
-        classes[CODES.index(code)] = ClassEvidence(0.99, 0.99, 0.99, 36, 0.7)
+        posteriors[code][12:18, 12:18] = 0.99
+        classes[code] = ClassEvidence(0.99, 0.99, 0.99, 36, 0.7)
         verdict = Verdict(Label.CONTAMINATED, Action.DROP, code, "a-rule")
     stamps = {plane: Stamp(image) for plane in Plane}
     alert = Alert(Message(Origin("t", 0, 0), b""), "lsst", "170", None, stamps)
-    return InspectedAlert(annotation(alert, verdict, tuple(classes)), posteriors)
+    return InspectedAlert(annotation(alert, verdict, classes), posteriors)
 
 
 def annotation(
-    alert: Alert, verdict: Verdict, classes: tuple[ClassEvidence, ...], why: str | None = None
+    alert: Alert, verdict: Verdict, classes: dict[str, ClassEvidence], why: str | None = None
 ) -> Annotation:
     """With the table's own priors."""
     reason = None if why is None else NotEvaluated(why)
@@ -92,13 +92,24 @@ def test_contaminated_pixels_are_outlined_in_the_colour_of_their_class(
     assert 0 == near(page(tmp_path, inspected()), COLOURS[code])
 
 
+def test_what_several_planes_were_there_is_said(tmp_path: Path) -> None:
+    """Of a network that sees one there is nothing to say."""
+    plain = inspected()
+
+    def judged_by(*planes: str) -> npt.NDArray[np.float32]:
+        stamps = (replace(plain.annotation.stamps[0], planes=planes),)
+        return page(tmp_path, replace(plain, annotation=replace(plain.annotation, stamps=stamps)))
+
+    assert np.array_equal(judged_by(), judged_by("science"))
+    assert not np.array_equal(judged_by("science"), judged_by("science", "difference", "valid"))
+
+
 def test_a_source_is_not_drawn_as_contamination(tmp_path: Path) -> None:
     """BBG over its threshold leaves the masks as they are without it."""
     source = inspected()
     posteriors = source.posteriors
     assert posteriors is not None
-    bright = posteriors.copy()
-    bright[CODES.index("BBG")] = 1.0
+    bright = {**posteriors, "BBG": np.ones((SIDE, SIDE))}
     same = page(tmp_path, InspectedAlert(source.annotation, bright))
     assert np.array_equal(page(tmp_path, source), same)
 
@@ -145,7 +156,7 @@ def test_an_alert_without_stamps_or_evidence_has_its_row(tmp_path: Path) -> None
     """The panels say that nothing was sent."""
     alert = Alert(Message(Origin("t", 0, 0), b""), "ztf", "1", "ZTF1", {})
     verdict = Verdict(Label.NOT_EVALUATED, Action.KEEP)
-    row = InspectedAlert(annotation(alert, verdict, (), "stamp_missing"), None)
+    row = InspectedAlert(annotation(alert, verdict, {}, "stamp_missing"), None)
     assert page(tmp_path, row).std() > 0.05
 
 

@@ -11,7 +11,10 @@ from streamfilter.alerts.normalise import (
     reflect,
     side_of,
 )
+from streamfilter.inference.manifest import load
 from streamfilter.records import Image, NotEvaluated, Place, Stamp
+
+SIDES_PX = load("maximask").sides_px
 
 
 def sky(height: int = 63, width: int = 63, *, level: float = 100.0, sigma: float = 5.0) -> Image:
@@ -186,14 +189,14 @@ def test_absurd_units_stay_finite(scale: float) -> None:
     ],
 )
 def test_a_stamp_goes_to_the_next_side(shape: tuple[int, int], side: int) -> None:
-    """The longer of its sides decides; nothing goes below 64."""
-    assert side == side_of(*shape)
+    """The longer of its sides decides."""
+    assert side == side_of(shape, SIDES_PX)
 
 
 def test_no_side_holds_a_stamp_that_is_too_large() -> None:
     """129 px is beyond the largest side."""
     with pytest.raises(ValueError, match="129x2"):
-        side_of(129, 2)
+        side_of((129, 2), SIDES_PX)
 
 
 @pytest.mark.parametrize("shape", [(63, 63), (30, 30), (48, 63), (31, 64), (9, 20)])
@@ -230,6 +233,6 @@ def test_hostile_pixels_raise_nothing() -> None:
             image[random.random(shape) < random.choice([0.0, 0.01, 0.9])] = value
         found = normalise(Stamp(image.astype(np.float32), variance.astype(np.float32)))
         if isinstance(found, Normalised):
-            out = np.full((found.side, found.side), np.nan, np.float32)
+            out = np.full((side_of(shape, SIDES_PX),) * 2, np.nan, np.float32)
             reflect(found, out)
             assert np.isfinite(out).all()

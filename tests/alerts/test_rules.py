@@ -11,13 +11,15 @@ from typing import Any
 import fastavro
 import numpy as np
 import pytest
+import several_planes
 
 from streamfilter.alerts.field_plan import Gaps
 from streamfilter.alerts.placement import around_alert
-from streamfilter.alerts.rules import GENERIC, PRIORS, RULES, policy
+from streamfilter.alerts.rules import GENERIC, MEASURED, PRIORS, RULES, policy
 from streamfilter.alerts.surveys import Surveys
 from streamfilter.config import Settings
-from streamfilter.contaminants import CODES, TABLE
+from streamfilter.contaminants import TABLE
+from streamfilter.inference.manifest import load
 from streamfilter.records import (
     Action,
     Alert,
@@ -36,6 +38,7 @@ from streamfilter.service.assembly.alerts import Parts, open_parts
 
 TRACK = "170587117053804617"
 CHUNK = 16
+MAXIMASK = load("maximask")
 
 
 @pytest.fixture(scope="module")
@@ -82,8 +85,8 @@ def ztf_verdicts(
 @pytest.mark.parametrize("survey", [*Surveys.load().names, "a survey of tomorrow"])
 def test_every_survey_has_a_policy(survey: str) -> None:
     """A survey without rules of its own is judged by the generic ones."""
-    found = policy(survey)
-    assert CODES == tuple(prior.code for prior in found.priors)
+    found = policy(survey, MAXIMASK)
+    assert MAXIMASK.codes == tuple(prior.code for prior in found.priors)
     assert RULES.get(survey, GENERIC) == found.rules
 
 
@@ -105,7 +108,7 @@ def test_what_drops_looks_at_the_alert_s_place_and_spares_sources(rules: tuple[R
 def test_a_configuration_overrides_what_it_names() -> None:
     """Priors and thresholds by class, rules as a whole."""
     rule = replace(GENERIC[0], above=0.9)
-    found = policy("ztf", priors={"CR": 0.02}, thresholds={"TRL": 0.5}, rules=[rule])
+    found = policy("ztf", MAXIMASK, priors={"CR": 0.02}, thresholds={"TRL": 0.5}, rules=[rule])
     table = {row.code: row for row in TABLE}
     for prior in found.priors:
         row = table[prior.code]
@@ -115,10 +118,29 @@ def test_a_configuration_overrides_what_it_names() -> None:
     assert (rule,) == found.rules
 
 
+def test_an_engine_that_was_not_measured_drops_nothing() -> None:
+    """Each of its classes is flagged at its threshold; its manifest's numbers go before others."""
+    found = policy("ztf", several_planes.MANIFEST)
+    by_code = {prior.code: prior for prior in found.priors}
+    assert (2e-3, 0.35) == (by_code["TRL"].prior, by_code["TRL"].threshold)
+    assert (PRIORS["HP"], 0.43) == (by_code["HP"].prior, by_code["HP"].threshold)
+    assert {Action.FLAG} == {rule.action for rule in found.rules}
+    assert {code: prior.threshold for code, prior in by_code.items() if code != "BBG"} == {
+        rule.contaminant: rule.above for rule in found.rules
+    }
+
+
+@pytest.mark.parametrize("engine", MEASURED)
+@pytest.mark.parametrize("survey", [*Surveys.load().names, "a survey of tomorrow"])
+def test_measured_rules_fit_their_engine(engine: str, survey: str) -> None:
+    """They name its classes alone."""
+    assert policy(survey, load(engine)).rules
+
+
 def test_an_unknown_class_is_refused() -> None:
     """A prior for nothing is a mistake in the configuration."""
     with pytest.raises(ValueError, match="XX"):
-        policy("ztf", priors={"XX": 0.1})
+        policy("ztf", MAXIMASK, priors={"XX": 0.1})
 
 
 @pytest.mark.engine
@@ -159,7 +181,7 @@ def test_a_stamp_in_a_larger_frame_is_judged_as_by_itself(
             pair.append(parts.pipeline.conclude(each, evidence, times))
         alone, framed = pair
         assert alone.verdict.action is framed.verdict.action, message.origin
-        cores = [[found.core for found in one.stamps[0].classes] for one in pair]
+        cores = [[found.core for found in one.stamps[0].classes.values()] for one in pair]
         assert cores[0] == pytest.approx(cores[1], abs=0.26)
         seen += 1
     assert count == seen

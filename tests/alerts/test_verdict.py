@@ -9,7 +9,8 @@ import pytest
 
 from streamfilter.alerts.placement import Placement
 from streamfilter.alerts.verdict import Policy, decide, summarise
-from streamfilter.contaminants import CODES, TABLE
+from streamfilter.contaminants import BY_CODE
+from streamfilter.inference.manifest import OutputClass, load
 from streamfilter.posterior import raw_threshold, update
 from streamfilter.records import (
     Action,
@@ -29,9 +30,14 @@ from streamfilter.records import (
     fields_of,
 )
 
+MAXIMASK = load("maximask")
+CODES = MAXIMASK.codes
 CR, TRL, BBG = (CODES.index(code) for code in ("CR", "TRL", "BBG"))
+ROWS = [BY_CODE[code] for code in CODES]
 POLICY = Policy(
-    priors=tuple(ClassPrior(row.code, row.prior, row.threshold) for row in TABLE), rules=()
+    classes=MAXIMASK.classes,
+    priors=tuple(ClassPrior(row.code, row.prior, row.threshold) for row in ROWS),
+    rules=(),
 )
 SQUARE = Placement(17, 17, 30, 30)
 DROP_CR = Rule(name="cosmic-ray", contaminant="CR", statistic=Statistic.CORE, above=0.43)
@@ -50,7 +56,9 @@ def blank(n: int = 1, side: int = 64) -> npt.NDArray[np.float32]:
 
 
 def evidence(raw: npt.NDArray[np.float32], place: Placement = SQUARE) -> list[ClassEvidence]:
-    return list(summarise(raw, [place], [POLICY])[0])
+    found = summarise(raw, [place], [POLICY])[0]
+    assert CODES == tuple(found)
+    return list(found.values())
 
 
 def stamp(plane: Plane = Plane.SCIENCE, /, **values: float) -> StampEvidence:
@@ -58,8 +66,8 @@ def stamp(plane: Plane = Plane.SCIENCE, /, **values: float) -> StampEvidence:
     return StampEvidence(
         plane,
         None,
-        classes=tuple(
-            ClassEvidence(
+        classes={
+            code: ClassEvidence(
                 core_raw=0.0,
                 core=values.get(code, 0.0),
                 peak=values.get(f"{code}_peak", 0.0),
@@ -67,7 +75,7 @@ def stamp(plane: Plane = Plane.SCIENCE, /, **values: float) -> StampEvidence:
                 distance_px=None,
             )
             for code in CODES
-        ),
+        },
     )
 
 
@@ -138,10 +146,10 @@ def test_statistics_equal_those_of_updating_every_pixel() -> None:
     for output, place, found in zip(raw, places, summarise(raw, places, [POLICY] * 4), strict=True):
         rows = slice(place.top, place.top + place.height)
         columns = slice(place.left, place.left + place.width)
-        for k, row in enumerate(TABLE):
-            plain = update(output[k, rows, columns], row.training_prior, row.prior)
-            assert float(plain.max()) == found[k].peak
-            assert np.count_nonzero(plain > row.threshold) == found[k].pixels
+        for k, (row, trained) in enumerate(zip(ROWS, MAXIMASK.classes, strict=True)):
+            plain = update(output[k, rows, columns], trained.training_prior, row.prior)
+            assert float(plain.max()) == found[row.code].peak
+            assert np.count_nonzero(plain > row.threshold) == found[row.code].pixels
 
 
 def test_a_stamp_is_judged_by_its_own_policy() -> None:
@@ -149,8 +157,8 @@ def test_a_stamp_is_judged_by_its_own_policy() -> None:
     raw = blank(2)
     raw[:, CR, 32, 32] = 0.5
     priors = (replace(POLICY.priors[0], prior=0.5), *POLICY.priors[1:])
-    bold = Policy(priors=priors, rules=())
-    shy_core, bold_core = (e[CR].core for e in summarise(raw, [SQUARE] * 2, [POLICY, bold]))
+    bold = replace(POLICY, priors=priors)
+    shy_core, bold_core = (e["CR"].core for e in summarise(raw, [SQUARE] * 2, [POLICY, bold]))
     assert shy_core < 0.05 < 0.98 < bold_core
 
 
@@ -302,17 +310,38 @@ def test_what_was_not_evaluated_is_kept_and_says_so() -> None:
 def test_what_is_normal_cannot_contaminate(code: str) -> None:
     """A rule on sources, on sky or on nothing is refused."""
     with pytest.raises(ValueError, match="no contaminant"):
-        Policy(priors=POLICY.priors, rules=(replace(DROP_CR, contaminant=code),))
+        replace(POLICY, rules=(replace(DROP_CR, contaminant=code),))
 
 
 def test_a_prior_of_every_class_is_needed() -> None:
-    """The order is the table's, so that no class is taken for another."""
+    """The order is the engine's, so that no class is taken for another."""
     with pytest.raises(ValueError, match="one per class"):
-        Policy(priors=POLICY.priors[::-1], rules=())
+        replace(POLICY, priors=POLICY.priors[::-1])
 
 
 @pytest.mark.parametrize("prior", [0.0, 1.0])
 def test_a_prior_of_certainty_is_refused(prior: float) -> None:
     """No evidence could move it."""
     with pytest.raises(ValueError, match="CR"):
-        Policy(priors=(ClassPrior("CR", prior, 0.5), *POLICY.priors[1:]), rules=())
+        replace(POLICY, priors=(ClassPrior("CR", prior, 0.5), *POLICY.priors[1:]))
+
+
+def test_a_guard_by_sources_needs_an_engine_that_finds_them() -> None:
+    """Else it would guard nothing."""
+    alone = replace(POLICY, classes=MAXIMASK.classes[:1], priors=POLICY.priors[:1])
+    assert replace(alone, rules=(DROP_CR,)).rules
+    with pytest.raises(ValueError, match="does not find sources"):
+        replace(alone, rules=(replace(DROP_CR, unless_source_above=0.5),))
+
+
+def test_an_engine_with_other_classes_in_another_order_gives_its_own() -> None:
+    """Outputs are taken by the engine's order, and prior and threshold with them."""
+    classes = tuple(OutputClass(code=code, training_prior=0.1) for code in ("RES", "BBG", "CR"))
+    priors = tuple(ClassPrior(row.code, 0.01, 0.5) for row in classes)
+    policy = Policy(classes=classes, priors=priors, rules=())
+    raw = np.full((1, 3, 64, 64), 1e-6, np.float32)
+    raw[0, 0, 32, 32] = 0.99
+    (found,) = summarise(raw, [SQUARE], [policy])
+    assert ["RES", "BBG", "CR"] == list(found)
+    assert [1, 0, 0] == [each.pixels for each in found.values()]
+    assert float(update(np.float32(0.99), 0.1, 0.01)) == found["RES"].core

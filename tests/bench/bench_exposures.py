@@ -187,14 +187,16 @@ def their_maximask(image: Image) -> Callable[[], object]:
     import tensorflow as tf
     from maximask_and_maxitrack.maximask.maximask import MaxiMask_inference
 
-    from streamfilter.contaminants import TABLE
+    from streamfilter.contaminants import BY_CODE
+    from streamfilter.inference.manifest import load
 
+    rows = [BY_CODE[code] for code in load("maximask").codes]
     folder = Path(str(maximask_and_maxitrack.__file__)).parent / "maximask" / "model"
     priors, limits = (
-        np.array([getattr(row, name) for row in TABLE], np.float32)
+        np.array([getattr(row, name) for row in rows], np.float32)
         for name in ("prior", "threshold")
     )
-    every = np.ones(len(TABLE), bool)
+    every = np.ones(len(rows), bool)
     program = MaxiMask_inference("", "", every, priors, limits, True, 8)
     model, out = tf.saved_model.load(str(folder)), np.zeros(image.shape, np.int16)
     return lambda: program.process_image(image, out, model)

@@ -136,7 +136,7 @@ def real(
         before, after = normalise(Stamp(base)), normalise(Stamp((base + hit).astype(np.float32)))
         if isinstance(before, NotEvaluated) or isinstance(after, NotEvaluated):
             continue
-        if after.side != SIDE_PX or before.filled is not None:
+        if max(after.image.shape) > SIDE_PX or before.filled is not None:
             continue
         out = np.empty((SIDE_PX, SIDE_PX), np.float32)
         place = reflect(after, out)

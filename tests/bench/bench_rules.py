@@ -19,13 +19,13 @@ import numpy.typing as npt
 from machine import facts
 from painting import defects, filtered, hits, sigma_of, sky, source
 
-from streamfilter.alerts.normalise import Normalised, normalise, reflect
+from streamfilter.alerts.normalise import Normalised, normalise, reflect, side_of
 from streamfilter.alerts.placement import Placement
 from streamfilter.alerts.rules import policy
 from streamfilter.alerts.verdict import Policy, applies, decide, summarise
 from streamfilter.config import Settings
-from streamfilter.contaminants import CODES
 from streamfilter.inference.engine import Engine
+from streamfilter.inference.manifest import load
 from streamfilter.records import (
     Action,
     Label,
@@ -45,6 +45,7 @@ Reals = npt.NDArray[np.float64]
 
 SAMPLES = Path(__file__).parents[3] / "shared" / "samples"
 BATCH = 16
+MAXIMASK = load("maximask")
 SEED = 20_251_124
 # Electrons per unit of the stamp, to paint hits at the charge at which they were recorded.
 GAIN = {"ztf": 6.2, "lsst": 1.65}
@@ -99,8 +100,11 @@ class Judge:
             found = normalise(stamp)
             if not isinstance(found, NotEvaluated):
                 ready.append((i, found))
-        for side in sorted({stamp.side for _, stamp in ready}):
-            fitting = [pair for pair in ready if pair[1].side == side]
+        sides = self._engine.manifest.sides_px
+        by_side: dict[int, list[tuple[int, Normalised]]] = {}
+        for pair in ready:
+            by_side.setdefault(side_of(pair[1].image.shape, sides), []).append(pair)
+        for side, fitting in sorted(by_side.items()):
             for start in range(0, len(fitting), BATCH):
                 chunk = fitting[start : start + BATCH]
                 batch = np.empty((len(chunk), 1, side, side), np.float32)
@@ -111,7 +115,7 @@ class Judge:
 
     def evidence(self, stamps: Iterable[Stamp], survey: str) -> dict[int, StampEvidence]:
         """Evidence by the index of the stamp."""
-        by = policy(survey)
+        by = policy(survey, MAXIMASK)
         return {i: evidence_of(raw, place, by) for i, _, raw, place in self.outputs(stamps)}
 
 
@@ -120,7 +124,7 @@ def evidence_of(raw: Image, place: Placement, by: Policy) -> StampEvidence:
 
 
 def row(survey: str, name: str, found: Sequence[StampEvidence]) -> Row:
-    verdicts = [decide([stamp], policy(survey).rules) for stamp in found]
+    verdicts = [decide([stamp], policy(survey, MAXIMASK).rules) for stamp in found]
     dropped = sum(v.action is Action.DROP for v in verdicts)
     low, high = wilson(dropped, len(verdicts))
     return Row(
@@ -184,7 +188,7 @@ def ztf_real(judge: Judge, samples: Path) -> list[Row]:
 
 def ztf_stars(judge: Judge, stamps: npt.NDArray[np.float32]) -> Iterator[StampEvidence]:
     """Evidence as if the alert were at each star that science and template both show."""
-    by, half = policy("ztf"), STAR_WINDOW_PX
+    by, half = policy("ztf", MAXIMASK), STAR_WINDOW_PX
     for i, science, raw, place in judge.outputs(Stamp(triplet[0]) for triplet in stamps):
         template = normalise(Stamp(stamps[i, 1]))
         if isinstance(template, NotEvaluated):
@@ -305,10 +309,10 @@ def packets(parts: Parts, samples: Path) -> list[Margin]:
         annotation = judged[1]
         alert, (stamp,) = annotation.alert, annotation.stamps
         if stamp.not_evaluated is None:
-            rule, decades = nearest(stamp, policy(alert.survey).rules)
+            rule, decades = nearest(stamp, policy(alert.survey, MAXIMASK).rules)
         else:
             rule, decades = str(stamp.not_evaluated), float("nan")
-        core = {c: e.core for c, e in zip(CODES, stamp.classes, strict=False)}
+        core = {code: evidence.core for code, evidence in stamp.classes.items()}
         margins.append(
             Margin(
                 alert.survey,
@@ -328,7 +332,7 @@ def nearest(stamp: StampEvidence, rules: Iterable[Rule]) -> tuple[str, float]:
     """The dropping rule that is nearest to speaking, and the odds missing, in decades."""
     missing = [
         (
-            decades(rule.above) - decades(stamp.classes[CODES.index(rule.contaminant)].core),
+            decades(rule.above) - decades(stamp.classes[rule.contaminant].core),
             rule.name,
         )
         for rule in rules

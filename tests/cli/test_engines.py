@@ -109,7 +109,9 @@ def test_a_wrong_wheel_is_refused(tmp_path: Path) -> None:
     wrong.write_bytes(b"PK")
     done = streamfilter(tmp_path / "home", "engines", "fetch", "maximask", "--wheel", str(wrong))
     assert (1, 1) == (done.returncode, len(done.stderr.splitlines()))
-    assert f"expected {load('maximask').release.sha256}" in done.stderr
+    release = load("maximask").release
+    assert release is not None
+    assert f"expected {release.sha256}" in done.stderr
 
 
 @pytest.mark.process

@@ -32,6 +32,20 @@ def test_workers_and_partitions_are_told() -> None:
     assert (3, 6) == (found["fleet"]["workers"], found["partitions"])
 
 
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("--side", "32"), "--side 32: the sides of maximask are 64, 96, 128"),
+        (("--engine", "maxitrack"), "--engine maxitrack judges exposures"),
+    ],
+)
+def test_what_the_engine_does_not_have_is_refused(arguments: tuple[str, ...], words: str) -> None:
+    """With what it has."""
+    found = run("--rate", "80", *arguments)
+    assert 2 == found.exit_code
+    assert words in found.stderr
+
+
 def test_no_rate_of_a_gpu_is_made_up() -> None:
     """It is unknown, and the plan says how to measure it."""
     assert "unknown: no rate of a GPU was given" in run("--rate", "80").stdout

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+from several_planes import offered
 
 from streamfilter import config
 from streamfilter.doctor import Finding, State
@@ -18,7 +19,11 @@ def alert(samples: Path) -> Message:
 
 
 def said(
-    message: Message, maps: Path, *changes: tuple[str, str], planes: str = "science"
+    message: Message,
+    maps: Path,
+    *changes: tuple[str, str],
+    planes: str = "science",
+    engine: str = "maximask",
 ) -> Finding:
     """Returns the finding with a site's own map of DECam, in which some words are replaced."""
     text = (bundled_folder("schemas") / "surveys" / "decam.toml").read_text()
@@ -27,6 +32,7 @@ def said(
         text = text.replace(old, new)
     (maps / "mine.toml").write_text(text)
     overrides = [f"alerts.survey_folders=['{maps}']", f"alerts.planes=['{planes}']"]
+    overrides.append(f"engine.name={engine}")
     chosen = config.load(environment={}, overrides=overrides)
     return check_message(chosen, message, exposure=False)[0]
 
@@ -62,3 +68,22 @@ def test_a_stamp_that_is_to_be_judged_and_is_not_named_is_told(
     change = 'difference = "cutoutDifference"\n', ""
     finding = said(alert, tmp_path, change, planes="difference")
     assert (State.WARNING, True) == (finding.state, "no stamp for difference" in finding.found)
+
+
+def test_a_stamp_that_is_seen_beside_another_and_is_not_there_is_told(
+    alert: Message, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Alerts are judged without it, so it is no failure."""
+    (engines := tmp_path / "engines").mkdir()
+    offered(monkeypatch, engines)
+    assert State.OK == said(alert, tmp_path, engine="several-planes").state
+    for change in (('difference = "cutoutDifference"\n', ""), ("cutoutDifference", "cutoutDiff")):
+        finding = said(alert, tmp_path, change, engine="several-planes")
+        assert State.WARNING == finding.state
+        assert "difference" in finding.found
+
+
+def test_an_engine_that_is_not_there_is_a_failure(alert: Message, tmp_path: Path) -> None:
+    """Which stamps it takes is not known."""
+    finding = said(alert, tmp_path, engine="maxmask")
+    assert (State.FAILED, True) == (finding.state, "no engine" in finding.found)

@@ -12,7 +12,7 @@ from fields import Field
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from streamfilter.contaminants import BY_CODE, CODES
+from streamfilter.contaminants import BY_CODE
 from streamfilter.exposures.masking import Masker, MaskRules, spans
 from streamfilter.exposures.sky import normalise
 from streamfilter.inference.engine import Engine, Tensor
@@ -21,6 +21,7 @@ from streamfilter.inference.runtimes import open_engine
 from streamfilter.records import Image
 
 SMALL = MaskRules(tile_px=96, margin_px=32)
+CODES = load("maximask").codes
 
 
 class Echo:
@@ -81,7 +82,7 @@ def test_kept_pixels_are_a_margin_away_from_inner_edges(blocks: int) -> None:
 
 def test_bits_are_those_of_the_class_table() -> None:
     """A class has its bit where its updated probability is over the threshold; sky has no bit."""
-    priors = {code: BY_CODE[code].training_prior for code in CODES}
+    priors = {row.code: row.training_prior for row in load("maximask").classes}
     thresholds = dict.fromkeys(CODES, 0.9) | {"CR": 0.2, "OV": 0.5, "BG": 0.1}
     image = np.full((64, 64), 0.1, np.float32)
     image[0, 0], image[0, 1], image[0, 2] = 0.3, 0.6, 0.95

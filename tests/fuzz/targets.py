@@ -16,11 +16,12 @@ import numpy as np
 from confluent_kafka import Message as RawMessage
 
 import streamfilter
+from streamfilter.alerts.beside import beside, usable
 from streamfilter.alerts.decode import Decoder
 from streamfilter.alerts.drift import SchemaHistory, writer_of
 from streamfilter.alerts.encode import Encoder
 from streamfilter.alerts.figures import fields_in_words
-from streamfilter.alerts.normalise import normalise, reflect, side_of
+from streamfilter.alerts.normalise import Normalised, normalise, reflect, side_of
 from streamfilter.alerts.surveys import RuleField, Surveys
 from streamfilter.errors import MessageRejected, Reason
 from streamfilter.exposures import frames
@@ -28,6 +29,7 @@ from streamfilter.exposures.decode import ExposureDecoder
 from streamfilter.exposures.records import Frame, FrameRefused
 from streamfilter.fits.stamps import read_stamp
 from streamfilter.headers import rejected_message
+from streamfilter.inference.manifest import InputPlane, load
 from streamfilter.kafka.messages import message_of
 from streamfilter.limits import Limits
 from streamfilter.records import (
@@ -37,6 +39,7 @@ from streamfilter.records import (
     Message,
     NotEvaluated,
     Origin,
+    Plane,
     Rejected,
 )
 from streamfilter.rejections import rejection_of, replay_of
@@ -166,6 +169,7 @@ _LONGEST_WORDS = 1_500  # a hundred characters of a name, each escaped
 _EXPOSURES = ExposureDecoder(_SHELF)
 _SYNC = bytes(16)
 _ENCODER = Encoder(_SHELF)
+_SIDES_PX = load("maximask").sides_px
 # A Kafka message's headers count with its size; ours are a few short words.
 _LONGEST_HEADERS = 5_000
 _EXPOSURE_HEADER = single_object_header(exposure_schema())
@@ -189,9 +193,13 @@ def _followed(found: Alert | Rejected) -> Alert | Rejected:
     for stamp in found.stamps.values():
         ready = normalise(stamp)
         if not isinstance(ready, NotEvaluated):
-            out = np.empty((side_of(*ready.image.shape),) * 2, np.float32)
+            out = np.empty((side_of(ready.image.shape, _SIDES_PX),) * 2, np.float32)
             reflect(ready, out)
             assert np.isfinite(out).all(), "the network would be given no numbers"
+    science = usable(found, Plane.SCIENCE, _SIDES_PX[-1])
+    if isinstance(science, Normalised):
+        for image in beside(found, science, tuple(InputPlane)[1:], _SIDES_PX[-1]).images:
+            assert image is None or np.isfinite(image).all(), "nor here"
     annotation = make_annotation(alert=found)
     published = streamfilter.read(_ENCODER.annotation(annotation, "annotations"))
     assert published["alert_id"] == found.alert_id

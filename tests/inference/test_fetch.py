@@ -67,12 +67,48 @@ def test_a_damaged_cache_file_is_made_anew_and_said(tiny: TinyRelease, home: Pat
     assert "is not what it should be" in said[0]
 
 
+def test_weights_of_the_package_become_the_same_file(
+    tiny: TinyRelease, home: Path, tmp_path: Path
+) -> None:
+    """Nothing is fetched; a second call says nothing."""
+    given = tiny.packaged(tmp_path / "tiny")
+    path = fetch.fetch_release(given, home)
+    assert given.onnx_sha256 == cache.sha256_of(path)
+    assert ["LICENSE", "tiny.onnx"] == files(home)
+    said: list[str] = []
+    assert path == fetch.fetch_release(given, home, progress=said.append)
+    assert [] == said
+
+
+@pytest.mark.parametrize("content", [b"other", None], ids=["damaged", "missing"])
+def test_weights_of_the_package_that_are_not_the_pinned_ones_are_refused(
+    tiny: TinyRelease, home: Path, tmp_path: Path, content: bytes | None
+) -> None:
+    """The message names the file, and how to mend it."""
+    given = tiny.packaged(tmp_path / "tiny")
+    assert given.weights is not None
+    given.weights.unlink()
+    if content is not None:
+        given.weights.write_bytes(content)
+    with pytest.raises(EngineUnavailable, match=r"weights.npz has sha256 .*: reinstall"):
+        fetch.fetch_release(given, home)
+    assert [] == files(home)
+
+
+def test_a_wheel_for_weights_of_the_package_is_refused(
+    tiny: TinyRelease, home: Path, tmp_path: Path
+) -> None:
+    """It would not be looked at."""
+    with pytest.raises(EngineUnavailable, match="leave --wheel out"):
+        fetch.fetch_release(tiny.packaged(tmp_path / "tiny"), home, wheel=tiny.wheel)
+
+
 @pytest.mark.parametrize("pin", ["wheel", "weights", "onnx"])
 def test_a_wrong_sha256_leaves_nothing(tiny: TinyRelease, home: Path, pin: str) -> None:
     """Wheel, weights and ONNX are each held against their pin."""
     zeros = "0" * 64
     wrong = {
-        "wheel": replace(tiny.manifest, release=replace(tiny.manifest.release, sha256=zeros)),
+        "wheel": replace(tiny.manifest, release=replace(tiny.release, sha256=zeros)),
         "weights": replace(tiny.manifest, weights_sha256=zeros),
         "onnx": replace(tiny.manifest, onnx_sha256=zeros),
     }[pin]
@@ -83,7 +119,7 @@ def test_a_wrong_sha256_leaves_nothing(tiny: TinyRelease, home: Path, pin: str) 
 
 def test_a_wheel_without_the_model_is_refused(tiny: TinyRelease, home: Path) -> None:
     """The message names the folder that was looked for."""
-    release = replace(tiny.manifest.release, saved_model="tiny/other")
+    release = replace(tiny.release, saved_model="tiny/other")
     with pytest.raises(EngineUnavailable, match="does not hold tiny/other/variables"):
         fetch.fetch_release(replace(tiny.manifest, release=release), home, wheel=tiny.wheel)
 
@@ -91,7 +127,7 @@ def test_a_wheel_without_the_model_is_refused(tiny: TinyRelease, home: Path) -> 
 def test_a_file_that_is_no_wheel_is_refused(tiny: TinyRelease, home: Path) -> None:
     """It is refused even if its sha256 were the pinned one."""
     tiny.wheel.write_bytes(b"not a zip")
-    release = replace(tiny.manifest.release, sha256=cache.sha256_of(tiny.wheel) or "")
+    release = replace(tiny.release, sha256=cache.sha256_of(tiny.wheel) or "")
     with pytest.raises(EngineUnavailable, match="does not hold"):
         fetch.fetch_release(replace(tiny.manifest, release=release), home, wheel=tiny.wheel)
 

@@ -124,6 +124,7 @@ def manifest(network: Tiny) -> Manifest:
         input_name="image",
         planes=("science",),
         shape=ShapeRule(multiple_px=2, min_side_px=2),
+        sides_px=(64, 96, 128),
         dtype="float32",
         normalisation="none",
         output_name="probabilities",

@@ -4,8 +4,9 @@ import base64
 import hashlib
 import zipfile
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -86,6 +87,26 @@ class TinyRelease:
     wheel: Path
     manifest: Manifest
 
+    @property
+    def release(self) -> Release:
+        """The manifest's."""
+        assert self.manifest.release is not None
+        return self.manifest.release
+
+    def packaged(self, folder: Path) -> Manifest:
+        """The manifest of the same network whose weights and licence lie in a folder."""
+        folder.mkdir()
+        arrays: Any = WEIGHTS
+        np.savez(folder / "weights.npz", **arrays)
+        (folder / "LICENSE").write_text("Do as you like.\n")
+        sha256 = hashlib.sha256((folder / "weights.npz").read_bytes()).hexdigest()
+        return replace(
+            self.manifest,
+            release=None,
+            weights=folder / "weights.npz",
+            weights_sha256=sha256,
+        )
+
 
 def release(folder: Path) -> TinyRelease:
     """Write the wheel into a folder."""
@@ -125,6 +146,7 @@ def _manifest(wheel: Path, data: bytes) -> Manifest:
         input_name="image",
         planes=("science",),
         shape=ShapeRule(multiple_px=1, min_side_px=1),
+        sides_px=(64,),
         dtype="float32",
         normalisation="none",
         output_name="probabilities",

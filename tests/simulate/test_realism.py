@@ -27,8 +27,9 @@ def verdicts(engine_home: Path) -> Counter[tuple[str | None, Label]]:
     pipeline = Pipeline(
         decoder=Decoder(finder, surveys, limits),
         planes=(Plane.SCIENCE,),
-        policies={name: policy(name) for name in surveys.names},
+        policies={name: policy(name, engine.manifest) for name in surveys.names},
         engine=EngineIdentity("maximask", "", ""),
+        network=engine.manifest,
     )
     night = list(alerts(3, 160, mix={"CR": 0.2, "DCL": 0.1}))
     messages = [Message(Origin("sim", 0, n), alert.value) for n, alert in enumerate(night)]

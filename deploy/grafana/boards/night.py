@@ -244,7 +244,7 @@ _VERDICTS = (
     Panel(
         title="Contaminated by class",
         text="Which class decided: CR cosmic rays, HCL and DCL hot and dead columns, HP and DP hot "
-        "and dead pixels, TRL trails, SAT saturated.",
+        "and dead pixels, TRL trails, SAT saturated, RES residuals of the subtraction.",
         queries=(
             Query(
                 _rate("streamfilter_alerts_total", "contaminant", f'{_SURVEY},contaminant!="none"'),

@@ -14,7 +14,6 @@ from streamfilter.alerts.batch import Batcher
 from streamfilter.alerts.decode import Decoder
 from streamfilter.alerts.drift import Change
 from streamfilter.alerts.encode import Encoder
-from streamfilter.alerts.normalise import SIDES_PX
 from streamfilter.alerts.pipeline import Pipeline
 from streamfilter.alerts.rules import policy
 from streamfilter.alerts.surveys import Surveys
@@ -28,6 +27,7 @@ from streamfilter.kafka.ledger import Ledger
 from streamfilter.kafka.source import KafkaSource
 from streamfilter.kafka.topics import absent
 from streamfilter.metrics.alerts import AlertMetrics
+from streamfilter.records import Plane
 from streamfilter.schemas.finder import SchemaFinder, SchemaSource
 from streamfilter.schemas.published import ConfluentRegistrar, PublishedSource
 from streamfilter.schemas.sources import FolderSource, PackageSource, RegistrySource
@@ -88,19 +88,27 @@ def checked(settings: Settings) -> Surveys:
             f"{', '.join(surveys.names)} (alerts.survey_folders adds others)"
         )
     checked_engine("engine", settings.engine, manifest.Per.PIXEL)
+    network = manifest.load(settings.engine.name)
     refuse_reading_outputs(settings, "alerts", settings.alerts.topics)
-    _checked_planes(settings, surveys)
-    policies = {name: policy_of(settings, name) for name in surveys.names}
+    _checked_planes(settings, surveys, network)
+    policies = {name: policy_of(settings, name, network) for name in surveys.names}
     surveys.refuse_unnamed(rule_fields(policies))
     checked_delivery(settings)
     return surveys
 
 
-def _checked_planes(settings: Settings, surveys: Surveys) -> None:
-    """Refuse rules that all look at planes which are not judged: they would never speak."""
+def _checked_planes(settings: Settings, surveys: Surveys, network: manifest.Manifest) -> None:
+    """Refuse planes that the network does not judge, and rules that all look at other planes."""
     judged = settings.alerts.planes
+    if len(network.planes) > 1 and judged != (Plane.SCIENCE,):
+        raise ConfigurationInvalid(
+            f"alerts.planes: {', '.join(judged)}, but the engine {network.name} judges the science "
+            f"stamp and sees {', '.join(network.planes[1:])} beside it: leave alerts.planes out, "
+            "or take an engine of one plane (engine.name), which judges each stamp by itself"
+        )
     looks = {
-        name: {rule.plane for rule in policy_of(settings, name).rules} for name in surveys.names
+        name: {rule.plane for rule in policy_of(settings, name, network).rules}
+        for name in surveys.names
     }
     for name, survey in settings.surveys.items():
         if survey.rules and looks[name].isdisjoint(judged):
@@ -171,8 +179,9 @@ def open_parts(settings: Settings, *, threads: int, say: Say) -> Parts:
     pipeline = Pipeline(
         decoder=Decoder(finder, surveys, settings.limits),
         planes=settings.alerts.planes,
-        policies={name: policy_of(settings, name) for name in surveys.names},
+        policies={name: policy_of(settings, name, engine.manifest) for name in surveys.names},
         engine=identity_of(engine),
+        network=engine.manifest,
     )
     return Parts(pipeline, engine, encoder)
 
@@ -202,7 +211,7 @@ def open_worker(
     parts.encoder.register(*in_force.annotation_topics)
     metrics = AlertMetrics(registry)
     size = settings.batch.size
-    parts.engine.warm_up(tuple((n, 1, side, side) for side in SIDES_PX for n in sorted({1, size})))
+    _warm_up(parts.engine, size)
     metrics.begin(
         surveys=parts.pipeline.surveys,
         outputs=OUTPUTS,
@@ -210,9 +219,7 @@ def open_worker(
         changes=list(Change),
     )
     watch_device(parts.engine, metrics.device_memory)
-    network, runtime = parts.engine.manifest, parts.engine.runtime
     metrics.engine.info(asdict(identity_of(parts.engine)))
-    log.info("warm", engine=network.name, version=network.version, runtime=runtime)
     kafka, ledger = settings.kafka, Ledger()
     # The group may be given among the consumer's own settings.
     group = {"group.id": kafka.consumer.get("group.id", kafka.group)}
@@ -241,6 +248,14 @@ def open_worker(
     )
     watch_group(client, metrics.clients, worker)
     return worker
+
+
+def _warm_up(engine: Engine, batch_size: int) -> None:
+    """Run the network at each side in use, on one alert and on a full batch."""
+    network = engine.manifest
+    counts, channels = sorted({1, batch_size}), len(network.planes)
+    engine.warm_up(tuple((n, channels, side, side) for side in network.sides_px for n in counts))
+    log.info("warm", engine=network.name, version=network.version, runtime=engine.runtime)
 
 
 def assembled(
@@ -320,7 +335,24 @@ def registry_settings(registry: Registry) -> dict[str, Scalar]:
     return {"url": registry.url, **registry.settings}
 
 
-def policy_of(settings: Settings, survey: str) -> Policy:
-    """How a survey's alerts are judged: its defaults, changed by the settings."""
+def policy_of(settings: Settings, survey: str, network: manifest.Manifest) -> Policy:
+    """How an engine judges a survey's alerts: its defaults, changed by the settings.
+
+    Raises
+    ------
+    ConfigurationInvalid
+        The settings name a class that the engine does not have.
+    """
     chosen = settings.surveys.get(survey, Survey())
-    return policy(survey, priors=chosen.priors, thresholds=chosen.thresholds, rules=chosen.rules)
+    try:
+        return policy(
+            survey,
+            network,
+            priors=chosen.priors,
+            thresholds=chosen.thresholds,
+            rules=chosen.rules,
+        )
+    except ValueError as error:
+        raise ConfigurationInvalid(
+            f"surveys.{survey}: {error} (engine.name is {network.name!r})"
+        ) from error

@@ -11,7 +11,7 @@ from dataclasses import asdict
 from prometheus_client import CollectorRegistry
 
 from streamfilter.config import Settings
-from streamfilter.contaminants import TABLE
+from streamfilter.contaminants import BY_CODE
 from streamfilter.exposures.masking import Masker, MaskRules
 from streamfilter.inference.engine import Engine
 from streamfilter.metrics.exposures import ExposureMetrics, describe_masking
@@ -45,10 +45,17 @@ def open_contaminants(
     threads = chosen.threads or os.cpu_count() or 1
     watcher = made_yielding(lambda: open_watcher(settings, say, threads=threads))
     engine = made_yielding(lambda: _warm(settings, say, threads))
+    classes = engine.manifest.classes
     rules = MaskRules(
         tile_px=chosen.tile_px,
-        priors={row.code: chosen.priors.get(row.code, row.prior) for row in TABLE},
-        thresholds={row.code: chosen.thresholds.get(row.code, row.threshold) for row in TABLE},
+        priors={
+            row.code: chosen.priors.get(row.code, row.prior or BY_CODE[row.code].prior)
+            for row in classes
+        },
+        thresholds={
+            row.code: chosen.thresholds.get(row.code, row.threshold or BY_CODE[row.code].threshold)
+            for row in classes
+        },
     )
     masks = FrameMasks(
         Masker(engine, rules),

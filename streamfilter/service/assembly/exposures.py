@@ -21,7 +21,7 @@ from streamfilter.exposures.tiles import SIDE_PX
 from streamfilter.exposures.tracking import TrackingRules
 from streamfilter.exposures.watcher import ExposureRules, Watcher
 from streamfilter.inference.cache import default_home
-from streamfilter.inference.manifest import Per
+from streamfilter.inference.manifest import Per, load
 from streamfilter.kafka.ledger import Ledger
 from streamfilter.kafka.properties import CONSUMER, fitted
 from streamfilter.limits import Limits
@@ -94,8 +94,25 @@ def checked_exposures(settings: Settings) -> None:
             )
         groups[reader.group] = f"{section}.group"
     checked_engine("exposures.engine", chosen.engine, Per.TILE)
-    checked_engine("exposures.contaminants.engine", chosen.contaminants.engine, Per.PIXEL)
+    _checked_masking(chosen.contaminants)
     checked_delivery(settings)
+
+
+def _checked_masking(chosen: FrameContaminants) -> None:
+    """Refuse a network that takes more than a frame's one image, and classes that it lacks."""
+    key = "exposures.contaminants"
+    checked_engine(f"{key}.engine", chosen.engine, Per.PIXEL)
+    network = load(chosen.engine.name)
+    if len(network.planes) > 1:
+        raise ConfigurationInvalid(
+            f"{key}.engine.name: {network.name!r} takes {', '.join(network.planes)}, and a frame "
+            "is one image; take maximask"
+        )
+    if lost := sorted({*chosen.priors, *chosen.thresholds} - set(network.codes)):
+        raise ConfigurationInvalid(
+            f"{key}: {network.name} has no class {', '.join(lost)}; it has "
+            f"{', '.join(network.codes)}"
+        )
 
 
 def open_exposures(settings: Settings, *, registry: CollectorRegistry, say: Say) -> ExposureWorker:

@@ -82,7 +82,8 @@ class FrameMasks:
             return FrameContaminants(areas, None)
         detector = announced.detector or frame.detector
         words = {"EXPID": announced.exposure_id, "INSTRUME": announced.instrument}
-        content = packed(found.bits, self._rules, frame.corner, words | {"DETECTOR": detector})
+        words["DETECTOR"] = detector
+        content = packed(found.bits, self._masker.codes, self._rules, frame.corner, words)
         areas = replace(areas, mask=self._written(content, announced, frame))
         return FrameContaminants(areas, content if self._sent else None)
 

@@ -18,6 +18,7 @@ from memory_worker import (
     worker,
 )
 from prometheus_client import CollectorRegistry
+from several_planes import MANIFEST, SeveralPlanes
 
 from streamfilter.alerts.encode import Encoder
 from streamfilter.alerts.pipeline import Item, Prepared
@@ -30,6 +31,7 @@ from streamfilter.errors import (
     TransportFailed,
 )
 from streamfilter.inference.engine import Engine
+from streamfilter.reading import read
 from streamfilter.records import Alert, Message, StampEvidence
 from streamfilter.schemas.published import PublishedSchema
 
@@ -89,6 +91,23 @@ def test_each_survey_has_topics_of_its_own() -> None:
     for name in ("annotations", "clean"):
         sample = registry.get_sample_value("streamfilter_outputs_total", {"output": name})
         assert len(ztf) == sample
+
+
+def test_an_engine_of_several_planes_judges_each_alert_once() -> None:
+    """All its planes go together, in batches of one side, and the annotation names them."""
+    source, sink, engine = MemorySource(packets(24)), MemorySink(), SeveralPlanes()
+    pipeline = SimulatedPipeline(network=MANIFEST)
+    run_to_the_end(worker(source, sink, pipeline=pipeline, engine=engine), source)
+    records = [read(output.value or b"") for output in sink.to("annotations")]
+    assert 24 == len(records) == sum(map(len, engine.batches))
+    assert {(5, 32, 32), (5, 64, 64)} <= {batch.shape[1:] for batch in engine.batches}
+    planes = {record["survey"]: record["engine"]["planes"] for record in records}
+    assert {
+        "lsst": ["science", "template", "difference", "variance", "valid"],
+        "ztf": ["science", "template", "difference", "valid"],
+    } == planes
+    assert all(record["science"]["res"] and not record["science"]["fr"] for record in records)
+    assert all(record["priors"]["res"] and not record["priors"]["fr"] for record in records)
 
 
 def test_an_idle_network_is_not_kept_waiting() -> None:

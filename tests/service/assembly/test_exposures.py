@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 from prometheus_client import CollectorRegistry
+from several_planes import offered
 
 from streamfilter.config import Settings
 from streamfilter.errors import ConfigurationInvalid
@@ -56,6 +57,10 @@ def exposures(**section: Any) -> Settings:
             {"contaminants": {"engine": {"name": "maxitrack"}}},
             "exposures.contaminants.engine.name: .*maximask",
         ),
+        (
+            {"contaminants": {"priors": {"RES": 0.1}}},
+            "exposures.contaminants: maximask has no class RES; it has CR",
+        ),
         ({"contaminants": {"group": "streamfilter"}}, "contaminants.group: .*kafka.group too"),
         (
             {"contaminants": {"group": "streamfilter-exposures"}},
@@ -71,6 +76,15 @@ def test_what_cannot_be_names_its_key(section: dict[str, Any], words: str) -> No
     """A network for something else, a group that others use, a stream that feeds itself."""
     with pytest.raises(ConfigurationInvalid, match=words):
         checked_exposures(exposures(**section))
+
+
+def test_a_frame_is_one_image(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """A network of several planes is for alerts."""
+    offered(monkeypatch, tmp_path)
+    settings = exposures(contaminants={"engine": {"name": "several-planes"}})
+    words = "contaminants.engine.name: 'several-planes' takes science, .* a frame is one image"
+    with pytest.raises(ConfigurationInvalid, match=words):
+        checked_exposures(settings)
 
 
 def test_the_network_runs_where_the_settings_say(engine_home: Path) -> None:
