@@ -196,7 +196,7 @@ def _best_rate(name: str, path: Path, side_px: int) -> float:
         ]
     except (ValueError, KeyError, TypeError) as error:
         raise click.ClickException(
-            f"{path} is not the output of `streamfilter engines bench {_ENGINE} --json > {path}`: "
+            f"{path} is not the output of `streamfilter engines bench {name} --json > {path}`: "
             f"{plain_words(error)}"
         ) from error
     if not rates:

@@ -90,7 +90,7 @@ def test_the_readme_s_snippet_prints_also_an_alert_that_was_not_evaluated(
 ) -> None:
     """Such an alert is kept, and has no evidence of any class."""
     verdict = Verdict(Label.NOT_EVALUATED, Action.KEEP)
-    stamps = (StampEvidence(Plane.SCIENCE, NotEvaluated.NO_DATA, 0, ()),)
+    stamps = (StampEvidence(Plane.SCIENCE, NotEvaluated.NO_DATA, 0),)
     annotation = make_annotation(verdict=verdict, stamps=stamps)
     snippet_on(Encoder(finder).annotation(annotation, TOPIC), registry_url)
     assert f"{annotation.alert.alert_id} not_evaluated\n" == capsys.readouterr().out
