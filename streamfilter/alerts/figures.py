@@ -3,7 +3,6 @@
 matplotlib comes with the extra ``figures`` and is imported only when a figure is drawn.
 """
 
-import textwrap
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -64,7 +63,6 @@ _INK, _FAINT, _NO_DATA = "#222222", "#777777", "#9FB0C8"
 # Core posteriors below this are not listed.
 _LISTED_ABOVE = 0.01
 _LONGEST = 40  # characters of a text of the packet
-_TEXT_CHARACTERS = 60  # of a line
 _ROW_IN, _TEXT_IN, _HEAD_IN = 2.05, 4.5, 1.0
 _LINE, _MOST_LINES = 56, 9
 """Characters of a line of text, and lines, for which a row has room."""
@@ -264,7 +262,7 @@ def _words(annotation: Annotation) -> list[str]:
         lines.append(f"the survey flags none of {_listed(alert.flaggable)}")
     else:
         lines.append("the survey has no flag for any class")
-    return lines + textwrap.wrap(fields_in_words(alert.fields), _TEXT_CHARACTERS)
+    return [*lines, fields_in_words(alert.fields)]
 
 
 def fields_in_words(fields: Mapping[str, FieldValue]) -> str:
