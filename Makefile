@@ -127,6 +127,7 @@ $(VENV)-parity/.installed: pyproject.toml
 
 parity: $(VENV)-parity/.installed
 	TF_CPP_MIN_LOG_LEVEL=3 $(VENV)-parity/bin/python tests/inference/parity.py
+	TF_CPP_MIN_LOG_LEVEL=3 $(VENV)-parity/bin/python tests/inference/parity_programs.py
 
 # TensorRT's runner on a real GPU: on a host with an NVIDIA GPU, its driver and CUDA's compiler (pycuda is
 # compiled), in an environment of its own (5 GB). The report names GPU, driver and versions.

@@ -160,7 +160,8 @@ def test_a_property_of_librdkafka_is_quoted_like_a_toml_key() -> None:
         ("[nothing]", "nothing"),
         ("[exposures.instruments.a]\nsection = '1:2'", "exposures.instruments.a.section"),
         ("[exposures.contaminants]\ntile_px = 500", "exposures.contaminants.tile_px"),
-        ("[exposures.contaminants]\npriors = {XX = 0.1}", "exposures.contaminants.priors"),
+        ("[exposures.contaminants]\npriors = {XX = 0.1}", "exposures.contaminants.priors.XX: no class"),
+        ("[exposures.contaminants]\nclasses = ['XX']", "exposures.contaminants.classes"),
         # The engine is warmed up with a whole batch.
         ("[batch]\nsize = 1000000\n", "batch.size"),
     ],

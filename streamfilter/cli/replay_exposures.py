@@ -88,10 +88,11 @@ def replay_exposures(
 ) -> None:
     """Announce the exposures in FITS FILES on a topic, one message a file.
 
-    FILES are FITS images (.fits, .fits.fz, .fits.gz), folders, or .list files of one path a line.
-    Files with one instrument and exposure id are detectors of one exposure; messages of an
-    exposure have one key. Where no keyword tells its detectors apart, the files' names do.
-    Damaged files are sent as they are. The header `streamfilter-replayed` says that they are old.
+    FILES are FITS images (.fits, also .fz, .gz, .bz2, .xz, .Z), folders, or .list files of one path
+    a line; what is left out of folders is told. Files with one instrument and exposure id are
+    detectors of one exposure; messages of an exposure have one key. Where no keyword tells its
+    detectors apart, the files' names do. Damaged files are sent as they are. The header
+    `streamfilter-replayed` says that they are old.
 
     \b
     Examples:
@@ -101,11 +102,7 @@ def replay_exposures(
 
     Exit code 0: every message is acknowledged. 1: the broker refused some, or cannot be used.
     """
-    paths = list(frame_paths.expand(files))
-    if absent := [path for path in paths if not Path(path).is_file()]:
-        raise frame_files.absent(absent, files)
-    if not paths:
-        raise click.ClickException("no FITS file in these folders or lists")
+    paths = _paths(files)
     client = connection.reached([topic], bootstrap, settings)
     options = readout.AnnouncementOptions(
         instrument=instrument,
@@ -131,6 +128,18 @@ def replay_exposures(
     click.echo(f"{topic}: {len(paths) - len(refused)} files of {exposures} exposures acknowledged")
     if refused:
         raise click.exceptions.Exit(1)
+
+
+def _paths(files: Sequence[str]) -> tuple[str, ...]:
+    """Returns the paths of the frames; tells what was left out of folders."""
+    expanded = frame_paths.expand(files)
+    if line := expanded.left_out_line():
+        frame_files.say(line)
+    if absent := [path for path in expanded.paths if not Path(path).is_file()]:
+        raise frame_files.absent(absent, files)
+    if not expanded.paths:
+        raise click.ClickException("no FITS file in these folders or lists")
+    return expanded.paths
 
 
 def _send(outputs: Iterable[Output], client: Mapping[str, str], every_s: float) -> list[str]:

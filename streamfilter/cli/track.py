@@ -1,7 +1,9 @@
 """``streamfilter track``: judges the tracking of exposures in files, without Kafka."""
 
 import json
-from collections.abc import Iterator
+import time
+from collections import Counter
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -11,12 +13,25 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from streamfilter.cli import frame_files
+from streamfilter.cli import frame_files, options
+from streamfilter.cli.frame_files import SOME_LEFT, FileProgress
 from streamfilter.exposures import figures, frames
-from streamfilter.exposures.records import Decision, DetectorEvidence, Judgement
-from streamfilter.exposures.sky import Mesh
+from streamfilter.exposures.records import (
+    Decision,
+    DetectorEvidence,
+    Frame,
+    FrameReason,
+    FrameRefused,
+    Judgement,
+)
+from streamfilter.exposures.sections import is_section
 from streamfilter.exposures.tracking import TrackingRules, why_undecided
 from streamfilter.exposures.watcher import ExposureRules, Watcher
+from streamfilter.inference.manifest import Per
+from streamfilter.service.assembly.exposures import mesh_of, tracking_rules
+
+FAILED = 4
+"""Exit code, where it is asked for: an exposure has a tracking error."""
 
 _STYLES = {Decision.OK: "green", Decision.TRACKING_ERROR: "red", Decision.CANNOT_TELL: "yellow"}
 _HEAD = (
@@ -34,8 +49,35 @@ class _Exposure:
     pictures: list[figures.DetectorPicture] = field(default_factory=list)
 
 
+@dataclass(slots=True)
+class _Totals:
+    """What was decided of all exposures."""
+
+    decisions: Counter[Decision] = field(default_factory=Counter)
+    without: Counter[FrameReason] = field(default_factory=Counter)
+    """Detectors that were not evaluated, by reason."""
+
+    def add(self, exposure: _Exposure, judgement: Judgement) -> None:
+        """Count an exposure."""
+        self.decisions[judgement.decision] += 1
+        reasons = (each.not_evaluated for each in exposure.detectors)
+        self.without.update(reason for reason in reasons if reason is not None)
+
+    def line(self, took_s: float) -> str:
+        """Returns all of it in one line."""
+        counts = ", ".join(f"{self.decisions[each]} {each}" for each in Decision)
+        reasons = f"; detectors not judged: {frame_files.counted(self.without)}"
+        return f"exposures: {counts}, in {took_s:.1f} s{reasons if self.without else ''}"
+
+    def exit_code(self) -> int:
+        """Returns what a script is told of the exposures."""
+        if self.decisions[Decision.TRACKING_ERROR]:
+            return FAILED
+        return SOME_LEFT if self.decisions[Decision.CANNOT_TELL] or self.without else 0
+
+
 def _section(_context: click.Context, option: click.Parameter, given: str | None) -> str | None:
-    if given is not None and not frames.is_section(given):
+    if given is not None and not is_section(given):
         raise click.BadParameter(f"{given!r}: expected [x1:x2,y1:y2]", param=option)
     return given
 
@@ -51,9 +93,8 @@ def _section(_context: click.Context, option: click.Parameter, given: str | None
 @click.option(
     "--prior",
     type=click.FloatRange(0, 1, min_open=True, max_open=True),
-    default=TrackingRules().prior,
-    show_default=True,
-    help="Of a tracking error, before looking.",
+    help="Of a tracking error, before looking.  "
+    f"[default: {TrackingRules().prior}, or exposures.prior of the settings]",
 )
 @click.option("--together", is_flag=True, help="All files are detectors of one exposure.")
 @frame_files.background
@@ -62,70 +103,142 @@ def _section(_context: click.Context, option: click.Parameter, given: str | None
     callback=_section,
     help="Keep only [x1:x2,y1:y2] of each frame (from 1, inclusive).",
 )
+@click.option(
+    "--exit-code",
+    "tell",
+    is_flag=True,
+    help=f"End with {FAILED} where an exposure has a tracking error, with {SOME_LEFT} where none "
+    "has and one could not be judged.",
+)
+@frame_files.jobs
+@options.settings
 def track(
     files: tuple[str, ...],
     as_json: bool,
     figure: Path | None,
-    prior: float,
+    prior: float | None,
     together: bool,
-    background: str,
+    background: str | None,
     section: str | None,
+    tell: bool,
+    jobs: int,
+    config: Path | None,
+    overrides: tuple[str, ...],
 ) -> None:
     """Judge the tracking of the exposures in FILES with MaxiTrack and the shapes of their stars.
 
-    FILES are FITS images (.fits, .fits.fz, .fits.gz, file.fits[2] for one HDU), folders, or
-    .list and .txt files with a path in each line. Each file is an exposure and each of its images
-    a detector.
+    FILES are FITS images (.fits, also .fz, .gz, .bz2, .xz, .Z; file.fits[2] for one HDU), folders,
+    or .list and .txt files with a path in each line; what is left out of folders is told. Each file
+    is an exposure and each of its images a detector, of a cube each plane.
 
-    The exit code is 0 also when an exposure fails or cannot be read: that is a finding; it is 1
-    when none of the files is there or the engine cannot be had.
+    Prior, limits and what counts as round are those of the stream: [exposures] in --config and
+    --set.
+
+    \b
+    Examples:
+      streamfilter track night/ --figure night.png --jobs 2
+      streamfilter track x.fits --exit-code || echo "look at x.fits"
+
+    Exit code 0: done, also where an exposure fails or cannot be read, which is a finding; see
+    --exit-code. 1: none of the files is there, or the engine cannot be had. 2: wrong arguments or
+    settings.
     """
+    started = time.monotonic()
+    settings = frame_files.load(config, overrides, background=background, prior=prior)
     paths = frame_files.paths(files)
-    engine = frame_files.engine("maxitrack")
-    mesh = Mesh(as_reference=background == "reference")
-    tracking = TrackingRules(prior=prior)
-    watcher = Watcher(engine, ExposureRules(mesh=mesh, tracking=tracking))
-    rules = frames.FrameRules(section=section)
-    table, rows = Table(*_HEAD), []
-    for exposure in _judged_exposures(watcher, paths, rules, together, draw=figure is not None):
-        judgement = watcher.judge(exposure.detectors)
-        if as_json:
-            click.echo(json.dumps(_line(exposure, judgement, tracking)))
-        else:
-            _add(table, exposure, judgement, tracking)
-        if figure is not None:
-            pictures = tuple(exposure.pictures)
-            rows.append(figures.Row(Path(exposure.name).name, judgement, pictures))
+    key = "exposures.engine"
+    engine = frame_files.engine(settings, key, settings.exposures.engine, Per.TILE)
+    tracking = tracking_rules(settings.exposures)
+    watcher = Watcher(engine, ExposureRules(mesh=mesh_of(settings), tracking=tracking))
+    reading = replace(frame_files.rules(settings, jobs), section=section)
+    progress, totals = FileProgress(paths), _Totals()
+
+    def work(path: str) -> _Exposure:
+        return _judged(watcher, path, reading, progress, draw=figure is not None)
+
+    with progress.shown():
+        exposures = frame_files.in_order(paths, work, jobs)
+        shown = _Shown(tracking, as_json, figure is not None)
+        for exposure in _together(exposures) if together else exposures:
+            judgement = watcher.judge(exposure.detectors)
+            totals.add(exposure, judgement)
+            shown.add(exposure, judgement)
     engine.close()
-    if not as_json:
-        out = Console()
-        (out if out.is_terminal else Console(width=170)).print(table)
-    if figure is not None:
-        worst = sorted(rows, key=lambda row: -_badness(row.judgement))
-        figures.draw(worst, figure)
-        frame_files.say(f"figure: {figure}")
+    shown.finish(figure)
+    frame_files.say(totals.line(time.monotonic() - started))
+    if tell and totals.exit_code():
+        raise click.exceptions.Exit(totals.exit_code())
 
 
-def _judged_exposures(
-    watcher: Watcher, paths: list[str], rules: frames.FrameRules, together: bool, *, draw: bool
-) -> Iterator[_Exposure]:
-    """Yields the exposures in order; one detector's image is in memory at a time."""
-    exposure = _Exposure("together")
-    for path in paths:
-        if not together:
-            exposure = _Exposure(path)
-        for frame in frames.read_frame_file(path, rules):
+class _Shown:
+    """What is printed and drawn of exposures: JSON lines at once, a table and a figure at the end.
+
+    Parameters
+    ----------
+    rules
+        By which they were judged.
+    drawn
+        Whether a figure is asked for.
+    """
+
+    def __init__(self, rules: TrackingRules, as_json: bool, drawn: bool) -> None:
+        self._rules, self._as_json, self._drawn = rules, as_json, drawn
+        self._table, self._rows = Table(*_HEAD), list[figures.Row]()
+
+    def add(self, exposure: _Exposure, judgement: Judgement) -> None:
+        """Show one more."""
+        if self._as_json:
+            click.echo(json.dumps(_line(exposure, judgement, self._rules)))
+        else:
+            _add(self._table, exposure, judgement, self._rules)
+        if self._drawn:
+            pictures = tuple(exposure.pictures)
+            self._rows.append(figures.Row(Path(exposure.name).name, judgement, pictures))
+
+    def finish(self, figure: Path | None) -> None:
+        """Print the table and draw the figure."""
+        if not self._as_json:
+            out = Console()
+            (out if out.is_terminal else Console(width=170)).print(self._table)
+        if figure is not None:
+            worst = sorted(self._rows, key=lambda row: -_badness(row.judgement))
+            figures.draw(worst, figure)
+            frame_files.say(f"figure: {figure}")
+
+
+def _judged(
+    watcher: Watcher, path: str, rules: frames.FrameRules, progress: FileProgress, *, draw: bool
+) -> _Exposure:
+    """Returns a file's detectors, judged one after the other: one image is in memory at a time."""
+    exposure = _Exposure(path)
+    with progress.file(path) as counting:
+        file = frames.open_file(path, rules)
+        read: Iterable[Frame | FrameRefused]
+        read, pixels = (
+            ((file,), 0) if isinstance(file, FrameRefused) else (file.frames(), file.pixels)
+        )
+        done = counting.of(pixels)
+        for frame in read:
             judged = watcher.judge_frame(frame)
-            evidence = judged.evidence
-            if together:
-                evidence = replace(evidence, detector=f"{Path(path).name}:{evidence.detector}")
-            exposure.detectors.append(evidence)
+            exposure.detectors.append(judged.evidence)
             if draw:
-                exposure.pictures.append(figures.picture_of(replace(judged, evidence=evidence)))
-        if not together:
-            yield exposure
-    if together:
-        yield exposure
+                exposure.pictures.append(figures.picture_of(judged))
+            if isinstance(frame, Frame):
+                done(frame.image.size)
+    return exposure
+
+
+def _together(exposures: Iterable[_Exposure]) -> Iterator[_Exposure]:
+    """Yields one exposure whose detectors are those of all files."""
+    whole = _Exposure("together")
+    for exposure in exposures:
+        name = Path(exposure.name).name
+        renamed = [replace(each, detector=f"{name}:{each.detector}") for each in exposure.detectors]
+        whole.detectors.extend(renamed)
+        if exposure.pictures:
+            pairs = zip(exposure.pictures, renamed, strict=True)
+            whole.pictures.extend(replace(picture, evidence=each) for picture, each in pairs)
+    yield whole
 
 
 def _badness(judgement: Judgement) -> float:

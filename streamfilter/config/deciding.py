@@ -30,7 +30,8 @@ _OF_CONTAMINANTS = (
     "exposures.contaminants.topics", "exposures.contaminants.wait_s",
     "exposures.contaminants.engine.name", "exposures.contaminants.engine.precision",
     "exposures.contaminants.tile_px", "exposures.contaminants.priors",
-    "exposures.contaminants.thresholds", "outputs.contaminants", "outputs.masks",
+    "exposures.contaminants.thresholds", "exposures.contaminants.classes",
+    "outputs.contaminants", "outputs.masks",
 )  # fmt: skip
 DECIDING = {
     "alerts": (*_EVERYWHERE, *_OF_ALERTS),

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import (
+    AfterValidator,
     BaseModel,
     ConfigDict,
     Field,
@@ -29,10 +30,14 @@ _SHORTEST_SECRET = 16
 _SECTION = re.compile(r"\[\d+:\d+,\d+:\d+\]")
 
 
-def _of_known_classes(value: dict[str, float]) -> dict[str, float]:
-    if unknown := sorted(set(value) - set(CODES)):
-        raise ValueError(f"no class {', '.join(unknown)}; the classes are {', '.join(CODES)}")
-    return value
+def _known(code: str) -> str:
+    if code not in CODES:
+        raise ValueError(f"no class {code}; the classes are {', '.join(CODES)}")
+    return code
+
+
+Class = Annotated[str, AfterValidator(_known)]
+"""The code of a class of contaminants."""
 
 
 def address_of(host: str, port: int) -> str:
@@ -175,15 +180,12 @@ class FrameContaminants(Section):
     """Side of a tile. Activations take 1.1 kB a pixel; smaller tiles compute more pixels twice."""
     wait_s: Positive = 3600.0
     """Wait for more detectors of an exposure, since the last one was processed."""
-    priors: dict[str, Probability] = {}
-    thresholds: dict[str, Probability] = {}
+    priors: dict[Class, Probability] = {}
+    thresholds: dict[Class, Probability] = {}
+    classes: tuple[Class, ...] = ()
+    """Classes that masks tell; empty: all. The areas of all are published."""
     folder: Path | None = None
     """Folder for masks as Rice-compressed FITS; none: no files are written."""
-
-    @field_validator("priors", "thresholds")
-    @classmethod
-    def _classes(cls, value: dict[str, float]) -> dict[str, float]:
-        return _of_known_classes(value)
 
 
 class Exposures(Section):
@@ -207,7 +209,7 @@ class Exposures(Section):
     """``reference``: sky and clip in ADU as in MaxiMask 1.4.1, for comparisons with it."""
     max_message_bytes: Count = 40 * 2**20
     max_frame_bytes: Count = 512 * 2**20
-    """Largest referenced file, also after gzip."""
+    """Largest referenced file, also when it is unpacked."""
     max_frame_pixels: Count = 2**27
     """Most pixels of one detector; a frame takes some 20 bytes a pixel while it is judged."""
     reference_folders: tuple[Path, ...] = ()
@@ -454,15 +456,10 @@ class Logs(Section):
 class Survey(Section):
     """How a survey's alerts are judged; classes that are not named keep their defaults."""
 
-    priors: dict[str, Probability] = {}
-    thresholds: dict[str, Probability] = {}
+    priors: dict[Class, Probability] = {}
+    thresholds: dict[Class, Probability] = {}
     rules: tuple[Rule, ...] | None = None
     """Replaces all default rules of the survey."""
-
-    @field_validator("priors", "thresholds")
-    @classmethod
-    def _classes(cls, value: dict[str, float]) -> dict[str, float]:
-        return _of_known_classes(value)
 
     @model_validator(mode="after")
     def _rules_can_be(self) -> "Survey":

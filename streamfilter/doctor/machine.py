@@ -45,7 +45,7 @@ def check_disk(settings: Settings, _: list[SampledMessage]) -> Iterator[Finding]
 
 def check_memory(settings: Settings, _: list[SampledMessage]) -> Iterator[Finding]:
     """Compare the available memory with what a worker with these settings may use."""
-    available = _available_mib()
+    available = available_mib()
     if available is None:
         yield not_applicable("memory", "worker", "this system does not tell")
         return
@@ -84,7 +84,7 @@ def check_cores(settings: Settings, _: list[SampledMessage]) -> Iterator[Finding
     )  # fmt: skip
 
 
-def _available_mib() -> int | None:
+def available_mib() -> int | None:
     """Returns the memory left by the system and this container; None where neither tells."""
     available = []
     try:

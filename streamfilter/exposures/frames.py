@@ -1,13 +1,13 @@
 """Reads detectors' frames from FITS bytes and files; a failure is a value with its reason."""
 
+import hashlib
 import io
 import re
 import warnings
-import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from math import isfinite
+from math import isfinite, prod
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,9 +16,12 @@ import numpy.typing as npt
 
 from streamfilter.errors import plain_words
 from streamfilter.exposures import detector_images
+from streamfilter.exposures.compressed_files import unpacked
 from streamfilter.exposures.records import Frame, FrameReason, FrameRefused, Mask
+from streamfilter.exposures.refusal import NO_MEMORY, Refusal, too_many_bytes
+from streamfilter.exposures.sections import with_sky
+from streamfilter.exposures.stored_images import forget_data, pixels_of, require_sound
 from streamfilter.fits import headers as fits_headers
-from streamfilter.fits.compressed_tiles import wrong_with
 from streamfilter.fits.faults import fault_in
 from streamfilter.records import Image
 
@@ -29,20 +32,17 @@ if TYPE_CHECKING:
 
 Header = Mapping[str, object]
 
-_GZIP_MAGIC = b"\x1f\x8b"
-# Block-wise gzip has a member for each 64 kB; each costs microseconds.
-_MOST_GZIP_MEMBERS, _GZIP_PIECE_BYTES = 20_000, 2**16
-_OTHER_COMPRESSION = {
-    b"BZh": "bzip2",
-    b"\xfd7zXZ": "xz",
-    b"PK\x03\x04": "zip",
-    b"\x28\xb5\x2f\xfd": "zstd",
-    b"\x1f\x9d": "compress",
-    b"\x04\x22\x4d\x18": "lz4",
-}
+_MIB = 2**20
+_COPIES = 2
+"""Of a file in memory: as it is, and unpacked or the pixels of its largest image."""
+_PIXEL_BYTES = 20
+"""Memory that one pixel takes while a frame is judged; measured with 16 bits a pixel."""
+_MOST_COLOURS = 4
+"""A side of so few pixels is an axis of colours: red, green, blue and one more."""
+_MOST_PLANES = 10_000
+"""Of one cube; an integral-field spectrograph's have up to 4,000."""
 _RUBIN_MASK = "MASK"
 """Rubin's mask extension, whose bits have names."""
-_SECTION = re.compile(r"\[\s*(\d+)\s*:\s*(\d+)\s*,\s*(\d+)\s*:\s*(\d+)\s*\]")
 _WITH_HDU = re.compile(r"(.+)\[([^\[\]]+)\]")
 _MOST_HDUS = 2000
 """LSST's focal plane has 205 detectors with three images each."""
@@ -63,9 +63,13 @@ class FrameRules:
     """What to read of a file, and the limits on its size."""
 
     max_bytes: int = 512 * 2**20
-    """Limit for a file or message, and also for the unpacked content of a gzip file."""
+    """Limit for a file or message, and also for the unpacked content of a compressed one."""
     max_pixels: int = 2**27
-    """Limit for one detector: a frame takes about 20 bytes a pixel while it is judged."""
+    """Limit for one detector, or one plane of a cube."""
+    memory_bytes: int | None = None
+    """What there is for one frame; None: not known. A file or frame that takes more is refused."""
+    planes: bool = False
+    """Read an image of more than two axes plane by plane; otherwise it is refused."""
     auxiliary_extensions: tuple[str, ...] = ()
     """More extensions whose images are not a detector's, by name or the last word of a name."""
     use_sections: bool = True
@@ -81,31 +85,165 @@ class FrameRules:
     """Level in the image's unit, used instead of the header's."""
 
 
-def read_frame_file(path: str, rules: FrameRules | None = None) -> Iterator[Frame | FrameRefused]:
-    """Yields the frames of a file, one detector at a time.
+class FrameFile:
+    """An opened FITS file: the frames of its detectors, and all else that it holds."""
+
+    def __init__(self, content: bytes, source: str, rules: FrameRules, hdu: str | None) -> None:
+        """Open FITS bytes; see ``opened``.
+
+        Raises
+        ------
+        Refusal
+            Nothing of it can be read.
+        """
+        self.source = source
+        self.sha256 = hashlib.sha256(content).hexdigest()
+        """Of the file as it is, 64 hexadecimal digits."""
+        self._rules = rules
+        self._content = unpacked(content, rules.max_bytes)
+        self._hdus = _opened(self._content)
+        with _translated_errors(self._content):
+            detectors = _detectors(self._hdus, rules)
+            self.chosen = tuple(detectors if hdu is None else [_hdu_number(self._hdus, hdu)])
+            """Numbers of the HDUs whose frames are read."""
+            self._names = detector_images.names(self._hdus, detectors)
+            self._masks = detector_images.masks(
+                self._hdus,
+                sorted({*detectors, *self.chosen}),
+                (*rules.mask_extensions, _RUBIN_MASK),
+            )
+        if not self.chosen:
+            raise Refusal(FrameReason.NO_IMAGE, "no HDU holds a detector's image")
+
+    def __len__(self) -> int:
+        """The number of HDUs."""
+        return len(self._hdus)
+
+    @property
+    def pixels(self) -> int:
+        """Number of pixels of the chosen HDUs, in all planes; without those over the limit."""
+        shapes = [self.shape(index) for index in self.chosen]
+        return sum(prod(each) for each in shapes if prod(each[-2:]) <= self._rules.max_pixels)
+
+    def shape(self, index: int) -> tuple[int, ...]:
+        """Returns the shape of an HDU's image as stored, the slowest axis first."""
+        return tuple(self._hdus[index].shape)
+
+    def copy(self, index: int) -> "fits.ImageHDU | FrameRefused":
+        """Returns a copy of an HDU, without compressed tiles; a refusal where it is damaged."""
+        from astropy.io import fits
+
+        hdu = self._hdus[index]
+        try:
+            with _translated_errors(self._content, index):
+                if not isinstance(hdu, fits.CompImageHDU):
+                    return hdu.copy()
+                _require_bounded(hdu, self._rules)
+                require_sound(hdu)
+                return fits.ImageHDU(hdu.data, hdu.header.copy(strip=True), hdu.name)
+        except Refusal as refusal:
+            return FrameRefused(self.source, index, refusal.reason, refusal.detail)
+        finally:
+            forget_data(hdu)
+
+    def frames(self) -> Iterator[Frame | FrameRefused]:
+        """Yields the frames of the chosen HDUs; a refusal does not take the others with it."""
+        for index in self.chosen:
+            yield from self.frames_of(index)
+
+    def frames_of(self, index: int) -> Iterator[Frame | FrameRefused]:
+        """Yields the frame of one HDU, or those of its planes."""
+        hdu, name = self._hdus[index], self._names[index]
+        try:
+            with _translated_errors(self._content, index):
+                planes = _planes(hdu, self._rules)
+                require_sound(hdu)
+        except Refusal as refusal:
+            yield FrameRefused(self.source, index, refusal.reason, refusal.detail, name)
+            return
+        for number in planes:
+            detector = name if number is None else f"{name} plane {number}"
+            try:
+                frame: Frame | FrameRefused = self._frame(index, number, detector)
+            except Refusal as refusal:
+                why, detail = refusal.reason, refusal.detail
+                frame = FrameRefused(self.source, index, why, detail, detector)
+            yield frame
+
+    def _frame(self, index: int, plane: int | None, detector: str) -> Frame:
+        """Returns one detector's frame, or that of one of its planes."""
+        hdu, rules = self._hdus[index], self._rules
+        try:
+            with _translated_errors(self._content, index):
+                pixels = pixels_of(hdu, plane)
+                masked = _masked(self._hdus, self._masks[index], pixels.shape, rules)
+                sky = _sky_level(pixels)
+                saturation = _saturation(hdu.header, pixels, sky, rules)
+                rows, columns, bias = with_sky(
+                    hdu.header, pixels.shape, rules.section, believed=rules.use_sections
+                )
+        finally:
+            forget_data(hdu)  # the next detector needs the memory
+        if bias is not None:
+            masked = np.zeros(pixels.shape, np.bool_) if masked is None else masked
+            masked[bias] = True
+        offset = _offset(pixels.dtype, sky)
+        if saturation is not None:
+            saturation -= offset
+        if masked is not None:
+            masked = np.ascontiguousarray(masked[rows, columns])
+        headers = (hdu.header,) if index == 0 else (hdu.header, self._hdus[0].header)
+        return Frame(
+            self.source,
+            index,
+            detector,
+            _as_float32(pixels[rows, columns], offset),
+            masked,
+            saturation,
+            corner=(rows.start or 0, columns.start or 0),
+            binning=fits_headers.binning(*headers),
+            plane=plane,
+            headers=headers,
+            sha256=self.sha256,
+        )
+
+
+def open_file(path: str, rules: FrameRules | None = None) -> FrameFile | FrameRefused:
+    """Opens a file of frames.
 
     Parameters
     ----------
     path
-        ``x.fits``, ``x.fits.fz`` or ``x.fits.gz``; ``x.fits[2]`` or ``x.fits[NAME]`` for one HDU.
+        ``x.fits``, ``x.fits.fz``, ``x.fits.gz``, ``.bz2``, ``.xz`` or ``.Z``; ``x.fits[2]`` or
+        ``x.fits[NAME]`` for one HDU.
     """
     rules = rules or FrameRules()
     name, hdu = split_hdu(path)
     try:
         size = Path(name).stat().st_size
         if size > rules.max_bytes:
-            detail = f"{size} bytes; the limit is max_bytes = {rules.max_bytes}"
-            yield FrameRefused(path, None, FrameReason.TOO_LARGE, detail)
-            return
+            raise too_many_bytes(f"{size} bytes", rules.max_bytes)
+        _require_memory(f"{size} bytes", _COPIES * size, rules)
         content = Path(name).read_bytes()
+        return FrameFile(content, path, rules, hdu)
+    except Refusal as refusal:
+        return FrameRefused(path, None, refusal.reason, refusal.detail)
     except FileNotFoundError:
-        yield FrameRefused(path, None, FrameReason.REFERENCE_MISSING, "no such file")
-        return
+        return FrameRefused(path, None, FrameReason.REFERENCE_MISSING, "no such file")
     except OSError as error:
         detail = f"the file cannot be read: {plain_words(error)}"
-        yield FrameRefused(path, None, FrameReason.REFERENCE_UNREACHABLE, detail)
-        return
-    yield from read_frames(content, path, rules, hdu)
+        return FrameRefused(path, None, FrameReason.REFERENCE_UNREACHABLE, detail)
+    except MemoryError:
+        return FrameRefused(path, None, FrameReason.TOO_LARGE, NO_MEMORY)
+
+
+def read_frame_file(path: str, rules: FrameRules | None = None) -> Iterator[Frame | FrameRefused]:
+    """Yields the frames of a file, one detector at a time; see ``open_file``."""
+    file = open_file(path, rules)
+    if isinstance(file, FrameRefused):
+        yield file
+    else:
+        yield from file.frames()
 
 
 def split_hdu(path: str) -> tuple[str, str | None]:
@@ -119,7 +257,7 @@ def split_hdu(path: str) -> tuple[str, str | None]:
 def read_frames(
     content: bytes, source: str, rules: FrameRules | None = None, hdu: str | None = None
 ) -> Iterator[Frame | FrameRefused]:
-    """Yields the frames in FITS bytes: plain, in gzip, or with Rice-compressed tiles.
+    """Yields the frames in FITS bytes: plain, compressed as a whole, or in compressed tiles.
 
     Parameters
     ----------
@@ -133,23 +271,12 @@ def read_frames(
     frame or refusal
         At least one. Damaged bytes raise no exception.
     """
-    rules = rules or FrameRules()
     try:
-        content = _unpacked(content, rules.max_bytes)
-        hdus = _opened(content)
-        with _translated_errors(content):
-            detectors = _detectors(hdus, rules)
-            chosen = detectors if hdu is None else [_hdu_number(hdus, hdu)]
-            names = detector_images.names(hdus, detectors)
-            kinds = (*rules.mask_extensions, _RUBIN_MASK)
-            masks = detector_images.masks(hdus, sorted({*detectors, *chosen}), kinds)
-        if not chosen:
-            raise _Refusal(FrameReason.NO_IMAGE, "no HDU holds a detector's image")
-    except _Refusal as refusal:
+        file = FrameFile(content, source, rules or FrameRules(), hdu)
+    except Refusal as refusal:
         yield FrameRefused(source, None, refusal.reason, refusal.detail)
-        return
-    for index in chosen:
-        yield _frame(hdus, index, names[index], masks[index], source, rules, content)
+    else:
+        yield from file.frames()
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,7 +293,7 @@ def headers(content: bytes, rules: FrameRules | None = None) -> FileHeaders:
     """Returns the headers in FITS bytes; keywords that cannot be read are left out."""
     rules = rules or FrameRules()
     try:
-        content = _unpacked(content, rules.max_bytes)
+        content = unpacked(content, rules.max_bytes)
         hdus = _opened(content)
         with _translated_errors(content):
             detectors = _detectors(hdus, rules)
@@ -176,64 +303,8 @@ def headers(content: bytes, rules: FrameRules | None = None) -> FileHeaders:
                 tuple(fits_headers.readable(hdus[index].header) for index in detectors),
                 tuple(names[index] for index in detectors),
             )
-    except _Refusal:
+    except Refusal:
         return FileHeaders({})
-
-
-class _Refusal(Exception):
-    """Carries a reason up to the public functions of this module, which return it as a value."""
-
-    def __init__(self, reason: FrameReason, detail: str) -> None:
-        super().__init__(detail)
-        self.reason = reason
-        self.detail = detail
-
-
-def _unpacked(content: bytes, most: int) -> bytes:
-    """Returns plain FITS bytes, unpacked where they are in gzip."""
-    if not content:
-        raise _Refusal(FrameReason.EMPTY, "0 bytes")
-    if content.startswith(_GZIP_MAGIC):
-        content = _gunzipped(content, most)
-    elif len(content) > most:
-        raise _Refusal(FrameReason.TOO_LARGE, f"{len(content)} bytes; max_bytes = {most}")
-    for magic, name in _OTHER_COMPRESSION.items():
-        if content.startswith(magic):
-            detail = f"{name}; expected FITS, gzip or tile compression (.fz)"
-            raise _Refusal(FrameReason.COMPRESSION_UNKNOWN, detail)
-    if not content.startswith(b"SIMPLE  ="):
-        raise _Refusal(FrameReason.NOT_FITS, f"starts with {content[:9]!r}, not b'SIMPLE  ='")
-    return content
-
-
-def _gunzipped(content: bytes, most: int) -> bytes:
-    """Returns the content of a gzip file of one or more members; checks the checksums."""
-    unpacked, position = bytearray(), 0
-    for _ in range(_MOST_GZIP_MEMBERS):
-        position = _unpack_member(content, position, unpacked, most)
-        # Zeros after the last member are padding; no member begins with a zero.
-        if content[position : position + 1] in (b"", b"\0") and not content[position:].strip(b"\0"):
-            return bytes(unpacked)
-    raise _Refusal(FrameReason.MALFORMED, f"gzip of over {_MOST_GZIP_MEMBERS} members")
-
-
-def _unpack_member(content: bytes, position: int, unpacked: bytearray, most: int) -> int:
-    """Append a gzip member's content to ``unpacked``; returns the position behind the member."""
-    machine, view = zlib.decompressobj(zlib.MAX_WBITS | 16), memoryview(content)
-    while not machine.eof:
-        # Piece by piece, because zlib copies all bytes that follow the member's end.
-        piece = view[position : position + _GZIP_PIECE_BYTES]
-        try:
-            unpacked += machine.decompress(piece, most + 1 - len(unpacked))
-        except zlib.error as error:
-            detail = f"gzip is damaged, after {len(unpacked)} bytes"
-            raise _Refusal(FrameReason.MALFORMED, detail) from error
-        if len(unpacked) > most:
-            raise _Refusal(FrameReason.TOO_LARGE, f"gzip of over max_bytes = {most}")
-        position += len(piece) - len(machine.unused_data)
-        if not piece and not machine.eof:
-            raise _Refusal(FrameReason.TRUNCATED, f"gzip ends early, after {len(unpacked)} bytes")
-    return position
 
 
 @contextmanager
@@ -252,14 +323,16 @@ def _translated_errors(content: bytes, index: int | None = None) -> Iterator[Non
         warnings.simplefilter("ignore")
         try:
             yield
-        except _Refusal:
+        except Refusal:
             raise
+        except MemoryError as error:
+            raise Refusal(FrameReason.TOO_LARGE, NO_MEMORY) from error
         except fits_headers.LimitExceeded as error:
-            raise _Refusal(FrameReason.TOO_LARGE, str(error)) from error
+            raise Refusal(FrameReason.TOO_LARGE, str(error)) from error
         except fits_headers.HeaderImplausible as error:
-            raise _Refusal(FrameReason.MALFORMED, str(error)) from error
+            raise Refusal(FrameReason.MALFORMED, str(error)) from error
         except Exception as error:
-            raise _Refusal(FrameReason.MALFORMED, fault_in(content, index)) from error
+            raise Refusal(FrameReason.MALFORMED, fault_in(content, index)) from error
 
 
 def _opened(content: bytes) -> "fits.HDUList":
@@ -284,47 +357,10 @@ def _hdu_number(hdus: "fits.HDUList", hdu: str) -> int:
     if index < 0 and number.upper() in names:
         index = names.index(number.upper())
     if not 0 <= index < len(hdus):
-        raise _Refusal(FrameReason.NOT_AN_IMAGE, f"no HDU {hdu!r}; there are {len(hdus)}")
+        raise Refusal(FrameReason.NOT_AN_IMAGE, f"no HDU {hdu!r}; there are {len(hdus)}")
     if not detector_images.is_image(hdus[index]):
-        raise _Refusal(FrameReason.NOT_AN_IMAGE, f"HDU {hdu} is no image")
+        raise Refusal(FrameReason.NOT_AN_IMAGE, f"HDU {hdu} is no image")
     return index
-
-
-def _frame(
-    hdus: "fits.HDUList",
-    index: int,
-    detector: str,
-    masks: Sequence[tuple[str, int]],
-    source: str,
-    rules: FrameRules,
-    content: bytes,
-) -> Frame | FrameRefused:
-    """Returns one detector's frame or its refusal, so that the other detectors are still read."""
-    hdu = hdus[index]
-    try:
-        with _translated_errors(content, index):
-            pixels = _pixels(hdu, rules)
-            masked = _masked(hdus, masks, pixels.shape, rules)
-            sky = _sky_level(pixels)
-            saturation = _saturation(hdu.header, pixels, sky, rules)
-            rows, columns, bias = _sections(hdu.header, pixels.shape, rules)
-    except _Refusal as refusal:
-        return FrameRefused(source, index, refusal.reason, refusal.detail, detector)
-    finally:
-        if "data" in hdu.__dict__:
-            del hdu.data  # the next detector needs the memory
-    if bias is not None:
-        masked = np.zeros(pixels.shape, np.bool_) if masked is None else masked
-        masked[bias] = True
-    offset = _offset(pixels.dtype, sky)
-    if saturation is not None:
-        saturation -= offset
-    image = _as_float32(pixels[rows, columns], offset)
-    if masked is not None:
-        masked = np.ascontiguousarray(masked[rows, columns])
-    corner = rows.start or 0, columns.start or 0
-    binning = fits_headers.binning(hdu.header, hdus[0].header)
-    return Frame(source, index, detector, image, masked, saturation, corner, binning)
 
 
 def _sky_level(pixels: npt.NDArray[np.number]) -> float | None:
@@ -350,42 +386,46 @@ def _as_float32(pixels: npt.NDArray[np.number], offset: float) -> Image:
         return image
 
 
-def _pixels(hdu: "ImageHdu", rules: FrameRules) -> npt.NDArray[np.number]:
-    """Returns the stored image, 2-D and scaled; checks its size before memory is allocated."""
-    axes = [side for side in hdu.shape if side != 1]
-    if len(hdu.shape) > 2 and len(axes) > 2:
-        sides = " x ".join(str(side) for side in hdu.shape[::-1])
-        raise _Refusal(FrameReason.CUBE, f"{sides} px: {len(hdu.shape)} axes; expected 2")
-    if len(hdu.shape) < 2 or 0 in hdu.shape:
-        raise _Refusal(FrameReason.MALFORMED, f"an image of shape {hdu.shape}; expected 2 axes")
-    size = int(np.prod([int(side) for side in hdu.shape], dtype=object))
-    if size > rules.max_pixels:
-        raise _Refusal(
-            FrameReason.TOO_LARGE, f"{size} pixels; max_frame_pixels = {rules.max_pixels}"
-        )
-    _require_sound(hdu)
-    pixels: npt.NDArray[np.number] = hdu.data
-    shape = hdu.shape[-2:]
-    if pixels.size != shape[0] * shape[1]:
-        raise _Refusal(FrameReason.CUBE, f"an image of shape {hdu.shape}; expected 2 axes")
-    return pixels.reshape(shape)
+def _planes(hdu: "ImageHdu", rules: FrameRules) -> Sequence[int | None]:
+    """Returns the numbers of an image's planes, from 1; of an image of two axes only None.
+
+    Sizes are checked before memory is allocated. The planes of a fourth axis follow each other.
+    """
+    shape = tuple(int(side) for side in hdu.shape)
+    sides = " x ".join(str(side) for side in shape[::-1])
+    if len(shape) < 2 or 0 in shape:
+        raise Refusal(FrameReason.MALFORMED, f"an image of shape {shape}; expected 2 axes")
+    planes, plane = prod(shape[:-2]), prod(shape[-2:])
+    if planes > 1 and not rules.planes:
+        raise Refusal(FrameReason.CUBE, f"{sides} px: {len(shape)} axes; expected 2")
+    if planes > 1 and min(shape[-2:]) <= _MOST_COLOURS:
+        detail = f"{sides} px: expected planes of two sides, and colours along the third axis"
+        raise Refusal(FrameReason.CUBE, detail)
+    if plane > rules.max_pixels:
+        detail = f"{plane} pixels; exposures.max_frame_pixels = {rules.max_pixels}"
+        raise Refusal(FrameReason.TOO_LARGE, detail)
+    _require_memory(f"{plane} pixels", _PIXEL_BYTES * plane, rules)
+    if planes == 1:
+        return (None,)
+    if planes > _MOST_PLANES:
+        raise Refusal(FrameReason.TOO_LARGE, f"{planes} planes; at most {_MOST_PLANES} are read")
+    _require_bounded(hdu, rules)
+    return range(1, planes + 1)
 
 
-def _require_sound(hdu: "ImageHdu") -> None:
-    """Refuse an HDU that announces more bytes than the file has, or whose tiles are damaged."""
-    from astropy.io import fits
+def _require_memory(found: str, needed: int, rules: FrameRules) -> None:
+    """Refuse what takes more memory than there is."""
+    if rules.memory_bytes is not None and needed > rules.memory_bytes:
+        there = f"{rules.memory_bytes // _MIB} MiB are free"
+        detail = f"{found} take about {-(-needed // _MIB)} MiB of memory; {there}"
+        raise Refusal(FrameReason.TOO_LARGE, detail)
 
-    # A tile-compressed image keeps the table it came from in a private place.
-    stored = getattr(hdu, "_bintable", None) or hdu
-    info = stored.fileinfo()
-    if info is None:
-        return
-    available = info["file"].size - info["datLoc"]
-    if stored.size > available:
-        detail = f"{stored.size} bytes of pixels announced, {max(available, 0)} are there"
-        raise _Refusal(FrameReason.TRUNCATED, detail)
-    if isinstance(hdu, fits.CompImageHDU) and (wrong := wrong_with(hdu)):
-        raise _Refusal(FrameReason.MALFORMED, wrong)
+
+def _require_bounded(hdu: "ImageHdu", rules: FrameRules) -> None:
+    """Refuse an image of more bytes than a file may have; in tiles of one value it takes few."""
+    size = prod(int(side) for side in hdu.shape) * abs(int(hdu.header["BITPIX"])) // 8
+    if size > rules.max_bytes:
+        raise too_many_bytes(f"an image of {size} bytes", rules.max_bytes)
 
 
 def _masked(
@@ -406,21 +446,21 @@ def _masked(
         hdu = hdus[index]
         if tuple(hdu.shape) != tuple(shape):
             continue
-        bad = _bad_pixels(hdu, kind, rules)
+        bad = _badpixels_of(hdu, kind, rules)
         if bad is not None:
             masked = bad if masked is None else masked | bad
     return masked
 
 
-def _bad_pixels(hdu: "ImageHdu", kind: str, rules: FrameRules) -> Mask | None:
+def _badpixels_of(hdu: "ImageHdu", kind: str, rules: FrameRules) -> Mask | None:
     if kind in rules.mask_extensions:
-        _require_sound(hdu)
+        require_sound(hdu)
         return np.asarray(hdu.data, bool)
     bits = [fits_headers.value_of(hdu.header, f"MP_{plane}") for plane in rules.mask_planes]
     known = [1 << bit for bit in bits if isinstance(bit, int) and 0 <= bit < 31]
     if not known:
         return None
-    _require_sound(hdu)
+    require_sound(hdu)
     return np.asarray(np.asarray(hdu.data).astype(np.int64) & sum(known), bool)
 
 
@@ -446,44 +486,3 @@ def _saturation(
     if top <= 0 or np.count_nonzero(pixels >= edge) < _FLAT_TOP[1]:
         return None
     return edge
-
-
-def _sections(
-    header: "fits.Header", shape: tuple[int, ...], rules: FrameRules
-) -> tuple[slice, slice, tuple[slice, slice] | None]:
-    """Returns rows and columns with sky, and the overscan where the header names only that.
-
-    A section that reaches beyond the image was written before the frame was trimmed. Then none
-    of the header's sections is used.
-    """
-    whole = slice(0, shape[0]), slice(0, shape[1])
-    if rules.section is not None:
-        configured = section(rules.section, shape)
-        if configured is None:
-            raise _Refusal(FrameReason.MALFORMED, f"section {rules.section} of {shape} px")
-        return *configured, None
-    keys = ("TRIMSEC", "DATASEC", "BIASSEC")
-    named = {key: fits_headers.value_of(header, key) for key in keys}
-    sections = {key: section(str(text), shape) for key, text in named.items() if is_section(text)}
-    if not rules.use_sections or not sections or None in sections.values():
-        return *whole, None
-    kept = sections.get("TRIMSEC") or sections.get("DATASEC")
-    return (*kept, None) if kept else (*whole, sections["BIASSEC"])
-
-
-def is_section(text: object) -> bool:
-    """Whether a text is a section ``[x1:x2,y1:y2]`` from 1; ``[0:0,0:0]`` means no section."""
-    match = _SECTION.fullmatch(text.strip()) if isinstance(text, str) else None
-    return match is not None and min(int(number) for number in match.groups()) >= 1
-
-
-def section(text: str, shape: tuple[int, ...]) -> tuple[slice, slice] | None:
-    """Returns rows and columns of ``[x1:x2,y1:y2]`` (from 1, inclusive); None if outside."""
-    match = _SECTION.fullmatch(text.strip())
-    if match is None:
-        return None
-    x1, x2, y1, y2 = (int(number) for number in match.groups())
-    (left, right), (bottom, top) = sorted((x1, x2)), sorted((y1, y2))
-    if left < 1 or bottom < 1 or right > shape[1] or top > shape[0]:
-        return None
-    return slice(bottom - 1, top), slice(left - 1, right)

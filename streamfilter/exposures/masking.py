@@ -5,7 +5,7 @@ the middle. Here tiles are larger and start on the network's own grid of 32 px: 
 2.4 times, and the result agrees with that of the frame in one piece.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -18,6 +18,8 @@ from streamfilter.records import Image
 
 Bits = npt.NDArray[np.int16]
 Planes = npt.NDArray[np.float32]
+Done = Callable[[int], None]
+"""Called with the number of pixels that are done since the last call."""
 
 GRID_PX = 32
 """The network halves the image five times (2^5 = 32): tiles that start on this grid pool the same
@@ -39,6 +41,8 @@ class MaskRules:
         default_factory=lambda: {r.code: r.threshold for r in TABLE}
     )
     """Per class, on the probability after the prior change."""
+    classes: tuple[str, ...] = ()
+    """The classes that masks tell; empty: all of the engine. Areas are measured of all."""
 
     def __post_init__(self) -> None:
         """Refuse tiles that are not a multiple of the grid, or that are nothing but margin.
@@ -61,7 +65,7 @@ class MaskRules:
 class FrameMask:
     """Bit codes of the class table by pixel, and the share of the frame's pixels by class code.
 
-    The classes are those of the engine.
+    The classes of the areas are those of the engine.
     """
 
     bits: Bits
@@ -87,7 +91,7 @@ class Masker:
         Raises
         ------
         ValueError
-            The engine takes more than one image.
+            The engine takes more than one image, or has not the classes of the rules.
         """
         if len(engine.manifest.planes) != 1:
             takes = ", ".join(engine.manifest.planes)
@@ -95,14 +99,22 @@ class Masker:
         self._engine = engine
         self._rules = rules or MaskRules()
         self._training = [row.training_prior for row in engine.manifest.classes]
+        self._all = engine.manifest.codes
+        chosen = self._rules.classes or self._all
+        if unknown := sorted(set(chosen) - set(self._all)):
+            raise ValueError(
+                f"engine {engine.manifest.name} has no class {', '.join(unknown)}; "
+                f"it has {', '.join(self._all)}"
+            )
+        self._codes = tuple(code for code in self._all if code in chosen)
 
     @property
     def codes(self) -> tuple[str, ...]:
-        """Class codes in the order of the engine's outputs."""
-        return self._engine.manifest.codes
+        """Codes of the classes that masks tell, in the order of the engine's outputs."""
+        return self._codes
 
-    def mask(self, image: Image) -> FrameMask:
-        """Returns the bit codes of the classes above their thresholds, and the classes' areas.
+    def mask(self, image: Image, done: Done = lambda _: None) -> FrameMask:
+        """Returns the bit codes of the classes above their thresholds, and all classes' areas.
 
         The class of plain sky has an area and no bit.
 
@@ -112,30 +124,34 @@ class Masker:
             (height, width), background-subtracted, in units of sigma, finite.
         """
         bits = np.zeros(image.shape, np.int16)
-        pixels = np.zeros(len(self.codes), np.int64)
+        pixels = np.zeros(len(self._all), np.int64)
         limits = posterior.raw_threshold(
-            [self._rules.thresholds[code] for code in self.codes],
+            [self._rules.thresholds[code] for code in self._all],
             self._training,
-            [self._rules.priors[code] for code in self.codes],
+            [self._rules.priors[code] for code in self._all],
         ).astype(np.float32)
         for where, raw in self.raw(image):
-            for number, code in enumerate(self.codes):
+            for number, code in enumerate(self._all):
                 above = raw[number] > limits[number]
                 pixels[number] += np.count_nonzero(above)
-                bits[where] |= above * np.int16(BY_CODE[code].bit)
+                if code in self._codes:
+                    bits[where] |= above * np.int16(BY_CODE[code].bit)
+            done(raw[0].size)
         shares = (pixels / image.size).tolist()
-        return FrameMask(bits, dict(zip(self.codes, shares, strict=True)))
+        return FrameMask(bits, dict(zip(self._all, shares, strict=True)))
 
-    def probabilities(self, image: Image) -> Planes:
-        """Returns probabilities after the prior change, (K, height, width) for K classes.
+    def probabilities(self, image: Image, done: Done = lambda _: None) -> Planes:
+        """Returns probabilities after the prior change, (K, height, width) for K classes told.
 
-        MaxiMask's take 56 bytes a pixel.
+        All of MaxiMask's take 56 bytes a pixel.
         """
-        result = np.empty((len(self.codes), *image.shape), np.float32)
-        training = np.array(self._training)[:, None, None]
-        priors = np.array([self._rules.priors[code] for code in self.codes])[:, None, None]
+        result = np.empty((len(self._codes), *image.shape), np.float32)
+        chosen = [self._all.index(code) for code in self._codes]
+        training = np.array(self._training)[chosen, None, None]
+        priors = np.array([self._rules.priors[code] for code in self._codes])[:, None, None]
         for where, raw in self.raw(image):
-            result[(slice(None), *where)] = posterior.update(raw, training, priors)
+            result[(slice(None), *where)] = posterior.update(raw[chosen], training, priors)
+            done(raw[0].size)
         return result
 
     def raw(self, image: Image) -> Iterator[tuple[tuple[slice, slice], Planes]]:
@@ -161,6 +177,17 @@ class Masker:
                 y = slice(rows.kept_from - rows.start, bottom - rows.start)
                 x = slice(columns.kept_from - columns.start, right - columns.start)
                 yield where, output[:, y, x]
+
+
+def too_small(image: Image) -> str | None:
+    """Returns why an image cannot be masked in a sensible time; None where it can.
+
+    Narrower than the network's grid it would be nearly all padding, of a strip of any length.
+    """
+    height, width = image.shape
+    if min(height, width) >= GRID_PX:
+        return None
+    return f"{width} x {height} px; at least {GRID_PX} x {GRID_PX} are masked"
 
 
 def _missing(length: int, smallest: int) -> int:

@@ -9,9 +9,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from streamfilter.exposures import frames
+from streamfilter.exposures.frame_paths import stem
 from streamfilter.exposures.records import Announced, FrameReference, detector_names
 
-_FITS = re.compile(r"\.(fits?|fts)(\.(fz|gz))?$", re.IGNORECASE)
 _MJD_UNIX = 40_587.0
 """The modified Julian date of 1 January 1970."""
 _DAY_S = 86_400.0
@@ -99,7 +99,7 @@ def read_header(path: str, content: bytes, options: AnnouncementOptions) -> Read
     keys = options.keywords
     exposure_time_s = _number(merged, keys.exposure_time_s)
     announced = Announced(
-        exposure_id=options.exposure_id or _text(merged, keys.exposure_id) or _stem(path),
+        exposure_id=options.exposure_id or _text(merged, keys.exposure_id) or stem(path),
         instrument=options.instrument or _text(merged, keys.instrument) or "unknown",
         # An extension's keyword holds for that extension alone; the reader names it later.
         detector=_text(merged if len(images) == 1 else primary, keys.detector) or None,
@@ -142,7 +142,7 @@ def _with_file_names(files: list[Readout]) -> list[Readout]:
     named = [
         each
         if each.announced.detector
-        else replace(each, announced=replace(each.announced, detector=_stem(each.path)))
+        else replace(each, announced=replace(each.announced, detector=stem(each.path)))
         for each in files
     ]
     if (shared := _shared(named)) is not None:
@@ -243,7 +243,3 @@ def _number(header: Header, keywords: Sequence[str]) -> float | None:
         if isinstance(value, int | float) and not isinstance(value, bool) and value >= 0:
             return float(value)
     return None
-
-
-def _stem(path: str) -> str:
-    return _FITS.sub("", Path(path).name)

@@ -3,11 +3,15 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 
 from streamfilter.records import Image, Message, Origin
+
+if TYPE_CHECKING:
+    from astropy.io.fits import Header
 
 Mask = npt.NDArray[np.bool_]
 """True where a pixel is not to be used."""
@@ -120,6 +124,12 @@ class Frame:
     """(y, x) of the image's first pixel in the HDU as stored, 0-based."""
     binning: tuple[int, int] = (1, 1)
     """Rows and columns of the sensor in one pixel; (1, 1) where the header does not say."""
+    plane: int | None = None
+    """Which plane of a cube it is, from 1; None where the image has two axes."""
+    headers: tuple["Header", ...] = ()
+    """The image's own as astropy read it, and that of the first HDU where it is another."""
+    sha256: str = ""
+    """Of the file, 64 hexadecimal digits; empty where the frame is from none."""
 
 
 @dataclass(frozen=True, slots=True)

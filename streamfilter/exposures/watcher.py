@@ -14,6 +14,7 @@ from streamfilter.exposures.records import (
     Judgement,
     TileEvidence,
 )
+from streamfilter.exposures.refusal import NO_MEMORY
 from streamfilter.exposures.sky import Mesh
 from streamfilter.exposures.tracking import TrackingRules
 from streamfilter.inference.engine import Engine
@@ -79,6 +80,13 @@ class Watcher:
         """Judges one detector. No content of a frame raises an exception."""
         if isinstance(frame, FrameRefused):
             return JudgedFrame(self._without(frame, frame.reason, frame.detail))
+        try:
+            return self._judged(frame)
+        except MemoryError:
+            return JudgedFrame(self._without(frame, FrameReason.TOO_LARGE, NO_MEMORY))
+
+    def _judged(self, frame: Frame) -> JudgedFrame:
+        """Judges one detector whose frame was read."""
         reason, detail = self._unfit(frame)
         if reason is not None:
             return JudgedFrame(self._without(frame, reason, detail))

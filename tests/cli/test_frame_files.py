@@ -1,11 +1,14 @@
 """Which files `track` and `mask` take."""
 
+import threading
+import time
 from pathlib import Path
 
 import click
 import pytest
 from click.testing import CliRunner
 
+from streamfilter.cli import frame_files
 from streamfilter.cli.mask import mask
 from streamfilter.cli.track import track
 
@@ -55,3 +58,37 @@ def test_files_whose_masks_have_one_name_are_refused(
     assert (1, False) == (result.exit_code, (tmp_path / "masks").exists())
     target = tmp_path / "masks" / mask_name
     assert f"{paths[0]} and {paths[1]} would both be masked in {target}" in result.stderr
+
+
+def test_results_come_in_the_order_of_the_names() -> None:
+    """Whichever is done first; and no more are begun than may be at a time."""
+    running, most, lock = 0, 0, threading.Lock()
+
+    def work(name: str) -> str:
+        nonlocal running, most
+        with lock:
+            running += 1
+            most = max(most, running)
+        time.sleep(0.02 if name == "a" else 0.001)
+        with lock:
+            running -= 1
+        return name.upper()
+
+    assert list("ABCDEFG") == list(frame_files.in_order("abcdefg", work, 3))
+    assert 1 < most <= 3
+
+
+def test_a_bar_s_files_are_done_when_their_block_ends(tmp_path: Path) -> None:
+    """By their bytes, within a file by its pixels; a file that is not there counts too."""
+    (tmp_path / "a.fits").write_bytes(bytes(1000))
+    names = [str(tmp_path / "a.fits"), "missing.fits"]
+    progress = frame_files.FileProgress(names)
+    with progress.shown():
+        with progress.file(names[0]) as file:
+            done = file.of(200)
+            done(50)
+            assert (250.0, 1001.0) == progress.way()
+            done(10_000)
+        with progress.file(names[1]):
+            pass
+    assert (1001.0, 1001.0) == progress.way()

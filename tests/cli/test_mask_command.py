@@ -1,14 +1,19 @@
 """``streamfilter mask``: files with the structure that the MaxiMask program writes."""
 
+import hashlib
+import re
+import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
 from astropy.io import fits
+from bad_frames import write_bad_frames
 from click.testing import CliRunner
 from fields import Field
 
 from streamfilter.cli.mask import mask
+from streamfilter.errors import ConfigurationInvalid
 
 pytestmark = pytest.mark.engine
 
@@ -74,9 +79,97 @@ def test_masks_can_be_compressed(engine_home: Path, visit: Path) -> None:
 def test_a_file_that_cannot_be_read_does_not_stop_the_others(
     engine_home: Path, visit: Path
 ) -> None:
-    """The exit code is 1, and the good file has its mask."""
-    assert 1 == run("missing.fits", str(visit), "-o", str(visit.parent))
+    """The exit code is 3, and the good file has its mask; the last line counts."""
+    result = CliRunner().invoke(mask, ["missing.fits", str(visit), "-o", str(visit.parent)])
+    assert 3 == result.exit_code
     assert (visit.parent / "visit.mask.fits").exists()
+    last = result.stderr.splitlines()[-1]
+    assert last.startswith("masks: 1 of 2 files, 1 images of 0.1 Mpx in ")
+    assert last.endswith("; without a mask: 1 reference_missing")
+
+
+@pytest.mark.parametrize("jobs", ["1", "2"])
+def test_frames_of_every_bad_kind_have_a_reason_and_the_next_goes_on(
+    engine_home: Path, visit: Path, tmp_path: Path, jobs: str
+) -> None:
+    """Without data, of one value, a strip, cut in the header, cards twice, larger than memory."""
+    night = tmp_path / "night"
+    reasons = write_bad_frames(night)
+    shutil.copy(visit, night / "z.fits.fz")
+    result = CliRunner().invoke(mask, [str(night), "-o", str(tmp_path / "m"), "--jobs", jobs])
+    assert 3 == result.exit_code, result.output
+    for name, reason in reasons.items():
+        place = rf"{re.escape(str(night / name))}(\[0\])?: {reason}: .+"
+        assert re.search(place, result.stderr), (name, result.stderr)
+    assert (tmp_path / "m" / "z.mask.fits").is_file()
+    header = fits.getheader(tmp_path / "m" / "a_nan.mask.fits")
+    assert "no_data" == header["NOMASK"]
+    assert 1 == run(str(night / "a_nan.fits"), "-o", str(tmp_path / "m"))
+
+
+def test_a_cube_has_a_mask_per_plane(engine_home: Path, tmp_path: Path) -> None:
+    """Of colours or times; a plane without a sky does not take the others with it."""
+    planes = [Field(height=200, width=260, stars=15, cosmic_rays=n).image() for n in (0, 8, 8)]
+    planes[2][:] = 100
+    path = tmp_path / "colours.fits.gz"
+    fits.PrimaryHDU(np.stack(planes).astype(np.uint16)).writeto(path)
+    result = CliRunner().invoke(mask, [str(path), "-o", str(tmp_path)])
+    assert 3 == result.exit_code, result.output
+    assert f"{path}[0] plane 3: no_variation" in result.stderr
+    with fits.open(tmp_path / "colours.mask.fits") as hdus:
+        assert (3, 200, 260) == hdus[0].data.shape
+        assert [False, True, False] == [bool((plane & 1).any()) for plane in hdus[0].data]
+    assert 3 == run(str(path), "-o", str(tmp_path), "--form", "classes", "--class", "CR")
+    assert (3, 1, 200, 260) == fits.getdata(tmp_path / "colours.mask.fits").shape
+
+
+def test_priors_thresholds_and_classes_are_the_stream_s(engine_home: Path, visit: Path) -> None:
+    """By a configuration or one by one; the header says which."""
+    site, folder = visit.with_name("site.toml"), visit.parent
+    section = "exposures.contaminants"
+    site.write_text(f"[{section}.priors]\nCR = 5e-3\n[{section}.thresholds]\nCR = 0.2\n")
+    found = {}
+    for name, more in {
+        "own": ["--config", str(site)],
+        "less": [f"--set={section}.thresholds.CR=0.99", "--class=CR", "--class=TRL"],
+    }.items():
+        assert 0 == run(str(visit), "-o", str(folder / name), *more)
+        with fits.open(folder / name / "visit.mask.fits") as hdus:
+            found[name] = hdus[1].header, np.count_nonzero(hdus[1].data & 1)
+    (own, many), (less, few) = found["own"], found["less"]
+    assert ("0.005", "0.20", "0.43") == (own["CR_PR"], own["CR_TH"], own["HP_TH"])
+    assert ("0.99", "1", False) == (less["CR_TH"], less["TRL_DIM"], "HP" in less)
+    assert few < many
+    result = CliRunner().invoke(
+        mask, [str(visit), "-o", str(folder), f"--set={section}.priors.X=1"]
+    )
+    assert isinstance(result.exception, ConfigurationInvalid)
+
+
+def test_a_limit_is_named_by_the_setting_that_mends_it(engine_home: Path, visit: Path) -> None:
+    """What the line says can be followed."""
+    limit = "exposures.max_frame_pixels"
+    result = CliRunner().invoke(mask, [str(visit), "-o", str(visit.parent), f"--set={limit}=10"])
+    assert 1 == result.exit_code
+    assert f"too_large: 52000 pixels; {limit} = 10\n" in result.stderr
+    assert 0 == run(str(visit), "-o", str(visit.parent), f"--set={limit}=52000")
+
+
+def test_a_mask_says_whose_it_is(engine_home: Path, visit: Path) -> None:
+    """The image's name and place, the file's name and checksum; alone the first HDU's too."""
+    with fits.open(visit, mode="update") as hdus:
+        hdus[0].header["DATE-OBS"] = "2026-01-02T03:04:05"
+        hdus[1].header["CRVAL1"], hdus[1].header["DETSEC"] = 150.25, "[1:260,1:200]"
+    digest = hashlib.sha256(visit.read_bytes()).hexdigest()
+    assert 0 == run(str(visit), "-o", str(visit.parent), "--rice")
+    assert 0 == run(f"{visit}[SCI]", "-o", str(visit.parent))
+    whole = fits.getheader(visit.parent / "visit.mask.fits.fz", 1)
+    alone = fits.getheader(visit.parent / "visit.maskSCI.fits")
+    for header in (whole, alone):
+        assert ("SCI", 150.25) == (header["EXTNAME"], header["CRVAL1"])
+        assert ("[1:260,1:200]", digest) == (header["DETSEC"], header["SRCSHA"])
+        assert ("visit.fits.fz", 1) == (header["SRCFILE"], header["SRCHDU"])
+    assert "2026-01-02T03:04:05" == alone["DATE-OBS"]
 
 
 @pytest.mark.parametrize(
@@ -108,11 +201,11 @@ def test_an_hdu_that_is_cut_is_left_out(engine_home: Path, visit: Path, rice: li
 def test_a_mask_that_cannot_be_written_does_not_stop_the_others(
     engine_home: Path, visit: Path
 ) -> None:
-    """One line says so, and the exit code is 1."""
+    """One line says so, and the exit code is 3."""
     other = visit.with_name("other.fits.fz")
     other.write_bytes(visit.read_bytes())
     (visit.parent / "masks" / "other.mask.fits").mkdir(parents=True)
     result = CliRunner().invoke(mask, [str(other), str(visit), "-o", str(visit.parent / "masks")])
-    assert 1 == result.exit_code
+    assert 3 == result.exit_code
     assert f"{other}: the mask cannot be written: " in result.stderr
     assert (visit.parent / "masks" / "visit.mask.fits").is_file()

@@ -1,8 +1,12 @@
 """``streamfilter replay-exposures`` announces files as a readout would."""
 
+import bz2
+import io
 from pathlib import Path
 
+import numpy as np
 import pytest
+from astropy.io import fits
 from click.testing import CliRunner, Result
 from kafka_desk import Broker
 
@@ -73,3 +77,24 @@ def test_what_is_not_there_is_named(broker: Broker, tmp_path: Path) -> None:
         )
     assert "no such file: nowhere.fits" in run(broker, "t", "nowhere.fits").stderr
     assert "no word 'name'" in run(broker, "t", tmp_path, "--keyword", "name=X").stderr
+
+
+def test_a_night_of_compressed_frames_is_announced(broker: Broker, tmp_path: Path) -> None:
+    """Frames in bzip2, as SDSS hands them out, as they are; what is left out is told."""
+    hdu = fits.PrimaryHDU(np.ones((9, 8), np.int16))
+    hdu.header["EXPTIME"] = 53.9
+    out = io.BytesIO()
+    hdu.writeto(out)
+    content = bz2.compress(out.getvalue())
+    (tmp_path / "frame-r-1.fits.bz2").write_bytes(content)
+    (tmp_path / "frame-r-1.fits.zst").touch()
+    topic = broker.topic()
+    result = run(broker, topic, tmp_path)
+    assert 0 == result.exit_code, result.output
+    assert "left out of folders: 1 compressed in a way that is not read (frame-r-1.fits.zst)\n" in (
+        result.stderr
+    )
+    (found,) = announced(broker, topic)
+    assert ("frame-r-1", 53.9, content) == (
+        found.announced.exposure_id, found.announced.exposure_time_s, found.frame,
+    )  # fmt: skip

@@ -33,7 +33,7 @@ def test_more_in_flight_than_memory_is_told() -> None:
 
 def test_masks_of_frames_need_memory_too(monkeypatch: pytest.MonkeyPatch) -> None:
     """It is that of a frame of 4,096 px, plus the messages, plus 20 bytes a pixel."""
-    monkeypatch.setattr(machine, "_available_mib", lambda: 0)
+    monkeypatch.setattr(machine, "available_mib", lambda: 0)
     (without,) = machine.check_memory(loaded(), [])
     (beside,) = machine.check_memory(loaded(exposures__contaminants__topics='["e"]'), [])
     added = [int(each.expected.split()[1].replace(",", "")) for each in (without, beside)]

@@ -3,16 +3,21 @@
 import bz2
 import gzip
 import io
+import lzma
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 import pytest
 from astropy.io import fits
+from compress_writer import compressed
 
 from streamfilter.exposures import frames
 from streamfilter.exposures.frames import FrameRules
 from streamfilter.exposures.records import Frame, FrameReason, FrameRefused
+
+PACKERS = (gzip.compress, bz2.compress, lzma.compress, compressed)
 
 
 def pixels(dtype: str = "float32", shape: tuple[int, ...] = (40, 50)) -> npt.NDArray[np.number]:
@@ -269,7 +274,8 @@ def test_bytes_that_are_no_frame_have_a_reason() -> None:
     rice = file_of(fits.CompImageHDU(pixels("int16", (200, 300)), compression_type="RICE_1"))
     assert FrameReason.EMPTY == reason(b"")
     assert FrameReason.NOT_FITS == reason(b"<html>" + b" " * 3000)
-    assert FrameReason.COMPRESSION_UNKNOWN == reason(bz2.compress(good))
+    assert FrameReason.COMPRESSION_UNKNOWN == reason(b"\x28\xb5\x2f\xfd" + good)
+    assert FrameReason.COMPRESSION_UNKNOWN == reason(lzma.compress(gzip.compress(good)))
     assert FrameReason.COMPRESSION_UNKNOWN == reason(gzip.compress(bz2.compress(good)))
     assert FrameReason.TRUNCATED == reason(good[:9000])
     assert FrameReason.TRUNCATED == reason(rice[: len(rice) - 20000])
@@ -279,8 +285,80 @@ def test_bytes_that_are_no_frame_have_a_reason() -> None:
     assert FrameReason.CUBE == reason(file_of(fits.PrimaryHDU(pixels(shape=(3, 40, 50)))))
     assert FrameReason.TOO_LARGE == reason(good, FrameRules(max_pixels=1000))
     assert FrameReason.TOO_LARGE == reason(good, FrameRules(max_bytes=1000))
-    bomb = gzip.compress(good + bytes(10**6))
+
+
+@pytest.mark.parametrize("pack", PACKERS, ids=lambda pack: pack.__module__)
+def test_a_file_may_be_compressed_as_a_whole(pack: Callable[[bytes], bytes]) -> None:
+    """Gzip, bzip2 (SDSS), xz and compress (ESO), each bounded; cut or damaged it has a reason."""
+    expected = pixels("int16", (200, 300))
+    good = file_of(fits.PrimaryHDU(expected))
+    np.testing.assert_array_equal(expected, only(pack(good)).image)
+    bomb = pack(good + bytes(10**6))
+    assert len(bomb) < 300_000
     assert FrameReason.TOO_LARGE == reason(bomb, FrameRules(max_bytes=300_000))
+    assert FrameReason.TRUNCATED == reason(pack(good)[:-500])
+    damaged = bytearray(pack(good))
+    damaged[len(damaged) // 2 :] = bytes([255]) * (len(damaged) // 2)
+    assert reason(bytes(damaged)) in (FrameReason.MALFORMED, FrameReason.TRUNCATED)
+
+
+def test_an_xz_file_that_asks_for_much_memory_is_refused() -> None:
+    """Its head may ask for 4 GiB."""
+    greedy = [{"id": lzma.FILTER_LZMA2, "dict_size": 2**29}]
+    content = lzma.compress(file_of(fits.PrimaryHDU(pixels())), filters=greedy)
+    assert FrameReason.TOO_LARGE == reason(content)
+
+
+def test_a_cube_is_read_plane_by_plane() -> None:
+    """Where the rules say so: each plane is a frame, whose mask may be that of all."""
+    cube = pixels("int16", (3, 40, 50))
+    bad = fits.ImageHDU(np.eye(40, 50, dtype=np.uint8), name="BPM")
+    for image in (fits.ImageHDU(cube, name="SCI"), fits.CompImageHDU(cube, name="SCI")):
+        found = list(frames.read_frames(file_of(image, bad), "x", FrameRules(planes=True)))
+        assert ["SCI plane 1", "SCI plane 2", "SCI plane 3"] == [each.detector for each in found]
+        for number, (frame, plane) in enumerate(zip(found, cube, strict=True), 1):
+            assert isinstance(frame, Frame)
+            assert number == frame.plane
+            np.testing.assert_array_equal(plane, frame.image)
+            assert frame.masked is not None
+            assert 40 == frame.masked.sum()
+
+
+def test_planes_have_two_sides_and_a_limit() -> None:
+    """Colours side by side along x are no planes; a cube's bytes are bounded, its planes too."""
+    rules = FrameRules(planes=True, max_bytes=100_000)
+    assert FrameReason.CUBE == reason(file_of(fits.PrimaryHDU(pixels(shape=(40, 50, 3)))), rules)
+    tiles = file_of(fits.CompImageHDU(np.zeros((30, 40, 500), np.int16)))
+    assert len(tiles) < 100_000
+    assert FrameReason.TOO_LARGE == reason(tiles, rules)
+    many = file_of(fits.PrimaryHDU(np.zeros((10_001, 5, 5), np.uint8)))
+    assert FrameReason.TOO_LARGE == reason(many, FrameRules(planes=True))
+
+
+def test_a_frame_that_memory_does_not_hold_is_too_large(tmp_path: Path) -> None:
+    """Neither its pixels nor its file are read."""
+    content = file_of(fits.PrimaryHDU(pixels(shape=(100, 100))))
+    assert FrameReason.TOO_LARGE == reason(content, FrameRules(memory_bytes=19 * 100 * 100))
+    (tmp_path / "x.fits").write_bytes(content)
+    found = frames.open_file(str(tmp_path / "x.fits"), FrameRules(memory_bytes=len(content)))
+    assert isinstance(found, FrameRefused)
+    assert (FrameReason.TOO_LARGE, None) == (found.reason, found.hdu)
+
+
+@pytest.mark.parametrize("keyword", ["BSCALE", "BZERO", "BLANK", "NAXIS1", "BITPIX"])
+def test_a_card_that_stands_twice_and_decides_on_pixels_is_malformed(keyword: str) -> None:
+    """Nobody knows which of the two holds; twice the same does no harm."""
+    hdu = fits.PrimaryHDU(pixels("int16"))
+    hdu.header["BSCALE"], hdu.header["BZERO"], hdu.header["BLANK"] = 1, 0, -5
+    content = file_of(hdu)
+    assert (40, 50) == only(with_card(content, "BSCALE  =                    1")).image.shape
+    assert FrameReason.MALFORMED == reason(with_card(content, f"{keyword:8}=                    7"))
+
+
+def with_card(content: bytes, card: str) -> bytes:
+    """A file with a card more before END."""
+    end = content.index(b"END" + b" " * 77)
+    return content[:end] + card.ljust(80).encode() + b"END".ljust(80) + content[end + 160 :]
 
 
 def test_a_gzip_of_many_members_is_one_file() -> None:

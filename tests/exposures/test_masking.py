@@ -92,6 +92,26 @@ def test_bits_are_those_of_the_class_table() -> None:
     assert 3 / 64**2 == found.areas["CR"]
 
 
+def test_masks_tell_the_chosen_classes_alone() -> None:
+    """In the order of the table; areas are measured of all."""
+    rules = MaskRules(classes=("OV", "CR"), thresholds=dict.fromkeys(CODES, 1e-4))
+    image = np.full((64, 64), 0.9, np.float32)
+    found = Masker(Echo(), rules).mask(image)
+    assert 1 + 2048 == int(found.bits[0, 0])
+    assert (14, {1.0}) == (len(found.areas), set(found.areas.values()))
+    assert (2, 64, 64) == Masker(Echo(), rules).probabilities(image).shape
+    with pytest.raises(ValueError, match="no class XX; it has CR, "):
+        Masker(Echo(), MaskRules(classes=("XX",)))
+
+
+def test_progress_counts_every_pixel_once() -> None:
+    """Whatever the tiles."""
+    counts: list[int] = []
+    Masker(Echo(), SMALL).mask(np.zeros((200, 300), np.float32), counts.append)
+    assert 200 * 300 == sum(counts)
+    assert 1 < len(counts)
+
+
 def test_probabilities_have_the_prior_changed() -> None:
     """A cosmic ray's output of 0.9 is 0.31 where they are twenty times rarer than in training."""
     found = Masker(Echo()).probabilities(np.full((64, 64), 0.9, np.float32))

@@ -20,7 +20,7 @@ from streamfilter.exposures.records import (
     Voice,
 )
 from streamfilter.exposures.watcher import ExposureRules, Watcher
-from streamfilter.inference.engine import Engine
+from streamfilter.inference.engine import Engine, Tensor
 from streamfilter.inference.runtimes import open_engine
 from streamfilter.records import Image
 
@@ -45,6 +45,20 @@ def test_twenty_constant_tiles_at_batch_sixteen_give_the_constant() -> None:
     found = watcher.probabilities(image, tiles.cut((1600, 2000)))
     assert [0.75] * 20 == found
     assert [16, 4] == engine.batches
+
+
+def test_a_frame_beyond_memory_has_a_reason() -> None:
+    """The next frame may be smaller."""
+
+    class Full(Constant):
+        """An engine for which no memory is left."""
+
+        def infer(self, batch: Tensor) -> Tensor:
+            raise MemoryError
+
+    evidence = Watcher(Full()).judge_frame(frame(Field().image())).evidence
+    assert FrameReason.TOO_LARGE == evidence.not_evaluated
+    assert evidence.detail
 
 
 def test_every_tile_stands_in_the_evidence() -> None:

@@ -86,6 +86,8 @@ def seeds() -> Iterator[tuple[str, str, bytes]]:
     for name, data in stamps():
         yield "stamp", name, data
         yield "frame", name, data
+    for name, pack in zip(("bzip2", "xz"), targets.PACK[3:5], strict=True):
+        yield "frame", name, pack(dict(stamps())["plain"])
     for number, body in alerts():
         name = targets.SCHEMAS[number]["name"].partition(".")[0]
         yield "record", name, bytes([number]) + body

@@ -10,10 +10,12 @@ from dataclasses import asdict
 
 from prometheus_client import CollectorRegistry
 
-from streamfilter.config import Settings
+from streamfilter.config import FrameContaminants, Settings
 from streamfilter.contaminants import BY_CODE
+from streamfilter.errors import ConfigurationInvalid
 from streamfilter.exposures.masking import Masker, MaskRules
 from streamfilter.inference.engine import Engine
+from streamfilter.inference.manifest import Manifest
 from streamfilter.metrics.exposures import ExposureMetrics, describe_masking
 from streamfilter.service.assembly.clients import Say
 from streamfilter.service.assembly.engines import identity_of, opened, watch_device
@@ -45,18 +47,7 @@ def open_contaminants(
     threads = chosen.threads or os.cpu_count() or 1
     watcher = made_yielding(lambda: open_watcher(settings, say, threads=threads))
     engine = made_yielding(lambda: _warm(settings, say, threads))
-    classes = engine.manifest.classes
-    rules = MaskRules(
-        tile_px=chosen.tile_px,
-        priors={
-            row.code: chosen.priors.get(row.code, row.prior or BY_CODE[row.code].prior)
-            for row in classes
-        },
-        thresholds={
-            row.code: chosen.thresholds.get(row.code, row.threshold or BY_CODE[row.code].threshold)
-            for row in classes
-        },
-    )
+    rules = mask_rules(chosen, engine.manifest)
     masks = FrameMasks(
         Masker(engine, rules),
         rules,
@@ -70,6 +61,34 @@ def open_contaminants(
         watch_device(each, metrics.device_memory)
     describe_masking(registry, asdict(identity_of(engine)))
     return assembled(settings, reading, watcher, metrics, masks=masks, masking=identity_of(engine))
+
+
+def mask_rules(chosen: FrameContaminants, manifest: Manifest) -> MaskRules:
+    """Returns how frames are masked; what the settings do not name is the engine's or the table's.
+
+    Raises
+    ------
+    ConfigurationInvalid
+        The engine has not one of the chosen classes.
+    """
+    classes = manifest.classes
+    if unknown := sorted(set(chosen.classes) - set(manifest.codes)):
+        raise ConfigurationInvalid(
+            f"exposures.contaminants.classes: {manifest.name} has no {', '.join(unknown)}; "
+            f"it has {', '.join(manifest.codes)}"
+        )
+    return MaskRules(
+        tile_px=chosen.tile_px,
+        priors={
+            row.code: chosen.priors.get(row.code, row.prior or BY_CODE[row.code].prior)
+            for row in classes
+        },
+        thresholds={
+            row.code: chosen.thresholds.get(row.code, row.threshold or BY_CODE[row.code].threshold)
+            for row in classes
+        },
+        classes=chosen.classes,
+    )
 
 
 def _warm(settings: Settings, say: Say, threads: int) -> Engine:

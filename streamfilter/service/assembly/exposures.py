@@ -154,13 +154,17 @@ def open_watcher(settings: Settings, say: Say, *, threads: int) -> Watcher:
     engine = opened(settings, chosen.engine, say, threads=threads)
     side = engine.manifest.shape.side_px or SIDE_PX
     engine.warm_up(((1, 1, side, side),))
-    tracking = TrackingRules(
+    return Watcher(engine, ExposureRules(mesh=mesh_of(settings), tracking=tracking_rules(chosen)))
+
+
+def tracking_rules(chosen: Exposures) -> TrackingRules:
+    """Returns how tracking is judged."""
+    return TrackingRules(
         prior=chosen.prior,
         perfect=min(TrackingRules().perfect, chosen.round),
         round=chosen.round,
         elongated=chosen.elongated,
     )
-    return Watcher(engine, ExposureRules(mesh=mesh_of(settings), tracking=tracking))
 
 
 def mesh_of(settings: Settings) -> Mesh:
@@ -265,7 +269,7 @@ def _looker(
         decoder=decoder,
         awaited=awaited,
         watcher=watcher,
-        rules=_limits(chosen),
+        rules=frame_limits(chosen),
         instruments=frame_rules(chosen),
         references=References(_places(settings), chosen.max_frame_bytes),
         attempts=chosen.reference_attempts,
@@ -278,7 +282,7 @@ def frame_rules(chosen: Exposures) -> dict[str, FrameRules]:
     """By instrument, what is left out of its frames; for those that the settings name."""
     return {
         name: replace(
-            _limits(chosen),
+            frame_limits(chosen),
             auxiliary_extensions=each.auxiliary_extensions,
             use_sections=each.use_sections,
             section=each.section or None,
@@ -290,7 +294,8 @@ def frame_rules(chosen: Exposures) -> dict[str, FrameRules]:
     }
 
 
-def _limits(chosen: Exposures) -> FrameRules:
+def frame_limits(chosen: Exposures) -> FrameRules:
+    """How frames are read of which no instrument's section speaks."""
     return FrameRules(max_bytes=chosen.max_frame_bytes, max_pixels=chosen.max_frame_pixels)
 
 

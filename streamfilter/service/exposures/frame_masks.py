@@ -14,7 +14,7 @@ from typing import TypeVar
 import structlog
 
 from streamfilter.exposures.mask_files import packed
-from streamfilter.exposures.masking import Masker, MaskRules
+from streamfilter.exposures.masking import Masker, MaskRules, too_small
 from streamfilter.exposures.records import Announced, ContaminantAreas, Frame, FrameReason
 from streamfilter.exposures.sky import Mesh, normalise
 from streamfilter.files import write_whole
@@ -63,7 +63,7 @@ class FrameMasks:
     def search(
         self, frame: Frame, image: Image | None, announced: Announced
     ) -> FrameContaminants | None:
-        """Contaminants of a frame; None where no sky can be measured in it.
+        """Contaminants of a frame; None where it is too small, or no sky can be measured in it.
 
         Parameters
         ----------
@@ -71,6 +71,8 @@ class FrameMasks:
             The frame in units of its noise, where it was normalised already.
         """
         yield_to_others()
+        if too_small(frame.image) is not None:
+            return None
         if image is None:
             normalised = normalise(frame.image, frame.masked, self._mesh)
             if isinstance(normalised, FrameReason):
@@ -83,7 +85,7 @@ class FrameMasks:
         detector = announced.detector or frame.detector
         words = {"EXPID": announced.exposure_id, "INSTRUME": announced.instrument}
         words["DETECTOR"] = detector
-        content = packed(found.bits, self._masker.codes, self._rules, frame.corner, words)
+        content = packed(found.bits, self._masker.codes, self._rules, frame, words)
         areas = replace(areas, mask=self._written(content, announced, frame))
         return FrameContaminants(areas, content if self._sent else None)
 

@@ -2,6 +2,7 @@
 
 import io
 from dataclasses import replace
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -146,6 +147,27 @@ def test_contaminants_are_searched_in_frames_smaller_than_a_tile_too(tmp_path: P
     assert (("CCD7", path.read_bytes()),) == looked.masks
     empty = looker.look(make_message(frame_of(np.zeros((200, 200), np.float32))))
     assert ((), None) == (empty.masks, empty.detectors[0].contaminants)
+
+
+def test_a_strip_is_not_searched_for_contaminants(tmp_path: Path) -> None:
+    """Of 1 x 1,000,000 px nearly all would be padding: it would keep the worker for minutes."""
+    rules = MaskRules(tile_px=352)
+    looker = make_looker(masks=FrameMasks(Masker(Echo(), rules), rules, folder=tmp_path))
+    strip = np.random.default_rng(1).normal(100, 3, (1, 10**6)).astype(np.float32)
+    (evidence,) = looker.look(make_message(frame_of(strip))).detectors
+    assert (FrameReason.TOO_SMALL, None) == (evidence.not_evaluated, evidence.contaminants)
+
+
+def test_a_mask_of_the_stream_says_where_it_lies(tmp_path: Path) -> None:
+    """The frame's words on the sky, and the checksum of what came."""
+    rules = MaskRules(tile_px=352, classes=("CR",))
+    looker = make_looker(masks=FrameMasks(Masker(Echo(), rules), rules, folder=tmp_path))
+    content = sky("SCI").replace(b"EXTNAME = 'SCI     '", b"CRVAL1  =     150.25", 1)
+    looker.look(make_message(content, hdu="1"))
+    (path,) = tmp_path.rglob("*.fz")
+    header = fits.getheader(path, 1)
+    assert (150.25, sha256(content).hexdigest()) == (header["CRVAL1"], header["SRCSHA"])
+    assert ("e1", False) == (header["EXPID"], "HP" in header)
 
 
 def test_a_full_disk_does_not_take_the_areas_with_it(tmp_path: Path) -> None:
