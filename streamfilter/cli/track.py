@@ -13,9 +13,10 @@ from rich.table import Table
 
 from streamfilter.cli import frame_files
 from streamfilter.exposures import figures, frames
+from streamfilter.exposures.purposes import MAPS
 from streamfilter.exposures.records import Decision, DetectorEvidence, Judgement
 from streamfilter.exposures.sky import Mesh
-from streamfilter.exposures.tracking import TrackingRules, why_undecided
+from streamfilter.exposures.tracking import TrackingRules, is_judged, why_undecided
 from streamfilter.exposures.watcher import ExposureRules, Watcher
 
 _STYLES = {Decision.OK: "green", Decision.TRACKING_ERROR: "red", Decision.CANNOT_TELL: "yellow"}
@@ -85,7 +86,7 @@ def track(
     mesh = Mesh(as_reference=background == "reference")
     tracking = TrackingRules(prior=prior)
     watcher = Watcher(engine, ExposureRules(mesh=mesh, tracking=tracking))
-    rules = frames.FrameRules(section=section)
+    rules = frames.FrameRules(section=section, purposes=MAPS["generic"])
     table, rows = Table(*_HEAD), []
     for exposure in _judged_exposures(watcher, paths, rules, together, draw=figure is not None):
         judgement = watcher.judge(exposure.detectors)
@@ -137,7 +138,8 @@ def _badness(judgement: Judgement) -> float:
 def _line(exposure: _Exposure, judgement: Judgement, rules: TrackingRules) -> dict[str, Any]:
     """Returns all facts of an exposure, with the field names of the records."""
     detectors = [asdict(evidence) for evidence in exposure.detectors]
-    why = why_undecided(judgement, rules) or None
+    set_aside = [each.not_judged for each in exposure.detectors if each.not_judged is not None]
+    why = (set_aside[0] if set_aside else why_undecided(judgement, rules)) or None
     said = {"exposure": exposure.name, "judgement": asdict(judgement), "why_undecided": why}
     return said | {"detectors": detectors}
 
@@ -155,8 +157,8 @@ def _cells(
 ) -> tuple[str, ...]:
     style = _STYLES[judgement.decision]
     decision = f"[{style}]{judgement.decision}[/]"
-    if evidence is not None and evidence.not_evaluated is not None:
-        why = escape(f"{evidence.not_evaluated}: {evidence.detail}")
+    if evidence is not None and not is_judged(evidence):
+        why = escape(f"{evidence.not_evaluated or evidence.not_judged}: {evidence.detail}")
         return decision, why, *[""] * (len(_HEAD) - 4)
     shapes = judgement.shapes
     used, every = judgement.tiles_used, judgement.tiles_used + judgement.tiles_abstained

@@ -24,6 +24,7 @@ Scalar = str | int | float | bool
 Probability = Annotated[float, Field(gt=0, lt=1)]
 Positive = Annotated[float, Field(gt=0)]
 Count = Annotated[int, Field(ge=1)]
+Condition = Annotated[str, Field(pattern=r"^[A-Za-z0-9_ -]+(!= *0|=.+)$")]
 
 _SHORTEST_SECRET = 16
 _SECTION = re.compile(r"\[\d+:\d+,\d+:\d+\]")
@@ -152,6 +153,11 @@ class Instrument(Section):
     """Bad planes of an extension MASK with ``MP_`` keywords (Rubin); empty: none."""
     saturation: Annotated[float, Field(ge=0)] = 0.0
     """Level in the frame's unit; 0: from the header, or a plateau at the highest value."""
+    purposes: Literal["generic", "lco", "decam", "lsstcam", "ztf", "none"] = "generic"
+    """Which headers say that trails are meant, or that a frame is no science exposure; its tracking
+    is then not judged. ``none``: all are judged."""
+    not_judged: dict[Literal["non_sidereal", "calibration", "focus"], tuple[Condition, ...]] = {}
+    """Further conditions by reason: ``SRCTYPE=COMET*`` (``*``, ``?``), ``RATRACK!=0``."""
 
     @field_validator("section")
     @classmethod
@@ -198,7 +204,7 @@ class Exposures(Section):
     elongated: Annotated[float, Field(ge=1)] = 1.5
     """Median elongation of stars at and above which they are trailed, if all in one direction."""
     round: Annotated[float, Field(ge=1)] = 1.35
-    """Median elongation below which they are not; in between the network alone cannot decide."""
+    """Median elongation below which they are not; halfway in between their shapes are even."""
     wait_s: Positive = 60.0
     """Wait for more detectors of an exposure, since the last one was processed."""
     threads: Annotated[int, Field(ge=0)] = 0

@@ -108,6 +108,7 @@ class TrackingEncoder:
             "irregularities": [],
             "origin": asdict(received.message.origin),
             "contaminants": self._areas(evidence.contaminants),
+            "not_judged": evidence.not_judged,
         }
         return self._message(record, [received], look_s, topic)
 
@@ -140,6 +141,7 @@ class TrackingEncoder:
             "irregularities": list(verdict.irregularities),
             "origin": None,
             "contaminants": self._areas(verdict.contaminants),
+            "not_judged": verdict.not_judged,
         }
         return self._message(record, received, None, topic)
 
@@ -212,6 +214,7 @@ def _summary(evidence: DetectorEvidence) -> dict[str, object]:
         "decision": evidence.judgement.decision,
         "probability": evidence.judgement.probability,
         "not_evaluated": evidence.not_evaluated,
+        "not_judged": evidence.not_judged,
     }
 
 

@@ -6,7 +6,7 @@ import warnings
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from math import isfinite
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,7 +15,8 @@ import numpy as np
 import numpy.typing as npt
 
 from streamfilter.errors import plain_words
-from streamfilter.exposures import detector_images
+from streamfilter.exposures import detector_images, purposes
+from streamfilter.exposures.purposes import PurposeMap
 from streamfilter.exposures.records import Frame, FrameReason, FrameRefused, Mask
 from streamfilter.fits import headers as fits_headers
 from streamfilter.fits.compressed_tiles import wrong_with
@@ -79,6 +80,8 @@ class FrameRules:
     saturation_keywords: tuple[str, ...] = ("SATURATE", "SATLEVEL", "MAXLIN")
     saturation: float | None = None
     """Level in the image's unit, used instead of the header's."""
+    purposes: PurposeMap = field(default_factory=dict)
+    """Which headers say that tracking is not to be judged."""
 
 
 def read_frame_file(path: str, rules: FrameRules | None = None) -> Iterator[Frame | FrameRefused]:
@@ -324,7 +327,14 @@ def _frame(
         masked = np.ascontiguousarray(masked[rows, columns])
     corner = rows.start or 0, columns.start or 0
     binning = fits_headers.binning(hdu.header, hdus[0].header)
-    return Frame(source, index, detector, image, masked, saturation, corner, binning)
+    own, primary = hdu.header, hdus[0].header
+
+    def lookup(keyword: str) -> object:
+        found = fits_headers.value_of(own, keyword)
+        return fits_headers.value_of(primary, keyword) if found is None else found
+
+    aside = purposes.set_aside(lookup, rules.purposes)
+    return Frame(source, index, detector, image, masked, saturation, corner, binning, aside)
 
 
 def _sky_level(pixels: npt.NDArray[np.number]) -> float | None:

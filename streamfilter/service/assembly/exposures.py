@@ -6,12 +6,14 @@ from urllib.parse import urlsplit
 
 from prometheus_client import CollectorRegistry
 
-from streamfilter.config import Exposures, FrameContaminants, Scalar, Settings
+from streamfilter.config import Exposures, FrameContaminants, Instrument, Scalar, Settings
 from streamfilter.errors import AddressRefused, ConfigurationInvalid, Reason, plain_words
 from streamfilter.exposures.decode import ExposureDecoder
 from streamfilter.exposures.encode import TrackingEncoder
 from streamfilter.exposures.focal_plane import FocalPlaneRules, FocalPlanes
 from streamfilter.exposures.frames import FrameRules
+from streamfilter.exposures.purposes import MAPS, PurposeMap, joined, purpose_map
+from streamfilter.exposures.records import NotJudged
 from streamfilter.exposures.references import Place, References
 from streamfilter.exposures.references.files import Files
 from streamfilter.exposures.references.https import Https
@@ -156,7 +158,6 @@ def open_watcher(settings: Settings, say: Say, *, threads: int) -> Watcher:
     engine.warm_up(((1, 1, side, side),))
     tracking = TrackingRules(
         prior=chosen.prior,
-        perfect=min(TrackingRules().perfect, chosen.round),
         round=chosen.round,
         elongated=chosen.elongated,
     )
@@ -285,13 +286,24 @@ def frame_rules(chosen: Exposures) -> dict[str, FrameRules]:
             mask_extensions=each.mask_extensions,
             mask_planes=each.mask_planes,
             saturation=each.saturation or None,
+            purposes=_purposes(each),
         )
         for name, each in chosen.instruments.items()
     }
 
 
+def _purposes(instrument: Instrument) -> PurposeMap:
+    """Which headers say that an instrument's frames are not to be judged."""
+    own = {NotJudged(reason): texts for reason, texts in instrument.not_judged.items()}
+    return joined(MAPS[instrument.purposes], purpose_map(own))
+
+
 def _limits(chosen: Exposures) -> FrameRules:
-    return FrameRules(max_bytes=chosen.max_frame_bytes, max_pixels=chosen.max_frame_pixels)
+    return FrameRules(
+        max_bytes=chosen.max_frame_bytes,
+        max_pixels=chosen.max_frame_pixels,
+        purposes=_purposes(Instrument()),
+    )
 
 
 def _places(settings: Settings) -> dict[str, Place]:
