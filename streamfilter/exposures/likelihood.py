@@ -11,6 +11,9 @@ import numpy as np
 
 from streamfilter.exposures.records import Shapes
 
+_NARROWEST = 0.01
+"""Of the distance of the bounds' logarithms: where they are equal, shapes have a step."""
+
 
 @dataclass(frozen=True, slots=True)
 class Errors:
@@ -33,10 +36,11 @@ class Likelihood:
     distance."""
     bend: float = 1.26
     """Log-odds from which they rise no longer in proportion, but with the logarithm."""
-    coarse: Errors = Errors(0.071, 0.025)
-    """Of shapes where stars are narrower than ``sampled_px``."""
+    coarse: float = 0.75
+    """Steepness where stars are narrower than ``sampled_px``, as a share: elongations scatter more
+    there, about those of the painted trails."""
     sampled_px: float = 2.2
-    """FWHM from which on pixels sample a star well enough to measure its shape."""
+    """FWHM from which on pixels sample a star well."""
     doubled: float = 4.9
     """Log-odds of companions at one offset."""
     alone: Errors = Errors(0.46, 0.0096)
@@ -59,10 +63,10 @@ def of_shapes(shapes: Shapes, bounds: tuple[float, float], numbers: Likelihood) 
     width = max(high - low, _NARROWEST)
     trailing = shapes.coherence * np.log(shapes.elongation)
     rise = (trailing - (low + high) / 2) / width - numbers.even
-    # Other causes than the telescope's drift become likelier far from the even point.
-    found = numbers.bend * float(np.arcsinh(numbers.steepness * rise / numbers.bend))
     sampled = (shapes.fwhm_px or 0.0) >= numbers.sampled_px
-    return found if sampled else limited(found, numbers.coarse)
+    steepness = numbers.steepness * (1.0 if sampled else numbers.coarse)
+    # Far from the even point other causes than drift become likelier, hence the bend.
+    return numbers.bend * float(np.arcsinh(steepness * rise / numbers.bend))
 
 
 def limited(log_odds: float, errors: Errors) -> float:
@@ -80,7 +84,3 @@ def probability(log_odds: float, prior: float) -> float:
     """Returns the posterior of log-odds under a prior, in (0, 1)."""
     logit = log_odds + float(np.log(prior / (1 - prior)))
     return float(np.exp(-np.logaddexp(0.0, -logit)))
-
-
-_NARROWEST = 0.01
-"""Of the distance of the bounds: where they are equal, shapes have a step."""

@@ -1,6 +1,5 @@
 """Evidence to decisions."""
 
-
 import pytest
 
 from streamfilter.exposures import tracking
