@@ -42,7 +42,7 @@ class TrackingRules:
     """Between the errors of tiles: any number of tiles counts as at most 1/0.3 = 3.3."""
     decided_at: float = 0.5
     """Probability from which the decision is a tracking error."""
-    unsure_from: float = 0.4
+    unsure_from: float = 0.45
     """Probability from which, up to ``decided_at``, nobody can tell."""
     smallest_weight: float = 1.0
     """With a smaller sum of tiles' weights, the network cannot decide "ok"."""
