@@ -145,6 +145,21 @@ class TrackingEncoder:
         }
         return self._message(record, received, None, topic)
 
+    def read(self, value: bytes, topic: str) -> dict[str, Any] | None:
+        """Returns a record that a worker of this version published; None for any other value.
+
+        Raises
+        ------
+        SchemaUnavailable
+            The schema could not be registered.
+        """
+        header = self._header(topic)
+        if not value.startswith(header):
+            return None
+        body = io.BytesIO(value[len(header) :])
+        record = fastavro.schemaless_reader(body, tracking_schema().schema.parsed, None)
+        return record if isinstance(record, dict) else None
+
     def _areas(self, areas: ContaminantAreas | None) -> dict[str, object] | None:
         if areas is None:
             return None

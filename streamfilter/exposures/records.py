@@ -304,6 +304,15 @@ class Irregularity(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
+class EarlierVerdict:
+    """What an earlier worker published of an exposure."""
+
+    revision: int
+    detectors: tuple[DetectorEvidence, ...]
+    """Without their tiles."""
+
+
+@dataclass(frozen=True, slots=True)
 class ExposureVerdict:
     """The verdict on an exposure; a higher revision replaces a lower one."""
 

@@ -150,7 +150,7 @@ class KafkaSink:
 
     def _try_produce(self, producer: Producer, output: Output, done: Done) -> bool:
         """Queue an output; returns False where there is no room. ``done`` gets a refusal."""
-        stamp = own_stamp(output) if self._clock_refused else {}
+        stamp = own_stamp(output) if self._clock_refused else 0
         try:
             producer.produce(
                 output.topic,
@@ -158,7 +158,7 @@ class KafkaSink:
                 output.key,
                 headers=list(output.headers) or None,
                 on_delivery=partial(self._delivered, producer, output, done, bool(stamp)),
-                **stamp,
+                timestamp=stamp,
             )
         except BufferError:
             return False
@@ -208,9 +208,9 @@ def is_of_clock(error: KafkaError, output: Output) -> bool:
     return error.code() == KafkaError.INVALID_TIMESTAMP and output.message_ms is not None
 
 
-def own_stamp(output: Output) -> dict[str, int]:
-    """Returns the argument that gives an output its input's time; empty where that has none."""
-    return {} if output.message_ms is None else {"timestamp": output.message_ms}
+def own_stamp(output: Output) -> int:
+    """Returns the time of an output's input; 0, for which the clock's is taken, without one."""
+    return output.message_ms or 0
 
 
 def say_clock_refused(output: Output) -> None:

@@ -148,7 +148,7 @@ class TransactionalSink:
         ------
         TransactionAborted, TransportFailed
         """
-        stamp = own_stamp(output) if self._clock_refused else {}
+        stamp = own_stamp(output) if self._clock_refused else 0
         while True:
             try:
                 self._producer.produce(
@@ -157,7 +157,7 @@ class TransactionalSink:
                     output.key,
                     headers=list(output.headers) or None,
                     on_delivery=partial(self._on_failure, output),
-                    **stamp,
+                    timestamp=stamp,
                 )
             except BufferError:
                 self._producer.poll(ROOM_WAIT_S)

@@ -114,13 +114,13 @@ def _read(row: dict[str, Any]) -> Measured:
 def balanced(frames: Sequence[Measured]) -> Numbers:
     """Returns weights under which failed and good frames are equally many."""
     failed = np.array([one.failed for one in frames])
-    return np.where(failed, 0.5 / failed.sum(), 0.5 / (~failed).sum())
+    return np.asarray(np.where(failed, 0.5 / failed.sum(), 0.5 / (~failed).sum()), np.float64)
 
 
 def surprise(frames: Sequence[Measured], said: Callable[[Measured], float | None]) -> float:
     """Returns the mean negative log-likelihood of the truth, of those who say something."""
-    spoken = [(one, odds) for one in frames if (odds := said(one)) is not None]
-    odds = np.array([odds for _, odds in spoken])
+    spoken = [(one, found) for one in frames if (found := said(one)) is not None]
+    odds = np.array([found for _, found in spoken])
     signs = np.array([1.0 if one.failed else -1.0 for one, _ in spoken])
     weights = balanced([one for one, _ in spoken])
     return float((weights * np.logaddexp(0, -signs * odds)).sum())

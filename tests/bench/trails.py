@@ -161,7 +161,8 @@ def _smeared(image: Pixels, length_px: float, angle: float, share: float) -> Pix
 
 
 def _waves(shape: Sequence[int]) -> tuple[Pixels, Pixels]:
-    return np.fft.fftfreq(shape[0])[:, None], np.fft.rfftfreq(shape[1])[None]
+    down, across = np.fft.fftfreq(shape[0]), np.fft.rfftfreq(shape[1])
+    return np.asarray(down[:, None], np.float64), np.asarray(across[None], np.float64)
 
 
 def _with_noise(image: Pixels, sigma: float) -> Pixels:

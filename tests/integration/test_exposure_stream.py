@@ -271,6 +271,29 @@ def test_a_stop_in_the_middle_of_a_focal_plane_loses_no_detector(site: Site, sam
     assert 2 == site.committed()
 
 
+def test_a_late_detector_revises_its_exposure_also_after_a_restart(
+    site: Site, samples: Path
+) -> None:
+    """Judged after the wait by one worker; the next one reads what that published."""
+    first = site.start(exposures__wait_s="3")
+    site.announce("e1", noise(), expected=3, detector="1")
+    site.announce("e1", b"not FITS", expected=3, detector="2")
+    assert 1 == site.verdicts(1)["e1"]["revision"]
+    assert 0 == first.stop()
+    assert 2 == site.committed()
+    second = site.start(exposures__wait_s="3")
+    site.announce("e1", trailed(samples), expected=3, detector="3")
+    while (late := site.verdicts(1)["e1"])["revision"] < 2:
+        time.sleep(0.2)
+    assert ("late_detector", [], {"1": None, "2": "not_fits", "3": None}) == (
+        late["closing"],
+        late["irregularities"],
+        {each["detector"]: each["not_evaluated"] for each in late["detectors"]},
+    )
+    assert 0 == second.stop()
+    assert (3, 2) == (site.committed(), len(site.records("exposure")))
+
+
 def test_an_exposure_closes_on_time_and_late_detectors_revise_it(site: Site, samples: Path) -> None:
     """Three announced, one damaged: judged after the wait, then again with a duplicate noted."""
     worker = site.start(exposures__wait_s="5")

@@ -26,6 +26,7 @@ from streamfilter.inference.cache import default_home
 from streamfilter.inference.manifest import Per, load
 from streamfilter.kafka.ledger import Ledger
 from streamfilter.kafka.properties import CONSUMER, fitted
+from streamfilter.kafka.reader import read_topic
 from streamfilter.limits import Limits
 from streamfilter.metrics.exposures import ExposureMetrics
 from streamfilter.metrics.webhook import WebhookMetrics
@@ -43,6 +44,7 @@ from streamfilter.service.assembly.clients import (
     consumer_settings,
     named,
     open_source,
+    output_reader,
     watch_brokers,
     watch_group,
 )
@@ -51,6 +53,7 @@ from streamfilter.service.assembly.engines import checked_engine, identity_of, o
 from streamfilter.service.delivery.parcel import Delivery
 from streamfilter.service.delivery.published_before import PublishedBefore
 from streamfilter.service.exposures.alarm import Alarm
+from streamfilter.service.exposures.earlier import EarlierVerdicts
 from streamfilter.service.exposures.frame_masks import FrameMasks
 from streamfilter.service.exposures.looker import Looker
 from streamfilter.service.exposures.publisher import ExposurePublisher
@@ -187,16 +190,9 @@ def assembled(
         schema_sources(settings, home), Limits(max_message_bytes=chosen.max_message_bytes)
     )
     looker = _looker(settings, finder, watcher, metrics, pictures=pictures, masks=masks)
-    publish = settings.schemas.publish
-    tracking = TrackingEncoder(
-        identity_of(watcher.engine),
-        masking=masking,
-        registrar=ConfluentRegistrar(registry_settings(publish)) if publish.url else None,
-    )
+    tracking = _tracking(settings, reading, identity_of(watcher.engine), masking)
     metrics.begin(reasons=list(Reason))
     metrics.engine.info(asdict(identity_of(watcher.engine)))
-    if reading.output:
-        tracking.register(reading.output)
     published, ledger = PublishedBefore(), Ledger()
     delivery = _delivery(settings, reading, ledger, published, metrics)
     publisher = ExposurePublisher(
@@ -209,7 +205,9 @@ def assembled(
         metrics=metrics,
         alarm=alarm,
     )
-    planes = FocalPlanes(watcher.judge, FocalPlaneRules(wait_s=reading.wait_s))
+    earlier = _earlier(settings, reading, tracking)
+    recall = None if earlier is None else earlier.of
+    planes = FocalPlanes(watcher.judge, FocalPlaneRules(wait_s=reading.wait_s), recall)
     client = named(settings, reading.section, consumer_of_frames(settings, reading.group))
     worker = ExposureWorker(
         source=open_source(client, reading.topics, metrics.clients),
@@ -222,12 +220,37 @@ def assembled(
         metrics=metrics,
         stall_s=settings.kafka.stall_s,
         alarm=alarm,
+        earlier=earlier,
     )
     watch_group(client, metrics.clients, worker)
     metrics.open.set_function(lambda: planes.open_exposures)
     metrics.ready.set_function(lambda: worker.unready() is None)
     metrics.healthy.set_function(lambda: worker.wrong() is None)
     return worker
+
+
+def _tracking(
+    settings: Settings, reading: Reading, engine: EngineIdentity, masking: EngineIdentity | None
+) -> TrackingEncoder:
+    """What writes records, its schema registered where they go."""
+    publish = settings.schemas.publish
+    registrar = ConfluentRegistrar(registry_settings(publish)) if publish.url else None
+    made = TrackingEncoder(engine, masking=masking, registrar=registrar)
+    if reading.output:
+        made.register(reading.output)
+    return made
+
+
+def _earlier(
+    settings: Settings, reading: Reading, tracking: TrackingEncoder
+) -> EarlierVerdicts | None:
+    """What earlier workers published of exposures; None where nothing is published."""
+    if not reading.output:
+        return None
+    client, topic = output_reader(settings), reading.output
+    return EarlierVerdicts(
+        lambda since_ms: read_topic(client, topic, since_ms=since_ms), tracking, topic
+    )
 
 
 def _delivery(
