@@ -300,9 +300,10 @@ def _draw_image(panel: "Axes", image: Image, extent: tuple[int, int] | None = No
 
 def _write_verdict(part: "SubFigure", row: Row) -> None:
     judgement = row.judgement
-    headline = judgement.decision.replace("_", " ").upper()
+    aside = all(one.evidence.not_judged is not None for one in row.pictures)
+    headline = "not judged" if aside and row.pictures else judgement.decision.replace("_", " ")
     colour = _COLOURS[judgement.decision]
-    part.text(0.03, 0.88, headline, va="top", size=15, weight="bold", color=colour)
+    part.text(0.03, 0.88, headline.upper(), va="top", size=15, weight="bold", color=colour)
     text = "\n".join(words(row))
     part.text(0.03, 0.78, text, va="top", size=9.5, color=_INK, linespacing=1.5, parse_math=False)
 
