@@ -159,6 +159,10 @@ def test_a_property_of_librdkafka_is_quoted_like_a_toml_key() -> None:
         ("[[surveys.a.rules]]\nname='n'\ncontaminant='BG'\nstatistic='core'\nabove=0.5", "'n'"),
         ("[nothing]", "nothing"),
         ("[exposures.instruments.a]\nsection = '1:2'", "exposures.instruments.a.section"),
+        (
+            "[exposures.instruments.a]\nnot_judged = {focus = ['FOCUS']}",
+            "exposures.instruments.a.not_judged.focus.0: 'FOCUS': expected KEYWORD=value",
+        ),
         ("[exposures.contaminants]\ntile_px = 500", "exposures.contaminants.tile_px"),
         ("[exposures.contaminants]\npriors = {XX = 0.1}", "exposures.contaminants.priors"),
         # The engine is warmed up with a whole batch.

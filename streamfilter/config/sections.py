@@ -1,6 +1,5 @@
 """The sections of the settings: small and frozen, with their defaults and checks."""
 
-import re
 from collections.abc import Mapping
 from ipaddress import IPv4Network, IPv6Network, ip_address
 from pathlib import Path
@@ -16,6 +15,7 @@ from pydantic import (
 )
 
 from streamfilter.config.topic_names import OfEachSurvey, OfNoSurvey
+from streamfilter.config.written_forms import HeaderCondition, ImageSection, NotJudged
 from streamfilter.contaminants import BY_CODE, CODES
 from streamfilter.limits import Limits
 from streamfilter.records import Plane, Rule, fields_of
@@ -24,10 +24,8 @@ Scalar = str | int | float | bool
 Probability = Annotated[float, Field(gt=0, lt=1)]
 Positive = Annotated[float, Field(gt=0)]
 Count = Annotated[int, Field(ge=1)]
-Condition = Annotated[str, Field(pattern=r"^[A-Za-z0-9_ -]+(!= *0|=.+)$")]
 
 _SHORTEST_SECRET = 16
-_SECTION = re.compile(r"\[\d+:\d+,\d+:\d+\]")
 
 
 def _of_known_classes(value: dict[str, float]) -> dict[str, float]:
@@ -145,7 +143,7 @@ class Instrument(Section):
     weights and the like need no entry. Producers must not count them as detectors."""
     use_sections: bool = True
     """Leave out the pixels that are no sky by TRIMSEC, DATASEC and BIASSEC."""
-    section: str = ""
+    section: ImageSection = ""
     """Replaces the header's section: ``[x1:x2,y1:y2]``, from 1, inclusive."""
     mask_extensions: tuple[str, ...] = ("BPM",)
     """Extensions whose non-zero pixels are bad, also with a number (``BPM1``); empty: none."""
@@ -154,17 +152,9 @@ class Instrument(Section):
     saturation: Annotated[float, Field(ge=0)] = 0.0
     """Level in the frame's unit; 0: from the header, or a plateau at the highest value."""
     purposes: Literal["generic", "lco", "decam", "lsstcam", "ztf", "none"] = "generic"
-    """Which headers say that trails are meant, or that a frame is no science exposure; its tracking
-    is then not judged. ``none``: all are judged."""
-    not_judged: dict[Literal["non_sidereal", "calibration", "focus"], tuple[Condition, ...]] = {}
+    """Whose headers say which exposures are not judged, as trails are meant; ``none``: all are."""
+    not_judged: dict[NotJudged, tuple[HeaderCondition, ...]] = {}
     """Further conditions by reason: ``SRCTYPE=COMET*`` (``*``, ``?``), ``RATRACK!=0``."""
-
-    @field_validator("section")
-    @classmethod
-    def _readable(cls, value: str) -> str:
-        if value and not _SECTION.fullmatch(value):
-            raise ValueError(f"{value!r}: expected [x1:x2,y1:y2] in pixels from 1, or nothing")
-        return value
 
 
 class FrameContaminants(Section):
