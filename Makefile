@@ -157,6 +157,7 @@ bench: $(VENV)/.installed-dev
 	$(BIN)/python tests/bench/bench_rules.py
 	$(BIN)/python tests/bench/bench_exposures.py
 	$(BIN)/python tests/bench/bench_tracking.py
+	$(BIN)/python tests/bench/bench_probability.py
 
 clean:
 	rm -rf $(VENV) $(VENV)-parity $(VENV)-gpu .cache dist streamfilter-demo .mypy_cache .pytest_cache .ruff_cache .coverage

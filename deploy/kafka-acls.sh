@@ -19,10 +19,13 @@ allow --operation Write --topic streamfilter.rejected
 allow --operation Read --topic exposures
 allow --operation Read --group streamfilter-exposures
 allow --operation Write --topic streamfilter.tracking
+# Also read it, for detectors that come late, after a restart.
+allow --operation Read --topic streamfilter.tracking
 
 # Contaminants of whole frames, where they are searched.
 # allow --operation Read --group streamfilter-contaminants
 # allow --operation Write --topic streamfilter.contaminants
+# allow --operation Read --topic streamfilter.contaminants
 
 # With delivery.guarantee = "exactly-once": names of transactions begin with the consumer group's.
 # allow --operation Write --transactional-id streamfilter- --resource-pattern-type prefixed

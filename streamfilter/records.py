@@ -369,3 +369,6 @@ class Output:
     value: bytes | None
     key: bytes | None = None
     headers: Headers = ()
+    message_ms: int | None = None
+    """Timestamp of the input (Unix, milliseconds), which the output gets where the broker refuses
+    that of this machine's clock."""

@@ -12,6 +12,7 @@ from streamfilter.exposures.records import (
     ExposureVerdict,
     FrameReference,
     Judgement,
+    Purpose,
     Shapes,
     TileEvidence,
     Voice,
@@ -30,6 +31,7 @@ def make_announced(**changes: Any) -> Announced:
         "mid_exposure_unix_s": 1_765_000_000.25,
         "exposure_time_s": 30.5,
         "filter": "r",
+        "purpose": Purpose.SCIENCE,
     }
     return Announced(**{**fields, **changes})
 
@@ -54,6 +56,7 @@ def make_evidence(**changes: Any) -> DetectorEvidence:
     judgement = Judgement(
         *(Decision.TRACKING_ERROR, Voice.BOTH, 0.9375, 5.5, 3.75, 1.625, 0.8125, 0.05, 4, 2),
         shapes,
+        *(0.5625, 4.25),
     )
     tiles = (
         TileEvidence(0, 0, 0.99, 12, 1.0, 0.9, 0.6),

@@ -159,8 +159,15 @@ def test_a_property_of_librdkafka_is_quoted_like_a_toml_key() -> None:
         ("[[surveys.a.rules]]\nname='n'\ncontaminant='BG'\nstatistic='core'\nabove=0.5", "'n'"),
         ("[nothing]", "nothing"),
         ("[exposures.instruments.a]\nsection = '1:2'", "exposures.instruments.a.section"),
+        (
+            "[exposures.instruments.a]\nnot_judged = {focus = ['FOCUS']}",
+            "exposures.instruments.a.not_judged.focus.0: 'FOCUS': expected KEYWORD=value",
+        ),
         ("[exposures.contaminants]\ntile_px = 500", "exposures.contaminants.tile_px"),
-        ("[exposures.contaminants]\npriors = {XX = 0.1}", "exposures.contaminants.priors.XX: no class"),
+        (
+            "[exposures.contaminants]\npriors = {XX = 0.1}",
+            "exposures.contaminants.priors.XX: no class",
+        ),
         ("[exposures.contaminants]\nclasses = ['XX']", "exposures.contaminants.classes"),
         # The engine is warmed up with a whole batch.
         ("[batch]\nsize = 1000000\n", "batch.size"),

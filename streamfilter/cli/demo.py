@@ -138,7 +138,9 @@ def _report_exposures(console: Console, judged: list[exposures.SimulatedVisit], 
         row.append(each.decision)
         if each.verdict is not None:
             judgement = each.verdict["judgement"]
-            row += [f"{judgement['probability']:.3f}", f"{judgement['shapes']['elongation']:.2f}"]
+            known = judgement["probability"]
+            row.append("" if known is None else f"{known:.3f}")
+            row.append(f"{judgement['shapes']['elongation']:.2f}")
             row.append(f"{each.seconds:.1f}")
         table.add_row(*row)
     console.print(table)

@@ -14,12 +14,13 @@ from streamfilter import config as settings_room
 from streamfilter import logs, rejections
 from streamfilter.cli import options
 from streamfilter.cli.command_group import CommandGroup
-from streamfilter.config import Scalar, Settings
+from streamfilter.config import Settings
 from streamfilter.errors import ConfigurationInvalid, Reason, printable
 from streamfilter.kafka import reader
 from streamfilter.kafka.sink import KafkaSink, Undeliverable
 from streamfilter.records import Output
 from streamfilter.rejections import Rejection
+from streamfilter.service.assembly.clients import output_reader
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -29,8 +30,6 @@ _HOUR_MS = 3_600_000
 _WIDTHS = (9, 25, 20, 24, 9, 8, 8, 0)
 _AROUND = 48  # bytes shown before and after the place of failure
 _ROW = 16
-# Settings of the producer that are also needed to read from the brokers.
-_CONNECTION = ("security.", "sasl.", "ssl.")
 
 
 class _Position(click.ParamType[tuple[int, int]]):
@@ -195,20 +194,12 @@ def _settings(config: Path | None, overrides: tuple[str, ...]) -> Settings:
     return settings
 
 
-def _client(settings: Settings) -> dict[str, Scalar]:
-    """Returns the client settings for the brokers that have the rejected topic."""
-    kafka = settings.kafka
-    secured = {k: v for k, v in kafka.producer.items() if k.startswith(_CONNECTION)}
-    bootstrap = kafka.output_bootstrap or kafka.bootstrap
-    return {**kafka.settings, **secured, "bootstrap.servers": bootstrap}
-
-
 def _chosen(
     settings: Settings, reasons: tuple[str, ...], hours: float | None
 ) -> Iterator[Rejection]:
     since_ms = None if hours is None else round(time.time() * 1000 - hours * _HOUR_MS)
     for stored in reader.read_topic(
-        _client(settings), settings.outputs.rejected, since_ms=since_ms
+        output_reader(settings), settings.outputs.rejected, since_ms=since_ms
     ):
         rejection = rejections.rejection_of(stored)
         if rejection is not None and (not reasons or rejection.reason in reasons):
@@ -217,7 +208,7 @@ def _chosen(
 
 def _at(settings: Settings, position: tuple[int, int]) -> Rejection:
     topic, (partition, offset) = settings.outputs.rejected, position
-    stored = reader.read_one(_client(settings), topic, partition, offset)
+    stored = reader.read_one(output_reader(settings), topic, partition, offset)
     rejection = None if stored is None else rejections.rejection_of(stored)
     if rejection is None:
         raise click.ClickException(f"{topic} has no rejected message at {partition}:{offset}")
@@ -254,7 +245,7 @@ def _send(settings: Settings, outputs: list[Output | str], *, dry_run: bool) -> 
     if dry_run:
         acknowledged.update(each.topic for each in ready)
     elif ready:
-        sink = KafkaSink({"delivery.timeout.ms": DELIVERY_MS, **_client(settings)})
+        sink = KafkaSink({"delivery.timeout.ms": DELIVERY_MS, **output_reader(settings)})
         try:
             for output in ready:
                 sink.send(output, done)

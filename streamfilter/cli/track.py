@@ -25,7 +25,7 @@ from streamfilter.exposures.records import (
     Judgement,
 )
 from streamfilter.exposures.sections import is_section
-from streamfilter.exposures.tracking import TrackingRules, why_undecided
+from streamfilter.exposures.tracking import TrackingRules, is_judged, why_undecided
 from streamfilter.exposures.watcher import ExposureRules, Watcher
 from streamfilter.inference.manifest import Per
 from streamfilter.service.assembly.exposures import mesh_of, tracking_rules
@@ -250,7 +250,8 @@ def _badness(judgement: Judgement) -> float:
 def _line(exposure: _Exposure, judgement: Judgement, rules: TrackingRules) -> dict[str, Any]:
     """Returns all facts of an exposure, with the field names of the records."""
     detectors = [asdict(evidence) for evidence in exposure.detectors]
-    why = why_undecided(judgement, rules) or None
+    set_aside = [each.not_judged for each in exposure.detectors if each.not_judged is not None]
+    why = (set_aside[0] if set_aside else why_undecided(judgement, rules)) or None
     said = {"exposure": exposure.name, "judgement": asdict(judgement), "why_undecided": why}
     return said | {"detectors": detectors}
 
@@ -268,8 +269,8 @@ def _cells(
 ) -> tuple[str, ...]:
     style = _STYLES[judgement.decision]
     decision = f"[{style}]{judgement.decision}[/]"
-    if evidence is not None and evidence.not_evaluated is not None:
-        why = escape(f"{evidence.not_evaluated}: {evidence.detail}")
+    if evidence is not None and not is_judged(evidence):
+        why = escape(f"{evidence.not_evaluated or evidence.not_judged}: {evidence.detail}")
         return decision, why, *[""] * (len(_HEAD) - 4)
     shapes = judgement.shapes
     used, every = judgement.tiles_used, judgement.tiles_used + judgement.tiles_abstained

@@ -1,6 +1,5 @@
 """The sections of the settings: small and frozen, with their defaults and checks."""
 
-import re
 from collections.abc import Mapping
 from ipaddress import IPv4Network, IPv6Network, ip_address
 from pathlib import Path
@@ -17,6 +16,7 @@ from pydantic import (
 )
 
 from streamfilter.config.topic_names import OfEachSurvey, OfNoSurvey
+from streamfilter.config.written_forms import HeaderCondition, ImageSection, NotJudged
 from streamfilter.contaminants import BY_CODE, CODES
 from streamfilter.limits import Limits
 from streamfilter.records import Plane, Rule, fields_of
@@ -27,7 +27,6 @@ Positive = Annotated[float, Field(gt=0)]
 Count = Annotated[int, Field(ge=1)]
 
 _SHORTEST_SECRET = 16
-_SECTION = re.compile(r"\[\d+:\d+,\d+:\d+\]")
 
 
 def _known(code: str) -> str:
@@ -149,7 +148,7 @@ class Instrument(Section):
     weights and the like need no entry. Producers must not count them as detectors."""
     use_sections: bool = True
     """Leave out the pixels that are no sky by TRIMSEC, DATASEC and BIASSEC."""
-    section: str = ""
+    section: ImageSection = ""
     """Replaces the header's section: ``[x1:x2,y1:y2]``, from 1, inclusive."""
     mask_extensions: tuple[str, ...] = ("BPM",)
     """Extensions whose non-zero pixels are bad, also with a number (``BPM1``); empty: none."""
@@ -157,13 +156,10 @@ class Instrument(Section):
     """Bad planes of an extension MASK with ``MP_`` keywords (Rubin); empty: none."""
     saturation: Annotated[float, Field(ge=0)] = 0.0
     """Level in the frame's unit; 0: from the header, or a plateau at the highest value."""
-
-    @field_validator("section")
-    @classmethod
-    def _readable(cls, value: str) -> str:
-        if value and not _SECTION.fullmatch(value):
-            raise ValueError(f"{value!r}: expected [x1:x2,y1:y2] in pixels from 1, or nothing")
-        return value
+    purposes: Literal["generic", "lco", "decam", "lsstcam", "ztf", "none"] = "generic"
+    """Whose headers say which exposures are not judged, as trails are meant; ``none``: all are."""
+    not_judged: dict[NotJudged, tuple[HeaderCondition, ...]] = {}
+    """Further conditions by reason: ``SRCTYPE=COMET*`` (``*``, ``?``), ``RATRACK!=0``."""
 
 
 class FrameContaminants(Section):
@@ -200,7 +196,7 @@ class Exposures(Section):
     elongated: Annotated[float, Field(ge=1)] = 1.5
     """Median elongation of stars at and above which they are trailed, if all in one direction."""
     round: Annotated[float, Field(ge=1)] = 1.35
-    """Median elongation below which they are not; in between the network alone cannot decide."""
+    """Median elongation below which they are not; halfway in between their shapes are even."""
     wait_s: Positive = 60.0
     """Wait for more detectors of an exposure, since the last one was processed."""
     threads: Annotated[int, Field(ge=0)] = 0

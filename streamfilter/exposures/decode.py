@@ -6,7 +6,7 @@ from functools import lru_cache
 from typing import TypeVar
 
 from streamfilter.errors import MessageRejected, Reason
-from streamfilter.exposures.records import Announced, ExposureMessage, FrameReference
+from streamfilter.exposures.records import Announced, ExposureMessage, FrameReference, Purpose
 from streamfilter.records import Message, Rejected
 from streamfilter.schemas.finder import SchemaFinder, SchemaKey
 from streamfilter.schemas.walk import RecordWalk, leaf_types
@@ -23,6 +23,7 @@ _FIELDS: dict[str, frozenset[str]] = {
     "mid_exposure": _WHOLE | {"timestamp-micros"},
     "exposure_time_s": _NUMBER,
     "filter": _TEXT,
+    "purpose": _TEXT,
     "reference.uri": _TEXT,
     "reference.size": _WHOLE,
     "reference.sha256": _TEXT,
@@ -128,7 +129,19 @@ def _announced(values: dict[str, object]) -> Announced:
         mid_exposure_unix_s=mid_unix_s,
         exposure_time_s=exposure_time_s,
         filter=_name(values, "filter"),
+        purpose=_purpose(values),
     )
+
+
+def _purpose(values: dict[str, object]) -> Purpose | None:
+    """Returns what an exposure is for; raises MessageRejected for an unknown word."""
+    word = (_value(values, "purpose", str) or "").strip().lower()
+    if not word:
+        return None
+    if word not in list(Purpose):
+        known = ", ".join(Purpose)
+        raise MessageRejected(Reason.FIELD_TYPE, f"purpose is {word[:80]!r}; expected {known}")
+    return Purpose(word)
 
 
 def _frame(values: dict[str, object]) -> bytes | FrameReference:

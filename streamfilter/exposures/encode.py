@@ -108,6 +108,7 @@ class TrackingEncoder:
             "irregularities": [],
             "origin": asdict(received.message.origin),
             "contaminants": self._areas(evidence.contaminants),
+            "not_judged": evidence.not_judged,
         }
         return self._message(record, [received], look_s, topic)
 
@@ -140,8 +141,24 @@ class TrackingEncoder:
             "irregularities": list(verdict.irregularities),
             "origin": None,
             "contaminants": self._areas(verdict.contaminants),
+            "not_judged": verdict.not_judged,
         }
         return self._message(record, received, None, topic)
+
+    def read(self, value: bytes, topic: str) -> dict[str, Any] | None:
+        """Returns a record that a worker of this version published; None for any other value.
+
+        Raises
+        ------
+        SchemaUnavailable
+            The schema could not be registered.
+        """
+        header = self._header(topic)
+        if not value.startswith(header):
+            return None
+        body = io.BytesIO(value[len(header) :])
+        record = fastavro.schemaless_reader(body, tracking_schema().schema.parsed, None)
+        return record if isinstance(record, dict) else None
 
     def _areas(self, areas: ContaminantAreas | None) -> dict[str, object] | None:
         if areas is None:
@@ -212,6 +229,7 @@ def _summary(evidence: DetectorEvidence) -> dict[str, object]:
         "decision": evidence.judgement.decision,
         "probability": evidence.judgement.probability,
         "not_evaluated": evidence.not_evaluated,
+        "not_judged": evidence.not_judged,
     }
 
 

@@ -21,6 +21,7 @@ from streamfilter.exposures.records import (
     TileEvidence,
     Voice,
 )
+from streamfilter.exposures.tracking import is_judged
 from streamfilter.exposures.watcher import JudgedFrame
 from streamfilter.records import Image
 
@@ -213,7 +214,7 @@ def _draw_detector(panel: "Axes", one: DetectorPicture, detectors: int) -> None:
         )
     if one.thumbnail is None:
         panel.set_facecolor("#EEEEEE")
-        reason = (evidence.not_evaluated or "").replace("_", " ")
+        reason = (evidence.not_evaluated or evidence.not_judged or "").replace("_", " ")
         panel.text(0.5, 0.5, reason, ha="center", va="center", transform=panel.transAxes, size=8)
         return
     _draw_image(panel, one.thumbnail, (one.shape[1], one.shape[0]))
@@ -299,9 +300,10 @@ def _draw_image(panel: "Axes", image: Image, extent: tuple[int, int] | None = No
 
 def _write_verdict(part: "SubFigure", row: Row) -> None:
     judgement = row.judgement
-    headline = judgement.decision.replace("_", " ").upper()
+    aside = all(one.evidence.not_judged is not None for one in row.pictures)
+    headline = "not judged" if aside and row.pictures else judgement.decision.replace("_", " ")
     colour = _COLOURS[judgement.decision]
-    part.text(0.03, 0.88, headline, va="top", size=15, weight="bold", color=colour)
+    part.text(0.03, 0.88, headline.upper(), va="top", size=15, weight="bold", color=colour)
     text = "\n".join(words(row))
     part.text(0.03, 0.78, text, va="top", size=9.5, color=_INK, linespacing=1.5, parse_math=False)
 
@@ -310,12 +312,14 @@ def words(row: Row) -> list[str]:
     """Returns the lines of plain text under the headline."""
     judgement, shapes = row.judgement, row.judgement.shapes
     lines = [_short(row.title, 44), f"decided by: {_VOICES[judgement.voice]}"]
-    if all(one.evidence.not_evaluated is not None for one in row.pictures):
+    if not any(is_judged(one.evidence) for one in row.pictures):
         return [lines[0], *_unread(row)]
-    if judgement.probability is None:
+    if judgement.probability is not None:
+        lines.append(f"probability {judgement.probability:.3f} at prior {judgement.prior:g}")
+    if judgement.network_probability is None:
         lines.append("network: every tile abstained")
     else:
-        lines.append(f"network: {judgement.probability:.3f} at prior {judgement.prior:g}")
+        lines.append(f"network alone: {judgement.network_probability:.3f}")
     if judgement.reference_mean is not None:
         lines.append(f"plain mean of all tiles: {judgement.reference_mean:.3f}")
     lines.append(f"tiles: {judgement.tiles_used} used, {judgement.tiles_abstained} abstained")
@@ -333,9 +337,12 @@ def _short(name: str, most: int) -> str:
 
 
 def _unread(row: Row) -> list[str]:
-    """Returns lines that say why detectors were not evaluated, at most three and a count."""
-    skipped = [one.evidence for one in row.pictures if one.evidence.not_evaluated is not None]
-    words = [f"{one.detector or 'file'}: {one.not_evaluated}".replace("_", " ") for one in skipped]
+    """Returns lines that say why detectors were not judged, at most three and a count."""
+    skipped = [one.evidence for one in row.pictures if not is_judged(one.evidence)]
+    words = [
+        f"{one.detector or 'file'}: {one.not_evaluated or one.not_judged}".replace("_", " ")
+        for one in skipped
+    ]
     return words[:3] + ([f"and {len(words) - 3} more"] if len(words) > 3 else [])
 
 

@@ -11,12 +11,15 @@ from streamfilter.exposures.records import (
     Closing,
     DetectorArrived,
     DetectorEvidence,
+    EarlierVerdict,
     ExposureVerdict,
     Irregularity,
     Judgement,
 )
 from streamfilter.records import Origin
 
+Recall = Callable[[str, str], EarlierVerdict | None]
+"""Returns what an earlier worker published of an instrument's exposure."""
 Judge = Callable[[tuple[DetectorEvidence, ...]], Judgement]
 """Judges an exposure from the evidence of its detectors."""
 
@@ -79,15 +82,21 @@ class _Exposure:
 class FocalPlanes:
     """Holds the open exposures and those that closed lately; for one thread alone."""
 
-    def __init__(self, judge: Judge, rules: FocalPlaneRules | None = None) -> None:
+    def __init__(
+        self, judge: Judge, rules: FocalPlaneRules | None = None, recall: Recall | None = None
+    ) -> None:
         """Start with no open exposure.
 
         Parameters
         ----------
         judge
             Called with an exposure's detectors, without their tiles, in order of arrival.
+        recall
+            Asked for exposures of which not all detectors came: they may have come to an earlier
+            worker, which published a verdict. None: nobody remembers.
         """
         self._judge = judge
+        self._recall = recall
         self._rules = rules or FocalPlaneRules()
         # Both in order of age: the first is the oldest.
         self._open: dict[tuple[str, str], _Exposure] = {}
@@ -168,11 +177,28 @@ class FocalPlanes:
 
     def _close(self, key: tuple[str, str], closing: Closing) -> Closed:
         exposure = self._open.pop(key)
+        if closing is not Closing.COMPLETE and self._revised(exposure):
+            closing = Closing.LATE_DETECTOR
         closed = self._verdict(exposure, closing)
         self._closed[key] = exposure
         while len(self._closed) > self._rules.most_closed:
             del self._closed[next(iter(self._closed))]
         return closed
+
+    def _revised(self, exposure: _Exposure) -> bool:
+        """Add what an earlier worker published; returns whether a detector is new to that."""
+        found = self._recall and self._recall(exposure.instrument, exposure.exposure_id)
+        if not found:
+            return False
+        earlier = {each.detector: each for each in found.detectors}
+        if exposure.detectors.keys() <= earlier.keys():
+            # Messages of that verdict, read again: it is published once more as it was.
+            exposure.revision = found.revision - 1
+            exposure.detectors = {**earlier, **exposure.detectors}
+            return False
+        exposure.revision = found.revision
+        exposure.detectors = {**earlier, **exposure.detectors}
+        return True
 
     def _verdict(self, exposure: _Exposure, closing: Closing) -> Closed:
         exposure.revision += 1

@@ -6,7 +6,7 @@ import re
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from math import isfinite, prod
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,8 +15,9 @@ import numpy as np
 import numpy.typing as npt
 
 from streamfilter.errors import plain_words
-from streamfilter.exposures import detector_images
+from streamfilter.exposures import detector_images, purposes
 from streamfilter.exposures.compressed_files import unpacked
+from streamfilter.exposures.purposes import PurposeMap
 from streamfilter.exposures.records import Frame, FrameReason, FrameRefused, Mask
 from streamfilter.exposures.refusal import NO_MEMORY, Refusal, too_many_bytes
 from streamfilter.exposures.sections import with_sky
@@ -83,6 +84,8 @@ class FrameRules:
     saturation_keywords: tuple[str, ...] = ("SATURATE", "SATLEVEL", "MAXLIN")
     saturation: float | None = None
     """Level in the image's unit, used instead of the header's."""
+    purposes: PurposeMap = field(default_factory=dict)
+    """Which headers say that tracking is not to be judged."""
 
 
 class FrameFile:
@@ -193,6 +196,11 @@ class FrameFile:
         if masked is not None:
             masked = np.ascontiguousarray(masked[rows, columns])
         headers = (hdu.header,) if index == 0 else (hdu.header, self._hdus[0].header)
+
+        def lookup(keyword: str) -> object:
+            values = (fits_headers.value_of(each, keyword) for each in headers)
+            return next((each for each in values if each is not None), None)
+
         return Frame(
             self.source,
             index,
@@ -202,6 +210,7 @@ class FrameFile:
             saturation,
             corner=(rows.start or 0, columns.start or 0),
             binning=fits_headers.binning(*headers),
+            set_aside=purposes.set_aside(lookup, rules.purposes),
             plane=plane,
             headers=headers,
             sha256=self.sha256,

@@ -40,6 +40,36 @@ class FrameReason(StrEnum):
     SATURATED = "saturated"
 
 
+class NotJudged(StrEnum):
+    """Why the tracking of a frame that can be read is not judged: a closed set."""
+
+    NON_SIDEREAL = "non_sidereal"
+    """The telescope followed a comet or a minor planet: stars are meant to trail."""
+    CALIBRATION = "calibration"
+    """A flat, a dark, a bias: no science exposure."""
+    FOCUS = "focus"
+    """Of a focus run, or out of focus on purpose."""
+    COLOUR_MOSAIC = "colour_mosaic"
+    """A raw Bayer mosaic: neighbouring pixels are of different colours."""
+
+
+@dataclass(frozen=True, slots=True)
+class SetAside:
+    """Why a frame is set aside, with what says so."""
+
+    reason: NotJudged
+    detail: str
+
+
+class Purpose(StrEnum):
+    """What a message says that its exposure is for."""
+
+    SCIENCE = "science"
+    NON_SIDEREAL = NotJudged.NON_SIDEREAL.value
+    CALIBRATION = NotJudged.CALIBRATION.value
+    FOCUS = NotJudged.FOCUS.value
+
+
 @dataclass(frozen=True, slots=True)
 class FrameReference:
     """Where a frame's file is, with the size and sha256 that it must have."""
@@ -66,6 +96,8 @@ class Announced:
     mid_exposure_unix_s: float | None = None
     exposure_time_s: float | None = None
     filter: str | None = None
+    purpose: Purpose | None = None
+    """None where the frames' headers say it."""
 
 
 def detector_names(announced: str | None, in_file: Sequence[str]) -> list[str]:
@@ -130,6 +162,8 @@ class Frame:
     """The image's own as astropy read it, and that of the first HDU where it is another."""
     sha256: str = ""
     """Of the file, 64 hexadecimal digits; empty where the frame is from none."""
+    set_aside: SetAside | None = None
+    """Why its tracking is not to be judged; None where it is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -198,9 +232,11 @@ class Judgement:
     decision: Decision
     voice: Voice
     probability: float | None
-    """Posterior of the pooled log-odds under ``prior``; None where every tile abstained."""
+    """Of a tracking error, from network and shapes under ``prior``. At ``decided_at`` or above
+    exactly where the decision is a tracking error; None where nothing speaks, or the network sees
+    trails and the stars show none."""
     log_odds: float | None
-    """Log-odds of the evidence without the prior; positive means a tracking error."""
+    """The network's, of all tiles, without the prior; positive means a tracking error."""
     weight: float
     """Sum of the tiles' weights, which are those of ``mean_log_odds``."""
     mean_log_odds: float | None
@@ -211,6 +247,10 @@ class Judgement:
     tiles_used: int
     tiles_abstained: int
     shapes: Shapes
+    network_probability: float | None = None
+    """Posterior of the network's ``log_odds`` alone; None where every tile abstained."""
+    shape_log_odds: float | None = None
+    """The shapes', without the prior; None where too few stars could be measured."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -238,6 +278,8 @@ class DetectorEvidence:
     tiles: tuple[TileEvidence, ...] = ()
     contaminants: ContaminantAreas | None = None
     """None where the frame was not searched for contaminants."""
+    not_judged: NotJudged | None = None
+    """Why its tracking was not judged, though the frame could be evaluated."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -272,6 +314,15 @@ class Irregularity(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
+class EarlierVerdict:
+    """What an earlier worker published of an exposure."""
+
+    revision: int
+    detectors: tuple[DetectorEvidence, ...]
+    """Without their tiles."""
+
+
+@dataclass(frozen=True, slots=True)
 class ExposureVerdict:
     """The verdict on an exposure; a higher revision replaces a lower one."""
 
@@ -284,6 +335,12 @@ class ExposureVerdict:
     detectors: tuple[DetectorEvidence, ...]
     detectors_expected: int | None
     irregularities: tuple[Irregularity, ...] = ()
+
+    @property
+    def not_judged(self) -> NotJudged | None:
+        """Why no detector that could be evaluated was judged; None where one was."""
+        reasons = [each.not_judged for each in self.detectors if each.not_evaluated is None]
+        return reasons[0] if reasons and None not in reasons else None
 
     @property
     def contaminants(self) -> ContaminantAreas | None:

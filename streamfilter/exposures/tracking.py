@@ -2,16 +2,18 @@
 
 The reference program averages the tiles' posteriors and cannot answer "cannot tell". Here tiles are
 witnesses of one common cause. Their log-odds are averaged with weights and count as those of a few
-independent witnesses, because tiles of one exposure have common errors.
+independent witnesses, because tiles of one exposure have common errors. What they and the stars'
+shapes say together is one probability, and the decision follows from it.
 """
 
-from collections import Counter
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 
 from streamfilter import posterior
+from streamfilter.exposures import likelihood
+from streamfilter.exposures.likelihood import Likelihood
 from streamfilter.exposures.records import (
     Decision,
     DetectorEvidence,
@@ -39,21 +41,19 @@ class TrackingRules:
     correlation: float = 0.3
     """Between the errors of tiles: any number of tiles counts as at most 1/0.3 = 3.3."""
     decided_at: float = 0.5
-    """Posterior from which the decision is a tracking error."""
+    """Probability from which the decision is a tracking error."""
+    unsure_from: float = 0.45
+    """Probability from which, up to ``decided_at``, nobody can tell."""
     smallest_weight: float = 1.0
     """With a smaller sum of tiles' weights, the network cannot decide "ok"."""
     shape_stars: int = 8
     """With fewer stars, shapes do not count."""
     elongated: float = 1.5
-    """Median elongation that means a tracking error: a trail of 1.6 times the FWHM."""
+    """Median elongation at and above which stars trail, if all in one direction."""
     round: float = 1.35
-    """Median elongation below which shapes mean "ok"."""
-    perfect: float = 1.2
-    """Median elongation below which stars do not trail, whatever the network's output."""
-    coherent: float = 0.8
-    """Smallest coherence of position angles in a tracking error."""
-    incoherent: float = 0.5
-    """Coherence below which elongated sources are galaxies or noise, not trails."""
+    """Median elongation below which they do not."""
+    likelihood: Likelihood = field(default_factory=Likelihood)
+    """What network and shapes are worth."""
 
     def __post_init__(self) -> None:
         """Refuse rules that cannot give a decision.
@@ -68,16 +68,28 @@ class TrackingRules:
                 raise ValueError(f"{name} is {getattr(self, name)}; it must be between 0 and 1")
         if not 0 <= self.correlation <= 1:
             raise ValueError(f"correlation is {self.correlation}; it must be in [0, 1]")
-        if not 1 <= self.perfect <= self.round <= self.elongated:
-            raise ValueError("perfect, round and elongated must be at least 1, in rising order")
+        if not 0 < self.unsure_from <= self.decided_at:
+            raise ValueError(f"unsure_from is {self.unsure_from}; it must be in (0, decided_at]")
+        if not 1 <= self.round <= self.elongated:
+            raise ValueError("round and elongated must be at least 1, in rising order")
 
 
 @dataclass(frozen=True, slots=True)
-class ShapeOpinion:
-    """The decision that the stars' shapes give, and those that they forbid the network."""
+class Evidence:
+    """What speaks of a detector or an exposure."""
 
-    vote: Decision | None = None
-    vetoes: frozenset[Decision] = frozenset()
+    mean: float | None
+    """Weighted mean of the tiles' log-odds; None where no tile speaks."""
+    weight: float
+    """Sum of the tiles' weights."""
+    reference: float | None
+    """Mean of the tiles' posteriors."""
+    tiles: tuple[int, int]
+    """Those that spoke, and those that abstained."""
+    shapes: Shapes
+    shape_log_odds: float | None
+    doubtful: bool = False
+    """Whether the network is not to be believed where it sees trails: they may be no star's."""
 
 
 def tile_weight(stars: int, unmasked: float, share: float, rules: TrackingRules) -> float:
@@ -121,16 +133,11 @@ def judge_detector(
         mean = sum(t.weight * log_odds(t.probability or 0.0, rules) for t in speaking) / weight
     raw = [tile.probability for tile in tiles if tile.probability is not None]
     reference = float(posterior.update_tracking(raw, rules.prior).mean()) if raw else None
-    vote, veto = shape_vote(shapes, rules), shape_veto(shapes, rules)
-    vetoes = set() if veto is None else {veto}
-    if doubtful and vote is not Decision.TRACKING_ERROR:
-        vetoes.add(Decision.TRACKING_ERROR)
-    opinion = ShapeOpinion(vote, frozenset(vetoes))
+    known = shape_log_odds(shapes, rules)
     if doubled:
-        opinion = ShapeOpinion(Decision.TRACKING_ERROR)
-    return _judged(
-        mean, weight, reference, (len(speaking), len(tiles) - len(speaking)), shapes, opinion, rules
-    )
+        known = max(known or 0.0, rules.likelihood.doubled)
+    tiles_heard = len(speaking), len(tiles) - len(speaking)
+    return _judged(Evidence(mean, weight, reference, tiles_heard, shapes, known, doubtful), rules)
 
 
 def judge_exposure(
@@ -143,7 +150,7 @@ def judge_exposure(
     shapes
         Shapes pooled over the detectors.
     """
-    judgements = [d.judgement for d in detectors if d.not_evaluated is None]
+    judgements = [d.judgement for d in detectors if is_judged(d)]
     weight = sum(j.weight for j in judgements)
     mean = None
     if weight > 0:
@@ -151,21 +158,22 @@ def judge_exposure(
     means = [j.reference_mean for j in judgements if j.reference_mean is not None]
     counts = sum(j.tiles_used for j in judgements), sum(j.tiles_abstained for j in judgements)
     reference = float(np.mean(means)) if means else None
-    votes = [_vote_of(judgement, rules) for judgement in judgements]
-    vote = _majority(votes) or shape_vote(shapes, rules)
-    # Vetoes are counted by detector: after a small field rotation each detector is coherent, and
-    # all together are not.
-    vetoes = Counter(_veto_of(judgement, rules) for judgement in judgements)
-    most = frozenset(
-        v for v, count in vetoes.items() if v is not None and 2 * count > len(judgements)
-    )
-    opinion = ShapeOpinion(vote) if vote is Decision.TRACKING_ERROR else ShapeOpinion(vote, most)
-    return _judged(mean, weight, reference, counts, shapes, opinion, rules)
+    # By detector: after a small field rotation each detector is coherent, and all are not.
+    doubtful = 2 * sum(_set_aside(j, rules) for j in judgements) > len(judgements)
+    known = _of_detectors(judgements, rules)
+    if known is None:
+        known = shape_log_odds(shapes, rules)
+    return _judged(Evidence(mean, weight, reference, counts, shapes, known, doubtful), rules)
+
+
+def is_judged(evidence: DetectorEvidence) -> bool:
+    """Whether a detector counts for its exposure: it could be evaluated, and was to be judged."""
+    return evidence.not_evaluated is None and evidence.not_judged is None
 
 
 def without_evidence(rules: TrackingRules, shapes: Shapes | None = None) -> Judgement:
     """Returns the judgement of a detector that could not be evaluated: "cannot tell"."""
-    return _judged(None, 0.0, None, (0, 0), shapes or Shapes(0), ShapeOpinion(), rules)
+    return _judged(Evidence(None, 0.0, None, (0, 0), shapes or Shapes(0), None), rules)
 
 
 def log_odds(probability: float, rules: TrackingRules) -> float:
@@ -185,31 +193,25 @@ def witnesses(weight: float, rules: TrackingRules) -> float:
     return weight / (1 + max(weight - 1, 0.0) * rules.correlation)
 
 
-def shape_vote(shapes: Shapes, rules: TrackingRules) -> Decision | None:
-    """Returns the decision of the stars' shapes; None where stars are few or shapes unclear."""
-    if shapes.stars < rules.shape_stars or shapes.elongation is None or shapes.coherence is None:
+def shape_log_odds(shapes: Shapes, rules: TrackingRules) -> float | None:
+    """Returns the log-odds of the stars' shapes; None where fewer than ``shape_stars`` have one."""
+    if shapes.stars < rules.shape_stars:
         return None
-    if shapes.elongation >= rules.elongated and shapes.coherence >= rules.coherent:
-        return Decision.TRACKING_ERROR
-    return Decision.OK if shapes.elongation < rules.round else None
+    return likelihood.of_shapes(shapes, (rules.round, rules.elongated), rules.likelihood)
 
 
-def shape_veto(shapes: Shapes, rules: TrackingRules) -> Decision | None:
-    """Returns the decision that the network may not take alone; None where it may take any.
+def network_log_odds(evidence: Evidence, rules: TrackingRules) -> float | None:
+    """Returns the network's log-odds, no surer than it is right; None where it is not asked.
 
-    The network misses trails under two FWHM: it may not decide "ok" where all stars are elongated
-    in one direction. It takes galaxies, defocus and large stars for trails: it may not decide on a
-    tracking error where sources are round, or elongated in different directions.
+    That is where the stars have shapes, beside which it adds nothing on painted frames: it misses
+    trails under two FWHM, and takes galaxies, defocus and large stars for trails.
     """
-    if shapes.stars < rules.shape_stars or shapes.elongation is None or shapes.coherence is None:
+    if evidence.mean is None or evidence.shape_log_odds is not None:
         return None
-    if shapes.elongation < rules.perfect:
-        return Decision.TRACKING_ERROR
-    if shapes.elongation < rules.round:
+    if evidence.doubtful and evidence.mean > 0:
         return None
-    if shapes.coherence >= rules.coherent:
-        return Decision.OK
-    return Decision.TRACKING_ERROR if shapes.coherence < rules.incoherent else None
+    pooled = witnesses(evidence.weight, rules) * evidence.mean
+    return likelihood.limited(pooled, rules.likelihood.alone)
 
 
 def why_undecided(judgement: Judgement, rules: TrackingRules) -> str:
@@ -219,105 +221,95 @@ def why_undecided(judgement: Judgement, rules: TrackingRules) -> str:
     """
     if judgement.decision is not Decision.CANNOT_TELL:
         return ""
-    return f"{_network_silent(judgement, rules)}; {_stars_silent(judgement.shapes, rules)}"
+    return f"{_network_silent(judgement, rules)}; {_stars_silent(judgement, rules)}"
 
 
 def _network_silent(judgement: Judgement, rules: TrackingRules) -> str:
-    if judgement.probability is None:
+    if judgement.network_probability is None:
         return f"no tile has {rules.fewest_stars} stars for the network"
-    if judgement.probability >= rules.decided_at:
+    if judgement.network_probability >= rules.decided_at:
         return "the network sees trails, which the stars do not bear out"
     if judgement.weight < rules.smallest_weight:
         return (
             f"too little for the network: {judgement.tiles_used} tiles weigh "
             f"{judgement.weight:.2f} of {rules.smallest_weight}"
         )
-    return "the network sees no trails, but stars are elongated alike"
+    return "the network sees no trails, but it misses short ones"
 
 
-def _stars_silent(shapes: Shapes, rules: TrackingRules) -> str:
-    if shapes.stars < rules.shape_stars or shapes.elongation is None or shapes.coherence is None:
+def _stars_silent(judgement: Judgement, rules: TrackingRules) -> str:
+    shapes = judgement.shapes
+    if judgement.shape_log_odds is None or shapes.elongation is None:
         return f"{shapes.stars} stars have a shape, {rules.shape_stars} are needed"
-    if shapes.elongation < rules.round:
-        return f"round stars (elongation {shapes.elongation:.2f}) were outvoted"
-    if shapes.elongation >= rules.elongated:
-        return (
-            f"stars are elongated ({shapes.elongation:.2f}), but each its own way (coherence "
-            f"{shapes.coherence:.2f})"
-        )
-    return (
-        f"elongation {shapes.elongation:.2f} lies between round ({rules.round}) and elongated "
-        f"({rules.elongated})"
-    )
+    found = f"elongation {shapes.elongation:.2f}, coherence {shapes.coherence or 0.0:.2f}"
+    if judgement.probability is None:
+        return f"the stars do not trail ({found})"
+    return f"the stars may trail or not ({found})"
 
 
-def _vote_of(judgement: Judgement, rules: TrackingRules) -> Decision | None:
-    """Returns a detector's vote in its exposure: that of its stars, or "ok" from the network.
+def _of_detectors(judgements: Sequence[Judgement], rules: TrackingRules) -> float | None:
+    """Returns the median of the detectors' log-odds; None where no detector knows its shapes.
 
-    A detector of few stars would otherwise have no vote against one whose stars trail or are
-    doubled.
+    So most detectors decide, also after field rotation. A detector of few stars that the network
+    calls well counts with the network's: it would otherwise have no voice against one whose stars
+    trail or are doubled.
     """
-    if judgement.decision is Decision.OK:
-        return Decision.OK
-    failed = judgement.decision is Decision.TRACKING_ERROR
-    if failed and judgement.voice in (Voice.SHAPES, Voice.BOTH):
-        return Decision.TRACKING_ERROR
-    return shape_vote(judgement.shapes, rules)
+    known = [j.shape_log_odds for j in judgements if j.shape_log_odds is not None]
+    if not known:
+        return None
+    well = [j for j in judgements if j.shape_log_odds is None and j.decision is Decision.OK]
+    alone = [likelihood.limited(j.log_odds or 0.0, rules.likelihood.alone) for j in well]
+    return float(np.median([*known, *alone]))
 
 
-def _veto_of(judgement: Judgement, rules: TrackingRules) -> Decision | None:
-    """Returns the decision that the network may not take; also where it was vetoed before."""
-    undecided = judgement.decision is Decision.CANNOT_TELL
-    if undecided and (judgement.probability or 0.0) >= rules.decided_at:
-        return Decision.TRACKING_ERROR
-    return shape_veto(judgement.shapes, rules)
+def _set_aside(judgement: Judgement, rules: TrackingRules) -> bool:
+    """Whether the network sees trails on a detector, and was not believed."""
+    sees = (judgement.network_probability or 0.0) >= rules.decided_at
+    return sees and judgement.probability is None
 
 
-def _majority(votes: Iterable[Decision | None]) -> Decision | None:
-    """Returns a tracking error where most votes are for one, as also after field rotation."""
-    cast = [vote for vote in votes if vote is not None]
-    failed = sum(vote is Decision.TRACKING_ERROR for vote in cast)
-    return Decision.TRACKING_ERROR if 2 * failed > len(cast) else None
-
-
-def _judged(
-    mean: float | None,
-    weight: float,
-    reference: float | None,
-    counts: tuple[int, int],
-    shapes: Shapes,
-    opinion: ShapeOpinion,
-    rules: TrackingRules,
-) -> Judgement:
-    pooled = probability = None
-    network: Decision | None = None
-    if mean is not None:
-        pooled = witnesses(weight, rules) * mean
-        logit = pooled + float(np.log(rules.prior / (1 - rules.prior)))
-        probability = float(1 / (1 + np.exp(-logit)))
-        if probability >= rules.decided_at:
-            network = Decision.TRACKING_ERROR
-        elif weight >= rules.smallest_weight:
-            network = Decision.OK
-    vote = opinion.vote
-    if network in opinion.vetoes:
-        # Round shapes may be doubled stars that were not noticed: then the network is right, so
-        # the shapes' "ok" does not count either.
-        vote = None if network is Decision.TRACKING_ERROR else vote
-        network = None
-    decision, voice = _combined(network, vote)
+def _judged(evidence: Evidence, rules: TrackingRules) -> Judgement:
+    pooled = alone = None
+    if evidence.mean is not None:
+        pooled = witnesses(evidence.weight, rules) * evidence.mean
+        alone = likelihood.probability(pooled, rules.prior)
+    known = evidence.shape_log_odds
+    spoken = network_log_odds(evidence, rules) if known is None else known
+    probability = None if spoken is None else likelihood.probability(spoken, rules.prior)
+    sees = alone is not None and alone >= rules.decided_at
+    quiet = alone is not None and not sees and evidence.weight >= rules.smallest_weight
+    decision = Decision.CANNOT_TELL
+    if probability is not None and probability >= rules.decided_at:
+        decision = Decision.TRACKING_ERROR
+    elif sees:
+        if known is not None and known < 0:
+            probability = None  # the voices contradict each other
+    elif probability is not None and probability < rules.unsure_from:
+        decision = Decision.OK if known is not None or quiet else decision
     return Judgement(
-        decision, voice, probability, pooled, weight, mean, reference, rules.prior, *counts, shapes
+        decision=decision,
+        voice=_voice(decision, known, sees=sees, quiet=quiet),
+        probability=probability,
+        log_odds=pooled,
+        weight=evidence.weight,
+        mean_log_odds=evidence.mean,
+        reference_mean=evidence.reference,
+        prior=rules.prior,
+        tiles_used=evidence.tiles[0],
+        tiles_abstained=evidence.tiles[1],
+        shapes=evidence.shapes,
+        network_probability=alone,
+        shape_log_odds=known,
     )
 
 
-def _combined(network: Decision | None, shapes: Decision | None) -> tuple[Decision, Voice]:
-    """Returns a tracking error where either has one, else "ok" where either has that."""
-    for decision in (Decision.TRACKING_ERROR, Decision.OK):
-        if network == shapes == decision:
-            return decision, Voice.BOTH
-        if network == decision:
-            return decision, Voice.NETWORK
-        if shapes == decision:
-            return decision, Voice.SHAPES
-    return Decision.CANNOT_TELL, Voice.NONE
+def _voice(decision: Decision, shapes: float | None, *, sees: bool, quiet: bool) -> Voice:
+    """Returns which evidence speaks for a decision."""
+    if decision is Decision.CANNOT_TELL:
+        return Voice.NONE
+    failed = decision is Decision.TRACKING_ERROR
+    network = sees if failed else quiet
+    stars = shapes is not None and (shapes > 0) == failed
+    if network and stars:
+        return Voice.BOTH
+    return Voice.NETWORK if network else Voice.SHAPES

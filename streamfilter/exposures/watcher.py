@@ -80,6 +80,9 @@ class Watcher:
         """Judges one detector. No content of a frame raises an exception."""
         if isinstance(frame, FrameRefused):
             return JudgedFrame(self._without(frame, frame.reason, frame.detail))
+        if frame.set_aside is not None:
+            aside = self._without(frame, None, frame.set_aside.detail)
+            return JudgedFrame(replace(aside, not_judged=frame.set_aside.reason))
         try:
             return self._judged(frame)
         except MemoryError:
@@ -115,7 +118,7 @@ class Watcher:
 
     def judge(self, detectors: Sequence[DetectorEvidence]) -> Judgement:
         """Judges an exposure from its detectors."""
-        known = [d.judgement.shapes for d in detectors if d.not_evaluated is None]
+        known = [d.judgement.shapes for d in detectors if tracking.is_judged(d)]
         return tracking.judge_exposure(detectors, shapes.pool(known), self._rules.tracking)
 
     def probabilities(self, image: Image, where: Sequence[tiles.Tile]) -> list[float]:
@@ -156,7 +159,7 @@ class Watcher:
         return None, ""
 
     def _without(
-        self, frame: Frame | FrameRefused, reason: FrameReason, detail: str
+        self, frame: Frame | FrameRefused, reason: FrameReason | None, detail: str
     ) -> DetectorEvidence:
         return DetectorEvidence(
             source=frame.source,

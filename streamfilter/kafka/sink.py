@@ -7,11 +7,13 @@ from dataclasses import dataclass
 from functools import partial
 from threading import Lock
 
+import structlog
 from confluent_kafka import KafkaError, KafkaException, Producer
 from confluent_kafka import Message as RawMessage
 
 from streamfilter.errors import TransportFailed
 from streamfilter.kafka.client import (
+    MENDS,
     ClientErrors,
     Settings,
     error_of,
@@ -23,6 +25,8 @@ from streamfilter.kafka.client import (
 from streamfilter.kafka.properties import PRODUCER
 from streamfilter.kafka.statistics import Statistics, parsed
 from streamfilter.records import Output
+
+log = structlog.get_logger(__name__)
 
 DEFAULTS: Settings = {
     # A few milliseconds gather the outputs of one batch into one request.
@@ -99,6 +103,7 @@ class KafkaSink:
         self._alone_settings = {**ready, **self._errors.settings(), **ALONE}
         self._alone: Producer | None = None
         self._lock = Lock()
+        self._clock_refused = False
 
     def send(self, output: Output, done: Done, *, timeout_s: float | None = None) -> None:
         """Queue an output; waits for room when the queue is full.
@@ -145,13 +150,15 @@ class KafkaSink:
 
     def _try_produce(self, producer: Producer, output: Output, done: Done) -> bool:
         """Queue an output; returns False where there is no room. ``done`` gets a refusal."""
+        stamp = own_stamp(output) if self._clock_refused else 0
         try:
             producer.produce(
                 output.topic,
                 output.value,
                 output.key,
                 headers=list(output.headers) or None,
-                on_delivery=partial(self._delivered, producer, output, done),
+                on_delivery=partial(self._delivered, producer, output, done, bool(stamp)),
+                timestamp=stamp,
             )
         except BufferError:
             return False
@@ -167,12 +174,18 @@ class KafkaSink:
         producer: Producer,
         output: Output,
         done: Done,
+        stamped: bool,
         error: KafkaError | None,
         _: RawMessage,
     ) -> None:
         if error is None:
             self._errors.recovered()
             done(output, None)
+        elif is_of_clock(error, output) and not stamped:
+            if not self._clock_refused:
+                self._clock_refused = True
+                say_clock_refused(output)
+            self._send_alone(output, done)
         elif error.code() not in REFUSALS:
             self._errors.fail(transport_failed(error, f"sending to {output.topic}"))
         elif producer is self._alone:
@@ -188,6 +201,25 @@ class KafkaSink:
         # A callback cannot raise: the next call of ``send`` or ``poll`` does.
         while not self._errors.failed and not self._try_produce(self._alone, output, done):
             self._alone.poll(ROOM_WAIT_S)
+
+
+def is_of_clock(error: KafkaError, output: Output) -> bool:
+    """Whether the broker refused this machine's time, and the output's input has one."""
+    return error.code() == KafkaError.INVALID_TIMESTAMP and output.message_ms is not None
+
+
+def own_stamp(output: Output) -> int:
+    """Returns the time of an output's input; 0, for which the clock's is taken, without one."""
+    return output.message_ms or 0
+
+
+def say_clock_refused(output: Output) -> None:
+    """Log once that outputs carry their inputs' times from now on."""
+    log.error(
+        "clock refused: outputs carry the times of the messages behind them",
+        topic=output.topic,
+        mend=MENDS[KafkaError.INVALID_TIMESTAMP],
+    )
 
 
 def serve_statistics(on_statistics: OnStatistics, text: str) -> None:

@@ -32,7 +32,10 @@ from streamfilter.kafka.sink import (
     ROOM_WAIT_S,
     OnStatistics,
     Undeliverable,
+    is_of_clock,
+    own_stamp,
     refusal_of,
+    say_clock_refused,
     serve_statistics,
 )
 from streamfilter.records import Output
@@ -98,6 +101,7 @@ class TransactionalSink:
         self._settings = {**ready, **callbacks}
         self._producer = self._new_producer()
         self._stuck = self._committing = False
+        self._clock_refused = False
         self._closing = Event()
         self.refused: dict[Output, Undeliverable] = {}
         """Outputs that the broker refused in the current transaction, alone or with their batch."""
@@ -144,6 +148,7 @@ class TransactionalSink:
         ------
         TransactionAborted, TransportFailed
         """
+        stamp = own_stamp(output) if self._clock_refused else 0
         while True:
             try:
                 self._producer.produce(
@@ -152,6 +157,7 @@ class TransactionalSink:
                     output.key,
                     headers=list(output.headers) or None,
                     on_delivery=partial(self._on_failure, output),
+                    timestamp=stamp,
                 )
             except BufferError:
                 self._producer.poll(ROOM_WAIT_S)
@@ -299,14 +305,30 @@ class TransactionalSink:
         if error.code() == KafkaError._FATAL:  # a poll raises the actual error
             error = _error_in(lambda: self._producer.poll(ROOM_WAIT_S)) or error
         self._errors.check()  # a failed output knows the cause, a failed commit does not
-        if error.txn_requires_abort() and not _lasting(error):
+        of_clock = error.code() == KafkaError.INVALID_TIMESTAMP and self._stamp_next()
+        if error.txn_requires_abort() and (of_clock or not _lasting(error)):
             return TransactionAborted(f"{doing}: {error.str()}")
         return transport_failed(error, doing)
 
+    def _stamp_next(self) -> bool:
+        """Give outputs their inputs' times from the next transaction on; False: they have them."""
+        # Of several in a batch librdkafka reports INVALID_RECORD, of one the time itself.
+        failed, known = tuple(self.refused), self._clock_refused
+        if known or not failed or any(each.message_ms is None for each in failed):
+            return False
+        self.refused.clear()  # nothing is wrong with them
+        self._clock_refused = True
+        self._stuck = True  # this producer would still have to find a new epoch
+        say_clock_refused(failed[0])
+        return True
+
     def _on_failure(self, output: Output, error: KafkaError | None, _: RawMessage) -> None:
-        if error is not None and error.code() in REFUSALS:
+        if error is None:
+            return
+        of_clock = is_of_clock(error, output) and not self._clock_refused
+        if of_clock or error.code() in REFUSALS:
             self.refused[output] = refusal_of(output, error)
-        elif error is not None and _lasting(error):
+        elif _lasting(error):
             self._errors.fail(transport_failed(error, f"sending to {output.topic}"))
 
 

@@ -90,7 +90,7 @@ class LastExposures(Collector):
         )
         probability = GaugeMetricFamily(
             f"{prefix}_detector_tracking_error_probability",
-            "Of the detectors of the last exposure; NaN where nothing could be judged.",
+            "Of the detectors of the last exposure; NaN where nobody can tell.",
             labels=("instrument", "detector"),
         )
         for instrument, exposure in self.last.items():
@@ -147,9 +147,17 @@ class ExposureMetrics:
             "instrument",
             "decision",
         )
+        self.not_judged = made.counter(
+            "not_judged_total",
+            "Detectors and exposures whose tracking is not to be judged; decisions leave them out.",
+            "kind",
+            "instrument",
+            "reason",
+        )
         self.probability = made.gauge(
             "tracking_error_probability",
-            "Of the last exposure judged; NaN where nothing could be.",
+            "Of the last exposure judged, from network and stars: 0.5 or more where it is a "
+            "tracking error; NaN where nobody can tell.",
             "instrument",
         )
         self.latency = LatencyMetrics(

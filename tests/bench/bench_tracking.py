@@ -43,7 +43,8 @@ class Judged:
         raw = np.clip(raw, _NEVER, 1 - _NEVER)
         return {
             "network: mean log-odds of tiles": float(np.log(raw / (1 - raw)).mean()),
-            "network: pooled probability": judgement.probability or 0.0,
+            "probability of both": judgement.probability or 0.0,
+            "network: pooled probability": judgement.network_probability or 0.0,
             "network: mean as MaxiTrack has it": judgement.reference_mean or 0.0,
             "shapes: elongation": shapes.elongation or 1.0,
             "shapes: trail in FWHM": shapes.trail_fwhm or 0.0,

@@ -20,18 +20,31 @@ pytestmark = pytest.mark.engine
 
 
 def test_a_line_of_json_holds_all_of_an_exposure(engine_home: Path, samples: Path) -> None:
-    """Decision, voice, pooled probability, the reference's mean, shapes and every tile."""
-    path = str(samples / "exposures/trailed/lco0m4_banzai_trailed.fits.fz")
+    """Decision, voice, probability, the reference's mean, shapes and every tile."""
+    path = str(samples / "exposures/tracking/AKB13475I0092.fits.gz")
     result = CliRunner().invoke(track, [path, "missing.fits", "--json"])
     assert 0 == result.exit_code, result.output
     trailed, missing = (json.loads(line) for line in result.stdout.splitlines())
-    assert ("tracking_error", "both") == (
+    assert ("tracking_error", "shapes") == (
         trailed["judgement"]["decision"],
         trailed["judgement"]["voice"],
     )
-    assert 0.99 < trailed["judgement"]["reference_mean"]
-    assert 12 == len(trailed["detectors"][0]["tiles"])
+    assert 0.5 < trailed["judgement"]["probability"] < 1
+    assert 0.4 < trailed["judgement"]["reference_mean"]
+    assert 4 == len(trailed["detectors"][0]["tiles"])
     assert "reference_missing" == missing["detectors"][0]["not_evaluated"]
+
+
+def test_a_frame_that_is_meant_to_trail_is_not_judged(engine_home: Path, samples: Path) -> None:
+    """The LCO frame follows a minor planet; its card is named."""
+    path = str(samples / "exposures/trailed/lco0m4_banzai_trailed.fits.fz")
+    line = json.loads(CliRunner().invoke(track, [path, "--json"]).stdout)
+    assert ("cannot_tell", "non_sidereal") == (
+        line["judgement"]["decision"],
+        line["why_undecided"],
+    )
+    assert "SRCTYPE is 'MINORPLANET'" == line["detectors"][0]["detail"]
+    assert "SRCTYPE is" in " ".join(CliRunner().invoke(track, [path]).stdout.split())
 
 
 def test_the_table_and_the_figure_show_every_file(

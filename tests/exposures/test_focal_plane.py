@@ -10,6 +10,7 @@ from streamfilter.exposures.records import (
     Closing,
     DetectorArrived,
     DetectorEvidence,
+    EarlierVerdict,
     Irregularity,
     Judgement,
     Shapes,
@@ -190,3 +191,28 @@ def test_what_is_read_again_after_forgetting_counts_once() -> None:
     plane.add(arrived("1", 10), 5.0)
     step = plane.add(arrived("2", 11), 6.0)
     assert ([10, 11], ()) == (offsets(step), step.closed[0].verdict.irregularities)
+
+
+def test_a_late_detector_finds_the_verdict_of_a_worker_before() -> None:
+    """It raises that revision, and the detectors of then count."""
+    earlier = EarlierVerdict(2, (arrived("1").evidence, arrived("2").evidence))
+    known = {("cam", "e1"): earlier}
+    plane = FocalPlanes(judge, FocalPlaneRules(wait_s=10), lambda *key: known.get(key))
+    plane.add(arrived("3", expected=3), 0.0)
+    (closed,) = plane.tick(10.0).closed
+    verdict = closed.verdict
+    assert (3, Closing.LATE_DETECTOR, ()) == (
+        verdict.revision,
+        verdict.closing,
+        verdict.irregularities,
+    )
+    assert ["1", "2", "3"] == [each.detector for each in verdict.detectors]
+
+
+def test_messages_of_a_published_verdict_that_are_read_again_do_not_revise_it() -> None:
+    """After a crash between the verdict and its offset, the same verdict comes once more."""
+    earlier = EarlierVerdict(1, (arrived("1").evidence,))
+    plane = FocalPlanes(judge, FocalPlaneRules(wait_s=10), lambda *_: earlier)
+    plane.add(arrived("1", expected=2), 0.0)
+    (closed,) = plane.tick(10.0).closed
+    assert (1, Closing.TIMED_OUT) == (closed.verdict.revision, closed.verdict.closing)

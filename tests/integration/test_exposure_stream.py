@@ -17,7 +17,7 @@ from kafka_desk import Broker
 
 import streamfilter
 from streamfilter.exposures.announce import encode_exposure
-from streamfilter.exposures.records import Announced, FrameReference
+from streamfilter.exposures.records import Announced, FrameReference, Purpose
 
 SETTLE_S = 60.0
 MIB_40 = str(41 * 2**20)
@@ -62,7 +62,8 @@ class Site:
     def announce(
         self, exposure: str, frame: bytes | FrameReference, *, expected: int | None = 1, **more: Any
     ) -> None:
-        """Send one message of an exposure."""
+        """Send one message of an exposure: of science, though the trailed one is none."""
+        more = {"purpose": Purpose.SCIENCE, **more}
         announced = Announced(
             exposure_id=exposure,
             instrument="camera",
@@ -150,6 +151,29 @@ def test_a_trailed_exposure_is_a_tracking_error(site: Site, samples: Path) -> No
     )
     assert 0 == worker.stop()
     assert 1 == site.committed()
+
+
+def test_an_exposure_that_is_meant_to_trail_is_not_judged(site: Site, samples: Path) -> None:
+    """The LCO frame follows a minor planet, as its header says; another is announced as a flat."""
+    site.announce("lco", trailed(samples), purpose=None)
+    site.announce("flat", good(samples)["mro2m4_didymos"], purpose=Purpose.CALIBRATION)
+    worker = site.start()
+    verdicts = site.verdicts(2)
+    found = {name: each["not_judged"] for name, each in verdicts.items()}
+    assert {"lco": "non_sidereal", "flat": "calibration"} == found
+    for each in verdicts.values():
+        judgement = each["judgement"]
+        assert ("cannot_tell", None) == (judgement["decision"], judgement["probability"])
+        assert [each["not_judged"]] == [one["not_judged"] for one in each["detectors"]]
+    details = {each["exposure_id"]: each["detail"] for each in site.records("detector")}
+    assert "SRCTYPE is 'MINORPLANET'" == details["lco"]
+    counted = worker.metric(
+        'streamfilter_exposure_not_judged_total{instrument="camera",kind="exposure",'
+        'reason="non_sidereal"}'
+    )
+    assert 1 == counted
+    assert 0 == worker.stop()
+    assert (2, 0) == (site.committed(), site.broker.size(site.rejected))
 
 
 def test_good_frames_are_no_tracking_errors(site: Site, samples: Path) -> None:
@@ -245,6 +269,29 @@ def test_a_stop_in_the_middle_of_a_focal_plane_loses_no_detector(site: Site, sam
     )
     assert 0 == second.stop()
     assert 2 == site.committed()
+
+
+def test_a_late_detector_revises_its_exposure_also_after_a_restart(
+    site: Site, samples: Path
+) -> None:
+    """Judged after the wait by one worker; the next one reads what that published."""
+    first = site.start(exposures__wait_s="3")
+    site.announce("e1", noise(), expected=3, detector="1")
+    site.announce("e1", b"not FITS", expected=3, detector="2")
+    assert 1 == site.verdicts(1)["e1"]["revision"]
+    assert 0 == first.stop()
+    assert 2 == site.committed()
+    second = site.start(exposures__wait_s="3")
+    site.announce("e1", trailed(samples), expected=3, detector="3")
+    while (late := site.verdicts(1)["e1"])["revision"] < 2:
+        time.sleep(0.2)
+    assert ("late_detector", [], {"1": None, "2": "not_fits", "3": None}) == (
+        late["closing"],
+        late["irregularities"],
+        {each["detector"]: each["not_evaluated"] for each in late["detectors"]},
+    )
+    assert 0 == second.stop()
+    assert (3, 2) == (site.committed(), len(site.records("exposure")))
 
 
 def test_an_exposure_closes_on_time_and_late_detectors_revise_it(site: Site, samples: Path) -> None:

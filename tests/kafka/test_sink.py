@@ -1,6 +1,7 @@
 """The sink tells of every output whether the broker has it, and waits rather than lose one."""
 
 import time
+from dataclasses import replace
 
 import pytest
 from kafka_desk import Broker
@@ -191,3 +192,26 @@ def test_a_sink_without_an_address_is_refused() -> None:
     """The message names the setting."""
     with pytest.raises(ConfigurationInvalid, match=r"bootstrap\.servers"):
         KafkaSink({})
+
+
+def test_where_the_clock_is_refused_outputs_carry_their_inputs_times(broker: Broker) -> None:
+    """A broker refuses times over an hour ahead; here it refuses all but those to come."""
+    topic, said = broker.topic(message_timestamp_before_max_ms="1"), Acknowledged()
+    sink = KafkaSink({"bootstrap.servers": broker.bootstrap})
+    own_ms = time.time_ns() // 1_000_000 + 600_000
+    for offset in range(3):
+        sink.send(replace(output(topic, offset=offset), message_ms=own_ms + offset), said)
+        assert 0 == sink.flush(30.0)
+    sink.close()
+    assert [0, 1, 2] == said.fine
+    assert [own_ms, own_ms + 1, own_ms + 2] == [m.timestamp_ms for m in broker.read(topic)]
+
+
+def test_where_the_input_has_no_time_either_the_clock_is_to_be_set(broker: Broker) -> None:
+    """The worker ends, and says so."""
+    topic, said = broker.topic(message_timestamp_before_max_ms="1"), Acknowledged()
+    sink = KafkaSink({"bootstrap.servers": broker.bootstrap})
+    with pytest.raises(TransportFailed, match="set this machine's clock"):
+        keep_sending(sink, output(topic), said)
+    sink.close()
+    assert [] == said.fine

@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import cast
 
 import pytest
@@ -236,3 +237,18 @@ def test_a_producer_that_could_lose_outputs_is_refused() -> None:
     settings: dict[str, str | int] = {"bootstrap.servers": "127.0.0.1:1", "acks": 1}
     with pytest.raises(ConfigurationInvalid, match="'acks' is '1'"):
         TransactionalSink(settings, transactional_id="x", timeout_s=10)
+
+
+@pytest.mark.parametrize("count", [1, 2])
+def test_where_the_clock_is_refused_the_next_transaction_has_the_inputs_times(
+    broker: Broker, count: int
+) -> None:
+    """A broker refuses times over an hour ahead; here it refuses all but those to come."""
+    topic = broker.topic(message_timestamp_before_max_ms="1")
+    made = sink(broker, topic)
+    own_ms = time.time_ns() // 1_000_000 + 600_000
+    outputs = [replace(output(topic, b"%d" % n), message_ms=own_ms + n) for n in range(2)]
+    assert [False, True] == [committed(made, outputs[:count]) for _ in range(2)]
+    made.close()
+    found = reader.read_topic({"bootstrap.servers": broker.bootstrap}, topic)
+    assert [own_ms + n for n in range(count)] == [message.timestamp_ms for message in found]

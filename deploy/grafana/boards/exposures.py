@@ -86,8 +86,8 @@ _NOW = (
 _TRACKING = (
     Panel(
         title="Probability of a tracking error",
-        text="Of each instrument's last exposure, as a worker saw it. Near 0: it tracks. Near 1: "
-        "stars are trailed. A gap: nothing could be judged.",
+        text="Of each instrument's last exposure, from network and stars together. From 0.5 on the "
+        "decision is tracking_error. A gap: nobody can tell, or it is not to be judged.",
         queries=(
             Query(
                 f"streamfilter_exposure_tracking_error_probability{{{_OF}}}",
@@ -131,7 +131,7 @@ _TRACKING = (
     ),
     Panel(
         title="Worst detectors of the last exposure",
-        text="Probability of a tracking error, the 20 highest.",
+        text="Probability of a tracking error, the 20 highest; 0.5 and more is one.",
         queries=(
             Query(
                 f"topk(20, streamfilter_exposure_detector_tracking_error_probability{{{_OF}}} "
@@ -186,6 +186,21 @@ _TROUBLE = (
         text="Frames that the network did not see: too small, without data, saturated, not FITS.",
         queries=(_rate("streamfilter_exposure_frames_not_evaluated_total", "reason"),),
         unit=Unit.PER_SECOND,
+        kind=Kind.STACK,
+        runbook="StreamfilterCannotTell",
+    ),
+    Panel(
+        title="Not to be judged, by reason",
+        text="Exposures a minute that their headers or messages set aside: comets, flats, focus "
+        "runs, colour mosaics. Nobody is called for them.",
+        queries=(
+            Query(
+                f"60 * sum by (instrument, reason) (rate(streamfilter_exposure_not_judged_total{{"
+                f'{_OF},kind="exposure"}}[$__rate_interval])) > 0',
+                "{{instrument}} {{reason}}",
+            ),
+        ),
+        unit=Unit.COUNT,
         kind=Kind.STACK,
         runbook="StreamfilterCannotTell",
     ),

@@ -94,7 +94,8 @@ class AlertPublisher:
         if topics.annotations:
             key = message.key or annotation.alert.alert_id.encode()
             value = self._encoder.annotation(annotation, topics.annotations)
-            outputs.append(Output(message.origin, topics.annotations, value, key, anew))
+            stamp = message.timestamp_ms
+            outputs.append(Output(message.origin, topics.annotations, value, key, anew, stamp))
         if topics.enriched:
             value = self._encoder.enriched(annotation, topics.enriched)
             outputs.append(self._as_it_came(ticket, topics.enriched, anew, value))
@@ -121,7 +122,8 @@ class AlertPublisher:
     def _as_it_came(
         self, ticket: AlertTicket, topic: str, headers: Headers, value: bytes | None
     ) -> Output:
-        return Output(ticket.message.origin, topic, value, ticket.message.key, headers)
+        message = ticket.message
+        return Output(message.origin, topic, value, message.key, headers, message.timestamp_ms)
 
     def _send(self, ticket: AlertTicket, outputs: list[Output]) -> None:
         origin = ticket.message.origin

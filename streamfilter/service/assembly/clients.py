@@ -36,6 +36,14 @@ def producer_settings(settings: Settings) -> dict[str, Scalar]:
     return {"bootstrap.servers": kafka.bootstrap, **kafka.settings, **output, **kafka.producer}
 
 
+def output_reader(settings: Settings) -> dict[str, Scalar]:
+    """Of a consumer that reads our own outputs."""
+    kafka = settings.kafka
+    secured = {k: v for k, v in kafka.producer.items() if k.startswith(_CONNECTION)}
+    bootstrap = kafka.output_bootstrap or kafka.bootstrap
+    return {**kafka.settings, **secured, "bootstrap.servers": bootstrap}
+
+
 @dataclass(frozen=True, slots=True)
 class Reader:
     """A worker that reads: its section of the settings, its topics, and its group."""
@@ -48,6 +56,8 @@ class Reader:
 
 log = structlog.get_logger(__name__)
 
+_CONNECTION = ("security.", "sasl.", "ssl.")
+"""Settings of the producer that are also needed to read from its brokers."""
 _OF_CONSUMERS = {"group.id", "group.instance.id", "client.id"}
 # Outputs that are not of the alerts' worker alone.
 _WRITERS = {

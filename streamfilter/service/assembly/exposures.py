@@ -6,12 +6,14 @@ from urllib.parse import urlsplit
 
 from prometheus_client import CollectorRegistry
 
-from streamfilter.config import Exposures, FrameContaminants, Scalar, Settings
+from streamfilter.config import Exposures, FrameContaminants, Instrument, Scalar, Settings
 from streamfilter.errors import AddressRefused, ConfigurationInvalid, Reason, plain_words
 from streamfilter.exposures.decode import ExposureDecoder
 from streamfilter.exposures.encode import TrackingEncoder
 from streamfilter.exposures.focal_plane import FocalPlaneRules, FocalPlanes
 from streamfilter.exposures.frames import FrameRules
+from streamfilter.exposures.purposes import MAPS, PurposeMap, joined, purpose_map
+from streamfilter.exposures.records import NotJudged
 from streamfilter.exposures.references import Place, References
 from streamfilter.exposures.references.files import Files
 from streamfilter.exposures.references.https import Https
@@ -24,6 +26,7 @@ from streamfilter.inference.cache import default_home
 from streamfilter.inference.manifest import Per, load
 from streamfilter.kafka.ledger import Ledger
 from streamfilter.kafka.properties import CONSUMER, fitted
+from streamfilter.kafka.reader import read_topic
 from streamfilter.limits import Limits
 from streamfilter.metrics.exposures import ExposureMetrics
 from streamfilter.metrics.webhook import WebhookMetrics
@@ -41,6 +44,7 @@ from streamfilter.service.assembly.clients import (
     consumer_settings,
     named,
     open_source,
+    output_reader,
     watch_brokers,
     watch_group,
 )
@@ -49,6 +53,7 @@ from streamfilter.service.assembly.engines import checked_engine, identity_of, o
 from streamfilter.service.delivery.parcel import Delivery
 from streamfilter.service.delivery.published_before import PublishedBefore
 from streamfilter.service.exposures.alarm import Alarm
+from streamfilter.service.exposures.earlier import EarlierVerdicts
 from streamfilter.service.exposures.frame_masks import FrameMasks
 from streamfilter.service.exposures.looker import Looker
 from streamfilter.service.exposures.publisher import ExposurePublisher
@@ -161,7 +166,6 @@ def tracking_rules(chosen: Exposures) -> TrackingRules:
     """Returns how tracking is judged."""
     return TrackingRules(
         prior=chosen.prior,
-        perfect=min(TrackingRules().perfect, chosen.round),
         round=chosen.round,
         elongated=chosen.elongated,
     )
@@ -190,16 +194,9 @@ def assembled(
         schema_sources(settings, home), Limits(max_message_bytes=chosen.max_message_bytes)
     )
     looker = _looker(settings, finder, watcher, metrics, pictures=pictures, masks=masks)
-    publish = settings.schemas.publish
-    tracking = TrackingEncoder(
-        identity_of(watcher.engine),
-        masking=masking,
-        registrar=ConfluentRegistrar(registry_settings(publish)) if publish.url else None,
-    )
+    tracking = _tracking(settings, reading, identity_of(watcher.engine), masking)
     metrics.begin(reasons=list(Reason))
     metrics.engine.info(asdict(identity_of(watcher.engine)))
-    if reading.output:
-        tracking.register(reading.output)
     published, ledger = PublishedBefore(), Ledger()
     delivery = _delivery(settings, reading, ledger, published, metrics)
     publisher = ExposurePublisher(
@@ -212,7 +209,9 @@ def assembled(
         metrics=metrics,
         alarm=alarm,
     )
-    planes = FocalPlanes(watcher.judge, FocalPlaneRules(wait_s=reading.wait_s))
+    earlier = _earlier(settings, reading, tracking)
+    recall = None if earlier is None else earlier.of
+    planes = FocalPlanes(watcher.judge, FocalPlaneRules(wait_s=reading.wait_s), recall)
     client = named(settings, reading.section, consumer_of_frames(settings, reading.group))
     worker = ExposureWorker(
         source=open_source(client, reading.topics, metrics.clients),
@@ -225,12 +224,37 @@ def assembled(
         metrics=metrics,
         stall_s=settings.kafka.stall_s,
         alarm=alarm,
+        earlier=earlier,
     )
     watch_group(client, metrics.clients, worker)
     metrics.open.set_function(lambda: planes.open_exposures)
     metrics.ready.set_function(lambda: worker.unready() is None)
     metrics.healthy.set_function(lambda: worker.wrong() is None)
     return worker
+
+
+def _tracking(
+    settings: Settings, reading: Reading, engine: EngineIdentity, masking: EngineIdentity | None
+) -> TrackingEncoder:
+    """What writes records, its schema registered where they go."""
+    publish = settings.schemas.publish
+    registrar = ConfluentRegistrar(registry_settings(publish)) if publish.url else None
+    made = TrackingEncoder(engine, masking=masking, registrar=registrar)
+    if reading.output:
+        made.register(reading.output)
+    return made
+
+
+def _earlier(
+    settings: Settings, reading: Reading, tracking: TrackingEncoder
+) -> EarlierVerdicts | None:
+    """What earlier workers published of exposures; None where nothing is published."""
+    if not reading.output:
+        return None
+    client, topic = output_reader(settings), reading.output
+    return EarlierVerdicts(
+        lambda since_ms: read_topic(client, topic, since_ms=since_ms), tracking, topic
+    )
 
 
 def _delivery(
@@ -289,14 +313,25 @@ def frame_rules(chosen: Exposures) -> dict[str, FrameRules]:
             mask_extensions=each.mask_extensions,
             mask_planes=each.mask_planes,
             saturation=each.saturation or None,
+            purposes=_purposes(each),
         )
         for name, each in chosen.instruments.items()
     }
 
 
+def _purposes(instrument: Instrument) -> PurposeMap:
+    """Which headers say that an instrument's frames are not to be judged."""
+    own = {NotJudged(reason): texts for reason, texts in instrument.not_judged.items()}
+    return joined(MAPS[instrument.purposes], purpose_map(own))
+
+
 def frame_limits(chosen: Exposures) -> FrameRules:
     """How frames are read of which no instrument's section speaks."""
-    return FrameRules(max_bytes=chosen.max_frame_bytes, max_pixels=chosen.max_frame_pixels)
+    return FrameRules(
+        max_bytes=chosen.max_frame_bytes,
+        max_pixels=chosen.max_frame_pixels,
+        purposes=_purposes(Instrument()),
+    )
 
 
 def _places(settings: Settings) -> dict[str, Place]:

@@ -21,6 +21,9 @@ from streamfilter.exposures.records import (
     Frame,
     FrameReason,
     FrameRefused,
+    NotJudged,
+    Purpose,
+    SetAside,
     detector_names,
 )
 from streamfilter.exposures.references import References
@@ -173,6 +176,8 @@ class Looker:
         outcomes, refused = [], []
         rules = self._instruments.get(announced.instrument, self._rules)
         for frame in frames.read_frames(content, source, rules, announced.hdu):
+            if isinstance(frame, Frame) and announced.purpose is not None:
+                frame = _for_purpose(frame, announced.purpose)
             if isinstance(frame, FrameRefused):
                 refused.append(frame)
             outcomes.append(self._found(frame, announced))
@@ -203,6 +208,15 @@ class Looker:
         why = _REFERENCES.get(rejected.reason, FrameReason.REFERENCE_UNREACHABLE)
         refused = FrameRefused("", None, why, rejected.detail)
         return _named([self._found(refused, announced)], announced.detector)
+
+
+def _for_purpose(frame: Frame, purpose: Purpose) -> Frame:
+    """The frame, set aside or not as its message says, whatever its header does."""
+    if purpose is not Purpose.SCIENCE:
+        aside = SetAside(NotJudged(purpose), "the message says so (purpose)")
+        return replace(frame, set_aside=aside)
+    mosaic = frame.set_aside is not None and frame.set_aside.reason is NotJudged.COLOUR_MOSAIC
+    return frame if mosaic else replace(frame, set_aside=None)
 
 
 def _named(

@@ -15,7 +15,7 @@ from streamfilter.headers import rejected_message
 from streamfilter.kafka.ledger import Ledger
 from streamfilter.kafka.sink import Undeliverable
 from streamfilter.metrics.exposures import ExposureMetrics
-from streamfilter.records import Output, Rejected
+from streamfilter.records import Headers, Output, Rejected
 from streamfilter.service.delivery.parcel import Delivery, Parcel
 from streamfilter.service.exposures.alarm import Alarm
 from streamfilter.service.exposures.gauges import count_decision, show_verdict
@@ -105,14 +105,16 @@ class ExposurePublisher:
             if evidence.not_evaluated is not None:
                 self._metrics.not_evaluated.labels(evidence.not_evaluated).inc()
             decision = evidence.judgement.decision
-            count_decision(self._metrics, "detector", announced.instrument, decision)
+            count_decision(
+                self._metrics, "detector", announced.instrument, decision, evidence.not_judged
+            )
             if out or outcome.rejected is not None or not self._topic:
                 continue
             value, headers = self._tracking.detector(
                 ticket.received(), evidence, outcome.look_s, self._topic
             )
             key = key_of(announced)
-            draft.add((ticket,), Output(ticket.origin, self._topic, value, key, headers))
+            draft.add((ticket,), self._output(ticket, self._topic, value, key, headers))
         if not out:
             self._masks(draft, ticket, announced, outcome.masks)
 
@@ -126,7 +128,7 @@ class ExposurePublisher:
         for detector, content in masks if self._masks_topic else ():
             headers = mask_headers(announced, detector)
             key = key_of(announced)
-            draft.add((ticket,), Output(ticket.origin, self._masks_topic, content, key, headers))
+            draft.add((ticket,), self._output(ticket, self._masks_topic, content, key, headers))
 
     def verdict(self, draft: Draft, closed: Closed, tickets: tuple[ExposureTicket, ...]) -> None:
         """What is said of an exposure, on behalf of its messages."""
@@ -139,6 +141,7 @@ class ExposurePublisher:
             decision=str(verdict.judgement.decision),
             probability=verdict.judgement.probability,
             voice=str(verdict.judgement.voice),
+            not_judged=verdict.not_judged and str(verdict.not_judged),
             detectors=len(verdict.detectors),
             closing=str(verdict.closing),
             revision=verdict.revision,
@@ -149,10 +152,10 @@ class ExposurePublisher:
         if not self._topic or not received:
             return
         value, headers = self._tracking.exposure(received, verdict, self._topic)
-        output = Output(
-            tickets[0].origin, self._topic, value, key_of(received[0].announced), headers
-        )
-        draft.add(tickets, output)
+        # Of the last message, which closed it.
+        latest = max(tickets, key=lambda each: each.message.timestamp_ms or 0)
+        output = self._output(latest, self._topic, value, key_of(received[0].announced), headers)
+        draft.add(tickets, replace(output, origin=tickets[0].origin))
         draft.timed.append(partial(self._time, received, verdict))
 
     def reject(self, draft: Draft, ticket: ExposureTicket, rejected: Rejected) -> None:
@@ -187,7 +190,18 @@ class ExposurePublisher:
 
     def _rejection(self, ticket: ExposureTicket, rejected: Rejected) -> Output:
         value, headers = rejected_message(rejected)
-        return Output(ticket.origin, self._rejected_topic, value, ticket.message.key, headers)
+        return self._output(ticket, self._rejected_topic, value, ticket.message.key, headers)
+
+    def _output(
+        self,
+        ticket: ExposureTicket,
+        topic: str,
+        value: bytes | None,
+        key: bytes | None,
+        headers: Headers,
+    ) -> Output:
+        message = ticket.message
+        return Output(message.origin, topic, value, key, headers, message.timestamp_ms)
 
     def _instead(
         self, ticket: ExposureTicket, output: Output, refusal: Undeliverable

@@ -76,6 +76,7 @@ def body(notice: Notice, picture: bytes | None) -> bytes:
         "irregularities": list(verdict.irregularities),
         "voice": judgement.voice,
         "probability": judgement.probability,
+        "network_probability": judgement.network_probability,
         "prior": judgement.prior,
         "shapes": asdict(judgement.shapes),
         "detectors": {

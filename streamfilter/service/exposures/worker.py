@@ -28,6 +28,7 @@ from streamfilter.service.delivery.published_before import (
     PublishedState,
 )
 from streamfilter.service.exposures.alarm import Alarm
+from streamfilter.service.exposures.earlier import EarlierVerdicts
 from streamfilter.service.exposures.looker import Looker, MessageOutcome
 from streamfilter.service.exposures.publisher import Draft, ExposurePublisher
 from streamfilter.service.exposures.ticket import ExposureTicket
@@ -69,6 +70,7 @@ class ExposureWorker(Member):
         metrics: ExposureMetrics,
         stall_s: float,
         alarm: Alarm | None = None,
+        earlier: EarlierVerdicts | None = None,
     ) -> None:
         super().__init__(
             "exposures",
@@ -86,6 +88,7 @@ class ExposureWorker(Member):
         self._planes = planes
         self._metrics = metrics
         self._alarm = alarm
+        self._earlier = earlier
         self._held: dict[Origin, ExposureTicket] = {}
         self._jobs: queue.SimpleQueue[ExposureTicket | None] = queue.SimpleQueue()
         self._outcomes: queue.Queue[tuple[ExposureTicket, MessageOutcome]] = queue.Queue()
@@ -283,6 +286,12 @@ class ExposureWorker(Member):
         end = time.monotonic() + _STOP_S
         while self._delivery.flush(_POLL_S) and not self.failed and time.monotonic() < end:
             self._delivery.attend(self._source)
+
+    def assigned(self, partitions: Sequence[Partition]) -> None:
+        """Partitions came; others may have published about their exposures."""
+        super().assigned(partitions)
+        if self._earlier is not None:
+            self._earlier.forget()
 
     def forget(self, partitions: Sequence[Partition]) -> None:
         """Drop what is kept of partitions that were given up."""

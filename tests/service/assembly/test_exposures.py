@@ -1,15 +1,17 @@
 """From settings to a worker for exposures: what cannot be stops it at the start."""
 
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 from prometheus_client import CollectorRegistry
 from several_planes import offered
 
-from streamfilter.config import Settings
+from streamfilter.config import Instrument, Settings
 from streamfilter.errors import ConfigurationInvalid
+from streamfilter.exposures import purposes
 from streamfilter.exposures.frames import FrameRules
+from streamfilter.exposures.records import NotJudged, SetAside
 from streamfilter.service.assembly.exposures import (
     checked_exposures,
     frame_rules,
@@ -104,12 +106,25 @@ def test_an_instrument_s_section_becomes_rules_of_its_frames() -> None:
     """What is not named stays as the headers say."""
     chosen = exposures(instruments={"a": {"section": "[1:2,3:4]", "mask_extensions": []}, "b": {}})
     found = frame_rules(chosen.exposures)
-    assert FrameRules(section="[1:2,3:4]", mask_extensions=()) == found["a"]
-    assert FrameRules() == found["b"]
+    generic = purposes.MAPS["generic"]
+    assert FrameRules(section="[1:2,3:4]", mask_extensions=(), purposes=generic) == found["a"]
+    assert FrameRules(purposes=generic) == found["b"]
+
+
+def test_an_instrument_chooses_its_map_of_purposes_and_adds_to_it() -> None:
+    """The names of the maps that settings take are those that there are."""
+    choices = get_args(Instrument.model_fields["purposes"].annotation)
+    assert set(purposes.MAPS) == set(choices)
+    own = {"purposes": "none", "not_judged": {"focus": ["PROG=focus *", "DEFOCUS!=0"]}}
+    found = frame_rules(exposures(instruments={"a": own}).exposures)["a"].purposes
+    header = {"OBSTYPE": "SKYFLAT", "DEFOCUS": 0.0}
+    assert purposes.set_aside(header.get, found) is None
+    aside = purposes.set_aside({**header, "PROG": "Focus 3"}.get, found)
+    assert SetAside(NotJudged.FOCUS, "PROG is 'Focus 3'") == aside
 
 
 def test_the_largest_frame_is_a_setting() -> None:
     """Also of an instrument with rules of its own; one of 10.5k x 10.5k is within the default."""
     assert 10_560**2 <= exposures(instruments={"a": {}}).exposures.max_frame_pixels
     found = frame_rules(exposures(max_frame_pixels=5, instruments={"a": {}}).exposures)
-    assert FrameRules(max_pixels=5) == found["a"]
+    assert 5 == found["a"].max_pixels

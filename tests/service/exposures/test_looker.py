@@ -15,9 +15,10 @@ from looker_factories import make_looker, sky
 
 from streamfilter.contaminants import CODES
 from streamfilter.errors import Reason, SchemaUnavailable
+from streamfilter.exposures import purposes
 from streamfilter.exposures.frames import FrameRules
 from streamfilter.exposures.masking import Masker, MaskRules
-from streamfilter.exposures.records import FrameReason, FrameReference
+from streamfilter.exposures.records import FrameReason, FrameReference, NotJudged, Purpose
 from streamfilter.inference.engine import Tensor
 from streamfilter.schemas.finder import SchemaKey
 from streamfilter.service.exposures.frame_masks import FrameMasks
@@ -199,3 +200,30 @@ def test_a_message_whose_headers_cannot_be_read_is_rejected() -> None:
     assert looked.rejected is not None
     assert Reason.HEADERS_MALFORMED == looked.rejected.reason
     assert message is looked.rejected.message
+
+
+GENERIC = FrameRules(purposes=purposes.MAPS["generic"])
+
+
+@pytest.mark.parametrize(
+    ("cards", "purpose", "reason"),
+    [
+        ({}, None, None),
+        ({"OBSTYPE": "SKYFLAT"}, None, NotJudged.CALIBRATION),
+        ({}, Purpose.NON_SIDEREAL, NotJudged.NON_SIDEREAL),
+        ({"OBSTYPE": "SKYFLAT"}, Purpose.SCIENCE, None),
+        ({"BAYERPAT": "RGGB"}, Purpose.SCIENCE, NotJudged.COLOUR_MOSAIC),
+    ],
+)
+def test_headers_or_the_message_say_what_is_not_judged(
+    cards: dict[str, str], purpose: Purpose | None, reason: NotJudged | None
+) -> None:
+    """The message counts for more, but that a mosaic is none it cannot say."""
+    out = io.BytesIO()
+    image = fits.ImageHDU(np.random.default_rng(1).normal(100, 3, (400, 400)), name="SCI")
+    fits.HDUList([fits.PrimaryHDU(header=fits.Header(cards)), image]).writeto(out)
+    looker = make_looker(instruments={"camera": GENERIC})
+    (found,) = looker.look(make_message(out.getvalue(), purpose=purpose)).detectors
+    assert (reason, None) == (found.not_judged, found.not_evaluated)
+    assert (reason is None) == bool(found.tiles), "what is not judged costs no network"
+    assert (reason is None) == (found.detail == "")
