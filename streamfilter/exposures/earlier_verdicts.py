@@ -71,7 +71,9 @@ def _evidence(record: Record) -> DetectorEvidence:
         contaminants=None
         if areas is None
         else ContaminantAreas(
-            areas["pixels"], {code: areas[code.lower()] for code in CODES}, areas["mask"]
+            areas["pixels"],
+            {code: areas[code.lower()] for code in CODES if code.lower() in areas},
+            areas["mask"],
         ),
         not_judged=_set_aside(record),
     )

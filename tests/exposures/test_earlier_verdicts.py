@@ -13,7 +13,8 @@ from streamfilter.records import EngineIdentity
 
 ENGINE = EngineIdentity("maxitrack", "5e" * 32, "onnxruntime 1.20.1")
 ENCODER = TrackingEncoder(ENGINE, masking=ENGINE)
-AREAS = ContaminantAreas(100, {code: n / 64 for n, code in enumerate(CODES)}, "x.fits")
+FRAME_CODES = [code for code in CODES if code != "RES"]  # which stamps alone have
+AREAS = ContaminantAreas(100, {code: n / 64 for n, code in enumerate(FRAME_CODES)}, "x.fits")
 
 
 def published(*values: bytes) -> list[Any]:
