@@ -16,8 +16,9 @@ def take_name(stage: Stage) -> None:
     with stage.flowing(per_s=25):
         for _ in range(stage.rounds):
             stage.wait_answered(len(stage.watch.keys) + 40)
-            with stage.fault():
-                second = stage.start(named, ready=False)
+            second = stage.start(named, ready=False)
+            stage.wait_until(lambda: _said(second, "warm") == 1, "a warm second worker")  # noqa: B023
+            with stage.fault():  # it joins the group now
                 _ends_for_its_name(stage, worker)
             worker = second.wait_ready()
 
@@ -49,12 +50,12 @@ def differ(stage: Stage) -> None:
             with stage.fault():
                 stranger = stage.start({"surveys.ztf": "{priors = {CR = 1e-6}}"})
             _wait_configurations(stage, [*alike, stranger], 2)
-            silent = [each.log.name for each in (*alike, stranger) if not _said(each, "differ")]
+            silent = [w.log.name for w in (*alike, stranger) if not _said(w, "members differ")]
             stage.wait_answered(len(stage.watch.keys) + 40)
             with stage.fault():
                 stranger.kill() if turn % 2 else stage.stop(stranger)
             _wait_configurations(stage, alike, 1)
-            silent += [each.log.name for each in alike if _said(each, "alike") <= turn]
+            silent += [each.log.name for each in alike if _said(each, "members alike") <= turn]
             if silent:
                 stage.wrong.append(f"not said by {', '.join(silent)}")
 
@@ -66,6 +67,6 @@ def _wait_configurations(stage: Stage, workers: list[FilterProcess], count: int)
     )
 
 
-def _said(worker: FilterProcess, how: str) -> int:
-    """How often it said that members differ, or are alike again."""
-    return sum(each["event"] == f"members {how}" for each in worker.events())
+def _said(worker: FilterProcess, event: str) -> int:
+    """How often an event stands in its log."""
+    return sum(each["event"] == event for each in worker.events())
