@@ -1,5 +1,7 @@
 """Members of a group that ought not to be in it: under a name that is taken, or set otherwise."""
 
+from collections.abc import Mapping
+
 from filter_process import FilterProcess
 from stage import Stage, consumer
 
@@ -16,9 +18,8 @@ def take_name(stage: Stage) -> None:
     with stage.flowing(per_s=25):
         for _ in range(stage.rounds):
             stage.wait_answered(len(stage.watch.keys) + 40)
-            second = stage.start(named, ready=False)
-            stage.wait_until(lambda: _said(second, "warm") == 1, "a warm second worker")  # noqa: B023
-            with stage.fault():  # it joins the group now
+            second = _about_to_join(stage, named)
+            with stage.fault():
                 _ends_for_its_name(stage, worker)
             worker = second.wait_ready()
 
@@ -34,6 +35,13 @@ def keep_name(stage: Stage) -> None:
                 _ends_for_its_name(stage, stage.start(named, ready=False))
 
 
+def _about_to_join(stage: Stage, overrides: Mapping[str, str]) -> FilterProcess:
+    """A worker that has taken its time to start: what comes of it comes now."""
+    worker = stage.start(overrides, ready=False)
+    stage.wait_until(lambda: _said(worker, "warm") == 1, f"a warm {worker.log.name}")
+    return worker
+
+
 def _ends_for_its_name(stage: Stage, worker: FilterProcess) -> None:
     """Wait for a worker's end; it names what mends it."""
     if (code := stage.wait_ended(worker)) != 1 or _MEND not in worker.log.read_text():
@@ -47,8 +55,9 @@ def differ(stage: Stage) -> None:
     _wait_configurations(stage, alike, 1)
     with stage.flowing(per_s=25):
         for turn in range(stage.rounds):
+            stranger = _about_to_join(stage, {"surveys.ztf": "{priors = {CR = 1e-6}}"})
             with stage.fault():
-                stranger = stage.start({"surveys.ztf": "{priors = {CR = 1e-6}}"})
+                stranger.wait_ready()
             _wait_configurations(stage, [*alike, stranger], 2)
             silent = [w.log.name for w in (*alike, stranger) if not _said(w, "members differ")]
             stage.wait_answered(len(stage.watch.keys) + 40)

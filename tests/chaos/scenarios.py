@@ -169,7 +169,7 @@ SCENARIOS = (
         name="outputs refuse all",
         faults="annotations and rejected topic take 200 bytes: the worker ends, and so does each "
         "next one, and nothing is committed without an answer until that is mended",
-        act=refusing_outputs, rounds=2, repeats=True,
+        act=refusing_outputs, rounds=1, repeats=True,
     ),
     Scenario(
         name="two configurations",
