@@ -115,7 +115,7 @@ FUZZ_SECONDS ?= 120
 fuzz: $(VENV)/.installed-dev
 	$(BIN)/python tests/fuzz/fuzz.py --seconds $(FUZZ_SECONDS)
 
-# Everything that breaks at night, on a real Kafka, audited; writes the report. Takes half an hour.
+# Everything that breaks at night, on a real Kafka, audited; writes the report. Takes 30 to 40 minutes.
 chaos: $(VENV)/.installed-dev
 	$(BIN)/python tests/chaos/chaos.py --report tests/chaos/REPORT.md
 

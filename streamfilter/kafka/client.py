@@ -82,6 +82,7 @@ _LOGINS_BY_WORD = {
     "GSSAPI": _KERBEROS, "Kerberos": _KERBEROS,
 }  # fmt: skip
 _SILENCE = frozenset({KafkaError._TRANSPORT, KafkaError._ALL_BROKERS_DOWN, KafkaError._TIMED_OUT})
+_ENDED = "FATAL"  # facility of librdkafka's line about an error that ends the client
 # Settings that confluent-kafka adds to librdkafka's; streamfilter sets them itself.
 CALLBACKS = frozenset(
     {"error_cb", "logger", "oauth_cb", "on_commit", "on_delivery", "stats_cb", "throttle_cb"}
@@ -277,8 +278,15 @@ class ClientErrors:
             raise self._failure
 
     def log(self, level: int, template: str, facility: str, client: str, line: str) -> None:
-        """Log a line of librdkafka; ``on_error`` reports the errors that it retries."""
+        """Log a line of librdkafka; ``on_error`` reports the errors that it retries.
+
+        A client that has ended for good says so here at once. To a consumer its error comes later,
+        behind messages that are another's by then: after a refused commit with its session's end.
+        """
         self._tokens.read(facility, line)
+        if facility == _ENDED:
+            ended = KafkaError(KafkaError._FATAL, line.partition("]: ")[2] or line)
+            self.fail(transport_failed(ended, f"the {self._client} cannot go on"))
         quiet = level < logging.WARNING or facility in {"FAIL", "ERROR", "GETPID", "REQTMOUT"}
         write = log.debug if quiet else log.warning
         write("librdkafka", client=self._client, facility=facility, detail=line)

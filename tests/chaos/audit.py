@@ -1,7 +1,7 @@
 """The audit: every alert in against every output by key, and how soon the stream went on; pure."""
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from statistics import median
 from types import MappingProxyType
@@ -14,6 +14,8 @@ JUDGED = (
 """What a good alert becomes: one message for each of these sets, in any of its outputs."""
 DAMAGED = (frozenset({"rejected"}),)
 """What a message becomes that cannot be used."""
+UNREAD = ()
+"""What a message becomes that was deleted before it was read, or stepped over: nothing at all."""
 
 Due = tuple[frozenset[str], ...]
 Excused = Mapping[bytes, frozenset[str]]
@@ -45,10 +47,10 @@ def account(
     Raises
     ------
     ValueError
-        Nothing was sent: an audit of nothing would always pass.
+        No answer is due: an audit of nothing would always pass.
     """
-    if not due:
-        raise ValueError("no alert was sent, so there is nothing to audit")
+    if not any(due.values()):
+        raise ValueError("no answer is due, so there is nothing to audit")
     missing, repeated, strange = [], [], []
     for key, wanted in due.items():
         sums = [sum(found.get(name, Counter())[key] for name in names) for names in wanted]
@@ -95,16 +97,21 @@ class Answer:
 
 
 def seconds_to_recover(
-    fault_s: float, answers: Iterable[Answer], partitions: Mapping[bytes, int]
+    fault_s: float, answers: Iterable[Answer], partitions: Mapping[bytes, Hashable]
 ) -> float | None:
     """Seconds after a fault until every partition that had alerts left has answered one again.
+
+    Parameters
+    ----------
+    partitions
+        Where each alert stands.
 
     Returns
     -------
     float or None
         None where nothing was answered after the fault.
     """
-    first: dict[int, float] = {}
+    first: dict[Hashable, float] = {}
     for each in answers:
         partition = partitions.get(each.key)
         if partition is not None and each.appended_s > fault_s:

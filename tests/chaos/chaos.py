@@ -9,6 +9,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 HERE = Path(__file__).parent
@@ -17,6 +18,7 @@ sys.path[:0] = [
 ]
 
 from audit import faults_found  # noqa: E402
+from kafka_cluster import Cluster  # noqa: E402
 from kafka_desk import Broker  # noqa: E402
 from kafka_node import KafkaNode  # noqa: E402
 from report import Outcome, line, write  # noqa: E402
@@ -79,34 +81,52 @@ def main() -> int:
     with tempfile.TemporaryDirectory(prefix="chaos-") as made:
         scratch = chosen.keep or Path(made)
         scratch.mkdir(parents=True, exist_ok=True)
-        node = KafkaNode(scratch)
-        node.start()
-        try:
-            for outcome in outcomes(chosen, Broker(node.bootstrap, node), scratch, home):
-                kept.append(not outcome.wrong)
-                print(line(outcome), flush=True)
-                if chosen.report:
-                    faults = {each.name: each.faults for each in SCENARIOS}
-                    write(chosen.report, outcome, faults)
-        finally:
-            node.remove()
+        for outcome in outcomes(chosen, scratch, home):
+            kept.append(not outcome.wrong)
+            print(line(outcome), flush=True)
+            if chosen.report:
+                write(chosen.report, outcome, {each.name: each.faults for each in SCENARIOS})
     return 0 if kept and all(kept) else 1
 
 
-def outcomes(
-    chosen: argparse.Namespace, broker: Broker, scratch: Path, home: Path
-) -> Iterator[Outcome]:
+def outcomes(chosen: argparse.Namespace, scratch: Path, home: Path) -> Iterator[Outcome]:
     """Run what is asked for, one after the other."""
-    for scenario in SCENARIOS:
-        if chosen.only and scenario.name not in chosen.only:
-            continue
-        for guarantee in chosen.guarantee or tuple(Guarantee):
-            folder = scratch / f"{scenario.name} {guarantee}".replace(" ", "-")
-            folder.mkdir()
-            try:
-                yield run(scenario, guarantee, broker, folder, home, rounds=scenario.rounds)
-            except CannotBe as why:
-                yield Outcome(scenario=scenario.name, guarantee=guarantee, left_out=str(why))
+    with ExitStack() as running:
+        brokers: dict[int, Broker] = {}
+        for scenario in SCENARIOS:
+            if chosen.only and scenario.name not in chosen.only:
+                continue
+            if (count := scenario.brokers) not in brokers:
+                brokers[count] = running.enter_context(started(count, scratch))
+            for guarantee in chosen.guarantee or tuple(Guarantee):
+                folder = scratch / f"{scenario.name} {guarantee}".replace(" ", "-")
+                folder.mkdir()
+                rounds = scenario.rounds
+                try:
+                    yield run(scenario, guarantee, brokers[count], folder, home, rounds=rounds)
+                except CannotBe as why:
+                    yield Outcome(scenario=scenario.name, guarantee=guarantee, left_out=str(why))
+
+
+@contextmanager
+def started(count: int, scratch: Path) -> Iterator[Broker]:
+    """One broker, or a cluster."""
+    folder = scratch / f"brokers-{count}"
+    folder.mkdir()
+    if count == 1:
+        node = KafkaNode(folder)
+        node.start()
+        try:
+            yield Broker(node.bootstrap, node)
+        finally:
+            node.remove()
+    else:
+        cluster = Cluster(folder)
+        try:
+            cluster.start()
+            yield cluster
+        finally:
+            cluster.remove()
 
 
 if __name__ == "__main__":

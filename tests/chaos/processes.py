@@ -5,11 +5,13 @@ import time
 from collections.abc import Callable
 
 from filter_process import FilterProcess
-from stage import IN_FLIGHT, CannotBe, Guarantee, Stage
+from kafka_cluster import Cluster
+from stage import IN_FLIGHT, CannotBe, Guarantee, Stage, consumer
 
 _STORM_S = 60.0  # a round of the storm
+_OUTAGE_S = 8.0  # two of three brokers are away
 # So long the group waits for a member that was killed; where none is, a busy machine loses none.
-_SESSION = {"kafka.consumer": '{"session.timeout.ms" = 10000, "heartbeat.interval.ms" = 500}'}
+_SESSION = consumer(session_timeout_ms=10_000)
 
 
 def kill_workers(stage: Stage) -> None:
@@ -71,6 +73,50 @@ def kill_broker(stage: Stage) -> None:
             time.sleep(2)
             node.start()
     stage.send(IN_FLIGHT)
+
+
+def roll_brokers(stage: Stage) -> None:
+    """One of three brokers after the other is killed; the other two go on without it."""
+    cluster = _cluster(stage)
+    stage.start()
+    with stage.flowing(per_s=25):
+        for node in cluster.nodes * stage.rounds:
+            stage.wait_answered(len(stage.watch.keys) + 40)
+            with stage.fault():
+                node.kill()
+            stage.wait_answered(len(stage.watch.keys) + 80)
+            cluster.start(node)
+    stage.send(IN_FLIGHT)
+
+
+def kill_two_brokers(stage: Stage) -> None:
+    """Two of three brokers are killed at once: all waits until one is back, and then goes on."""
+    cluster = _cluster(stage)
+    worker = stage.start()
+    with stage.flowing(per_s=25):
+        for turn in range(stage.rounds):
+            stage.wait_answered(len(stage.watch.keys) + 60)
+            first, last = (node for n, node in enumerate(cluster.nodes) if n != turn % 3)
+            with stage.fault():
+                first.kill()
+                last.kill()
+            time.sleep(2)  # answers that all three had are still read
+            before = len(stage.watch.keys)
+            time.sleep(_OUTAGE_S)
+            if more := len(stage.watch.keys) - before:
+                stage.wrong.append(f"{more} answers that one broker alone had")
+            if worker.process.poll() is not None:
+                stage.wrong.append(f"{worker.log.name} did not wait for the brokers")
+            first.start()
+            stage.wait_answered(len(stage.watch.keys) + 40)
+            cluster.start(last)
+    stage.send(IN_FLIGHT)
+
+
+def _cluster(stage: Stage) -> Cluster:
+    if not isinstance(stage.broker, Cluster):
+        raise CannotBe("three brokers are not ours to kill (STREAMFILTER_TEST_BOOTSTRAP)")
+    return stage.broker
 
 
 def storm(stage: Stage) -> None:

@@ -97,7 +97,8 @@ def write(path: Path, outcome: Outcome, faults: Mapping[str, str]) -> None:
         "the next worker, or the broker, counts. `twice`: alerts that stand more than once in an "
         "output; `may be twice`: those that were under way or not committed when the faults "
         "happened. `kept`: nothing missing, nothing twice beyond that, nothing where it is not "
-        "due, and every offset committed at the end.",
+        "due, and every offset committed at the end. No answer is due to what was deleted or "
+        "stepped over before it was read: the remarks count it.",
         "What was done:",
         "\n".join(f"- **{name}**: {words}" for name, words in faults.items()),
     )

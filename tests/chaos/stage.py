@@ -1,12 +1,13 @@
 """What a scenario acts on: topics on a real Kafka, workers as users run them, faults and books."""
 
 import itertools
+import json
 import subprocess
 import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -14,12 +15,13 @@ from functools import cache
 from pathlib import Path
 from types import MappingProxyType
 
-from audit import DAMAGED, JUDGED, Account, Due, account, seconds_to_recover
+from audit import DAMAGED, JUDGED, UNREAD, Account, Due, account, seconds_to_recover
 from filter_process import FilterProcess
 from kafka_desk import Broker
 from watch import Feed, Watch
 
 from streamfilter.files import bundled_folder
+from streamfilter.kafka.ledger import Partition
 from streamfilter.simulate.visits import alerts
 
 PARTITIONS = 4
@@ -31,6 +33,8 @@ IN_FLIGHT = 16
 # Nothing but a stream that stands still takes so long, on however busy a machine.
 PATIENCE_S = 240.0
 _SCENES = 40  # distinct skies; each takes 0.1 s to draw
+# A group that loses nobody on a busy machine, and that soon learns of who came.
+_CLASSIC = {"session.timeout.ms": 45_000, "heartbeat.interval.ms": 500}
 MIB_40 = str(41 * 2**20)
 
 
@@ -43,6 +47,20 @@ class Guarantee(StrEnum):
 
 class CannotBe(Exception):
     """A scenario cannot be acted on this machine; the text says what is missing."""
+
+
+def consumer(**settings: str | int) -> dict[str, str]:
+    """The override of every worker's consumer, and more of librdkafka's settings over it.
+
+    Parameters
+    ----------
+    settings
+        By their names, written with underscores.
+    """
+    named = {key.replace("_", "."): value for key, value in settings.items()}
+    ours = {} if named.get("group.protocol") == "consumer" else _CLASSIC
+    pairs = (f'"{key}" = {json.dumps(value)}' for key, value in {**ours, **named}.items())
+    return {"kafka.consumer": f"{{{', '.join(pairs)}}}"}
 
 
 @cache
@@ -85,7 +103,10 @@ class Stage:
     watch: Watch
     due: dict[bytes, Due] = field(default_factory=dict)
     excused: dict[bytes, frozenset[str]] = field(default_factory=dict)
-    partitions: dict[bytes, int] = field(default_factory=dict)
+    partitions: dict[bytes, Partition] = field(default_factory=dict)
+    """Where each alert stands; those of one partition in its order."""
+    more_topics: list[str] = field(default_factory=list)
+    """Topics of alerts that came later."""
     faults: list[Fault] = field(default_factory=list)
     workers: dict[FilterProcess, int] = field(default_factory=dict)
     """Each with its number: the lowest that no living one had."""
@@ -137,7 +158,7 @@ class Stage:
 
     def wait_ended(self, worker: FilterProcess) -> int | None:
         """Return once a worker has ended by itself; its exit code."""
-        self._wait(lambda: worker.process.poll() is not None, f"the end of {worker.log.name}")
+        self.wait_until(lambda: worker.process.poll() is not None, f"the end of {worker.log.name}")
         return worker.process.returncode
 
     def wait_in_network(self, worker: FilterProcess) -> None:
@@ -156,6 +177,7 @@ class Stage:
         survey: str = "",
         damaged_every: int = 0,
         change: Callable[[bytes], bytes] = bytes,
+        topic: str = "",
     ) -> list[bytes]:
         """Send alerts, each under a key of its own; their keys.
 
@@ -167,8 +189,10 @@ class Stage:
             One message in so many is cut short, as a broken connection would.
         change
             What is done to each packet.
+        topic
+            One of ``more_topics``; the first where none is named.
         """
-        sent = []
+        sent, topic = [], topic or self.topic
         for _ in range(count):
             number = len(self.due)
             key, partition = b"%06d" % number, partitions[number % len(partitions)]
@@ -177,8 +201,8 @@ class Stage:
             value = change(values[number // len(partitions) % len(values)])
             bad = damaged_every and number // len(partitions) % damaged_every == 0
             self.due[key] = DAMAGED if bad else JUDGED
-            self.partitions[key] = partition
-            self.feed.send(self.topic, partition, key, value[: len(value) // 2] if bad else value)
+            self.partitions[key] = topic, partition
+            self.feed.send(topic, partition, key, value[: len(value) // 2] if bad else value)
             sent.append(key)
         return sent
 
@@ -201,7 +225,7 @@ class Stage:
 
     def wait_answered(self, count: int) -> None:
         """Return once so many alerts are answered."""
-        self._wait(lambda: len(self.watch.keys) >= count, f"{count} answers")
+        self.wait_until(lambda: len(self.watch.keys) >= count, f"{count} answers")
 
     def wait_for(self, keys: list[bytes], output: str = "") -> None:
         """Return once these alerts are answered, in one of the outputs or in this."""
@@ -210,7 +234,7 @@ class Stage:
             return self.watch.keys_in(self.outputs[output]) if output else self.watch.keys
 
         words = f"the {output or 'answers'} of {len(keys)} alerts"
-        self._wait(lambda: there().issuperset(keys), words)
+        self.wait_until(lambda: there().issuperset(keys), words)
 
     def bring_back(self, keys: list[bytes]) -> None:
         """Have alerts annotated that a passing trouble may have had rejected, as a user does it."""
@@ -227,13 +251,32 @@ class Stage:
             assert done.returncode == 0, done.stderr
         self.wait_for(keys, "annotations")
 
+    def wait_all(self) -> None:
+        """Return once everything is answered of which an answer is due."""
+        self.feed.flush()
+        self.wait_for([key for key, wanted in self.due.items() if wanted])
+
     def wait_committed(self) -> None:
         """Return once all that was sent is committed."""
         self.feed.flush()
-        sent = self.broker.size(self.topic)
-        self._wait(lambda: self.committed() == sent, f"{sent} commits")
+        sent = self.sent()
+        self.wait_until(lambda: self.committed() == sent, f"{sent} commits")
 
-    def _wait(self, done: Callable[[], bool], words: str) -> None:
+    def keys_in(self, partition: int) -> list[bytes]:
+        """What was sent to a partition of the first topic: the key at each offset."""
+        place = self.topic, partition
+        return [key for key, at in self.partitions.items() if at == place]
+
+    def sent(self) -> int:
+        """How many messages stand in the topics of alerts, or stood there."""
+        return sum(self.broker.size(each) for each in (self.topic, *self.more_topics))
+
+    def leave_unread(self, keys: Iterable[bytes]) -> None:
+        """These were deleted or stepped over before they were read: no answer may come of them."""
+        self.due |= dict.fromkeys(keys, UNREAD)
+
+    def wait_until(self, done: Callable[[], bool], words: str) -> None:
+        """Return once it is done; the words name it where it does not come."""
         end = time.monotonic() + PATIENCE_S
         while not done():
             if time.monotonic() > end:
@@ -262,7 +305,15 @@ class Stage:
         """How many alerts the group has committed."""
         # A client for administration that outlived a broker waits for ever (librdkafka 2.16).
         fresh = Broker(self.broker.bootstrap)
-        return sum(fresh.committed(self.group, self.topic).values())
+        topics = (self.topic, *self.more_topics)
+        return sum(sum(fresh.committed(self.group, each).values()) for each in topics)
+
+    def committed_unanswered(self) -> set[bytes]:
+        """Alerts below a committed offset of the first topic that no answer came of."""
+        committed = Broker(self.broker.bootstrap).committed(self.group, self.topic)
+        below = {key for n, end in committed.items() for key in self.keys_in(n)[:end]}
+        time.sleep(1)  # the watch reads what was answered by then
+        return below - self.watch.keys
 
     @property
     def recoveries_s(self) -> list[float]:
@@ -275,15 +326,14 @@ class Stage:
 
     def settle(self) -> Account:
         """Wait for the last answer, end the workers in order, and audit what stands there."""
-        self.feed.flush()
         try:
-            self.wait_for(list(self.due))
+            self.wait_all()
         except AssertionError as late:
             self.wrong.append(str(late))
         for worker in self.workers:
             if worker.process.poll() is None:
                 self.stop(worker)
-        sent, committed = self.broker.size(self.topic), self.committed()
+        sent, committed = self.sent(), self.committed()
         if committed != sent:
             self.wrong.append(f"{committed} offsets committed of {sent}")
         found = {name: self.broker.counts(topic) for name, topic in self.outputs.items()}
@@ -315,7 +365,7 @@ def stage(
     base = {
         "kafka.bootstrap": broker.bootstrap,
         "kafka.group": f"group-{topic}",
-        "kafka.consumer": '{"session.timeout.ms" = 45000, "heartbeat.interval.ms" = 500}',
+        **consumer(),
         "alerts.topics": f'["{topic}"]',
         "schemas.folders": f'["{bundled_folder("schemas") / "simulated"}"]',
         "engine.workers": "1",
@@ -333,4 +383,4 @@ def stage(
         finally:
             for worker in made.workers:
                 worker.__exit__()
-    broker.delete(topic, *outputs.values())
+    broker.delete(topic, *made.more_topics, *outputs.values())

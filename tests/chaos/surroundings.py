@@ -9,8 +9,9 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from debian_tools import ToolsUnavailable, unpacked
+from filter_process import FilterProcess
 from loopback_registry import serving
-from stage import IN_FLIGHT, PATIENCE_S, CannotBe, Stage
+from stage import IN_FLIGHT, MIB_40, PATIENCE_S, CannotBe, Stage
 
 import streamfilter
 from streamfilter.inference.cache import onnx_path
@@ -21,6 +22,7 @@ _OTHERS = (1, 2, 3)  # partitions without trouble
 _DISK_MB = 40  # the network takes 23
 _JUMPS = ("+30m", "-2h", "+0")  # to the clock, from what it really is
 _SLOW_BYTES_PER_S = 2_000_000
+_NO_ANSWER_BYTES = "200"  # less than an annotation, or our headers alone
 
 
 def with_id(identity: int) -> Callable[[bytes], bytes]:
@@ -135,6 +137,33 @@ def slow_outputs(stage: Stage) -> None:
         stage.remarks.append(f"at most {most:.0f} in flight, {worker.peak_mb():.0f} MB of memory")
     finally:
         node.configure("--delete-config", quota, *who)
+
+
+def refusing_outputs(stage: Stage) -> None:
+    """No output takes an answer: the worker ends, and so does the next, until that is mended."""
+    refusing = [stage.outputs[name] for name in ("rejected", "annotations")]
+    worker = stage.start()
+    stage.send(60 * stage.rounds + 100)
+    stage.wait_answered(40)
+    stage.wait_in_network(worker)
+    with stage.fault():
+        for topic in refusing:
+            stage.broker.alter(topic, max_message_bytes=_NO_ANSWER_BYTES)
+        _ends_unanswered(stage, worker)
+    for _ in range(stage.rounds):  # as whatever watches over it would start it again
+        with stage.fault():
+            _ends_unanswered(stage, stage.start(ready=False))
+    for topic in refusing:
+        stage.broker.alter(topic, max_message_bytes=MIB_40)
+    stage.start()
+
+
+def _ends_unanswered(stage: Stage, worker: FilterProcess) -> None:
+    """Wait for a worker's end; it names what has no answer, and what has none is not committed."""
+    if (code := stage.wait_ended(worker)) != 1 or "has no answer" not in worker.log.read_text():
+        stage.wrong.append(f"{worker.log.name}: exit code {code}, which names no message")
+    if lost := stage.committed_unanswered():
+        stage.wrong.append(f"{len(lost)} committed without an answer")
 
 
 def _received_s(value: bytes) -> float:

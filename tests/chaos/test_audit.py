@@ -4,7 +4,17 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
-from audit import DAMAGED, JUDGED, Account, Answer, account, faults_found, seconds_to_recover
+from audit import (
+    DAMAGED,
+    JUDGED,
+    UNREAD,
+    Account,
+    Answer,
+    Due,
+    account,
+    faults_found,
+    seconds_to_recover,
+)
 from report import Outcome, write
 
 DUE = {b"good": JUDGED, b"bad": DAMAGED}
@@ -79,10 +89,20 @@ def test_a_key_that_was_never_sent_fails(key: bytes | None) -> None:
     assert 1 == len(account(DUE, found).strange)
 
 
-def test_an_audit_of_nothing_is_refused() -> None:
+@pytest.mark.parametrize("due", [{}, {b"good": UNREAD, b"bad": UNREAD}])
+def test_an_audit_of_nothing_is_refused(due: dict[bytes, Due]) -> None:
     """It would pass whatever happened."""
     with pytest.raises(ValueError, match="nothing to audit"):
-        account({}, complete())
+        account(due, complete())
+
+
+def test_what_was_never_read_is_not_missing_and_has_no_answer() -> None:
+    """Retention took it, or an operator stepped over it."""
+    due = {**DUE, b"unread": UNREAD}
+    assert [] == faults_found(account(due, complete()), most_repeated=0)
+    found = complete()
+    found["annotations"][b"unread"] += 1
+    assert (b"unread",) == account(due, found).strange
 
 
 def test_recovery_is_when_every_partition_answers_again() -> None:

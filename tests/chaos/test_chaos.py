@@ -51,6 +51,11 @@ def test_the_guarantee_is_kept(
     assert outcome.count >= 1
 
 
+def test_what_is_bounded_needs_one_broker() -> None:
+    """A cluster takes long to start."""
+    assert {1} == {each.brokers for each in SCENARIOS if each.rounds_bounded}
+
+
 def test_every_scenario_has_a_name_of_its_own() -> None:
     """The report and `--only` go by it."""
     names = [each.name for each in SCENARIOS]

@@ -6,8 +6,6 @@ from pathlib import Path
 
 import pytest
 from confluent_kafka import Producer
-from confluent_kafka import TopicPartition as Position
-from confluent_kafka.admin import AdminClient
 from filter_process import FilterProcess
 from filter_site import SETTLE_S, Site, answered, packets, repeated
 from kafka_desk import Broker
@@ -84,9 +82,7 @@ def test_what_retention_took_under_a_lagging_group_is_counted(
     site.wait(set(keys[:5]), answered)
     assert 0 == first.stop()
     site.broker.produce(site.alerts, list(values.values())[5:], keys=keys[5:], partition=0)
-    admin = AdminClient({"bootstrap.servers": site.broker.bootstrap})
-    for future in admin.delete_records([Position(site.alerts, 0, 15)]).values():
-        future.result(30)
+    site.broker.delete_before(site.alerts, 0, 15)
     worker = start(site, guarantee)
     site.wait(set(keys[15:]), answered)
     (said,) = (e for e in worker.events() if e.get("event") == "offsets skipped")

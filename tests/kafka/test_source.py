@@ -285,6 +285,30 @@ def test_a_topic_that_never_was_stops_the_service(broker: Broker) -> None:
     reader.close()
 
 
+def test_a_fenced_reader_ends_before_it_reads_what_it_fetched(broker: Broker) -> None:
+    """Another worker reads these messages already; the words say what mends it."""
+    topic, fetched = broker.topic(), 300
+    broker.produce(topic, [b"v"] * fetched)
+    # The commit is refused before a beat of its heart is.
+    same = {"member_of": group(), "group_instance_id": "one", "heartbeat_interval_ms": "15000"}
+    first = source(broker, topic, **same)
+    found = read(first, 1)
+    second = source(broker, topic, **same)
+    assert fetched == len(read(second, fetched))
+    first.commit(offsets_after(found), wait=False)
+    time.sleep(1)  # its answer is here
+    more: list[Message] = []
+
+    def read_on() -> None:
+        while len(found) + len(more) < fetched:
+            more.extend(first.poll(1, 0.1))
+
+    with pytest.raises(TransportFailed, match="give each worker its own"):
+        read_on()
+    assert len(more) < 10
+    second.close()
+
+
 def test_what_a_callback_raises_comes_out_of_poll(broker: Broker) -> None:
     """A drain that fails is not swallowed by librdkafka."""
 

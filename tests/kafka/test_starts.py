@@ -4,8 +4,6 @@ import time
 import uuid
 
 import pytest
-from confluent_kafka import TopicPartition as Position
-from confluent_kafka.admin import AdminClient
 from joined_source import joined
 from kafka_desk import Broker
 
@@ -53,12 +51,6 @@ class Reading:
             self.source.poll(1, 0.2)
 
 
-def delete_before(broker: Broker, topic: str, offset: int) -> None:
-    admin = AdminClient({"bootstrap.servers": broker.bootstrap})
-    for future in admin.delete_records([Position(topic, 0, offset)]).values():
-        future.result(30)
-
-
 @pytest.mark.parametrize(
     ("policy", "stood", "start"),
     [
@@ -92,14 +84,14 @@ def test_what_retention_took_before_it_was_read_is_counted(
     first.source.commit({(topic, 0): 5}, wait=True)
     first.source.close()
     assert [] == first.skipped
-    delete_before(broker, topic, 12)
+    broker.delete_before(topic, 0, 12)
     again = Reading(broker, topic, **settings)
     assert list(range(12, 20)) == again.offsets(8)
     assert [(topic, Skip.RETENTION, 7)] == again.skipped
     again.source.hold((topic, 0))
     again.source.poll(1, 0.5)
     broker.produce(topic, [b"v"] * 10)
-    delete_before(broker, topic, 26)
+    broker.delete_before(topic, 0, 26)
     again.source.release((topic, 0))
     assert list(range(26, 30)) == again.offsets(4)
     assert [(topic, Skip.RETENTION, 7), (topic, Skip.RETENTION, 6)] == again.skipped

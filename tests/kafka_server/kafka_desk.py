@@ -14,7 +14,13 @@ from confluent_kafka import (
     Producer,
 )
 from confluent_kafka import TopicPartition as Position
-from confluent_kafka.admin import AdminClient
+from confluent_kafka.admin import (  # type: ignore[attr-defined]
+    AdminClient,
+    AlterConfigOpType,
+    ConfigEntry,
+    ConfigResource,
+    ResourceType,
+)
 from confluent_kafka.cimpl import NewTopic
 from kafka_node import KafkaNode
 
@@ -38,6 +44,9 @@ class Broker:
     was given.
     """
 
+    replicas = 1
+    """Of each partition of a topic that is made here."""
+
     def __init__(
         self, bootstrap: str, node: KafkaNode | None = None, sasl_bootstrap: str = ""
     ) -> None:
@@ -54,7 +63,7 @@ class Broker:
         """
         name = name or f"{stem}-{uuid.uuid4().hex[:12]}"
         settings = {key.replace("_", "."): value for key, value in config.items()}
-        new = NewTopic(name, partitions, 1, config=settings)
+        new = NewTopic(name, partitions, self.replicas, config=settings)
         self._admin.create_topics([new])[name].result(ANSWER_S)
         end = time.monotonic() + ANSWER_S
         while time.monotonic() < end:
@@ -68,6 +77,32 @@ class Broker:
         """Delete topics, as retention by a survey's operators would."""
         for future in self._admin.delete_topics(list(topics)).values():
             future.result(ANSWER_S)
+
+    def alter(self, topic: str, **config: str) -> None:
+        """Change settings of a topic, written as ``topic`` takes them."""
+        changes = [
+            ConfigEntry(
+                key.replace("_", "."), value, incremental_operation=AlterConfigOpType.SET
+            )
+            for key, value in config.items()
+        ]  # fmt: skip
+        resource = ConfigResource(ResourceType.TOPIC, topic, incremental_configs=changes)
+        for future in self._admin.incremental_alter_configs([resource]).values():
+            future.result(ANSWER_S)
+
+    def delete_before(self, topic: str, partition: int, offset: int) -> None:
+        """Delete the messages below an offset, as retention does."""
+        asked = [Position(topic, partition, offset)]
+        for future in self._admin.delete_records(asked).values():
+            future.result(ANSWER_S)
+
+    def step_to(self, group: str, topic: str, partition: int, offset: int) -> None:
+        """Let a group without members go on at an offset, as ``kafka-consumer-groups.sh`` does."""
+        asked = ConsumerGroupTopicPartitions(group, [Position(topic, partition, offset)])
+        answer = self._admin.alter_consumer_group_offsets([asked])[group].result(ANSWER_S)
+        (position,) = answer.topic_partitions or []
+        if position.error is not None:
+            raise KafkaException(position.error)
 
     def produce(
         self,

@@ -101,16 +101,28 @@ class KafkaNode:
         Further lines of ``server.properties``, with the same placeholders and ``${third_port}``.
     scram
         Passwords by user, for SCRAM-SHA-512.
+    controller_port
+        Where the others of its cluster find its controller; ``more`` then names the quorum. None:
+        it is alone.
+    heap_mb
+        What Java may have.
     """
 
     def __init__(
-        self, folder: Path, *, more: str = "", scram: Mapping[str, str] | None = None
+        self,
+        folder: Path,
+        *,
+        more: str = "",
+        scram: Mapping[str, str] | None = None,
+        controller_port: int | None = None,
+        heap_mb: int = 768,
     ) -> None:
         self._classpath = f"{jars()}/*"
         self._data = folder / "data"
         self.log = folder / "kafka.log"
         self._properties = folder / "server.properties"
-        self._port, self._sasl_port, self.third_port, controller_port = free_ports(4)
+        self._heap_mb = heap_mb
+        self._port, self._sasl_port, self.third_port, own_controller_port = free_ports(4)
         self._process: subprocess.Popen[bytes] | None = None
         template = string.Template((HERE / "server.properties").read_text() + more)
         self._properties.write_text(
@@ -118,11 +130,11 @@ class KafkaNode:
                 port=self._port,
                 sasl_port=self._sasl_port,
                 third_port=self.third_port,
-                controller_port=controller_port,
+                controller_port=controller_port or own_controller_port,
                 data=self._data,
             )
         )
-        self._format(scram or {})
+        self._format(scram or {}, alone=controller_port is None)
 
     @property
     def bootstrap(self) -> str:
@@ -136,12 +148,15 @@ class KafkaNode:
 
     def _java(self, *arguments: str) -> list[str]:
         # The first compiler alone: the node lives for a minute, its start is what counts.
-        options = ["-Xms256m", "-Xmx768m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1"]
+        heap = ["-Xms256m", f"-Xmx{self._heap_mb}m"]
+        options = [*heap, "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1"]
         return ["java", *options, "-cp", self._classpath, *arguments]
 
-    def _format(self, scram: Mapping[str, str]) -> None:
-        tool = ["kafka.tools.StorageTool", "format", "--standalone", "-t", "ZbfUs0UyRMWYxwXxhj7pDw"]
+    def _format(self, scram: Mapping[str, str], *, alone: bool) -> None:
+        tool = ["kafka.tools.StorageTool", "format", "-t", "ZbfUs0UyRMWYxwXxhj7pDw"]
         command = self._java(*tool, "-c", str(self._properties))
+        if alone:
+            command.append("--standalone")
         for user, password in scram.items():
             command += ["--add-scram", f"SCRAM-SHA-512=[name={user},password={password}]"]
         done = subprocess.run(command, capture_output=True, text=True, timeout=START_S)
@@ -150,11 +165,20 @@ class KafkaNode:
 
     def start(self) -> None:
         """Start the process and wait until it accepts clients."""
+        self.launch()
+        self.wait_open()
+
+    def launch(self) -> None:
+        """Start the process without waiting: in a cluster it needs the others to go on."""
         with self.log.open("ab") as log:
             command = self._java("kafka.Kafka", str(self._properties))
             self._process = subprocess.Popen(
                 command, stdin=subprocess.DEVNULL, stdout=log, stderr=log
             )
+
+    def wait_open(self) -> None:
+        """Return once the process accepts clients."""
+        assert self._process is not None
         end = time.monotonic() + START_S
         while time.monotonic() < end and self._process.poll() is None:
             try:
