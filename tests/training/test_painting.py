@@ -8,7 +8,7 @@ from training import painting
 from training.canvas import CLASSES, INDEX, Canvas, prepare
 from training.data import Core, Part, Planes
 from training.examples import CONTAMINANTS, brushes, examples
-from training.planes import log_variance, stack
+from training.planes import stack
 
 SIGMA = 5.0
 HIT = np.array([[0.0, 900.0, 0.0], [700.0, 1500.0, 20.0], [0.0, 1200.0, 800.0]])
@@ -149,22 +149,22 @@ def test_a_core_that_was_painted_over_is_not_called_real() -> None:
     assert made.real[~touched].max() == 1
 
 
-@pytest.mark.parametrize(
-    ("variance", "expected"),
-    [(None, 0.0), (np.full((9, 9), 4.0, np.float32), 0.0), (np.zeros((9, 9), np.float32), 0.0)],
-    ids=["missing", "flat", "zeros"],
-)
-def test_a_variance_that_tells_nothing_is_zero(
-    variance: "np.ndarray | None", expected: float
-) -> None:
+@pytest.mark.parametrize("size", [None, 4.0, 0.0], ids=["missing", "flat", "zeros"])
+def test_a_variance_that_tells_nothing_is_zero(size: float | None) -> None:
     """Whether it is missing, flat or zero."""
-    assert (log_variance(variance, (9, 9)) == expected).all()
+    made = alert(30)
+    variance = None if size is None else np.full((30, 30), size, np.float32)
+    found = stack(made.science, variance=variance)
+    assert not isinstance(found, NotEvaluated)
+    assert (5, 32, 32) == found.tensor.shape
+    assert np.abs(found.tensor[3]).max() == 0
 
 
 def test_a_variance_is_shown_over_that_of_the_sky() -> None:
     """A hundredfold pixel is 2, and no pixel is above 3."""
-    variance = np.full((9, 9), 4.0, np.float32)
+    variance = np.full((30, 30), 4.0, np.float32)
     variance[2, 3], variance[5, 5] = 400.0, 1e9
-    found = log_variance(variance, (9, 9))
-    assert found[2, 3] == pytest.approx(2.0)
-    assert found[5, 5] == 3.0
+    found = stack(alert(30).science, variance=variance)
+    assert not isinstance(found, NotEvaluated)
+    assert found.tensor[3, 3, 4] == pytest.approx(2.0)
+    assert found.tensor[3, 6, 6] == 3.0
