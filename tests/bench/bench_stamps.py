@@ -286,7 +286,8 @@ def sharpness(cases: Sequence[Case]) -> Maps:
         image = np.where(core(*stamp.image.shape), stamp.image, -np.inf)
         y, x = np.unravel_index(int(np.argmax(image)), image.shape)
         around = stamp.image[max(y - 2, 0) : y + 3, max(x - 2, 0) : x + 3]
-        found.append(float(stamp.image[y, x] / max(float(around.sum()), 1.0)))
+        peak = float(stamp.image[y, x])
+        found.append(peak / max(float(around.sum()), peak, 1.0))  # at most 1: all in one pixel
     return np.array(found)
 
 
