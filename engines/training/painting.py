@@ -139,7 +139,8 @@ def dead_cluster(canvas: Canvas, random: np.random.Generator) -> bool:
 def hot_pixel(canvas: Canvas, random: np.random.Generator) -> bool:
     """Paint one hot pixel, seldom two."""
     pixels = _dot(canvas, random)
-    canvas.light(pixels * strength(random, 5, 300) * canvas.sigma, random, noisy=True)
+    light = np.where(pixels, strength(random, 5, 300) * canvas.sigma, 0.0)
+    canvas.light(light, random, noisy=True)
     canvas.claim("HP", pixels)
     canvas.silence("CR", grown(pixels, 1))  # a one-pixel hit is the same thing
     return True
