@@ -24,7 +24,7 @@ SAMPLES := $(or $(STREAMFILTER_SAMPLES),../shared/samples)
 COVERAGE :=
 
 .PHONY: install lock wheel demo test check unit stream deploy-check bounded-chaos with-services night weights lint types
-.PHONY: fuzz chaos parity gpu gpu-here bench bench-parity clean
+.PHONY: fuzz chaos parity train train-export gpu gpu-here bench bench-parity clean
 
 # What a lock file names, with its hashes. uv takes seconds where pip takes a minute; pip knows mirrors of its own.
 define locked
@@ -129,6 +129,23 @@ parity: $(VENV)-parity/.installed
 	TF_CPP_MIN_LOG_LEVEL=3 $(VENV)-parity/bin/python tests/inference/parity.py
 	TF_CPP_MIN_LOG_LEVEL=3 $(VENV)-parity/bin/python tests/inference/parity_programs.py
 
+# stampmask from real alerts (engines/README.md): the framework is only in this environment (1 GB). A run
+# that was ended goes on from its checkpoint in TRAINED; `make train-export` puts the weights into the engine.
+TRAINED ?= .cache/stampmask
+STEPS ?= 6000
+TRAIN = PYTHONPATH=engines STREAMFILTER_SAMPLES=$(SAMPLES) $(VENV)-train/bin/python -m
+$(VENV)-train/.installed: pyproject.toml engines/training/requirements.txt
+	$(PYTHON) -m venv $(VENV)-train
+	$(VENV)-train/bin/python -m pip install --quiet --disable-pip-version-check --editable '.[figures,lsst]' \
+		--requirement engines/training/requirements.txt
+	touch $@
+
+train: $(VENV)-train/.installed
+	$(TRAIN) training.train --out $(TRAINED) --steps $(STEPS)
+
+train-export: $(VENV)-train/.installed
+	$(TRAIN) training.export $(TRAINED)
+
 # TensorRT's runner on a real GPU: on a host with an NVIDIA GPU, its driver and CUDA's compiler (pycuda is
 # compiled), in an environment of its own (5 GB). The report names GPU, driver and versions.
 GPU_REPORT ?= gpu-report.md
@@ -155,9 +172,10 @@ bench: $(VENV)/.installed-dev
 	$(BIN)/python tests/bench/bench_burst.py
 	$(BIN)/python tests/bench/bench_delivery.py
 	$(BIN)/python tests/bench/bench_rules.py
+	$(BIN)/python tests/bench/bench_stamps.py
 	$(BIN)/python tests/bench/bench_exposures.py
 	$(BIN)/python tests/bench/bench_tracking.py
 	$(BIN)/python tests/bench/bench_probability.py
 
 clean:
-	rm -rf $(VENV) $(VENV)-parity $(VENV)-gpu .cache dist streamfilter-demo .mypy_cache .pytest_cache .ruff_cache .coverage
+	rm -rf $(VENV) $(VENV)-parity $(VENV)-train $(VENV)-gpu .cache dist streamfilter-demo .mypy_cache .pytest_cache .ruff_cache .coverage

@@ -22,6 +22,7 @@ from streamfilter.inference.progress import Progress, silent
 NETWORKS: dict[str, str] = {
     "maximask": "streamfilter.inference.maximask",
     "maxitrack": "streamfilter.inference.maxitrack",
+    "stampmask": "streamfilter.inference.stampmask",
 }
 
 # The wheel has 52 MB: a slow line takes minutes, and a dead one must end.

@@ -1,10 +1,11 @@
 """Converts an ONNX network to float16, for GPUs.
 
-Input and output stay float32. So do asinh, whose input may have any size, and the last sigmoid or
-softmax, whose small probabilities float16 cannot represent.
+Input and output stay float32. So does what comes before the first convolution, whose input may
+have any size, and the last sigmoid or softmax, whose small probabilities float16 cannot represent.
 """
 
 import importlib
+from itertools import takewhile
 
 import onnx
 import onnxruntime
@@ -15,7 +16,7 @@ from streamfilter.inference.graph import serialised
 CONVERTER = f"onnxruntime {onnxruntime.__version__}"
 """The converter with its version: another version may write another file."""
 
-_KEPT = ["Asinh", "Sigmoid", "Softmax"]
+_KEPT = ["Sigmoid", "Softmax"]
 
 
 def to_float16(network: bytes) -> bytes:
@@ -30,8 +31,13 @@ def to_float16(network: bytes) -> bytes:
     converter = importlib.import_module("onnxruntime.transformers.float16")
     models = importlib.import_module("onnxruntime.transformers.onnx_model")
     try:
+        whole = onnx.load_model_from_string(network)
+        before = takewhile(lambda node: node.op_type != "Conv", whole.graph.node)
         model = converter.convert_float_to_float16(
-            onnx.load_model_from_string(network), keep_io_types=True, op_block_list=_KEPT
+            whole,
+            keep_io_types=True,
+            op_block_list=_KEPT,
+            node_block_list=[node.name for node in before],
         )
         edited = models.OnnxModel(model)
         # The converter casts the input to float16 and back before asinh, and the probabilities

@@ -1,7 +1,8 @@
-"""Golden numbers: results of the authors' TensorFlow program, with which engines are compared.
+"""Golden numbers: results of the program that a network comes from, with which it is compared.
 
-``tests/inference/make_golden.py`` writes ``engines/<name>/golden.npz`` where TensorFlow is
-installed. The frames are made again from their seed, so only the numbers are stored.
+They are in ``engines/<name>/golden.npz``: the authors' TensorFlow program's, written by
+``tests/inference/make_golden.py``, or the training's own, written by ``engines/training``.
+The frames are made again from their seed, so only the numbers are stored.
 """
 
 import hashlib
@@ -19,7 +20,7 @@ from streamfilter.inference.engine import Engine, Tensor
 from streamfilter.inference.manifest import Manifest, Per, Tolerance
 
 TOLERANCE = 1e-5
-"""Largest difference of a probability between TensorFlow and a float32 runtime."""
+"""Largest difference of a probability between that program and a float32 runtime."""
 
 FRAMES: dict[Per, int] = {Per.PIXEL: 2, Per.TILE: 8}
 """Frames per golden file; fewer for a pixel network, which has many results per frame."""
@@ -31,7 +32,7 @@ _SEED = 1907
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Golden:
-    """TensorFlow's results.
+    """The program's results.
 
     ``values`` is (N, P, K) at the ``rows`` and ``columns`` of P pixels for a pixel network, and
     (N, K) for a tile network. ``means`` (N, K) are over all pixels.
@@ -56,11 +57,12 @@ class Difference:
         return self.largest <= allowed.largest and self.mean <= allowed.mean
 
 
-def frames(count: int) -> Tensor:
-    """Returns frames (count, 1, 400, 400), float32 in units of sigma, with stars and defects.
+def frames(count: int, planes: int = 1) -> Tensor:
+    """Returns frames (count, planes, 400, 400), float32 in units of sigma, with stars and defects.
 
     They are sums and products of whole numbers from a generator that numpy keeps frozen, rounded to
-    float16: the same bits on every machine.
+    float16: the same bits on every machine. Planes after the first are the first, shifted and
+    fainter.
     """
     random = np.random.RandomState(_SEED)
     made = np.zeros((count, 1, _SIDE_PX, _SIDE_PX), np.float32)
@@ -75,7 +77,9 @@ def frames(count: int) -> Tensor:
                 frame[row + step // 2, column + step] += random.randint(20, 300)
         frame[300:340, 100 * (number % 3) : 100 * (number % 3) + 60] = 0  # no data: equal values
         frame /= 4 ** (number // 2)  # ever fainter, so that a tile network is unsure of some
-    return made.astype(np.float16).astype(np.float32)
+    made = made.astype(np.float16).astype(np.float32)
+    others = [np.roll(made, 5 * plane, (2, 3)) / 2**plane for plane in range(planes)]
+    return np.concatenate(others, axis=1)
 
 
 def _stars(frame: npt.NDArray[np.float32], random: np.random.RandomState, *, drift: int) -> None:
@@ -157,7 +161,7 @@ def load(file: Path) -> Golden:
 
 def batches(facts: Manifest) -> Iterator[Tensor]:
     """Yields batches for comparing runtimes: the frames, and parts of them as stamps."""
-    whole = frames(FRAMES[facts.per])
+    whole = frames(FRAMES[facts.per], len(facts.planes))
     yield whole
     if facts.shape.side_px is None:
         for side in facts.sides_px:
@@ -180,7 +184,7 @@ def difference(engine: Engine, measure: Engine) -> Difference:
 
 
 def largest_difference(engine: Engine) -> float:
-    """Returns the largest difference from TensorFlow's probabilities; above TOLERANCE is wrong.
+    """Returns the largest difference from the golden probabilities; above TOLERANCE is wrong.
 
     Raises
     ------
@@ -189,7 +193,7 @@ def largest_difference(engine: Engine) -> float:
     """
     facts: Manifest = engine.manifest
     golden = load(path(facts.name))
-    batch = frames(FRAMES[facts.per])
+    batch = frames(FRAMES[facts.per], len(facts.planes))
     if sha256(batch) != golden.frames_sha256:
         raise EngineUnavailable(
             f"numpy {np.__version__} makes other golden frames than the file was written for: "

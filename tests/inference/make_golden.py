@@ -11,7 +11,7 @@ from streamfilter.inference import golden, manifest
 
 def main() -> None:
     """Write the golden numbers of every engine."""
-    for name in manifest.names():
+    for name in ("maximask", "maxitrack"):  # stampmask's are written by engines/training
         batch = golden.frames(golden.FRAMES[manifest.load(name).per])
         kept = golden.golden_of(reference.Reference(name).infer(batch), batch)
         golden.save(kept, golden.path(name))

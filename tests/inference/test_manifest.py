@@ -13,9 +13,9 @@ from streamfilter.inference.manifest import Per, ShapeRule
 FILES = {"engine.toml", "MODEL_CARD.md", "LICENSE", "golden.npz"}
 
 
-def test_both_networks_are_shipped() -> None:
+def test_the_networks_are_shipped() -> None:
     """The names are the folders' names."""
-    assert {"maximask", "maxitrack"} <= set(manifest.names())
+    assert {"maximask", "maxitrack", "stampmask"} <= set(manifest.names())
     assert [manifest.load(name).name for name in manifest.names()] == list(manifest.names())
 
 

@@ -44,7 +44,7 @@ NIGHT = pytest.mark.night  # the same code for another card; the first of them s
     ["SM86", pytest.param("SM89", marks=NIGHT), pytest.param("SM120", marks=NIGHT)],
 )
 @pytest.mark.parametrize("precision", plan_cache.PRECISIONS)
-@pytest.mark.parametrize("name", ["maximask", "maxitrack"])
+@pytest.mark.parametrize("name", ["maximask", "maxitrack", "stampmask"])
 def test_a_published_network_compiles(
     name: str, precision: str, capability: str, rtx: ModuleType, engine_home: Path
 ) -> None:
