@@ -132,7 +132,7 @@ parity: $(VENV)-parity/.installed
 # stampmask from real alerts (engines/README.md): the framework is only in this environment (1 GB). A run
 # that was ended goes on from its checkpoint in TRAINED; `make train-export` puts the weights into the engine.
 TRAINED ?= .cache/stampmask
-STEPS ?= 6000
+STEPS ?= 3264
 TRAIN = PYTHONPATH=engines STREAMFILTER_SAMPLES=$(SAMPLES) $(VENV)-train/bin/python -m
 $(VENV)-train/.installed: pyproject.toml engines/training/requirements.txt
 	$(PYTHON) -m venv $(VENV)-train
