@@ -104,8 +104,8 @@ SCENARIOS = (
     Scenario(
         name="clock a day ahead",
         faults="the worker's wall clock jumps a day ahead: the broker refuses what it stamps, the "
-        "worker says so, and its outputs carry their inputs' times",
-        act=far_ahead, rounds=1, stamped_by="CreateTime",
+        "worker says so, is killed, and another goes on",
+        act=far_ahead, rounds=1, repeats=True, stamped_by="CreateTime",
     ),
     Scenario(
         name="slow outputs",
