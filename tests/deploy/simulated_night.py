@@ -7,6 +7,7 @@ import fastavro
 from kafka_desk import Broker
 from test_exposure_stream import Site, noise
 
+from streamfilter.exposures.records import Purpose
 from streamfilter.files import bundled_folder
 from streamfilter.simulate.frames import Exposure, readout
 from streamfilter.simulate.visits import alerts
@@ -39,7 +40,14 @@ def send_alerts(broker: Broker, topic: str, seed: int) -> int:
 
 
 def send_exposures(site: Site, wave: int) -> int:
-    """One without stars, one too small, one that is no file, and last one that drifted."""
+    """A flat, one without stars, one too small, one that is no file, and last one that drifted.
+
+    Returns
+    -------
+    int
+        Those that are decided on: all but the flat.
+    """
+    site.announce(f"flat-{wave}", noise(wave), purpose=Purpose.CALIBRATION)
     site.announce(f"noise-{wave}", noise(wave))
     small = readout(Exposure(f"small-{wave}", 1, 100, 0.0), wave)[0]
     site.announce(f"small-{wave}", small, detector="CCD1")

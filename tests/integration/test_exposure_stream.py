@@ -201,7 +201,7 @@ def damaged(samples: Path) -> dict[str, bytes]:
         "truncated": plain[: len(plain) // 2],
         "not_fits": b"not FITS at all",
         "cube": cube.getvalue(),
-        "compression_unknown": b"BZh91AY&SY",
+        "compression_unknown": b"(\xb5/\xfd of zstd",
         "empty": b"",
     }
 
