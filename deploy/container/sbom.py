@@ -92,16 +92,22 @@ def networks(home: Path) -> Iterator[dict[str, object]]:
         network = home / f"{name}-{version}" / f"{name}.onnx"
         if network.is_file():
             digest = hashlib.sha256(network.read_bytes()).hexdigest()
-            release = manifest["release"]
-            url = f"pkg:pypi/{release['package'].lower()}@{release['version']}"
             yield {
                 "type": "machine-learning-model",
                 "bom-ref": f"network:{name}@{version}",
                 "name": name,
                 "version": version,
                 "hashes": [{"alg": "SHA-256", "content": digest}],
-                "pedigree": {"ancestors": [{**_release(release), "purl": url}]},
+                **_pedigree(manifest.get("release")),
             }
+
+
+def _pedigree(release: dict[str, str] | None) -> dict[str, object]:
+    """What a network's weights were taken from; nothing where they are streamfilter's own."""
+    if release is None:
+        return {}
+    url = f"pkg:pypi/{release['package'].lower()}@{release['version']}"
+    return {"pedigree": {"ancestors": [{**_release(release), "purl": url}]}}
 
 
 def _release(release: dict[str, str]) -> dict[str, object]:

@@ -5,6 +5,7 @@ open and the broker is killed, or a token cannot be had. A worker must not go wi
 """
 
 import json
+import signal
 import subprocess
 import sys
 import time
@@ -78,6 +79,7 @@ def _client_ids(settings: Settings, group: str) -> list[str]:
 
 def main() -> int:
     """Answer the question on standard input; the exit code is 1 where there is no answer."""
+    signal.alarm(round(_LONGEST_S))  # also where the worker was killed, and ends nobody
     question = json.load(sys.stdin)
     try:
         with redirect_stdout(sys.stderr):  # log lines go there by default, beside the answer
