@@ -1,38 +1,19 @@
 """Contaminants and sources painted at the alert's place on real sky."""
 
-import gzip
+import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
-from astropy.io import fits
 
 from streamfilter.alerts.normalise import background, normalise
 from streamfilter.records import Image, NotEvaluated, Stamp
 
-Reals = npt.NDArray[np.float64]
+sys.path.insert(0, str(Path(__file__).parents[2] / "engines"))
+from training import data
 
-
-def hits(samples: Path) -> list[Reals]:
-    """Real hits in electrons, one small image each."""
-    path = samples / "cosmic_rays" / "cosmic_rays_itl_2017.fits.gz"
-    spans: dict[int, list[tuple[int, int, Reals]]] = {}
-    with gzip.open(path) as file:
-        for span in fits.getdata(file, 1):
-            values = np.asarray(span["pixel_values"], np.float64)
-            spans.setdefault(int(span["fp_id"]), []).append(
-                (int(span["x0"]), int(span["y0"]), values)
-            )
-    images = []
-    for parts in spans.values():
-        left, top = min(p[0] for p in parts), min(p[1] for p in parts)
-        shape = (max(p[1] for p in parts) - top + 1, max(p[0] + p[2].size for p in parts) - left)
-        image = np.zeros(shape)
-        for x, y, values in parts:
-            image[y - top, x - left : x - left + values.size] += values
-        images.append(image)
-    return [image for image in images if image.max() > 0]
+Reals = data.Reals
+hits = data.all_hits
 
 
 def sky(images: Sequence[Stamp], n: int, random: np.random.Generator) -> list[Stamp]:
