@@ -53,8 +53,8 @@ COMPILE = UV_CUSTOM_COMPILE_COMMAND="make lock" $(BIN)/uv pip compile --quiet --
 	--generate-hashes --no-emit-index-url --no-annotate $(UPGRADE)
 lock: $(VENV)/.installed-dev
 	$(COMPILE) pyproject.toml --extra dev --output-file $(LOCKS)/dev.txt
-	printf 'hatchling\neditables\n' | $(COMPILE) pyproject.toml - --extra figures --extra lsst --constraint $(LOCKS)/dev.txt \
-		--output-file $(LOCKS)/install.txt
+	printf 'hatchling\neditables\n' | $(COMPILE) pyproject.toml - --extra console --extra figures --extra lsst \
+		--constraint $(LOCKS)/dev.txt --output-file $(LOCKS)/install.txt
 	echo uv | $(COMPILE) - --constraint $(LOCKS)/dev.txt --output-file $(LOCKS)/uv.txt
 
 # What a machine without a checkout installs: pip install 'dist/streamfilter-VERSION-py3-none-any.whl[EXTRAS]'.
@@ -79,6 +79,8 @@ check: lint types
 weights: $(VENV)/.installed-dev
 	$(BIN)/streamfilter engines fetch maximask
 	$(BIN)/streamfilter engines fetch maxitrack
+	$(BIN)/streamfilter engines fetch stampmask
+	$(BIN)/streamfilter engines fetch deepcr
 
 unit: COVERAGE := --cov --cov-report= --cov-fail-under=0
 unit: check weights
@@ -132,7 +134,7 @@ parity: $(VENV)-parity/.installed
 # stampmask from real alerts (engines/README.md): the framework is only in this environment (1 GB). A run
 # that was ended goes on from its checkpoint in TRAINED; `make train-export` puts the weights into the engine.
 TRAINED ?= .cache/stampmask
-STEPS ?= 3264
+STEPS ?= 30720
 TRAIN = PYTHONPATH=engines STREAMFILTER_SAMPLES=$(SAMPLES) $(VENV)-train/bin/python -m
 $(VENV)-train/.installed: pyproject.toml engines/training/requirements.txt
 	$(PYTHON) -m venv $(VENV)-train
@@ -145,6 +147,7 @@ train: $(VENV)-train/.installed
 
 train-export: $(VENV)-train/.installed
 	$(TRAIN) training.export $(TRAINED)
+	$(TRAIN) training.sides
 
 # TensorRT's runner on a real GPU: on a host with an NVIDIA GPU, its driver and CUDA's compiler (pycuda is
 # compiled), in an environment of its own (5 GB). The report names GPU, driver and versions.
@@ -164,17 +167,29 @@ gpu: $(VENV)-gpu/.installed
 bench-parity: $(VENV)-parity/.installed
 	TF_CPP_MIN_LOG_LEVEL=3 $(VENV)-parity/bin/python tests/bench/bench_exposures.py
 
+# Astro-SCRAPPY, beside which cosmic rays are measured: only here, and nothing else needs it.
+BENCHED := .cache/bench
+$(BENCHED)/.installed: $(VENV)/.installed-dev
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --target $(BENCHED) 'astroscrappy>=1.2,<2' scipy
+	touch $@
+
 # Ratios first; the figures of tests/bench/README.md. Takes a quarter of an hour; needs real packets (STREAMFILTER_SAMPLES).
-bench: $(VENV)/.installed-dev
+bench: $(VENV)/.installed-dev $(BENCHED)/.installed
 	$(BIN)/python tests/bench/bench_decode.py
+	$(BIN)/python tests/bench/bench_parts.py
 	$(BIN)/python tests/bench/bench_engine.py
 	$(BIN)/python tests/bench/bench_stream.py
 	$(BIN)/python tests/bench/bench_burst.py
 	$(BIN)/python tests/bench/bench_delivery.py
+	$(BIN)/python tests/bench/bench_console.py
+	$(BIN)/python tests/bench/bench_archive.py
+	$(BIN)/python tests/bench/bench_tune.py
 	$(BIN)/python tests/bench/bench_rules.py
-	$(BIN)/python tests/bench/bench_stamps.py
+	PYTHONPATH=$(BENCHED) OMP_NUM_THREADS=1 $(BIN)/python tests/bench/bench_stamps.py
+	PYTHONPATH=$(BENCHED) OMP_NUM_THREADS=1 $(BIN)/python tests/bench/bench_frames.py
 	$(BIN)/python tests/bench/bench_exposures.py
 	$(BIN)/python tests/bench/bench_tracking.py
+	$(BIN)/python tests/bench/bench_background.py
 	$(BIN)/python tests/bench/bench_probability.py
 
 clean:

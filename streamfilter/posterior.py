@@ -6,6 +6,7 @@ F. The change is monotonic, so it moves thresholds but no ROC curve.
 Source: Paillassa, Bertin & Bouy 2020, A&A 634, A48, section 4.4.
 """
 
+import math
 from typing import TypeVar
 
 import numpy as np
@@ -13,6 +14,8 @@ import numpy.typing as npt
 
 Floats = npt.NDArray[np.float64]
 Probability = TypeVar("Probability", float, Floats)
+
+_CERTAIN = 1e-13  # log-odds of 30; a float32 is within 6e-8 of 1, or is 1
 
 
 def factor(training: Probability, deployment: Probability) -> Probability:
@@ -43,6 +46,25 @@ def raw_threshold(
     A threshold on raw outputs makes it unnecessary to update every pixel.
     """
     return update(posterior, deployment, training)
+
+
+def pooled(one: float, other: float, prior: float) -> float:
+    """Returns the posterior from two posteriors under one prior, as if they were independent.
+
+    Their log-odds are added, and the prior's are taken off once. Two networks that see the same
+    pixels are not independent: it is surer than it should be, and its order is what counts.
+
+    Parameters
+    ----------
+    one, other
+        In [0, 1]; certainty counts as log-odds of 30, so that no voice silences the other.
+    """
+    log_odds = sum(_log_odds(p) for p in (one, other)) - _log_odds(prior)
+    return 1.0 / (1.0 + math.exp(-log_odds))
+
+
+def _log_odds(p: float) -> float:
+    return math.log(max(p, _CERTAIN) / max(1.0 - p, _CERTAIN))
 
 
 def update_tracking(raw: npt.ArrayLike, prior: npt.ArrayLike = 0.05) -> Floats:

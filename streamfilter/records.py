@@ -154,6 +154,15 @@ class Label(StrEnum):
     NOT_EVALUATED = "not_evaluated"
 
 
+def real_where(verdict: str | None, *, right: bool) -> bool | None:
+    """Returns whether an alert is real whose verdict's label is right, or wrong.
+
+    A contaminated or suspect one is no real source where that is right, a clean one is. None: of
+    what was not evaluated neither tells anything.
+    """
+    return None if verdict == Label.NOT_EVALUATED else right == (verdict == Label.CLEAN)
+
+
 class Action(StrEnum):
     """What the filter does with an alert."""
 
@@ -171,6 +180,9 @@ class Statistic(StrEnum):
     """Highest posterior in the stamp."""
     PIXELS = "pixels"
     """Number of pixels whose posterior is above the class threshold."""
+    TOGETHER = "together"
+    """The posterior at the centre from every engine that was asked: the sum of their log-odds under
+    one prior, as if they were independent. That of the only one, where one was asked."""
 
 
 class FieldKind(StrEnum):
@@ -179,6 +191,8 @@ class FieldKind(StrEnum):
     NUMBER = "number"
     """Numbers; true and false count as 1 and 0."""
     TEXT = "text"
+    ANY = "any"
+    """Numbers and texts: nothing is compared, the value is handed on."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -225,8 +239,12 @@ class Condition:
 class Rule:
     """A named rule: where ``statistic`` of ``contaminant`` is above ``above``, label and act.
 
+    The numbers are those of ``engine``; empty: of the first engine that has the class. Where that
+    engine was not asked, the rule does not apply.
+
     The rule does not apply where the core posterior of a real source (BBG) is above
-    ``unless_source_above``: sharp stars resemble cosmic rays, and this tells them apart.
+    ``unless_source_above``: sharp stars resemble cosmic rays, and this tells them apart. The
+    source is the same engine's; for ``together`` the likeliest of all that were asked.
 
     ``when`` and ``unless`` are conditions on the alert's own numbers, by their names in the
     survey's field map. The rule applies only where every condition of ``when`` holds, and none of
@@ -240,6 +258,7 @@ class Rule:
     label: Label = Label.CONTAMINATED
     action: Action = Action.DROP
     plane: Plane = Plane.SCIENCE
+    engine: str = ""
     unless_source_above: float = 1.0
     when: Mapping[str, Condition] = field(default_factory=dict)
     unless: Mapping[str, Condition] = field(default_factory=dict)
@@ -286,6 +305,33 @@ class ClassEvidence:
     """Distance from the centre to the nearest such pixel; None where there is none."""
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Doubt:
+    """Where a further engine is asked about a stamp, by what the first engine finds in it.
+
+    It is asked where the highest core posterior of ``classes`` (empty: of all contaminants that the
+    first engine has) is above ``above`` and below ``below``; None: no limit.
+    """
+
+    classes: tuple[str, ...] = ()
+    above: float | None = None
+    below: float | None = None
+
+    def __post_init__(self) -> None:
+        """Raise ValueError for a range that holds nothing, or everything."""
+        low, high = (-1.0 if self.above is None else self.above), self.below
+        if self.above is None and high is None:
+            raise ValueError("no limit is given; give above or below, or leave `when` out: always")
+        if not (low < 1.0 and (high is None or (low < high and high > 0.0))):
+            raise ValueError(f"above {self.above}, below {high}: no probability lies between them")
+
+    def holds(self, probability: float) -> bool:
+        """Returns whether a probability lies within the range."""
+        return (self.above is None or probability > self.above) and (
+            self.below is None or probability < self.below
+        )
+
+
 @dataclass(frozen=True, slots=True)
 class StampEvidence:
     """The results for one stamp, or why there are none."""
@@ -302,6 +348,27 @@ class StampEvidence:
     """What the network judged it by, in the manifest's words and order."""
     no_data_distance_px: float | None = None
     """Distance from the alert to the nearest pixel without data; None where there is none."""
+    also: Mapping[str, tuple["StampEvidence", ...]] = field(default_factory=dict)
+    """By name, what further engines say that were asked about the stamp: each its evidence from the
+    stamp, then why stamps that it would see beside it cannot be used."""
+    together: Mapping[str, float] = field(default_factory=dict)
+    """By code, the core posterior from all engines that were asked (``Statistic.TOGETHER``); of the
+    classes of the further ones."""
+
+    def __getitem__(self, code: str) -> ClassEvidence:
+        """Returns the evidence of a class.
+
+        Raises
+        ------
+        KeyError
+            The stamp was not evaluated, or the engine has no such class; the words say which.
+        """
+        if code in self.classes:
+            return self.classes[code]
+        if self.not_evaluated is not None:
+            why = f" ({self.detail})" if self.detail else ""
+            raise KeyError(f"{code}: the {self.plane} was not evaluated: {self.not_evaluated}{why}")
+        raise KeyError(f"no class {code!r}; there are {', '.join(self.classes)}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -341,6 +408,24 @@ class Times:
     decode_s: float
     queue_s: float
     infer_s: float
+    """In the first engine."""
+    also_s: Mapping[str, float] = field(default_factory=dict)
+    """In further engines, by name; only of those that were asked."""
+
+
+@dataclass(frozen=True, slots=True)
+class Opinion:
+    """What a further engine says of an alert."""
+
+    engine: EngineIdentity
+    priors: tuple[ClassPrior, ...]
+    stamps: tuple[StampEvidence, ...]
+    infer_s: float
+
+    @property
+    def planes(self) -> tuple[str, ...]:
+        """What the network judged this alert by, over all its stamps."""
+        return _planes(self.stamps)
 
 
 @dataclass(frozen=True, slots=True)
@@ -353,11 +438,17 @@ class Annotation:
     engine: EngineIdentity
     priors: tuple[ClassPrior, ...]
     times: Times
+    also: tuple[Opinion, ...] = ()
+    """Of the further engines that were asked, in the order of the settings."""
 
     @property
     def planes(self) -> tuple[str, ...]:
         """What the network judged this alert by, over all its stamps."""
-        return tuple(dict.fromkeys(plane for stamp in self.stamps for plane in stamp.planes))
+        return _planes(self.stamps)
+
+
+def _planes(stamps: Iterable[StampEvidence]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(plane for stamp in stamps for plane in stamp.planes))
 
 
 @dataclass(frozen=True, slots=True)

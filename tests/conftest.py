@@ -1,9 +1,11 @@
 """Fixtures that every room's tests share."""
 
 import os
+import shutil
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import hypothesis
 import pytest
@@ -19,6 +21,9 @@ from streamfilter.inference import manifest
 from streamfilter.inference.cache import default_home
 from streamfilter.inference.fetch import fetch
 from streamfilter.redaction import SECRETS
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser
 
 ROOT = Path(__file__).parent.parent
 # The same examples in every run of CI; at a desk new ones are looked for. Neither is a bench.
@@ -131,3 +136,17 @@ def debian() -> Path:
         return tools()
     except ToolsUnavailable as why:
         pytest.skip(f"no Prometheus: {why}")
+
+
+@pytest.fixture(scope="session")
+def chromium() -> Iterator["Browser"]:
+    """Debian's Chromium, driven by Playwright."""
+    reason = "no playwright: install the extra dev"
+    playwright = pytest.importorskip("playwright.sync_api", reason=reason)
+    program = shutil.which("chromium") or shutil.which("chromium-browser")
+    if program is None:
+        pytest.skip("no Chromium: apt-get install chromium")
+    with playwright.sync_playwright() as started:
+        browser = started.chromium.launch(executable_path=program, args=["--no-sandbox"])
+        yield browser
+        browser.close()

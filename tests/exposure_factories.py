@@ -56,7 +56,7 @@ def make_evidence(**changes: Any) -> DetectorEvidence:
     judgement = Judgement(
         *(Decision.TRACKING_ERROR, Voice.BOTH, 0.9375, 5.5, 3.75, 1.625, 0.8125, 0.05, 4, 2),
         shapes,
-        *(0.5625, 4.25),
+        *(0.5625, 4.25, 5),
     )
     tiles = (
         TileEvidence(0, 0, 0.99, 12, 1.0, 0.9, 0.6),

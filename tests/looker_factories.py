@@ -21,19 +21,21 @@ from streamfilter.service.schemas_awaited import SchemasAwaited
 
 
 def make_looker(
-    engine: Any = None, ready: Callable[[SchemaKey | None], bool] = lambda key: True, **more: Any
+    engine: Any = None,
+    ready: Callable[[SchemaKey | None], bool] = lambda key: True,
+    rules: FrameRules | None = None,
+    references: References | None = None,
+    **more: Any,
 ) -> Looker:
     """A looker at messages; its parts can be replaced."""
     finder = SchemaFinder([PublishedSource()], Limits())
-    rules = FrameRules(max_bytes=10**7)
     watcher = Watcher(engine or Constant())
     decoder = ExposureDecoder(finder)
-    references = References({}, 10**7)
     return Looker(
         decoder=decoder,
         watcher=watcher,
-        rules=rules,
-        references=references,
+        rules=rules or FrameRules(max_bytes=10**7),
+        references=references or References({}, 10**7),
         awaited=cast("SchemasAwaited", SimpleNamespace(ready=ready)),
         **more,
     )

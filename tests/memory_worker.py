@@ -12,7 +12,7 @@ from prometheus_client import CollectorRegistry
 from streamfilter.alerts.batch import Batcher
 from streamfilter.alerts.decode import Decoder
 from streamfilter.alerts.encode import Encoder
-from streamfilter.alerts.pipeline import Pipeline
+from streamfilter.alerts.pipeline import FurtherEngine, Pipeline
 from streamfilter.alerts.surveys import Surveys
 from streamfilter.config import Flow, Outputs, Settings
 from streamfilter.files import bundled_folder
@@ -176,15 +176,18 @@ class SimulatedPipeline(Pipeline):
         schemas: SchemaFinder | None = None,
         settings: Settings | None = None,
         network: Manifest = CleanSky.manifest,
+        also: Sequence[FurtherEngine] = (),
     ) -> None:
         settings = settings or Settings()
         surveys = Surveys.load(())
+        networks = [network, *(each.network for each in also)]
         super().__init__(
             decoder=Decoder(schemas or finder(), surveys, settings.limits),
             planes=[Plane.SCIENCE],
-            policies={name: policy_of(settings, name, network) for name in surveys.names},
+            policies={name: policy_of(settings, name, networks) for name in surveys.names},
             engine=EngineIdentity(network.name, "00" * 32, "none"),
             network=network,
+            also=also,
         )
 
 
@@ -201,6 +204,7 @@ def worker(
     encoder: Encoder | None = None,
     registry: CollectorRegistry | None = None,
     engine: Engine | None = None,
+    also: Sequence[Engine] = (),
     batch_size: int = 4,
     max_wait_s: float = 0.01,
     judges: int = 1,
@@ -215,7 +219,7 @@ def worker(
     ledger = Ledger()
     return assembled(
         InForce(pipeline or SimulatedPipeline(), topics),
-        engine=engine or CleanSky(),
+        engines=(engine or CleanSky(), *also),
         encoder=encoder or Encoder(finder()),
         source=cast("KafkaSource", source),
         delivery=AtLeastOnce(cast("KafkaSink", sink), ledger),

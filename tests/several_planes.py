@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 
 from streamfilter.alerts.normalise import normalise
+from streamfilter.alerts.pipeline import FurtherEngine
 from streamfilter.inference import manifest
 from streamfilter.inference.engine import Tensor
 from streamfilter.inference.manifest import InputPlane, read_manifest
-from streamfilter.records import Image, Plane, Stamp
+from streamfilter.records import EngineIdentity, Image, Plane, Stamp
 
 FOLDER = Path(__file__).parent / "engines"
 MANIFEST = read_manifest(FOLDER / "several-planes" / "engine.toml")
@@ -21,6 +22,12 @@ def offered(monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
     for place in (*manifest.folder().glob("*/"), *FOLDER.glob("*/")):
         (folder / place.name).symlink_to(place)
     monkeypatch.setattr(manifest, "folder", lambda: folder)
+
+
+def asked_always() -> FurtherEngine:
+    """This engine as a further one, of every science stamp."""
+    identity = EngineIdentity(MANIFEST.name, "00" * 32, "none")
+    return FurtherEngine(identity=identity, network=MANIFEST, when=None)
 
 
 class SeveralPlanes:

@@ -2,6 +2,7 @@
 
 import ast
 from collections.abc import Iterator
+from functools import cache
 from graphlib import TopologicalSorter
 from pathlib import Path
 
@@ -17,6 +18,7 @@ ROOMS: dict[str, set[str]] = {
     "posterior": set(),
     "redaction": set(),  # what is secret, and texts without it
     "logs": {"redaction"},
+    "resources": set(),  # memory and cores
     "files": set(),  # written whole or not at all, and the folders that travel with the package
     "metrics": set(),  # one module per owner
     "records": {"errors", "redaction"},  # Rejected carries a Reason, and no secret
@@ -44,20 +46,32 @@ ROOMS: dict[str, set[str]] = {
     },
     "service": {
         "alerts", "config", "contaminants", "errors", "exposures", "files", "headers", "inference",
-        "kafka", "limits", "metrics", "outgoing", "records", "redaction", "schemas", "traces",
+        "kafka", "limits", "metrics", "outgoing", "records", "redaction", "resources", "schemas",
+        "traces",
     },
+    "library": {  # what programs and notebooks call
+        "alerts", "config", "contaminants", "errors", "exposures", "inference", "pages", "reading",
+        "records", "schemas", "service",
+    },
+    # Archives of alerts to Parquet, and what is read off them.
+    "archive": {"alerts", "config", "contaminants", "errors", "library", "pages", "records"},
     "doctor": {  # is all here that a worker needs?
         "alerts", "config", "errors", "exposures", "inference", "kafka", "limits", "records",
-        "redaction", "schemas", "service",
+        "redaction", "resources", "schemas", "service",
+    },
+    "console": {  # the live page: a consumer of the outputs, in a process of its own
+        "alerts", "config", "contaminants", "errors", "files", "fits", "inference", "kafka",
+        "metrics", "posterior", "reading", "records", "redaction", "rejections", "schemas",
+        "service",
     },
     "demo": {
-        "alerts", "config", "errors", "exposures", "files", "inference", "kafka", "reading",
-        "records", "service", "simulate",
+        "alerts", "config", "contaminants", "errors", "exposures", "files", "inference", "kafka",
+        "reading", "records", "service", "simulate",
     },
     "cli": {
-        "alerts", "config", "contaminants", "demo", "doctor", "errors", "exposures", "inference",
-        "kafka", "limits", "logs", "metrics", "reading", "records", "redaction", "rejections",
-        "schemas", "service", "simulate", "traces",
+        "alerts", "archive", "config", "console", "contaminants", "demo", "doctor", "errors",
+        "exposures", "files", "inference", "kafka", "limits", "logs", "metrics", "pages", "reading",
+        "records", "redaction", "rejections", "schemas", "service", "simulate", "traces",
     },
     "__main__": {"cli"},
 }  # fmt: skip
@@ -96,9 +110,15 @@ def sources() -> list[Path]:
     return [path for path in sorted(PACKAGE.rglob("*.py")) if path != PACKAGE / "__init__.py"]
 
 
+@cache
+def tree(module: Path) -> ast.Module:
+    """A module's syntax, parsed once."""
+    return ast.parse(module.read_text())
+
+
 def imported_rooms(module: Path) -> Iterator[str]:
     """Rooms that a module names in any import, also inside functions."""
-    for node in ast.walk(ast.parse(module.read_text())):
+    for node in ast.walk(tree(module)):
         if isinstance(node, ast.ImportFrom) and node.module == "streamfilter":
             yield from (alias.name for alias in node.names if alias.name != "__version__")
         elif isinstance(node, ast.ImportFrom) and node.module:
@@ -112,7 +132,7 @@ def imported_rooms(module: Path) -> Iterator[str]:
 def imported_from(room: str, module: Path) -> Iterator[str]:
     """Parts of a room that a module names in any import."""
     package = f"streamfilter.{room}"
-    for node in ast.walk(ast.parse(module.read_text())):
+    for node in ast.walk(tree(module)):
         if isinstance(node, ast.ImportFrom) and node.module == package:
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom) and (node.module or "").startswith(f"{package}."):
@@ -165,7 +185,7 @@ def test_no_function_is_over_60_lines(module: Path) -> None:
     """A function fits on a screen; parts that deserve a name become functions."""
     assert [] == [
         f"{node.name}, line {node.lineno}"
-        for node in ast.walk(ast.parse(module.read_text()))
+        for node in ast.walk(tree(module))
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
         and (node.end_lineno or node.lineno) - node.lineno >= 60
     ]
@@ -182,7 +202,7 @@ FORBIDDEN_METHODS = {("os", "system"), ("os", "popen"), ("yaml", "load")}
 
 def dangers(module: Path) -> Iterator[str]:
     """Operations of a module that could execute the data it reads."""
-    for node in ast.walk(ast.parse(module.read_text())):
+    for node in ast.walk(tree(module)):
         if isinstance(node, ast.Import | ast.ImportFrom):
             names = [each.name for each in node.names]
             if isinstance(node, ast.ImportFrom):

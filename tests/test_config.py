@@ -16,7 +16,7 @@ from pydantic import BaseModel
 from streamfilter import config
 from streamfilter.config import Settings
 from streamfilter.errors import ConfigurationInvalid
-from streamfilter.records import Condition
+from streamfilter.records import Condition, Doubt
 
 EXAMPLE = Path(__file__).parent.parent / "deploy" / "streamfilter.toml"
 
@@ -118,7 +118,7 @@ def test_the_example_configuration_says_what_sighup_puts_in_force() -> None:
     """All other keys need a restart."""
     text = EXAMPLE.read_text()
     keys = [key for key in config.RELOADABLE if not key.startswith("outputs.")]
-    keys.insert(1, "outputs (but masks)")
+    keys.insert(1, "outputs (but masks, labels)")
     assert f"what changed of {', '.join(keys)};" in text
 
 
@@ -334,7 +334,7 @@ def test_settings_that_would_silently_do_nothing_are_refused(
     [
         (
             "metrics.cert=1",
-            "metrics.cert: no such key; there are enabled, host, port, certificate_file, ",
+            "metrics.cert: no such key; there are host, port, certificate_file, ",
         ),
         ("metric.port=1", "metric: no such key; there are kafka, alerts, "),
         ("limits.max_bytes=1", "limits.max_bytes: no such key; there are max_message_bytes, "),
@@ -468,6 +468,7 @@ def digests(**sections: Any) -> list[str]:
         ({"surveys": {"ztf": {"rules": [CONDITIONAL]}}}, {"alerts"}),
         ({"outputs": {"annotations": "other"}}, {"alerts"}),
         ({"outputs": {"rejected": "other"}}, set(SECTIONS)),
+        ({"engine": {"also": [{"name": "stampmask"}]}}, {"alerts"}),
         ({"exposures": {"prior": 0.5}}, {"exposures", "exposures.contaminants"}),
         ({"exposures": {"contaminants": {"tile_px": 512}}}, {"exposures.contaminants"}),
         ({"metrics": {"port": 1}, "engine": {"threads": 3, "home": "/x"}}, set()),
@@ -482,6 +483,46 @@ def test_a_digest_changes_with_what_decides_and_with_nothing_else(
     assert concerned == {name for name, before, after in pairs if before != after}
 
 
+@pytest.mark.parametrize(
+    ("changed", "decides"),
+    [
+        ({"when": {"above": 0.5}}, True),
+        ({"precision": "bf16"}, True),
+        ({"runtime": "openvino", "plans": "refuse"}, False),
+    ],
+)
+def test_of_a_further_engine_it_decides_when_it_is_asked(
+    changed: dict[str, Any], decides: bool
+) -> None:
+    """Machines may run it differently, as the first one."""
+    one, other = (
+        digests(engine={"also": [{"name": "stampmask", **each}]})[0] for each in ({}, changed)
+    )
+    assert decides == (one != other)
+
+
+def test_a_further_engine_is_read_and_shown(tmp_path: Path) -> None:
+    """As a table of its own, from the command line too; unknown keys are refused."""
+    tables = loaded(
+        tmp_path,
+        """
+        [[engine.also]]
+        name = "stampmask"
+        [engine.also.when]
+        classes = ["CR"]
+        above = 0.02
+        """,
+    )
+    line = 'engine.also=[{name="stampmask", when={classes=["CR"], above=0.02}}]'
+    assert tables == config.load(environment={}, overrides=[line])
+    assert tables == loaded(tmp_path, config.show(tables))
+    (further,) = tables.engine.also
+    assert Doubt(classes=("CR",), above=0.02) == further.when
+    for wrong in ("{above=0.1, over=0.2}", "{}", '"always"', "{above=0.5, below=0.1}"):
+        with pytest.raises(ConfigurationInvalid, match=r"engine\.also\.0\.when"):
+            config.load(environment={}, overrides=[f'engine.also=[{{name="x", when={wrong}}}]'])
+
+
 def test_a_field_map_counts_by_its_content(tmp_path: Path) -> None:
     """Not by where it lies."""
     for name, text in (("a", "x = 1"), ("b", "x = 1"), ("c", "x = 2")):
@@ -494,6 +535,7 @@ def test_a_field_map_counts_by_its_content(tmp_path: Path) -> None:
 # Machines, connections, speed and what is watched: they change no verdict and no output.
 MAY_DIFFER = (
     *("batch", "webhook", "outgoing", "metrics", "logs", "traces", "engine.home", "engine.plans"),
+    *("console", "outputs.labels"),
     *("engine.runtime", "engine.threads", "engine.workers", "kafka.bootstrap", "kafka.group"),
     *("kafka.settings", "kafka.consumer", "kafka.producer", "kafka.stall_s"),
     *("schemas.folders", "schemas.packages", "schemas.registry", "schemas.publish.settings"),

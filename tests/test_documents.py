@@ -18,8 +18,7 @@ from streamfilter.alerts.verdict import rule_fields
 from streamfilter.cli import root
 from streamfilter.config import Settings, load
 from streamfilter.errors import how_to_install
-from streamfilter.inference import manifest
-from streamfilter.service.assembly.alerts import policy_of
+from streamfilter.service.assembly.alerts import networks_of, policy_of
 
 README = ROOT / "README.md"
 CHART_PAGE = ROOT / "deploy" / "README.md"
@@ -100,7 +99,9 @@ def test_every_command_that_a_page_calls_exists(page: Path) -> None:
             # `rejected list|show|replay` and `streamfilter engines` name a group.
             unknown += [] if words[0] in groups and not given else [" ".join(words)]
         else:
-            known = {opt for each in COMMANDS[name].params for opt in (*each.opts, "--help")}
+            known = {"--help"} | {
+                opt for each in COMMANDS[name].params for opt in (*each.opts, *each.secondary_opts)
+            }
             unknown += [f"{name} {option}" for option in sorted(given - known)]
     assert [] == unknown
 
@@ -163,14 +164,15 @@ def test_every_setting_that_a_page_names_exists(page: Path) -> None:
 @every_page
 def test_settings_and_code_in_pages_can_be_used(page: Path, tmp_path: Path) -> None:
     """Settings are read by our own reader; their rules look at fields that the maps name."""
-    secrets = dict.fromkeys(("RUBIN_PASSWORD", "WEBHOOK_SECRET", "WORKER"), "0123456789abcdef")
+    names = ("CONSOLE_PASSWORD", "RUBIN_PASSWORD", "WEBHOOK_SECRET", "WORKER")
+    secrets = dict.fromkeys(names, "0123456789abcdef")
     for text in documents.blocks(page, "toml"):
         if "survey" not in tomllib.loads(text):  # a field map
             path = tmp_path / "site.toml"
             path.write_text(text)
             settings = load(path, environment=secrets)
-            network = manifest.load(settings.engine.name)
-            policies = {name: policy_of(settings, name, network) for name in settings.surveys}
+            networks = networks_of(settings)
+            policies = {name: policy_of(settings, name, networks) for name in settings.surveys}
             Surveys.load().refuse_unnamed(rule_fields(policies))
     for text in documents.blocks(page, "python"):
         compile(text, str(page), "exec")

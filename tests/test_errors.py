@@ -30,7 +30,8 @@ def test_every_extra_that_a_message_names_exists() -> None:
     """In the package's own table; pip would only warn of another."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     named = {*EXTRAS.values(), *extras_of_calls("how_to_install"), *extras_of_calls("_missing")}
-    assert {"figures", "openvino", "s3", "tensorrt", "traces"} == named
+    extras = {"archive", "console", "dask", "figures", "openvino", "s3", "tensorrt", "traces"}
+    assert extras == named
     assert named <= set(project["optional-dependencies"])
 
 

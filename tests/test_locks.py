@@ -14,7 +14,7 @@ ROOT = Path(__file__).parent.parent
 LOCKS = ROOT / "deploy" / "locks"
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 EXTRAS: dict[str, list[str]] = PROJECT["project"]["optional-dependencies"]
-LOCKED = {"dev": ("dev",), "install": ("figures", "lsst")}
+LOCKED = {"dev": ("dev",), "install": ("console", "figures", "lsst")}
 """What each lock file is for: the extras of pyproject.toml that it holds."""
 
 

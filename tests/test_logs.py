@@ -3,6 +3,7 @@
 import ast
 import json
 import re
+from functools import cache
 from pathlib import Path
 from typing import Literal
 
@@ -14,7 +15,8 @@ from streamfilter import logs
 ROOT = Path(__file__).parent.parent
 
 
-def events() -> set[str]:
+@cache
+def events() -> frozenset[str]:
     """Names of all log events, as far as they are written in the sources."""
     found = set()
     for module in (ROOT / "streamfilter").rglob("*.py"):
@@ -24,7 +26,7 @@ def events() -> set[str]:
                 first = name.values[0] if isinstance(name, ast.JoinedStr) else name
                 if isinstance(first, ast.Constant):
                     found.add(str(first.value))
-    return found
+    return frozenset(found)
 
 
 def test_events_are_named_by_words() -> None:

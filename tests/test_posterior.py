@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from streamfilter.contaminants import BY_CODE
 from streamfilter.inference.manifest import load
-from streamfilter.posterior import raw_threshold, update, update_tracking
+from streamfilter.posterior import pooled, raw_threshold, update, update_tracking
 
 priors = st.floats(1e-6, 1 - 1e-6)
 probabilities = st.floats(0.0, 1.0)
@@ -73,3 +73,23 @@ def test_priors_broadcast_over_classes() -> None:
     """A column of priors serves a row of pixels per class."""
     found = update(np.full((2, 3), 0.5), np.array([[0.5], [0.1]]), 0.5)
     assert [[0.5] * 3, [0.9] * 3] == found.round(12).tolist()
+
+
+@given(probabilities, priors)
+def test_a_voice_that_says_the_prior_changes_nothing(other: float, prior: float) -> None:
+    """It has seen nothing that speaks for the class or against it."""
+    assert other == pytest.approx(pooled(prior, other, prior), abs=1e-9)
+    assert pooled(prior, other, prior) == pytest.approx(pooled(other, prior, prior), abs=1e-12)
+
+
+@given(st.floats(1e-6, 1 - 1e-6), st.floats(1e-6, 1 - 1e-6), st.floats(1e-4, 0.5))
+def test_two_voices_are_one_after_the_other(one: float, other: float, prior: float) -> None:
+    """What the first says is the prior of the second."""
+    assert float(update(other, prior, one)) == pytest.approx(pooled(one, other, prior), abs=1e-9)
+
+
+@pytest.mark.parametrize("certain", [0.0, 1.0])
+def test_certainty_does_not_silence_another_voice(certain: float) -> None:
+    """Two that are certain of the contrary leave the prior's odds turned, and no NaN."""
+    assert pooled(certain, 1 - certain, 0.5) == pytest.approx(0.5)
+    assert 0 <= pooled(certain, certain, 1e-6) <= 1

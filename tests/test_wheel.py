@@ -50,7 +50,7 @@ def test_an_installed_wheel_needs_no_checkout(wheel: Path, tmp_path: Path) -> No
     )
     place, *names = done.stdout.split()
     assert Path(place).is_relative_to(tmp_path)
-    assert {"lsst", "ztf", "maximask", "maxitrack", "stampmask"} <= set(names)
+    assert {"lsst", "ztf", "deepcr", "maximask", "maxitrack", "stampmask"} <= set(names)
 
 
 def test_what_an_error_tells_to_install_can_be_installed(wheel: Path) -> None:

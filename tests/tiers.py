@@ -16,6 +16,7 @@ FROM_FIXTURES = {
     "registry_url": "kafka",
     "secure": "kafka",
     "engine_home": "engine",
+    "chromium": "tool",
     "debian": "tool",
     "image": "tool",
     "go_programs": "tool",

@@ -113,7 +113,7 @@ def _pedigree(release: dict[str, str] | None) -> dict[str, object]:
 def _release(release: dict[str, str]) -> dict[str, object]:
     return {
         "type": "file",
-        "name": release["wheel"],
+        "name": release["file"],
         "version": release["version"],
         "hashes": [{"alg": "SHA-256", "content": release["sha256"]}],
     }

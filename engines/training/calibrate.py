@@ -55,9 +55,7 @@ def calibrated(
     kernel, bias = weights["classes/kernel"].copy(), weights["classes/bias"].copy()
     priors = {}
     for index, code in enumerate(CLASSES):
-        held = [
-            (_known(outputs_of, batch, index)) for outputs_of, batch in _pairs(parameters, pools)
-        ]
+        held = [known(outputs_of, batch, index) for outputs_of, batch in _pairs(parameters, pools)]
         scale, shift = fitted(
             np.concatenate([each[0] for each in held]), np.concatenate([each[1] for each in held])
         )
@@ -74,9 +72,10 @@ def _pairs(parameters: network.Parameters, pools: dict[Part, dict[int, Batch]]) 
         yield outputs(parameters, batch), batch
 
 
-def _known(found: Reals, batch: Batch, index: int) -> tuple[Reals, npt.NDArray[np.bool_]]:
-    known = batch.weight[..., index] > 0
-    return found[..., index][known], batch.target[..., index][known] > 0
+def known(found: Reals, batch: Batch, index: int) -> tuple[Reals, npt.NDArray[np.bool_]]:
+    """Returns the logits (M,) of a class at the pixels whose class is known, and whether of it."""
+    inside = batch.weight[..., index] > 0
+    return found[..., index][inside], batch.target[..., index][inside] > 0
 
 
 def share(pool: dict[int, Batch], index: int) -> float:

@@ -40,6 +40,8 @@ class Canvas:
     target: Masks
     weight: npt.NDArray[np.float32]
     painted: set[str] = field(default_factory=set)
+    profile: Reals | None = None
+    """Point-spread function of the exposure, for stamps without a star."""
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -115,7 +117,7 @@ def prepare(planes: Planes, turn: int, flip: bool, shift: tuple[int, int]) -> Ca
         Canvas(
             science, template, difference, variance, planes.gain, sigma, away, planes.core,
             planes.positive, np.zeros((len(CLASSES), *science.shape), bool),
-            np.ones((len(CLASSES), *science.shape), np.float32),
+            np.ones((len(CLASSES), *science.shape), np.float32), profile=planes.profile,
         )
     )  # fmt: skip
 

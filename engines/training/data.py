@@ -62,6 +62,10 @@ class Core(StrEnum):
     DIPOLE = "dipole"
     """The survey's own fit says so: a subtraction residual."""
     UNKNOWN = "unknown"
+    FLAGGED = "flagged"
+    """The survey says that there are hits, and not where: no pixel is known."""
+    NONE = "none"
+    """There is no alert: a piece of a frame, all of whose pixels are known."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -85,11 +89,14 @@ class Planes:
     """Detected once only, at no star and no known asteroid."""
     score: float = float("nan")
     """The survey's deep-learning score or reliability; NaN without."""
+    profile: Reals | None = None
+    """Point-spread function of the exposure, of sum 1; None where no stamp of it has a star."""
+    electrons_per_unit: float | None = None
 
     @property
     def gain(self) -> float:
         """Electrons per unit of the planes."""
-        return GAIN.get(self.survey, UNKNOWN_GAIN)
+        return self.electrons_per_unit or GAIN.get(self.survey, UNKNOWN_GAIN)
 
 
 def part_of(key: str) -> Part:
@@ -259,6 +266,7 @@ LSSTCAM_VALIDATION_VISIT = "2025090500225"
 
 
 def _lsst(folder: Path) -> Iterator[Planes]:
+    """Alerts in LSST's schema. Most of low reliability show nothing at all: they teach nothing."""
     rows = _table(folder / "stamps" / "lsst_more.csv")
     archive = np.load(folder / "stamps" / "lsst_more.npz")
     for number, row in enumerate(rows):
@@ -266,9 +274,9 @@ def _lsst(folder: Path) -> Iterator[Planes]:
         reliability, flags, visit = _number(row, "reliability"), row["flags"].split(), row["visit"]
         if "isDipole" in flags:
             core = Core.DIPOLE
-        elif reliability <= 0.02:
-            core = Core.BOGUS
-        elif reliability > 0.9 and "pixelFlags_cr" not in flags:
+        elif "pixelFlags_cr" in flags:
+            core = Core.FLAGGED
+        elif reliability > 0.9:
             core = Core.REAL
         else:
             core = Core.UNKNOWN
@@ -288,8 +296,10 @@ def _lsst_packets(folder: Path) -> Iterator[Planes]:
     for planes in packets(sorted((folder / "lsst").glob("*.bin")), {}):
         row = facts.get(planes.alert_id)
         score = float("nan") if row is None else float(row["reliability"] or "nan")
-        good = row is not None and score > 0.9 and not row["pixelFlags_cr"]
-        yield replace(planes, part=Part.TEST, core=Core.REAL if good else Core.UNKNOWN, score=score)
+        core = Core.REAL if score > 0.9 else Core.UNKNOWN
+        if row is not None and row["pixelFlags_cr"]:
+            core = Core.FLAGGED
+        yield replace(planes, part=Part.TEST, core=core, score=score)
 
 
 # ---- packets of any survey ------------------------------------------------------------------

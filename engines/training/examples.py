@@ -15,7 +15,10 @@ from training.painting import Brush
 from training.planes import NAMES, Input, stack
 
 CONTAMINANTS = ("CR", "TRL", "HCL", "DCL", "HP", "DP", "SAT", "SP", "RES")
-PLAIN = {Core.REAL: 0.45, Core.LIKELY: 0.3, Core.BOGUS: 0.95, Core.DIPOLE: 0.9, Core.UNKNOWN: 0.0}
+PLAIN = {
+    Core.REAL: 0.45, Core.LIKELY: 0.3, Core.BOGUS: 0.95, Core.DIPOLE: 0.9, Core.UNKNOWN: 0.0,
+    Core.FLAGGED: 0.0, Core.NONE: 0.1,
+}  # fmt: skip
 """Share of the alerts that are shown as they are, by what is known of their core."""
 WEAK_PX = 5.0
 """Within this distance of a core that is not known to be clean, unpainted pixels teach nothing."""
@@ -68,15 +71,15 @@ def brushes(hits: Sequence[Reals]) -> list[tuple[float, Brush]]:
     return [
         (0.10, painting.variable),
         (0.16, painting.residual),
-        (0.15, painting.transient),
-        (0.10, painting.bright_star),
+        (0.20, painting.transient),
+        (0.14, painting.bright_star),
         (0.13, painting.streak),
-        (0.10, painting.glints),
+        (0.16, painting.glints),
         (0.09, painting.column("HCL")),
         (0.09, painting.column("DCL")),
         (0.04, painting.dead_cluster),
         (0.12, painting.hot_pixel),
-        (0.10, painting.dead_pixel),
+        (0.20, painting.dead_pixel),
         (0.50, painting.cosmic_ray(hits)),
         (0.15, painting.cosmic_ray(hits)),
         (0.07, painting.hole),
@@ -98,7 +101,7 @@ def example(
     if canvas is None:
         return None
     at = (canvas.middle[0] + shift[0], canvas.middle[1] + shift[1])
-    _doubt(canvas, at)
+    doubt(canvas, at)
     if not plain:
         for share, brush in kit:
             if random.random() < share:
@@ -128,8 +131,8 @@ def cut(planes: Planes, random: np.random.Generator, side: int) -> Planes:
     )  # fmt: skip
 
 
-def _doubt(canvas: Canvas, at: tuple[float, float]) -> None:
-    """Make the real pixels around a core teach only what is known of it."""
+def doubt(canvas: Canvas, at: tuple[float, float]) -> None:
+    """Make the real pixels around a core, which lies at ``at``, teach only what is known of it."""
     rows, columns = np.indices(canvas.shape)
     away = np.hypot(rows - at[0], columns - at[1])
     if canvas.core is Core.REAL:
@@ -137,7 +140,7 @@ def _doubt(canvas: Canvas, at: tuple[float, float]) -> None:
             canvas.claim("BBG", away <= 1.5)
             canvas.painted.discard("BBG")
         canvas.weight[INDEX["RES"]][away <= WEAK_PX] = 1.0
-    elif canvas.core in (Core.BOGUS, Core.DIPOLE):
+    elif canvas.core in (Core.BOGUS, Core.DIPOLE, Core.FLAGGED):
         canvas.weight[:] = 0.0  # rows of glints and columns go on through the stamp
     elif canvas.core is Core.UNKNOWN:
         canvas.weight[:, away <= WEAK_PX] = 0.0

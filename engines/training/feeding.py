@@ -14,16 +14,20 @@ import numpy.typing as npt
 from training import data
 from training.data import Core, Part, Planes
 from training.examples import Batch, brushes, examples
+from training.fields import fields
+from training.profiles import with_profiles
 
 SMALL = ("lsst", "hsc")
 """Surveys whose stamps have 30 px and a little more. Those of others are learned whole, at 64 px,
 and mostly as their middle 32 px: that costs a quarter, and shows as many contaminants."""
-SHARE = 0.5
-"""Of the small surveys, at 32 px."""
+MADE = ("field",)
+SHARES = {SMALL: 0.5, MADE: 0.15}
+"""Of the examples of a side at which they are learned; the rest is all others'."""
 HARD = 6.0
 """An alert that is missed by one in natural logarithm is drawn this much more often, up to 9."""
 CHANCES = {
     Core.REAL: 1.5, Core.LIKELY: 1.0, Core.UNKNOWN: 0.7, Core.BOGUS: 4.0, Core.DIPOLE: 4.0,
+    Core.FLAGGED: 0.5, Core.NONE: 1.0,
 }  # fmt: skip
 """How often an alert is drawn, by what is known of its core."""
 
@@ -40,10 +44,11 @@ class Sources:
 
     @cache  # noqa: B019 - one or two in a run, and they live as long
     def alerts(self) -> list[Planes]:
-        """Returns all alerts, of every part."""
+        """Returns all alerts, and the made pieces of frames to learn from."""
         known = data.labels(self.labels) if self.labels else {}
         read = list(data.packets(self.packets, known)) if self.packets else []
-        return [*(data.samples(self.samples) if self.samples else ()), *read]
+        made = [*fields(Part.TRAIN), *fields(Part.VALIDATION)]
+        return [*(data.samples(self.samples) if self.samples else ()), *read, *made]
 
 
 def by_side(alerts: Sequence[Planes], part: Part) -> dict[int, list[Planes]]:
@@ -63,11 +68,17 @@ def chances_of(
     for side, each in alerts.items():
         first = np.array([CHANCES[alert.core] for alert in each])
         hard = np.array([min(HARD * wrong.get(alert.alert_id, 0.0), 8.0) for alert in each])
-        small = np.array([alert.survey in SMALL for alert in each], bool)
         chances = first * (1 + hard)
-        if small.any() and not small.all():
-            chances[small] *= SHARE / chances[small].sum()
-            chances[~small] *= (1 - SHARE) / chances[~small].sum()
+        surveys = np.array([alert.survey for alert in each])
+        rest = np.ones(len(each), bool)
+        for group, share in SHARES.items():
+            members = np.isin(surveys, group)
+            if members.any():
+                chances[members] *= share / chances[members].sum()
+                rest &= ~members
+        left = 1 - sum(s for group, s in SHARES.items() if np.isin(surveys, group).any())
+        if rest.any():
+            chances[rest] *= left / chances[rest].sum()
         made[side] = scaled(chances)
     return made
 
@@ -102,7 +113,7 @@ _kit = brushes(())
 
 def _open(sources: Sources, part: Part) -> None:
     hits = data.hits(sources.samples or data.samples_folder(), part)
-    _alerts.update(by_side(sources.alerts(), part))
+    _alerts.update(by_side(with_profiles(sources.alerts()), part))
     _kit[:] = brushes(hits)
 
 

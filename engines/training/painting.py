@@ -9,15 +9,17 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from training.canvas import CLAIM_SIGMAS, Canvas, Masks, grown, moved, smoothed
+from training.canvas import CLAIM_SIGMAS, INDEX, Canvas, Masks, grown, moved, smoothed
 from training.data import Reals
+from training.profiles import REACH_PX, drawn, own_profile, points, star_places
 
 Brush = Callable[[Canvas, np.random.Generator], bool]
 
-STAR_SIGMAS = 15.0
-"""Faintest star whose profile is taken."""
-REACH_PX = 6
-"""Half side of a star's cutout."""
+SCALE_PX = 12
+"""Bright pixels that tell the template's units; fewer are a transient's, or noise."""
+SHORT_SHARE = 0.25
+"""Of the recorded hits that are cut to their one to three brightest pixels: they were recorded in
+sensors 100 microns thick, where hardly any is as short as most are in thin ones."""
 
 
 def strength(random: np.random.Generator, low: float, high: float) -> float:
@@ -57,6 +59,8 @@ def cosmic_ray(hits: Sequence[Reals]) -> Brush:
     def paint(canvas: Canvas, random: np.random.Generator) -> bool:
         hit = np.rot90(hits[int(random.integers(len(hits)))], int(random.integers(4)))
         hit = hit[:, ::-1] if random.random() < 0.5 else hit
+        if random.random() < SHORT_SHARE:  # a thin sensor's, or one that came from straight above
+            hit = np.where(hit >= np.sort(hit, axis=None)[-int(random.integers(1, 4)) :][0], hit, 0)
         charge = hit * strength(random, 0.3, 3.0) / canvas.gain
         lit = np.argwhere(hit > 0.1 * hit.max())
         anchor = lit[int(random.integers(len(lit)))]
@@ -166,65 +170,6 @@ def _dot(canvas: Canvas, random: np.random.Generator) -> Masks:
 # ---- the stamp's own stars ------------------------------------------------------------------
 
 
-def star_places(canvas: Canvas, above: float = STAR_SIGMAS) -> list[tuple[int, int]]:
-    """Returns the peaks of the smoothed science image that are far enough from the edges."""
-    image = smoothed(np.nan_to_num(canvas.science))
-    inner = image[2:-2, 2:-2]
-    windows = np.lib.stride_tricks.sliding_window_view(image, (5, 5))
-    peaks = (inner == windows.max(axis=(2, 3))) & (inner > above * canvas.sigma)
-    where = np.argwhere(peaks) + 2
-    inside = (where.min(axis=1) >= 3) & (where[:, 0] < image.shape[0] - 3)
-    inside &= where[:, 1] < image.shape[1] - 3
-    return [(int(y), int(x)) for y, x in where[inside]]
-
-
-def own_profile(canvas: Canvas) -> Reals | None:
-    """Returns the stamp's point-spread function, of sum 1, from the roundest of its bright stars.
-
-    It is the mean over all angles, so that a neighbour or a hit counts little. None without a star.
-    """
-    reach = REACH_PX
-    offsets = np.arange(-reach, reach + 1)
-    away = np.hypot(*np.meshgrid(offsets, offsets, indexing="ij"))
-    best, least = None, np.inf
-    padded = np.pad(np.nan_to_num(canvas.science), reach)
-    for y, x in star_places(canvas):
-        patch = padded[y : y + 2 * reach + 1, x : x + 2 * reach + 1]
-        radial = np.array([np.median(patch[np.round(away) == r]) for r in range(reach + 1)])
-        radial = np.minimum.accumulate(np.maximum(radial - max(radial[-1], 0), 0))
-        if radial[1] <= 0.15 * radial[0]:  # a hit, not a star
-            continue
-        model = np.interp(away, np.arange(reach + 1), radial)
-        rest = float(np.abs(patch - model).sum() / max(model.sum(), 1e-30))
-        if model.sum() > 0 and rest < least:
-            best, least = model / model.sum(), rest
-    return best if least < 0.8 else None
-
-
-def drawn(places: Reals, profile: Reals) -> Reals:
-    """Returns point sources (an image of fluxes) as the point-spread function shows them."""
-    shape = [a + b - 1 for a, b in zip(places.shape, profile.shape, strict=True)]
-    product = np.fft.rfft2(places, shape) * np.fft.rfft2(profile, shape)
-    whole = np.fft.irfft2(product, shape)
-    top, left = profile.shape[0] // 2, profile.shape[1] // 2
-    cut: Reals = whole[top : top + places.shape[0], left : left + places.shape[1]]
-    return np.maximum(cut, 0)
-
-
-def points(shape: tuple[int, int], at: Reals, flux: Reals) -> Reals:
-    """Returns an image of fluxes at fractional places (N, 2), shared among four pixels each."""
-    out = np.zeros(shape)
-    low = np.floor(at).astype(int)
-    part = at - low
-    for dy in (0, 1):
-        for dx in (0, 1):
-            share = flux * np.abs(1 - dy - part[:, 0]) * np.abs(1 - dx - part[:, 1])
-            y, x = low[:, 0] + dy, low[:, 1] + dx
-            inside = (y >= 0) & (y < shape[0]) & (x >= 0) & (x < shape[1])
-            np.add.at(out, (y[inside], x[inside]), share[inside])
-    return out
-
-
 def streak(canvas: Canvas, random: np.random.Generator) -> bool:
     """Paint a trail across the stamp, or one that ends in it."""
     reach = 1.5 * max(canvas.shape)
@@ -269,21 +214,56 @@ def transient(canvas: Canvas, random: np.random.Generator) -> bool:
     profile = own_profile(canvas)
     if profile is None:
         return False
-    flux = strength(random, 5, 300) * canvas.sigma / float(profile.max())
+    flux = strength(random, 3, 300) * canvas.sigma / float(profile.max())
     along = np.zeros(1)
-    if random.random() < 0.25:  # an asteroid
+    if random.random() < 0.4:  # an asteroid
         along = np.arange(0, random.uniform(0.5, 4), 0.25)
     angle = random.uniform(0, np.pi)
     y, x = (middle + random.uniform(-1, 1) for middle in canvas.middle)
     at = np.stack([y + along * np.sin(angle), x + along * np.cos(angle)], axis=1)
     layer = drawn(points(canvas.shape, at, np.full(len(along), flux / len(along))), profile)
-    if random.random() < 0.2:  # a source that faded
+    kind = random.random()
+    if kind < 0.12 and _gone(canvas, layer):
+        return True
+    if kind < 0.3:  # a source that faded
         layer = -np.minimum(layer, np.maximum(np.nan_to_num(canvas.science), 0))
+    _no_residual(canvas, layer)
     canvas.light(layer, random, noisy=True)
-    pixels: Masks = layer > CLAIM_SIGMAS * canvas.sigma
-    canvas.claim("BBG", pixels)
-    canvas.weight[-1][np.abs(layer) > CLAIM_SIGMAS * canvas.sigma] = 1.0  # and it is no residual
+    canvas.claim("BBG", layer > CLAIM_SIGMAS * canvas.sigma)
     return True
+
+
+def _gone(canvas: Canvas, layer: Reals) -> bool:
+    """Put a source into the template alone: science has sky there, and that is no hole."""
+    if canvas.template is None or canvas.difference is None:
+        return False
+    scale = template_scale(canvas)
+    if not 0.2 < scale < 5:  # nothing in the stamp tells it
+        return False
+    _no_residual(canvas, layer)
+    canvas.template += layer / scale
+    canvas.difference -= layer
+    return True
+
+
+def _no_residual(canvas: Canvas, layer: Reals) -> None:
+    """Teach that a layer, which is not painted yet, is no residual, unless one may lie there."""
+    pixels = np.abs(layer) > CLAIM_SIGMAS * canvas.sigma
+    if canvas.difference is not None:
+        there = np.abs(np.nan_to_num(canvas.difference[pixels]))
+        if (there > 4 * canvas.difference_sigma).any():
+            return
+    canvas.weight[INDEX["RES"]][pixels] = 1.0
+
+
+def template_scale(canvas: Canvas) -> float:
+    """Returns the science image's units over the template's, from the bright pixels."""
+    assert canvas.template is not None
+    template, science = np.nan_to_num(canvas.template), np.nan_to_num(canvas.science)
+    bright = np.abs(science) > 3 * canvas.sigma
+    if bright.sum() < SCALE_PX:
+        return 1.0
+    return float((template * science)[bright].sum() / max((template**2)[bright].sum(), 1e-30))
 
 
 def variable(canvas: Canvas, random: np.random.Generator) -> bool:
@@ -300,8 +280,8 @@ def variable(canvas: Canvas, random: np.random.Generator) -> bool:
     window = np.clip(1.5 - away / REACH_PX, 0, 1)  # the star alone, with a soft edge
     layer = np.maximum(canvas.science, 0) * window
     change = random.choice([-1, 1]) * strength(random, 0.05, 0.9) * layer
+    _no_residual(canvas, change)
     canvas.light(change, random, noisy=True)
-    canvas.weight[-1][np.abs(change) > CLAIM_SIGMAS * canvas.sigma] = 1.0
     return True
 
 
@@ -332,9 +312,7 @@ def residual(canvas: Canvas, random: np.random.Generator) -> bool:
     if random.random() < 0.8 and np.isfinite(canvas.science).all():
         y, x = places[int(random.integers(len(places)))]
         bring(canvas, y + int(random.integers(-1, 2)), x + int(random.integers(-1, 2)))
-    template, science = canvas.template, np.nan_to_num(canvas.science)
-    bright = np.abs(science) > 3 * canvas.sigma
-    scale = float((template * science)[bright].sum() / max((template**2)[bright].sum(), 1e-30))
+    template, scale = canvas.template, template_scale(canvas)
     wrong = shifted(template, random.normal(0, 0.35, 2))
     if random.random() < 0.5:
         wide = random.uniform(-0.4, 0.7)  # below 0: sharper than the science image

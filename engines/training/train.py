@@ -240,7 +240,7 @@ def main() -> None:
     parser.add_argument("--packets", type=Path, nargs="*", default=(), help="of another survey")
     parser.add_argument("--labels", type=Path, help="CSV of id, exposure, core for these packets")
     parser.add_argument("--out", type=Path, default=Path(".cache/stampmask"))
-    parser.add_argument("--steps", type=int, default=3264)
+    parser.add_argument("--steps", type=int, default=30_720)
     parser.add_argument("--seed", type=int, default=14)
     chosen = parser.parse_args()
     sources = Sources(chosen.samples, tuple(chosen.packets), chosen.labels)

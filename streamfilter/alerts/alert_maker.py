@@ -8,7 +8,7 @@ from uuid import UUID
 from streamfilter.alerts.placement import LARGEST_SIDE_PX, around_alert, place_of
 from streamfilter.alerts.surveys import TIMESTAMPS, Light, SurveyMap
 from streamfilter.errors import MessageRejected, Reason
-from streamfilter.fits.stamps import Planes, read_stamp
+from streamfilter.fits.stamps import EXTENSIONS, Planes, read_stamp
 from streamfilter.limits import Limits
 from streamfilter.records import (
     Alert,
@@ -104,6 +104,7 @@ class AlertMaker:
         message: Message,
         values: Sequence[object],
         planes: Collection[Plane] = tuple(Plane),
+        extensions: Mapping[Plane, Collection[str]] = MappingProxyType({}),
     ) -> Alert:
         """Returns the Alert of a message.
 
@@ -116,6 +117,8 @@ class AlertMaker:
             in the schema.
         planes
             The stamps to read.
+        extensions
+            Of these planes what is read beside the image; of others all.
 
         Raises
         ------
@@ -141,7 +144,7 @@ class AlertMaker:
             if role in self.survey.required and value is None:
                 raise MessageRejected(Reason.FIELD_MISSING, f"{role} is null or no number")
         flagged, flaggable = self._classes(values)
-        stamps, unreadable = self._stamps(values, planes)
+        stamps, unreadable = self._stamps(values, planes, extensions)
         return Alert(
             message=message,
             survey=self.survey.survey,
@@ -166,7 +169,10 @@ class AlertMaker:
         return None
 
     def _stamps(
-        self, values: Sequence[object], planes: Collection[Plane]
+        self,
+        values: Sequence[object],
+        planes: Collection[Plane],
+        extensions: Mapping[Plane, Collection[str]],
     ) -> tuple[Mapping[Plane, Stamp], Mapping[Plane, Unreadable]]:
         """Returns the readable stamps, and why the others cannot be read."""
         stamps: dict[Plane, Stamp] = {}
@@ -180,7 +186,7 @@ class AlertMaker:
             if not isinstance(data, bytes):
                 continue
             try:
-                found = read_stamp(data, self._limits)
+                found = read_stamp(data, self._limits, extensions.get(plane, EXTENSIONS))
             except MessageRejected as error:
                 failed[plane] = error
                 continue

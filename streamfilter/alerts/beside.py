@@ -1,7 +1,7 @@
 """What a network of several planes sees beside the science stamp that it judges."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
@@ -54,9 +54,9 @@ def beside(alert: Alert, science: Normalised, planes: Sequence[str], largest_px:
     return Beside(tuple(images), tuple(present), tuple(unusable))
 
 
-def stamps_read(judged: Sequence[Plane], network: Manifest) -> tuple[Plane, ...]:
-    """Returns the stamps that an engine needs of a packet: those that it judges, and others."""
-    seen = [plane for plane in Plane if plane in network.planes[1:]]
+def stamps_read(judged: Sequence[Plane], *networks: Manifest) -> tuple[Plane, ...]:
+    """Returns the stamps that engines need of a packet: those that they judge, and others."""
+    seen = [plane for plane in Plane if any(plane in each.planes[1:] for each in networks)]
     return tuple(dict.fromkeys((*judged, *seen)))
 
 
@@ -85,7 +85,7 @@ def _stamp(
     found = stamp.image.shape
     if found == expected:
         # By its own deviation, as in training: few surveys send a variance of these.
-        return _normalised(plane, replace(stamp, variance=None), largest_px)
+        return _normalised(plane, Stamp(stamp.image, place=stamp.place), largest_px)
     small = len(found) < 2 or found[0] < expected[0] or found[1] < expected[1]
     return StampEvidence(
         plane,
@@ -106,11 +106,13 @@ def _variance(stamp: Stamp, science: Normalised) -> Image | None:
     known = (variance > 0) & (variance < np.inf)
     if science.filled is not None:
         known &= ~science.filled
-    plane = np.zeros(variance.shape, np.float32)
-    with np.errstate(over="ignore", divide="ignore"):  # infinities are clipped
-        np.divide(variance, level, out=plane, where=known)
-        np.log10(plane, out=plane, where=known)
-    return np.clip(plane, -DECADES, DECADES, out=plane)
+    with np.errstate(over="ignore", divide="ignore", invalid="ignore"):
+        plane: Image = np.log10(variance / level)
+    if not known.all():
+        plane[~known] = 0.0
+    np.maximum(plane, -DECADES, out=plane)
+    np.minimum(plane, DECADES, out=plane)
+    return plane
 
 
 def _valid(_: Stamp, science: Normalised) -> Image:

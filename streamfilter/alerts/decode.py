@@ -1,13 +1,14 @@
 """Decodes the bytes of a message to an Alert, or to a Rejected with its reason."""
 
 from collections import deque
-from collections.abc import Collection
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache, partial
+from types import MappingProxyType
 
 from streamfilter.alerts.alert_maker import AlertMaker
 from streamfilter.alerts.drift import Drift, SchemaHistory, Writer, writer_of
-from streamfilter.alerts.field_plan import Gap, Gaps, field_plan
+from streamfilter.alerts.field_plan import FieldPlan, Gap, Gaps, field_plan
 from streamfilter.alerts.recognition import survey_of
 from streamfilter.alerts.surveys import RuleField, SurveyMap, Surveys
 from streamfilter.errors import MessageRejected, Reason
@@ -17,8 +18,8 @@ from streamfilter.schemas.finder import SchemaFinder, SchemaKey
 from streamfilter.schemas.walk import RecordWalk, Values
 from streamfilter.schemas.wire import Envelope, WriterSchema, schema_id_of
 
-# First bytes of LSST's plain FITS stamps: they locate the stamps after a history of any length.
-_STAMP_ANCHOR = b"SIMPLE  ="
+# First bytes of stamps, plain (LSST) and in gzip: they locate them after a history of any length.
+_STAMP_ANCHORS = (b"SIMPLE  =", b"\x1f\x8b\x08")
 # Writer schemas in use at once, over all surveys.
 _PLANS = 64
 # Reports that nobody has fetched yet; beyond them the oldest go.
@@ -34,12 +35,47 @@ class _Plan:
     maker: AlertMaker
     slots: tuple[int | None, ...]
     """For each wanted field the index of its value among the walk's values; None: not read."""
-    gaps: tuple[Gap, ...]
 
-    def alert(self, message: Message, body: bytes, planes: Collection[Plane]) -> Alert:
-        read: Values = self.walk.read(body)
+    def alert(
+        self,
+        message: Message,
+        envelope: Envelope,
+        planes: Collection[Plane],
+        extensions: Mapping[Plane, Collection[str]],
+    ) -> Alert:
+        read: Values = self.walk.read(envelope.data, envelope.start)
         values = [None if slot is None else read[slot] for slot in self.slots]
-        return self.maker.alert(message, values, planes)
+        return self.maker.alert(message, values, planes, extensions)
+
+
+@dataclass(frozen=True, slots=True)
+class ColumnPlan:
+    """How alerts are read from a table whose columns are the fields of a survey's records."""
+
+    survey: str
+    paths: tuple[str, ...]
+    """Dotted names of the columns to read."""
+    planes: tuple[Plane, ...]
+    extensions: Mapping[Plane, Collection[str]]
+    """Of these planes what is read beside the image; of others all."""
+    _maker: AlertMaker
+    _slots: tuple[int | None, ...]
+
+    def alert(self, message: Message, values: Sequence[object]) -> Alert | Rejected:
+        """Returns the alert of a row, or why there is none.
+
+        Parameters
+        ----------
+        message
+            Names the row; it has no value.
+        values
+            One for each of ``paths``; None where the row has none.
+        """
+        wanted = [None if slot is None else values[slot] for slot in self._slots]
+        try:
+            return self._maker.alert(message, wanted, self.planes, self.extensions)
+        except MessageRejected as rejected:
+            return Rejected(message, rejected.reason, rejected.detail)
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +120,7 @@ class Decoder:
         message: Message,
         planes: Collection[Plane] = tuple(Plane),
         fields: frozenset[RuleField] = frozenset(),
+        extensions: Mapping[Plane, Collection[str]] = MappingProxyType({}),
     ) -> Alert | Rejected:
         """Returns the Alert of a message, or why there is none.
 
@@ -96,6 +133,8 @@ class Decoder:
             The stamps to read; the others are not opened.
         fields
             What rules look at of the maps' ``fields``; the maps must name them.
+        extensions
+            Of these planes what is read beside the image; of others all.
 
         Raises
         ------
@@ -114,9 +153,9 @@ class Decoder:
             self._compare(message, envelope, plan.writer)
             if isinstance(plan, _NoPlan):
                 raise MessageRejected(plan.reason, plan.detail)
-            return plan.alert(message, envelope.body, planes)
+            return plan.alert(message, envelope, planes, extensions)
         except MessageRejected as rejected:
-            detail = _detail(rejected, value, envelope.body if envelope else value)
+            detail = _detail(rejected, value, envelope.data if envelope else value)
             return Rejected(message, rejected.reason, detail, schema_id_of(value, message.headers))
 
     def fetch(self, key: SchemaKey, fields: frozenset[RuleField] = frozenset()) -> str | None:
@@ -142,6 +181,47 @@ class Decoder:
         plan = self._plan(self._finder.find(key), fields)
         return plan.writer.survey if isinstance(plan, _Plan) else None
 
+    def columns(
+        self,
+        schema: WriterSchema,
+        planes: Collection[Plane],
+        fields: frozenset[RuleField] = frozenset(),
+        extensions: Mapping[Plane, Collection[str]] = MappingProxyType({}),
+    ) -> ColumnPlan:
+        """Returns how alerts are read from a table's columns.
+
+        Parameters
+        ----------
+        schema
+            The columns as the fields of a record.
+        planes
+            The stamps to read; the columns of others are left out.
+        fields, extensions
+            As for ``decode``.
+
+        Raises
+        ------
+        MessageRejected
+            No survey's map fits the columns.
+        """
+        survey = survey_of(schema, self._surveys).reading(fields)
+        writer = writer_of(schema, survey)
+        plan = field_plan(writer, survey, schema.name)
+        others = set(Plane) - set(planes)
+        gaps = tuple(gap for gap in plan.gaps if gap.role not in others)
+        self._report_gaps(writer, gaps)
+        wanted = zip(survey.wanted(), plan.slots, strict=True)
+        slots = [None if field.role in others else at for field, at in wanted]
+        read = sorted({at for at in slots if at is not None})
+        return ColumnPlan(
+            survey.survey,
+            tuple(plan.paths[at] for at in read),
+            tuple(planes),
+            extensions,
+            self._maker(survey, plan, writer),
+            tuple(None if at is None else read.index(at) for at in slots),
+        )
+
     def take_reports(self) -> list[Drift | Gaps]:
         """Returns new schemas and forms, gaps of new schemas, and of alerts, each once.
 
@@ -165,20 +245,24 @@ class Decoder:
             survey = survey_of(schema, self._surveys).reading(fields)
         except MessageRejected as error:
             return _NoPlan(None, error.reason, error.detail)
-        plan = self._plan_by(survey, schema)
-        if isinstance(plan, _Plan) and plan.gaps:
-            self._reports.append(Gaps(plan.writer.survey, plan.writer.name, plan.gaps))
-        return plan
+        return self._plan_by(survey, schema)
 
     def _plan_by(self, survey: SurveyMap, schema: WriterSchema) -> _Plan | _NoPlan:
         writer = writer_of(schema, survey)
         try:
             plan = field_plan(writer, survey, schema.name)
-            walk = RecordWalk(schema, plan.paths, _STAMP_ANCHOR, self._limits)
-            maker = AlertMaker(survey, self._limits, plan.types, partial(self._note, writer))
-            return _Plan(writer, walk, maker, plan.slots, plan.gaps)
+            walk = RecordWalk(schema, plan.paths, _STAMP_ANCHORS, self._limits)
         except MessageRejected as error:
             return _NoPlan(writer, error.reason, error.detail)
+        self._report_gaps(writer, plan.gaps)
+        return _Plan(writer, walk, self._maker(survey, plan, writer), plan.slots)
+
+    def _maker(self, survey: SurveyMap, plan: FieldPlan, writer: Writer) -> AlertMaker:
+        return AlertMaker(survey, self._limits, plan.types, partial(self._note, writer))
+
+    def _report_gaps(self, writer: Writer, gaps: tuple[Gap, ...]) -> None:
+        if gaps:
+            self._reports.append(Gaps(writer.survey, writer.name, gaps))
 
     def _note(self, writer: Writer, role: str, found: str) -> None:
         if (writer.survey, role) not in self._unusable:

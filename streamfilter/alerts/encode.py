@@ -23,6 +23,7 @@ from streamfilter.records import (
     Headers,
     Label,
     NotEvaluated,
+    Opinion,
     Plane,
     StampEvidence,
     Verdict,
@@ -248,6 +249,7 @@ def encode_annotation(annotation: Annotation, *, annotated_unix_s: float) -> byt
             _engine(annotation.engine, annotation.planes),
             _times(annotation, annotated_unix_s),
             binary.string(__version__),
+            binary.array([_opinion(each) for each in annotation.also]),
         )
     )
 
@@ -326,6 +328,18 @@ def _engine(engine: EngineIdentity, planes: tuple[str, ...]) -> bytes:
         raise ValueError(f"sha256 {engine.sha256!r} has {len(sha256)} bytes, not 32")
     name, runtime = binary.string(engine.name), binary.string(engine.runtime)
     return name + sha256 + runtime + binary.strings(list(planes))
+
+
+def _opinion(opinion: Opinion) -> bytes:
+    stamps = {stamp.plane: stamp for stamp in opinion.stamps}
+    return b"".join(
+        (
+            _engine(opinion.engine, opinion.planes),
+            *(_stamp(stamps.get(plane)) for plane in Plane),
+            _priors(opinion.priors),
+            binary.FLOAT.pack(opinion.infer_s),
+        )
+    )
 
 
 def _times(annotation: Annotation, annotated_unix_s: float) -> bytes:

@@ -10,15 +10,15 @@ from textwrap import wrap
 from typing import TYPE_CHECKING
 
 import numpy as np
-import numpy.typing as npt
 
 from streamfilter import pages
+from streamfilter.alerts.maps import Mask, StampMaps, stamp_maps
 from streamfilter.alerts.normalise import has_data
-from streamfilter.alerts.pipeline import Pipeline, Prepared, infer
+from streamfilter.alerts.pipeline import Pipeline, Prepared
+from streamfilter.alerts.stamp_views import COLOURS, DARKEST, edges, stretched
 from streamfilter.contaminants import BY_CODE, CODES
 from streamfilter.errors import ConfigurationInvalid, printable
 from streamfilter.inference.engine import Engine
-from streamfilter.posterior import update
 from streamfilter.records import (
     Annotation,
     ClassEvidence,
@@ -32,26 +32,6 @@ from streamfilter.records import (
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
-
-Mask = npt.NDArray[np.bool_]
-Posteriors = npt.NDArray[np.floating]
-
-COLOURS: dict[str, str] = {
-    "CR": "#D55E00",
-    "HCL": "#E69F00",
-    "DCL": "#0072B2",
-    "HP": "#F0E442",
-    "DP": "#56B4E9",
-    "P": "#CC79A7",
-    "TRL": "#009E73",
-    "FR": "#AA4499",
-    "NEB": "#88CCEE",
-    "SAT": "#EE3377",
-    "SP": "#BBCC33",
-    "OV": "#7788DD",
-    "RES": "#882255",
-}
-"""One per contaminant, distinct for the colour-blind (Okabe & Ito; Tol); text names them too."""
 
 _LABEL_COLOURS = {
     Label.CLEAN: "#00734F",
@@ -72,12 +52,11 @@ _LINE, _MOST_LINES = 56, 9
 class InspectedAlert:
     """One alert of the page.
 
-    ``posteriors`` has an image (height, width) of the science stamp for each class of the engine,
-    by code; None where that stamp was not evaluated.
+    ``maps`` are those of the science stamp; None where it was not evaluated.
     """
 
     annotation: Annotation
-    posteriors: Mapping[str, Posteriors] | None
+    maps: StampMaps | None
 
 
 def inspect_alert(
@@ -88,18 +67,7 @@ def inspect_alert(
     Stamps of planes that are not judged are read as well, to be drawn.
     """
     annotation = replace(annotation, alert=pipeline.with_all_stamps(annotation.alert))
-    items = [item for item in prepared.items if item.plane is Plane.SCIENCE]
-    if not items:
-        return InspectedAlert(annotation, None)
-    raw, (place,) = infer(engine, items)
-    rows = slice(place.top, place.top + place.height)
-    columns = slice(place.left, place.left + place.width)
-    deployment = {prior.code: prior.prior for prior in annotation.priors}
-    posteriors = {
-        row.code: update(raw[0, number, rows, columns], row.training_prior, deployment[row.code])
-        for number, row in enumerate(engine.manifest.classes)
-    }
-    return InspectedAlert(annotation, posteriors)
+    return InspectedAlert(annotation, stamp_maps(engine, prepared, Plane.SCIENCE))
 
 
 def draw(
@@ -122,6 +90,17 @@ def draw(
     if not inspected:
         raise ConfigurationInvalid(f"no alert to draw in {path}: every packet was rejected")
     rows = inspected[:most_rows]
+    pages.save(page(rows, left_out=len(inspected) - len(rows) + others), path)
+
+
+def page(rows: Sequence[InspectedAlert], *, left_out: int = 0) -> "Figure":
+    """Returns a page with one alert per row; it names the number of alerts that are left out.
+
+    Raises
+    ------
+    ConfigurationInvalid
+        matplotlib is not installed.
+    """
     height = _HEAD_IN + _ROW_IN * len(rows)
     width = 4 * _ROW_IN + _TEXT_IN
     figure = pages.blank(width, height)
@@ -140,8 +119,8 @@ def draw(
         ]
         _draw_stamps(panels, row)
         _write_verdict(figure, row, (4 * _ROW_IN + 0.12) / width, top - 0.06 / height, height)
-    _write_head(figure, rows, len(inspected) - len(rows) + others, height)
-    pages.save(figure, path)
+    _write_head(figure, rows, left_out, height)
+    return figure
 
 
 def _draw_stamps(panels: "Sequence[Axes]", row: InspectedAlert) -> None:
@@ -160,7 +139,7 @@ def _draw_stamps(panels: "Sequence[Axes]", row: InspectedAlert) -> None:
             panel.set_facecolor("#EEEEEE")
             missing = "not readable" if plane in alert.unreadable else "not sent"
             panel.text(0.5, 0.5, missing, ha="center", va="center", color=_FAINT)
-    if row.posteriors is not None:
+    if row.maps is not None:
         for code, mask in _masks(row):
             _draw_mask(panels[1], mask, COLOURS[code])
     elif Plane.SCIENCE in stamps:
@@ -169,49 +148,27 @@ def _draw_stamps(panels: "Sequence[Axes]", row: InspectedAlert) -> None:
 
 def _draw_image(panel: "Axes", image: Image) -> None:
     """Draw an image in units of its noise, asinh-stretched from -2 sigma to its bright pixels."""
-    valid = has_data(image)
-    finite = image[valid].astype(np.float64)
-    if finite.size == 0:
+    view = stretched(image)
+    if view is None:
         panel.set_facecolor(_NO_DATA)
         panel.text(0.5, 0.5, "no data", ha="center", va="center", transform=panel.transAxes)
         return
-    level, sigma = _sky(finite)
-    with np.errstate(invalid="ignore"):  # infinities are masked just below
-        stretched = np.arcsinh((image.astype(np.float64) - level) / sigma)
-    highest = np.arcsinh(max(8.0, (np.percentile(finite, 99.7) - level) / sigma))
+    values, brightest = view
     panel.set_facecolor(_NO_DATA)
     panel.imshow(
-        np.ma.masked_where(~valid, stretched),
+        np.ma.masked_invalid(values),
         cmap="gray",
         origin="lower",
         interpolation="nearest",
-        vmin=-1.5,
-        vmax=float(highest),
+        vmin=DARKEST,
+        vmax=brightest,
     )
-
-
-def _sky(values: npt.NDArray[np.float64]) -> tuple[float, float]:
-    """Returns level and noise by median and median deviation; ignores a frequent fill value."""
-    level = np.median(values)
-    deviation = np.median(np.abs(values - level))
-    if deviation == 0 and (others := values[values != level]).size:
-        level = np.median(others)
-        deviation = np.median(np.abs(others - level))
-    return float(level), float(1.4826 * deviation) or 1.0
 
 
 def _masks(row: InspectedAlert) -> list[tuple[str, Mask]]:
     """Returns the contaminants with pixels above their threshold, and masks of these pixels."""
-    if row.posteriors is None:
-        return []
-    valid = has_data(row.annotation.alert.stamps[Plane.SCIENCE].image)
-    thresholds = {prior.code: prior.threshold for prior in row.annotation.priors}
-    masks = (
-        (code, valid & (posterior > thresholds.get(code, BY_CODE[code].threshold)))
-        for code, posterior in row.posteriors.items()
-        if not BY_CODE[code].normal
-    )
-    return [(code, mask) for code, mask in masks if mask.any()]
+    masks = {} if row.maps is None else row.maps.masks
+    return [(c, mask) for c, mask in masks.items() if not BY_CODE[c].normal and mask.any()]
 
 
 def _draw_mask(panel: "Axes", mask: Mask, colour: str) -> None:
@@ -222,11 +179,8 @@ def _draw_mask(panel: "Axes", mask: Mask, colour: str) -> None:
     tint = np.zeros((*mask.shape, 4))
     tint[mask] = to_rgba(colour, 0.4)
     panel.imshow(tint, origin="lower", interpolation="nearest")
-    padded = np.pad(mask, 1)
-    rows, columns = np.nonzero(padded[1:, 1:-1] != padded[:-1, 1:-1])
-    lines = [((x - 0.5, y - 0.5), (x + 0.5, y - 0.5)) for y, x in zip(rows, columns, strict=True)]
-    rows, columns = np.nonzero(padded[1:-1, 1:] != padded[1:-1, :-1])
-    lines += [((x - 0.5, y - 0.5), (x - 0.5, y + 0.5)) for y, x in zip(rows, columns, strict=True)]
+    # A pixel's middle is at its whole number.
+    lines = [((x0 - 0.5, y0 - 0.5), (x1 - 0.5, y1 - 0.5)) for (x0, y0), (x1, y1) in edges(mask)]
     panel.add_collection(LineCollection(lines, colors=colour, linewidths=1.3))
 
 
@@ -256,6 +210,9 @@ def _words(annotation: Annotation) -> list[str]:
     lines.append(f"{rule}, action {verdict.action}")
     science = next((e for e in annotation.stamps if e.plane is Plane.SCIENCE), None)
     lines += _evidence_words(science)
+    for opinion in annotation.also:
+        its = next((e for e in opinion.stamps if e.plane is Plane.SCIENCE), None)
+        lines.append(f"{opinion.engine.name}: {_core_words(its)}")
     if alert.flagged:
         lines.append(f"the survey flags {_listed(alert.flagged)}")
     elif alert.flaggable:
@@ -286,18 +243,28 @@ def _evidence_words(science: StampEvidence | None) -> list[str]:
     if science is None:
         return ["science stamp: not asked for"]
     if science.not_evaluated is not None:
-        return [f"science stamp not evaluated: {science.not_evaluated.replace('_', ' ')}"]
+        return [f"science stamp {_core_words(science)}"]
+    lines = [f"core posterior: {_core_words(science)}"]
     found = [each for each in science.classes.items() if not BY_CODE[each[0]].normal]
-    highest = sorted(found, key=lambda item: -item[1].core)[:4]
-    listed = [(code, evidence.core) for code, evidence in highest if evidence.core > _LISTED_ABOVE]
-    cores = [f"{code} {core:.2f}" for code, core in listed]
-    lines = ["core posterior: " + (", ".join(cores) or f"no class above {_LISTED_ABOVE}")]
     lines += [_extent(code, evidence) for code, evidence in found if evidence.pixels][:3]
     if len(science.planes) > 1:
         lines.append(f"judged by {', '.join(science.planes)}")
     if science.filled_px:
         lines.append(f"{science.filled_px} px without data")
     return lines
+
+
+def _core_words(science: StampEvidence | None) -> str:
+    """Returns the highest core posteriors of contaminants in one stamp, or why there are none."""
+    if science is None:
+        return "not asked for"
+    if science.not_evaluated is not None:
+        return f"not evaluated: {science.not_evaluated.replace('_', ' ')}"
+    found = [each for each in science.classes.items() if not BY_CODE[each[0]].normal]
+    highest = sorted(found, key=lambda item: -item[1].core)[:4]
+    listed = [(code, evidence.core) for code, evidence in highest if evidence.core > _LISTED_ABOVE]
+    cores = [f"{code} {core:.2f}" for code, core in listed]
+    return ", ".join(cores) or f"no class above {_LISTED_ABOVE}"
 
 
 def _extent(code: str, evidence: ClassEvidence) -> str:
@@ -320,7 +287,9 @@ def _write_head(
 
     width_in = float(figure.get_figwidth())
     engine = rows[0].annotation.engine
-    title = f"streamfilter inspect, {engine.name} {engine.sha256[:8]} on {engine.runtime}"
+    title = f"streamfilter, {engine.name} {engine.sha256[:8]} on {engine.runtime}"
+    asked = dict.fromkeys(each.engine for row in rows for each in row.annotation.also)
+    title += "".join(f", also {each.name} {each.sha256[:8]}" for each in asked)
     if left_out:
         title += f"    {len(rows)} of {len(rows) + left_out} alerts"
     figure.text(0.06 / width_in, 1 - 0.12 / height_in, title, va="top", size=10, color=_FAINT)

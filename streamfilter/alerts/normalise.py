@@ -3,7 +3,6 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cache
 
 import numpy as np
 import numpy.typing as npt
@@ -21,6 +20,8 @@ MOST_CLIPS = 20
 """Clipping converges in three to eight rounds; the bound is for degenerate images."""
 LARGEST_SIGMAS = 1e6
 """Beyond the range of any detector; keeps float32 finite for any pixel value."""
+_NO_DATA = np.finfo(np.float32).max
+"""As large as this no pixel with data is."""
 ONE_SIGMA_QUANTILES = (0.1587, 0.8413)
 """Quantiles of a Gaussian one sigma below and above its median."""
 
@@ -77,33 +78,45 @@ def normalise(stamp: Stamp, largest_px: int = LARGEST_SIDE_PX) -> Normalised | N
         Or a NotEvaluated: a side below 8 px or above the largest, fewer than 64 pixels with data or
         none at the alert's place, or no variation.
     """
-    image = stamp.image
+    image, filled = stamp.image, None
     if reason := _unfit_shape(image, largest_px):
         return reason
-    valid = has_data(image)
-    complete = bool(valid.all())
-    if not complete and (
-        np.count_nonzero(valid) < FEWEST_PX or not (valid & core(*image.shape, stamp.place)).any()
-    ):
-        return NotEvaluated.NO_DATA
-    variance = _sky_variance(stamp, valid)
-    noise = None if variance is None else float(np.sqrt(variance))
-    sky = background(image if complete else image[valid], noise)
+    ordered = np.sort(image, axis=None)
+    # NaN is sorted behind all numbers, so the ends tell whether all pixels have data.
+    if not (ordered[0] > -_NO_DATA and ordered[-1] < _NO_DATA):
+        valid = has_data(image)
+        filled = ~valid
+        if np.count_nonzero(valid) < FEWEST_PX or filled[core(*image.shape, stamp.place)].all():
+            return NotEvaluated.NO_DATA
+        ordered = np.sort(image[valid])
+    variance = _sky_variance(stamp, filled)
+    sky = _background(ordered, None if variance is None else math.sqrt(variance))
     if sky is None:
         return NotEvaluated.NO_VARIATION
+    return Normalised(_in_sigmas(image, filled, sky, ordered), filled, stamp.place, variance)
+
+
+def _in_sigmas(
+    image: Image, filled: Mask | None, sky: Background, ordered: npt.NDArray[np.floating]
+) -> Image:
+    """Returns an image in sigmas; ``ordered`` has its pixels with data, and their extremes."""
     # float64: pixels of 1e38 minus a level, or over a small sigma, overflow in float32.
-    with np.errstate(invalid="ignore"):  # a NaN that signals is no data either
-        scaled = (image.astype(np.float64) - sky.level) / sky.sigma
-    np.clip(scaled, -LARGEST_SIGMAS, LARGEST_SIGMAS, out=scaled)
-    if complete:
-        return Normalised(scaled.astype(np.float32), None, stamp.place, variance)
-    scaled[~valid] = 0.0
-    return Normalised(scaled.astype(np.float32), ~valid, stamp.place, variance)
+    if filled is None:
+        scaled = np.subtract(image, sky.level, dtype=np.float64)
+    else:
+        with np.errstate(invalid="ignore"):  # a NaN that signals is no data either
+            scaled = np.subtract(image, sky.level, dtype=np.float64)
+        scaled[filled] = 0.0
+    scaled /= sky.sigma
+    lowest, highest = float(ordered[0]), float(ordered[-1])
+    if max(sky.level - lowest, highest - sky.level) > LARGEST_SIGMAS * sky.sigma:
+        np.clip(scaled, -LARGEST_SIGMAS, LARGEST_SIGMAS, out=scaled)
+    return scaled.astype(np.float32)
 
 
 def has_data(image: Image) -> Mask:
     """Returns the mask of pixels with data; for no data ZTF writes NaN or the lowest float32."""
-    mask: Mask = np.abs(image) < np.finfo(np.float32).max  # false for NaN
+    mask: Mask = np.abs(image) < _NO_DATA  # false for NaN
     return mask
 
 
@@ -113,7 +126,7 @@ def _unfit_shape(image: Image, largest_px: int) -> NotEvaluated | None:
     return NotEvaluated.STAMP_TOO_LARGE if max(image.shape) > largest_px else None
 
 
-def _sky_variance(stamp: Stamp, valid: Mask) -> np.float32 | None:
+def _sky_variance(stamp: Stamp, filled: Mask | None) -> np.float32 | None:
     """Returns the variance of the sky from the stamp's variance; None without a usable one.
 
     It is one number, not one per pixel: the network was trained on images divided by a smooth noise
@@ -124,11 +137,12 @@ def _sky_variance(stamp: Stamp, valid: Mask) -> np.float32 | None:
     variance = stamp.variance
     if variance is None or variance.shape != stamp.image.shape:
         return None
-    usable = variance[valid & (variance > 0) & (variance < np.inf)]
-    if usable.size < FEWEST_PX:
+    ordered = np.sort(variance, axis=None) if filled is None else np.sort(variance[~filled])
+    first, last = ordered.searchsorted(0, "right"), ordered.searchsorted(np.inf, "left")
+    if last - first < FEWEST_PX:
         return None
-    sky = usable.size // 4  # the lower quartile is sky until sources cover three quarters
-    level: np.float32 = np.partition(usable, sky)[sky]
+    # The lower quartile is sky until sources cover three quarters.
+    level: np.float32 = ordered[first + (last - first) // 4]
     return level
 
 
@@ -152,31 +166,28 @@ def background(values: npt.NDArray[np.floating], noise: float | None = None) -> 
     -----
     Clipping starts at the median and the narrower half of the central 68 %, so that a bright source
     in the middle does not set the first clip. One sort is enough for every round: a clipped sample
-    is a slice of the sorted one, and its sums are differences of running sums.
+    is a slice of the sorted one.
     """
-    ordered = np.sort(values, axis=None).astype(np.float64)
-    if ordered[0] == ordered[-1]:
+    return _background(np.sort(values, axis=None), noise)
+
+
+def _background(values: npt.NDArray[np.floating], noise: float | None) -> Background | None:
+    """Returns the background of a sorted sample; see ``background``."""
+    if values[0] == values[-1]:
         return None
-    middle = float(ordered[ordered.size // 2])
-    ordered -= middle  # keeps the running sums of squares exact
+    middle = float(values[values.size // 2])
+    ordered = np.subtract(values, middle, dtype=np.float64)  # keeps the sums of squares exact
     below, above = (float(ordered[int(q * (ordered.size - 1))]) for q in ONE_SIGMA_QUANTILES)
-    running = cache(lambda: (_running(ordered), _running(np.square(ordered))))
-
-    def deviation(low: int, high: int) -> float:
-        sums, squares = running()  # where the noise is known, they are not needed
-        mean = (sums[high] - sums[low]) / (high - low)
-        return math.sqrt(max((squares[high] - squares[low]) / (high - low) - mean**2, 0.0))
-
     low, high, level = 0, ordered.size, 0.0
     # Both zero: most pixels are equal, as in counts of a few electrons, or in padding.
-    sigma = noise or min(-below, above) or max(-below, above) or deviation(low, high)
+    sigma = noise or min(-below, above) or max(-below, above) or _deviation(ordered)
     for _ in range(MOST_CLIPS):
         first = int(ordered.searchsorted(level - CLIP_SIGMAS * sigma, "left"))
         last = int(ordered.searchsorted(level + CLIP_SIGMAS * sigma, "right"))
         if (first, last) == (low, high) or first >= last:
             break
         if noise is None:
-            clipped = deviation(first, last)
+            clipped = _deviation(ordered[first:last])
             if clipped == 0.0:
                 break
             sigma = clipped
@@ -185,9 +196,9 @@ def background(values: npt.NDArray[np.floating], noise: float | None = None) -> 
     return Background(middle + level, sigma)
 
 
-def _running(values: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    """Returns the sums of the first 0, 1, 2 ... values."""
-    return np.concatenate(([0.0], np.cumsum(values)))
+def _deviation(values: npt.NDArray[np.float64]) -> float:
+    mean = float(np.add.reduce(values)) / values.size
+    return math.sqrt(max(float(values.dot(values)) / values.size - mean**2, 0.0))
 
 
 def side_of(shape: Sequence[int], sides_px: Sequence[int]) -> int:
@@ -212,7 +223,7 @@ def side_of(shape: Sequence[int], sides_px: Sequence[int]) -> int:
     raise ValueError(f"a stamp of {found} px; the largest side is {sides_px[-1]} px")
 
 
-def reflect(stamp: Normalised, out: Image) -> Placement:
+def reflect(stamp: Normalised, out: Image, others: Sequence[Image | None] = ()) -> Placement:
     """Write a stamp into the middle of ``out`` and fill the rest with its reflections.
 
     Parameters
@@ -220,7 +231,9 @@ def reflect(stamp: Normalised, out: Image) -> Placement:
     stamp
         Not larger than ``out``.
     out
-        (side, side), overwritten; may be a slice of a batch.
+        (side, side), overwritten; may be a slice of a batch. With others (1 + others, side, side).
+    others
+        Images of the stamp's shape that go into the planes after it; None stands for zeros.
 
     Returns
     -------
@@ -228,25 +241,52 @@ def reflect(stamp: Normalised, out: Image) -> Placement:
         Where the stamp itself lies in ``out``.
     """
     height, width = stamp.image.shape
-    top, left = reflect_image(stamp.image, out)
+    planes = out if out.ndim > 2 else out[None]
+    top, left = reflect_images((stamp.image, *others), planes)
     return Placement(top, left, height, width, stamp.filled, stamp.place)
 
 
 def reflect_image(image: Image, out: Image) -> tuple[int, int]:
     """Write an image as ``reflect`` does; returns its first row and column in ``out``."""
-    (height, width), (rows, columns) = image.shape, out.shape
+    return reflect_images([image], out[None])
+
+
+def reflect_images(images: Sequence[Image | None], out: Image) -> tuple[int, int]:
+    """Write images of one shape as ``reflect`` does.
+
+    Parameters
+    ----------
+    images
+        The first is there; None stands for zeros.
+    out
+        (images, side, side), overwritten.
+
+    Returns
+    -------
+    tuple
+        Their first row and column in ``out``.
+    """
+    first = images[0]
+    assert first is not None, "an alert is judged by its first plane"
+    (height, width), (_, rows, columns) = first.shape, out.shape
     top, left = (rows - height) // 2, (columns - width) // 2
     bottom, right = top + height, left + width
+    for image, middle in zip(images, out[:, top:bottom, left:right], strict=True):
+        middle[...] = 0.0 if image is None else image
     if rows - bottom > height or columns - right > width:  # reflected more than once
         from_row, from_column = _reflection(height, rows, top), _reflection(width, columns, left)
-        out[...] = image[from_row[:, None], from_column]
+        inside = out[:, top:bottom, left:right].copy()
+        out[...] = inside[:, from_row[:, None], from_column]
         return top, left
-    out[top:bottom, left:right] = image
-    inside = out[top:bottom]
-    inside[:, :left] = inside[:, left : 2 * left][:, ::-1]
-    inside[:, right:] = inside[:, 2 * right - columns : right][:, ::-1]
-    out[:top] = out[top : 2 * top][::-1]
-    out[bottom:] = out[2 * bottom - rows : bottom][::-1]
+    inside = out[:, top:bottom]
+    if left:
+        inside[..., :left] = inside[..., left : 2 * left][..., ::-1]
+    if right < columns:
+        inside[..., right:] = inside[..., 2 * right - columns : right][..., ::-1]
+    if top:
+        out[:, :top] = out[:, top : 2 * top][:, ::-1]
+    if bottom < rows:
+        out[:, bottom:] = out[:, 2 * bottom - rows : bottom][:, ::-1]
     return top, left
 
 

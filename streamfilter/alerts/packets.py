@@ -6,7 +6,9 @@ import io
 import json
 import lzma
 import mmap
+import shutil
 import tarfile
+import tempfile
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -32,6 +34,7 @@ from streamfilter.schemas.wire import (
 
 # Largest piece in memory: a packet, a block of records, or a member of an archive.
 MAX_BYTES = 64 * 2**20
+_COPIED_BYTES = 2**20
 # Openers by first bytes; only opening shows whether an archive or a single file is inside.
 _COMPRESSED: Mapping[bytes, Callable[[IO[bytes]], Any]] = {
     b"\x1f\x8b": gzip.open, b"BZh": bz2.open, b"\xfd7zXZ\x00": lzma.open,
@@ -95,6 +98,46 @@ def read_packets(
         yield from reader.file(file)
 
 
+def packets_in(
+    content: bytes,
+    source: str,
+    *,
+    max_bytes: int = MAX_BYTES,
+    skipped: Skipped = _log_skipped,
+) -> Iterator[Packet]:
+    """Yields the packets in the bytes of one file, as ``read_packets`` does of a path.
+
+    Parameters
+    ----------
+    source
+        What names the bytes in ``Packet.source`` and to ``skipped``.
+    """
+    yield from _Reader(max_bytes, skipped).content(source, content)
+
+
+def read_opened(
+    source: str,
+    opened: Callable[[], IO[bytes]],
+    *,
+    max_bytes: int = MAX_BYTES,
+    skipped: Skipped = _log_skipped,
+) -> Iterator[Packet]:
+    """Yields the packets of one file that is elsewhere, as ``read_packets`` does of a path.
+
+    Archives are read from beginning to end; other files are copied to a temporary one first, so
+    that no more than a piece is in memory.
+
+    Parameters
+    ----------
+    source
+        What names the file in ``Packet.source`` and to ``skipped``.
+    opened
+        Opens it, at its beginning; its errors are handed on, but of archives' those that tell of
+        damage.
+    """
+    yield from _Reader(max_bytes, skipped).opened(source, opened)
+
+
 def files_of(paths: Iterable[Path]) -> Iterator[Path]:
     """The files in these paths, in order; hidden ones of folders are left out."""
     for path in paths:
@@ -114,33 +157,56 @@ class _Reader:
     def file(self, path: Path) -> Iterator[Packet]:
         with path.open("rb") as file:
             head = file.read(tarfile.BLOCKSIZE)
-            tar = head[_TAR_MAGIC_AT:].startswith(_TAR_MAGIC)
-            if tar or head.startswith(tuple(_COMPRESSED)):
-                yield from self._archive(path, head)
-            elif not head:
-                yield from self._packets(str(path), b"")
+            if _may_be_archive(head):
+                yield from self._archive(str(path), lambda: path.open("rb"), head)
             else:
-                # Slices of the map are bytes: a file of many alerts is not read as a whole.
-                with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as mapped:
-                    yield from self._packets(str(path), cast("bytes", mapped))
+                yield from self._mapped(str(path), file, head)
 
-    def _archive(self, path: Path, head: bytes) -> Iterator[Packet]:
+    def opened(self, source: str, opened: Callable[[], IO[bytes]]) -> Iterator[Packet]:
+        with opened() as file, tempfile.TemporaryFile() as copy:
+            head = file.read(tarfile.BLOCKSIZE)
+            if not _may_be_archive(head):
+                copy.write(head)
+                shutil.copyfileobj(file, copy, _COPIED_BYTES)
+                copy.flush()
+                yield from self._mapped(source, copy, head)
+                return
+        yield from self._archive(source, opened, head)
+
+    def _mapped(self, source: str, file: IO[bytes], head: bytes) -> Iterator[Packet]:
+        if not head:
+            yield from self._packets(source, b"")
+            return
+        # Slices of the map are bytes: a file of many alerts is not read as a whole.
+        with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as mapped:
+            yield from self._packets(source, cast("bytes", mapped))
+
+    def content(self, source: str, data: bytes) -> Iterator[Packet]:
+        head = data[: tarfile.BLOCKSIZE]
+        if _may_be_archive(head):
+            yield from self._archive(source, lambda: io.BytesIO(data), head)
+        else:
+            yield from self._packets(source, data)
+
+    def _archive(
+        self, source: str, opened: Callable[[], IO[bytes]], head: bytes
+    ) -> Iterator[Packet]:
         found = False
         try:
-            with tarfile.open(path, "r|*") as archive:
+            with opened() as file, tarfile.open(fileobj=file, mode="r|*") as archive:
                 for member in archive:
                     found = True
-                    yield from self._member(path, archive, member)
+                    yield from self._member(source, archive, member)
             if not found:
-                self.skipped(str(path), "an archive of no files, or nothing but zeros")
+                self.skipped(source, "an archive of no files, or nothing but zeros")
             return
         except _BROKEN_ARCHIVE as error:
             why = plain_words(error)
         if found or not head.startswith(tuple(_COMPRESSED)):
-            self.skipped(str(path), f"an archive that is damaged from here on: {why}")
+            self.skipped(source, f"an archive that is damaged from here on: {why}")
         else:
-            with path.open("rb") as file:
-                yield from self._compressed(str(path), file, head)
+            with opened() as file:
+                yield from self._compressed(source, file, head)
 
     def _compressed(self, source: str, file: IO[bytes], head: bytes) -> Iterator[Packet]:
         """Yields the packets of one compressed file that is no archive."""
@@ -159,9 +225,9 @@ class _Reader:
             yield from self._packets(source, data)
 
     def _member(
-        self, path: Path, archive: tarfile.TarFile, member: tarfile.TarInfo
+        self, source: str, archive: tarfile.TarFile, member: tarfile.TarInfo
     ) -> Iterator[Packet]:
-        name = f"{path}:{member.name}"
+        name = f"{source}:{member.name}"
         if not member.isfile() or Path(member.name).name.startswith("."):
             return
         if member.size > self.max_bytes:
@@ -241,6 +307,12 @@ class _Reader:
 
     def _too_large(self, size: int) -> str:
         return f"{size} bytes, over the limit of {self.max_bytes}"
+
+
+def _may_be_archive(head: bytes) -> bool:
+    """Whether a file that begins so is a tar archive, or compressed: one file or an archive."""
+    tar = head[_TAR_MAGIC_AT:].startswith(_TAR_MAGIC)
+    return tar or head.startswith(tuple(_COMPRESSED))
 
 
 def _block(data: bytes, header: ContainerHeader, start: int) -> tuple[int, int, int]:

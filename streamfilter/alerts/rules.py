@@ -7,7 +7,7 @@ alert is flagged instead.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from streamfilter.alerts.verdict import Policy
 from streamfilter.contaminants import BY_CODE
@@ -108,7 +108,33 @@ class MeasuredRules:
     """Of surveys that have their own."""
 
 
-MEASURED = {"maximask": MeasuredRules(generic=GENERIC, surveys=RULES)}
+STAMPMASK = (
+    # Of 194 real ZTF alerts and 600 painted transients none passes CR .3 or HP .5 whatever the
+    # guard, nor TRL .5 where BBG is below .9; hits often have a BBG up to .9 of their own.
+    _drop("cosmic-ray", "CR", 0.30, unless_source_above=0.98),
+    _drop("hot-pixel", "HP", 0.50, unless_source_above=0.90),
+    _drop("trail", "TRL", 0.50, unless_source_above=0.90),
+    _drop("hot-column", "HCL", 0.50, unless_source_above=0.50),
+    # One of them has a DCL of .66 beside a BBG of .67; .75 costs one painted column in a hundred.
+    _drop("dead-column", "DCL", 0.75, unless_source_above=0.50),
+    _drop("dead-pixel", "DP", 0.80, unless_source_above=0.50),
+    _flag("cosmic-ray-on-source", "CR", 0.30),
+    _flag("trail-on-source", "TRL", 0.50),
+    _flag("trail-in-stamp", "TRL", 30, Statistic.PIXELS),
+    _flag("hot-column-on-source", "HCL", 0.50),
+    _flag("dead-column-on-source", "DCL", 0.75),
+    _flag("hot-pixel-on-source", "HP", 0.50),
+    # A star that varies may leave a residual too: never more than a flag.
+    _flag("residual", "RES", 0.50),
+    _flag("spike", "SP", 0.70),
+    _flag("saturated", "SAT", 16, Statistic.PIXELS),
+)
+"""Of stampmask, which sees all planes (engines/stampmask/MODEL_CARD.md)."""
+
+MEASURED = {
+    "maximask": MeasuredRules(generic=GENERIC, surveys=RULES),
+    "stampmask": MeasuredRules(generic=STAMPMASK, surveys={}),
+}
 """By engine. One that was not measured drops nothing: it flags each class at its threshold."""
 
 
@@ -128,6 +154,7 @@ def policy(
     survey: str,
     engine: Manifest,
     *,
+    also: Sequence[Manifest] = (),
     priors: Mapping[str, float] | None = None,
     thresholds: Mapping[str, float] | None = None,
     rules: Sequence[Rule] | None = None,
@@ -136,22 +163,48 @@ def policy(
 
     Parameters
     ----------
+    also
+        Further engines. By default theirs stand behind its rules, each under a name of its own.
     priors, thresholds
-        Values by class code; other classes keep their defaults.
+        Values by class code, for each engine that has it; other classes keep their defaults.
     rules
         Rules that replace all default rules of the survey.
 
     Raises
     ------
     ValueError
-        The engine does not have a class, a prior is out of range, or a rule names no contaminant.
+        No engine has a class, a prior is out of range, or a rule names no contaminant.
     """
     priors, thresholds = priors or {}, thresholds or {}
-    if unknown := sorted({*priors, *thresholds} - set(engine.codes)):
+    engines = (engine, *also)
+    codes = tuple(dict.fromkeys(code for each in engines for code in each.codes))
+    if unknown := sorted({*priors, *thresholds} - set(codes)):
         raise ValueError(
-            f"{engine.name} has no class {', '.join(unknown)}; it has {', '.join(engine.codes)}"
+            f"{' and '.join(each.name for each in engines)} has no class {', '.join(unknown)}; "
+            f"it has {', '.join(codes)}"
         )
-    chosen = tuple(
+    chosen = [_priors(each, priors, thresholds) for each in engines]
+    if rules is None:
+        rules = _rules(engine, survey, chosen[0])
+        for further, its in zip(also, chosen[1:], strict=True):
+            rules = (*rules, *(_named(rule, further.name) for rule in _rules(further, survey, its)))
+    return Policy(
+        engine=engine.name,
+        classes=engine.classes,
+        priors=chosen[0],
+        rules=tuple(rules),
+        also=tuple(
+            Policy(engine=further.name, classes=further.classes, priors=its, rules=())
+            for further, its in zip(also, chosen[1:], strict=True)
+        ),
+    )
+
+
+def _priors(
+    engine: Manifest, priors: Mapping[str, float], thresholds: Mapping[str, float]
+) -> tuple[ClassPrior, ...]:
+    """Returns prior and threshold of each class of an engine, in its order."""
+    return tuple(
         ClassPrior(
             row.code,
             priors.get(row.code, row.prior or PRIORS.get(row.code) or BY_CODE[row.code].prior),
@@ -159,8 +212,8 @@ def policy(
         )
         for row in engine.classes
     )
-    return Policy(
-        classes=engine.classes,
-        priors=chosen,
-        rules=_rules(engine, survey, chosen) if rules is None else tuple(rules),
-    )
+
+
+def _named(rule: Rule, engine: str) -> Rule:
+    """Returns a rule of a further engine, with the engine in its name."""
+    return replace(rule, name=f"{engine}-{rule.name}", engine=engine)

@@ -8,6 +8,7 @@ import re
 import tomllib
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple, Self
 
@@ -31,6 +32,8 @@ TIMESTAMPS = {
     "timestamp-millis": "unix-ms", "timestamp-micros": "unix-us", "timestamp-nanos": "unix-ns",
 }  # fmt: skip
 """Scales of Avro's own time types, which name their unit."""
+NIGHT_BEGINS_UTC_H = 12.0
+"""As Rubin's ``day_obs`` has it: noon of the date, 12 h behind Greenwich."""
 _LONGEST_WORDS = 200  # characters of what is wrong with a value
 _NUMBERS = frozenset({"int", "long", "float", "double", "null"})
 _NAMES = frozenset({"int", "long", "string", "fixed", "null"})
@@ -46,6 +49,7 @@ _TYPES: Mapping[str, frozenset[str]] = {
 _FIELD_TYPES: Mapping[FieldKind, frozenset[str]] = {
     FieldKind.NUMBER: _NUMBERS | {"boolean"},
     FieldKind.TEXT: frozenset({"enum", "null", "string"}),
+    FieldKind.ANY: _NUMBERS | {"boolean", "enum", "string"},
 }
 
 
@@ -76,6 +80,8 @@ class Light(_Table):
     exposure_s: Paths = ()
     default_exposure_s: Annotated[float, Field(ge=0)] | None = None
     """Used where the packet has no exposure time; without it the alert then has no time."""
+    night_begins_utc_h: Annotated[float, Field(ge=-24, le=24)] = NIGHT_BEGINS_UTC_H
+    """Hour of UTC at which a night begins that has this date; below 0 on the day before."""
 
 
 SignValues = Annotated[tuple[str | bool | int | float, ...], Field(min_length=1)]
@@ -141,8 +147,39 @@ class Flags(_Table):
         return value
 
 
+class Page(_Table):
+    """What the live page shows of an alert, by the names of ``fields``."""
+
+    arcsec_per_px: Annotated[float, Field(gt=0)] | None = None
+    """Scale of the stamps."""
+    scores: tuple[str, ...] = ()
+    """Scores from 0 (bogus) to 1 (real); the first that has a value is shown."""
+    detector: str = ""
+    """A number."""
+    filter: str = ""
+    """A text; a number where ``filters`` names its values."""
+    filters: dict[str, str] = {}
+    object_url: str = ""
+    """Page of the object; ``{object_id}`` and ``{alert_id}`` may stand in it."""
+
+    @field_validator("object_url")
+    @classmethod
+    def _url(cls, value: str) -> str:
+        if value and not value.startswith("https://"):
+            raise ValueError("expected an address that begins with https://")
+        if unknown := set(re.findall(r"{(.*?)}", value)) - {"object_id", "alert_id"}:
+            raise ValueError(f"{{{unknown.pop()}}} stands for nothing; there is {{object_id}}")
+        return value
+
+    def named(self) -> dict[str, FieldKind]:
+        """Returns the names of all fields that are shown, and what each holds."""
+        named = dict.fromkeys((*self.scores, self.detector), FieldKind.NUMBER)
+        named[self.filter] = FieldKind.NUMBER if self.filters else FieldKind.TEXT
+        return {name: kind for name, kind in named.items() if name}
+
+
 class RuleField(NamedTuple):
-    """A field that the rules of a survey look at."""
+    """A field of a survey that rules look at, or that is handed on with the verdict."""
 
     survey: str
     name: str
@@ -181,6 +218,7 @@ class SurveyMap(_Table):
     """Fields by the names that rules have for them; only those that rules look at are read."""
     no_value: tuple[float, ...] = ()
     """Numbers that stand for no value in ``fields``."""
+    page: Page = Page()
     required: tuple[
         Literal["alert_id", "object_id", "time", "science", "template", "difference"], ...
     ] = ("alert_id", "science")
@@ -196,6 +234,12 @@ class SurveyMap(_Table):
         except re.error as error:
             raise ValueError(f"no regular expression: {plain_words(error)}") from error
         return value
+
+    @model_validator(mode="after")
+    def _names_what_it_shows(self) -> Self:
+        if unknown := sorted(set(self.page.named()) - set(self.fields)):
+            raise ValueError(f"page shows {unknown[0]!r}, which is no name of [fields]")
+        return self
 
     @model_validator(mode="after")
     def _names_what_it_requires(self) -> Self:
@@ -308,9 +352,39 @@ class Surveys:
                     "alerts.survey_folders adds others, at the next start)"
                 )
 
+    def named(self, name: str, kind: FieldKind) -> frozenset[RuleField]:
+        """Returns the field of a name, of each survey whose map has it, to be read with an alert.
+
+        Raises
+        ------
+        ConfigurationInvalid
+            No map has it.
+        """
+        found = [each for each in self.maps if name in each.fields]
+        if not found:
+            there = sorted({every for each in self.maps for every in each.fields})
+            raise ConfigurationInvalid(
+                f"no field map names a field {name!r}; there are {', '.join(there)} ([fields] of a "
+                "map in alerts.survey_folders adds others)"
+            )
+        return frozenset(RuleField(each.survey, name, kind) for each in found)
+
+    def night_begins_utc_h(self, survey: str) -> float:
+        """Returns the hour of UTC at which a survey's nights begin; below 0 on the day before."""
+        light = self._maps[survey].light if survey in self._maps else None
+        return NIGHT_BEGINS_UTC_H if light is None else light.night_begins_utc_h
+
     def of_record(self, name: str) -> tuple[SurveyMap, ...]:
         """Returns the maps for a record of this full name, the last loaded first."""
         return tuple(each for each in self.maps if re.fullmatch(each.record, name))
+
+
+def night_of(moment: datetime, night_begins_utc_h: float) -> str | None:
+    """Returns the date of the night that a moment (UTC) is of; None at the calendar's ends."""
+    try:
+        return (moment - timedelta(hours=night_begins_utc_h)).date().isoformat()
+    except OverflowError:
+        return None
 
 
 def read_survey(path: Path) -> SurveyMap:

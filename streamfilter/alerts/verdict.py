@@ -1,7 +1,7 @@
 """Turns probabilities per pixel into evidence per stamp, and evidence into a verdict."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 
 import numpy as np
@@ -11,11 +11,12 @@ from streamfilter.alerts.placement import Placement, by_distance
 from streamfilter.alerts.surveys import RuleField
 from streamfilter.contaminants import BY_CODE
 from streamfilter.inference.manifest import OutputClass
-from streamfilter.posterior import raw_threshold, update
+from streamfilter.posterior import pooled, raw_threshold, update
 from streamfilter.records import (
     Action,
     ClassEvidence,
     ClassPrior,
+    Doubt,
     FieldValue,
     Label,
     Rule,
@@ -30,6 +31,7 @@ Probabilities = npt.NDArray[np.float32]
 _SOURCE = "BBG"  # the class of a real source's own pixels
 SHED = Verdict(Label.NOT_EVALUATED, Action.KEEP, rule="overload")
 """Verdict on an alert that was too old to wait for the network; no stamp is evaluated."""
+_PRIORS = ("training", "priors")
 _ORDER = (Action.DROP, Action.FLAG, Action.KEEP)
 
 
@@ -53,15 +55,21 @@ class Policy:
     Raises
     ------
     ValueError
-        The priors are not one per class in the order of the classes, or a rule names a class that
-        the engine does not have.
+        The priors are not one per class in the order of the classes, or a rule names an engine that
+        there is not, or a class that its engine does not have.
     """
 
     classes: tuple[OutputClass, ...]
     """In the order of the engine's outputs."""
     priors: tuple[ClassPrior, ...]
     rules: tuple[Rule, ...]
-    deployment: _Deployment = field(init=False, repr=False, compare=False)
+    """Each with the further engine whose numbers it looks at; without a name: this one's."""
+    engine: str = ""
+    """Its name."""
+    also: tuple["Policy", ...] = ()
+    """Of further engines, in their order; without rules, which all stand here."""
+    _deployments: Mapping[int, _Deployment] = field(init=False, repr=False, compare=False)
+    """By side from which on they hold, in falling order; 0 for all others."""
 
     def __post_init__(self) -> None:
         """Refuse wrong priors, thresholds and rules."""
@@ -74,28 +82,65 @@ class Policy:
                     f"{prior.code}: prior {prior.prior} and threshold {prior.threshold}; "
                     "expected within (0, 1) and [0, 1)"
                 )
-        for rule in self.rules:
-            _check_rule(rule, codes)
-        object.__setattr__(self, "deployment", _deployment(self.classes, self.priors))
+        object.__setattr__(self, "rules", tuple(_bound(rule, self) for rule in self.rules))
+        sides = {side for row in self.classes for side, _ in row.training_priors}
+        deployments = {
+            side: _deployment(self.classes, self.priors, side)
+            for side in sorted({0, *sides}, reverse=True)
+        }
+        object.__setattr__(self, "_deployments", deployments)
+
+    @property
+    def codes(self) -> tuple[str, ...]:
+        """Class codes in the order of the engine's outputs."""
+        return tuple(row.code for row in self.classes)
+
+    def deployment(self, side_px: int) -> _Deployment:
+        """Returns the priors and thresholds of stamps whose input has this side."""
+        return next(each for side, each in self._deployments.items() if side <= side_px)
+
+    @property
+    def contaminants(self) -> tuple[str, ...]:
+        """Those of them that are no sources and no sky."""
+        return tuple(code for code in self.codes if not BY_CODE[code].normal)
 
 
-def _check_rule(rule: Rule, codes: Sequence[str]) -> None:
-    """Refuse a rule on a class that the engine does not have; it could never apply."""
-    contaminants = [code for code in codes if not BY_CODE[code].normal]
-    if rule.contaminant not in contaminants:
+def _bound(rule: Rule, policy: Policy) -> Rule:
+    """Returns a rule with the engine that it looks at; refuses one that could never apply."""
+    engines = (policy, *policy.also)
+    named = [each for each in engines if rule.engine in ("", each.engine)]
+    if not named:
         raise ValueError(
-            f"rule {rule.name!r} names {rule.contaminant!r}, which is no contaminant of this "
-            f"engine; they are {', '.join(contaminants)}"
+            f"rule {rule.name!r} has engine {rule.engine!r}; there are "
+            f"{', '.join(each.engine for each in engines)}"
         )
-    if rule.unless_source_above < 1.0 and _SOURCE not in codes:
+    together = rule.statistic is Statistic.TOGETHER
+    if together and rule.engine:
+        raise ValueError(
+            f"rule {rule.name!r} looks at all engines together; leave engine = {rule.engine!r} out"
+        )
+    having = [each for each in named if rule.contaminant in each.contaminants]
+    if not having:
+        codes = dict.fromkeys(code for each in named for code in each.contaminants)
+        which = "this engine" if len(named) == 1 else "these engines"
+        raise ValueError(
+            f"rule {rule.name!r} names {rule.contaminant!r}, which is no contaminant of {which}; "
+            f"they are {', '.join(codes)}"
+        )
+    guards = engines if together else having[:1]
+    if rule.unless_source_above < 1.0 and not any(_SOURCE in each.codes for each in guards):
         raise ValueError(
             f"rule {rule.name!r} has unless_source_above, but this engine does not find sources "
             f"({_SOURCE}); leave it out"
         )
+    own = together or having[0] is policy
+    return replace(rule, engine="" if own else having[0].engine)
 
 
-def _deployment(classes: Sequence[OutputClass], priors: Sequence[ClassPrior]) -> _Deployment:
-    training = np.array([row.training_prior for row in classes])
+def _deployment(
+    classes: Sequence[OutputClass], priors: Sequence[ClassPrior], side_px: int
+) -> _Deployment:
+    training = np.array([row.trained_at(side_px) for row in classes])
     deployment = np.array([prior.prior for prior in priors])
     exact = raw_threshold([prior.threshold for prior in priors], training, deployment)
     single = exact.astype(np.float32)
@@ -136,39 +181,78 @@ def summarise(
     list
         For each stamp one ClassEvidence per class of the engine, by code.
     """
+    by = [policy.deployment(raw.shape[-1]) for policy in policies]
+    highest = np.empty((len(raw), 2, raw.shape[1]))
+    reached = [
+        _maxima(output, placement, each.thresholds, its_highest)
+        for output, placement, each, its_highest in zip(raw, placements, by, highest, strict=True)
+    ]
+    # Only maxima need the prior change: it is monotonic.
+    training, priors = (np.stack([getattr(each, of) for each in by])[:, None] for of in _PRIORS)
+    posteriors = update(highest, training, priors)
     return [
-        _evidence(output, placement, policy)
-        for output, placement, policy in zip(raw, placements, policies, strict=True)
+        {
+            row.code: ClassEvidence(*each)
+            for row, *each in zip(policy.classes, *columns, strict=True)
+        }
+        for policy, *columns in zip(
+            policies,
+            highest[:, 0].tolist(),
+            *posteriors.swapaxes(0, 1).tolist(),
+            *zip(*reached, strict=True),
+            strict=True,
+        )
     ]
 
 
-def _evidence(raw: Probabilities, placement: Placement, policy: Policy) -> dict[str, ClassEvidence]:
-    """Returns the evidence of one stamp; only maxima need the prior change: it is monotonic."""
+def _maxima(
+    raw: Probabilities,
+    placement: Placement,
+    thresholds: Probabilities,
+    highest: npt.NDArray[np.float64],
+) -> tuple[list[int], list[float | None]]:
+    """Returns the pixels above each threshold, and how near; writes the highest, core and peak."""
     height, width = placement.height, placement.width
     rows = slice(placement.top, placement.top + height)
     columns = slice(placement.left, placement.left + width)
-    stamp = np.ascontiguousarray(raw[:, rows, columns]).reshape(len(raw), height * width)
+    stamp = raw[:, rows, columns].reshape(len(raw), height * width)
     if placement.filled is not None:
         stamp = np.where(placement.filled.ravel(), np.float32(0), stamp)
     nearest_first, distance_px, n_core = by_distance(height, width, placement.place)
-    by = policy.deployment
-    core_raw = stamp[:, nearest_first[:n_core]].max(axis=1).astype(np.float64)
-    peak_raw = stamp.max(axis=1).astype(np.float64)
-    above = stamp > by.thresholds[:, None]
-    core, peak = (update(p, by.training, by.priors).tolist() for p in (core_raw, peak_raw))
-    return {
-        row.code: ClassEvidence(
-            core_raw=core_raw_of_class,
-            core=core[k],
-            peak=peak[k],
-            pixels=(pixels := int(np.count_nonzero(above[k]))),
-            # argmax of a mask in order of distance is its nearest pixel.
-            distance_px=float(distance_px[above[k][nearest_first].argmax()]) if pixels else None,
-        )
-        for k, (row, core_raw_of_class) in enumerate(
-            zip(policy.classes, core_raw.tolist(), strict=True)
-        )
-    }
+    stamp.take(nearest_first[:n_core], axis=1).max(axis=1, out=highest[0])
+    stamp.max(axis=1, out=highest[1])
+    pixels, nearest_px = [0] * len(raw), list[float | None]([None] * len(raw))
+    for k in np.flatnonzero(highest[1] > thresholds).tolist():
+        above = stamp[k] > thresholds[k]
+        pixels[k] = int(np.count_nonzero(above))
+        # argmax of a mask in order of distance is its nearest pixel.
+        nearest_px[k] = float(distance_px[above[nearest_first].argmax()])
+    return pixels, nearest_px
+
+
+def in_doubt(doubt: Doubt, evidence: Mapping[str, ClassEvidence]) -> bool:
+    """Returns whether an engine is in doubt about a stamp, by its evidence by class."""
+    chosen = doubt.classes or [code for code in evidence if not BY_CODE[code].normal]
+    return doubt.holds(max((evidence[code].core for code in chosen), default=0.0))
+
+
+def heard(stamp: StampEvidence, opinion: Sequence[StampEvidence], policy: Policy) -> StampEvidence:
+    """Returns a stamp's evidence with what one further engine says of it.
+
+    Parameters
+    ----------
+    opinion
+        Its evidence from the same stamp, then from those beside it that cannot be used.
+    policy
+        How that engine judges the survey's alerts.
+    """
+    priors = {row.code: row.prior for row in policy.priors}
+    together = dict(stamp.together)
+    for code, its in opinion[0].classes.items():
+        own = stamp.classes.get(code)
+        before = together.get(code, None if own is None else own.core)
+        together[code] = its.core if before is None else pooled(before, its.core, priors[code])
+    return replace(stamp, also={**stamp.also, policy.engine: tuple(opinion)}, together=together)
 
 
 def decide(
@@ -205,14 +289,29 @@ def decide(
 
 def applies(rule: Rule, stamp: StampEvidence, fields: Mapping[str, FieldValue]) -> bool:
     """Returns whether a rule applies to an evaluated stamp of an alert with these fields."""
-    evidence = stamp.classes[rule.contaminant]
-    if rule.statistic is Statistic.CORE:
+    voices = _voices(rule, stamp)
+    evidence = next((each[rule.contaminant] for each in voices if rule.contaminant in each), None)
+    if evidence is None:  # of an engine that was not asked
+        return False
+    if rule.statistic is Statistic.TOGETHER:
+        value = stamp.together.get(rule.contaminant, evidence.core)
+    elif rule.statistic is Statistic.CORE:
         value = evidence.core
     else:
         value = evidence.peak if rule.statistic is Statistic.PEAK else evidence.pixels
-    source = stamp.classes.get(_SOURCE)  # an engine without it has no rule with this guard
+    # An engine without sources has no rule with this guard.
+    sources = [each[_SOURCE].core for each in voices if _SOURCE in each]
     return (
         value > rule.above
-        and (source is None or source.core <= rule.unless_source_above)
+        and all(source <= rule.unless_source_above for source in sources)
         and rule.allows(fields)
     )
+
+
+def _voices(rule: Rule, stamp: StampEvidence) -> list[Mapping[str, ClassEvidence]]:
+    """Returns what the engines find that a rule looks at, of those that were asked."""
+    if rule.statistic is Statistic.TOGETHER:
+        return [stamp.classes, *(opinion[0].classes for opinion in stamp.also.values())]
+    if not rule.engine:
+        return [stamp.classes]
+    return [opinion.classes for opinion in stamp.also.get(rule.engine, ())[:1]]

@@ -17,21 +17,26 @@ from streamfilter.errors import ConfigurationInvalid, StreamfilterError
 from streamfilter.redaction import CleanStream
 
 _COMMANDS = {
+    "annotate": "streamfilter.cli.annotate:annotate",
     "config": "streamfilter.cli.config:config",
+    "console": "streamfilter.cli.console:console",
     "demo": "streamfilter.cli.demo:demo",
     "doctor": "streamfilter.cli.doctor:doctor",
     "engines": "streamfilter.cli.engines:engines",
     "inspect": "streamfilter.cli.inspect:inspect",
+    "labels": "streamfilter.cli.labels:labels",
     "mask": "streamfilter.cli.mask:mask",
     "plan": "streamfilter.cli.plan:plan",
     "rejected": "streamfilter.cli.rejected:rejected",
     "replay": "streamfilter.cli.replay:replay",
     "replay-exposures": "streamfilter.cli.replay_exposures:replay_exposures",
+    "report": "streamfilter.cli.report:report",
     "run": "streamfilter.cli.run:run",
     "schemas": "streamfilter.cli.schemas:schemas",
     "simulate": "streamfilter.cli.simulate:simulate",
     "topics": "streamfilter.cli.topics:topics",
     "track": "streamfilter.cli.track:track",
+    "tune": "streamfilter.cli.tune:tune",
 }
 """A command's module is loaded when the command runs: ``--help`` imports no network's runtime."""
 

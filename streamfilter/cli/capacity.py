@@ -7,8 +7,14 @@ given share of the time to the next visit. The rest is time to catch up after a 
 import math
 from dataclasses import dataclass
 
+from streamfilter.exposures.masking import MaskRules, computed_pixels
+from streamfilter.exposures.tracking import TrackingRules
+from streamfilter.inference import manifest
+
 ANNOTATION_BYTES = 640
 """Size of one published annotation."""
+OPINION_BYTES = 430
+"""The same of what a further engine adds where it is asked."""
 # Many numbers of workers divide these, so that all workers can have equally many partitions.
 _EVEN = (1, 2, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512, 768, 1024)
 # Bounds of the size of one fetch.
@@ -26,11 +32,18 @@ class Survey:
     """Of one message, on average."""
     planes: int = 1
     """Stamps of each alert that are judged (``alerts.planes``)."""
+    also_share: float = 0.0
+    """Share of the alerts about which a further engine is asked."""
 
     @property
     def mean_per_s(self) -> float:
         """Mean alerts per second over the night."""
         return self.alerts_per_visit / self.cadence_s
+
+    @property
+    def annotation_bytes(self) -> float:
+        """Of one annotation, on average."""
+        return ANNOTATION_BYTES + self.also_share * OPINION_BYTES
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -103,6 +116,72 @@ class ExposureWorkers:
     partitions: int
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Camera:
+    """A focal plane of detectors that are alike."""
+
+    name: str
+    detectors: int
+    height_px: int
+    width_px: int
+
+    @property
+    def mpix(self) -> float:
+        """Millions of pixels of one detector."""
+        return self.height_px * self.width_px / 1e6
+
+
+CAMERAS = {
+    each.name: each
+    for each in (
+        Camera(name="lsst", detectors=189, height_px=4096, width_px=4004),
+        Camera(name="decam", detectors=62, height_px=4096, width_px=2048),
+    )
+}
+"""Those that take science: of LSST's the larger of two kinds."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class FrameCosts:
+    """What frames cost one core, in s."""
+
+    maximask_per_mpix: float
+    """Of what the network computes, margins of tiles too."""
+    deepcr_per_mpix: float
+    maxitrack_per_tile: float
+    sky_per_mpix: float
+    """Sky, noise and stars of a frame."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class FocalPlaneCosts:
+    """What one exposure of a whole focal plane costs one core, in s; reading files is not in it."""
+
+    tracking: float
+    cosmic_rays: float
+    """Masks of that class alone."""
+    masks: float
+    """Masks of all classes."""
+
+
+def focal_plane(camera: Camera, costs: FrameCosts, rules: MaskRules) -> FocalPlaneCosts:
+    """Returns what an exposure of a camera costs one core, tile by tile as frames are cut."""
+
+    def computed(network: str) -> float:
+        shape = camera.height_px, camera.width_px
+        return computed_pixels(*shape, manifest.load(network), rules) / 1e6
+
+    sky = costs.sky_per_mpix * camera.mpix
+    cosmic_rays = sky + costs.deepcr_per_mpix * computed("deepcr")
+    masks = cosmic_rays + costs.maximask_per_mpix * computed("maximask")
+    tracking = sky + costs.maxitrack_per_tile * TrackingRules().tiles_enough
+    return FocalPlaneCosts(
+        tracking=tracking * camera.detectors,
+        cosmic_rays=cosmic_rays * camera.detectors,
+        masks=masks * camera.detectors,
+    )
+
+
 def fleet(survey: Survey, operation: Operation, stamps_per_s: float) -> Fleet:
     """Returns the workers that judge a visit in time.
 
@@ -144,9 +223,9 @@ def plan(survey: Survey, operation: Operation, stamps_per_s: float) -> Plan:
         streams=Streams(
             mean_in_per_s=survey.mean_per_s * survey.alert_bytes,
             peak_in_per_s=total_per_s * survey.alert_bytes,
-            mean_out_per_s=survey.mean_per_s * ANNOTATION_BYTES,
+            mean_out_per_s=survey.mean_per_s * survey.annotation_bytes,
             input_kept=kept * survey.alert_bytes,
-            output_kept=kept * ANNOTATION_BYTES,
+            output_kept=kept * survey.annotation_bytes,
         ),
         fetch_bytes=min(max(second, _LEAST_FETCH_BYTES), _MOST_FETCH_BYTES),
     )

@@ -1,8 +1,7 @@
 """``streamfilter config``: shows the settings, and checks whether they can work."""
 
 import json
-from dataclasses import asdict
-from enum import StrEnum
+from dataclasses import replace
 from pathlib import Path
 
 import click
@@ -10,12 +9,14 @@ import tomli_w
 
 from streamfilter import config as settings_room
 from streamfilter.alerts.surveys import Surveys
+from streamfilter.alerts.verdict import Policy
 from streamfilter.cli import options
 from streamfilter.cli.command_group import CommandGroup
+from streamfilter.cli.rule_tables import rule_table
 from streamfilter.config import Settings
 from streamfilter.errors import ConfigurationInvalid
-from streamfilter.inference import manifest
-from streamfilter.service.assembly.alerts import policy_of
+from streamfilter.records import Rule, Statistic
+from streamfilter.service.assembly.alerts import networks_of, policy_of
 from streamfilter.service.assembly.checking import checked_all
 from streamfilter.service.assembly.clients import outputs, readers
 
@@ -61,7 +62,8 @@ def rules(surveys: tuple[str, ...], config: Path | None, overrides: tuple[str, .
 
     Priors are the shares of such pixels that are expected, thresholds those on the posterior
     above which a pixel counts; the first rule that speaks decides, drops before flags. Comments
-    name the fields of the packets that conditions of rules may look at.
+    name the fields of the packets that conditions of rules may look at. Where there are further
+    engines (engine.also), each rule names the one whose numbers it looks at.
     """
     settings = settings_room.load(config, overrides=overrides)
     known = Surveys.load(settings.alerts.survey_folders)
@@ -79,16 +81,18 @@ def rules(surveys: tuple[str, ...], config: Path | None, overrides: tuple[str, .
 
 
 def _policy(settings: Settings, survey: str) -> dict[str, object]:
-    policy = policy_of(settings, survey, manifest.load(settings.engine.name))
+    policy = policy_of(settings, survey, networks_of(settings))
+    # One of each class, as the settings have them: the first engine's that has it.
+    priors = {row.code: row for each in (*policy.also[::-1], policy) for row in each.priors}
+    order = dict.fromkeys(code for each in (policy, *policy.also) for code in each.codes)
     return {
-        "priors": {prior.code: prior.prior for prior in policy.priors},
-        "thresholds": {prior.code: prior.threshold for prior in policy.priors},
-        "rules": [_written(asdict(rule)) for rule in policy.rules],
+        "priors": {code: priors[code].prior for code in order},
+        "thresholds": {code: priors[code].threshold for code in order},
+        "rules": [rule_table(_with_engine(rule, policy)) for rule in policy.rules],
     }
 
 
-def _written(value: object) -> object:
-    """Returns a part of a rule as TOML has it, without what is not given."""
-    if isinstance(value, dict):
-        return {key: _written(each) for key, each in value.items() if each not in (None, {})}
-    return str(value) if isinstance(value, StrEnum) else value
+def _with_engine(rule: Rule, policy: Policy) -> Rule:
+    """Returns a rule that names its engine, where there are several."""
+    named = rule.engine or not policy.also or rule.statistic is Statistic.TOGETHER
+    return rule if named else replace(rule, engine=policy.engine)

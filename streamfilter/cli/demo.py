@@ -8,9 +8,12 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from streamfilter import logs
+from streamfilter.cli.demo_page import live_page, stay
 from streamfilter.contaminants import BY_CODE
 from streamfilter.demo import exposures
-from streamfilter.demo.alerts import ANNOTATIONS, DAMAGED, FIGURE, METRICS, REAL, Tally, run
+from streamfilter.demo.alerts import ANNOTATIONS, DAMAGED, FIGURE, METRICS, Tally, run
+from streamfilter.demo.side_by_side import DOUBT, REAL, SideBySide
+from streamfilter.demo.site import open_broker, page_settings
 
 _VERDICTS = ("clean", "suspect", "contaminated", "not_evaluated", "rejected", "lost")
 _SLOW = 0.8
@@ -41,17 +44,41 @@ _SLOW = 0.8
     type=click.Path(file_okay=False, path_type=Path),
     help="Folder for annotations, metrics and figures.",
 )
-def demo(count: int, rate: float, seed: int, out: Path) -> None:
+@click.option(
+    "--console/--no-console",
+    "with_page",
+    default=None,
+    help="Show it on the live page too; by default where the extra console is installed.",
+)
+def demo(count: int, rate: float, seed: int, out: Path, with_page: bool | None) -> None:
     """Filter a simulated survey on this machine and audit every alert.
 
     An embedded broker runs in a child process; ZTF-like and LSST-like packets come in their true
     wire forms, with cosmic rays, trails, bad columns and hot pixels put in at known places, and
-    some packets cut short. Then a camera of four detectors takes three exposures, and the telescope
-    drifts in one of them. Exit code 0 means that every alert is accounted for, and every exposure
-    judged rightly.
+    some packets cut short. Both networks for stamps judge the first 200 side by side. Then a camera
+    of four detectors takes three exposures, and the telescope drifts in one of them. All of it is
+    shown on a live page, which stays until the reader at this terminal leaves it (not with CI set).
+    Exit code 0 means that every alert is accounted for, and every exposure judged rightly.
     """
     logs.configure(level="error")
-    console = Console()
+    console = Console(highlight=False, markup=False)
+    with open_broker() as broker:
+        console.print(f"embedded broker at {broker.bootstrap}")
+        shown = page_settings(broker.bootstrap, None)
+        with live_page(shown, wanted=with_page, say=console.print) as url:
+            faults = _alerts(console, broker.bootstrap, count=count, rate=rate, seed=seed, out=out)
+            faults += _exposures(console, broker.bootstrap, seed=seed, out=out)
+            for line in faults[:20]:
+                click.echo(line, err=True)
+            stay(url)
+    if faults:
+        raise SystemExit(1)
+
+
+def _alerts(
+    console: Console, bootstrap: str, *, count: int, rate: float, seed: int, out: Path
+) -> list[str]:
+    """Filter alerts and print what came of them; returns a line for each fault."""
     columns = (
         TextColumn("filtering"),
         BarColumn(),
@@ -66,25 +93,27 @@ def demo(count: int, rate: float, seed: int, out: Path) -> None:
             note = f"p50 {tally.quantile_s(0.5) * 1000:.0f} ms"
             bar.update(task, completed=tally.done, note=note)
 
-        def say(line: str) -> None:
-            bar.console.print(line, highlight=False, markup=False)
-
-        tally = run(
-            count=count, rate_per_s=rate, seed=seed, out=out, home=None, say=say, progress=progress
-        )
+        tally, both = run(
+            bootstrap, count=count, rate_per_s=rate, seed=seed, out=out, home=None,
+            say=console.print, progress=progress,
+        )  # fmt: skip
     _report(console, tally, rate)
+    _report_networks(console, both)
     for what, name in (("annotations", ANNOTATIONS), ("metrics", METRICS), ("figure", FIGURE)):
         click.echo(f"{what}: {out / name}")
+    return tally.errors()
+
+
+def _exposures(console: Console, bootstrap: str, *, seed: int, out: Path) -> list[str]:
+    """Watch exposures and print what came of them; returns a line for each fault."""
     click.echo("\nnow exposures: a camera of four detectors, three times; takes up to a minute")
-    judged = exposures.run(seed=seed, out=out, home=None, say=say)
+    judged = exposures.run(bootstrap, seed=seed, out=out, home=None, say=console.print)
     _report_exposures(console, judged, out)
-    if wrong := [each for each in judged if not each.right]:
-        names = ", ".join(f"{each.exposure.exposure_id} {each.decision}" for each in wrong)
-        raise click.ClickException(f"exposures judged wrongly: {names}")
-    if errors := tally.errors():
-        for line in errors[:20]:
-            click.echo(line, err=True)
-        raise SystemExit(1)
+    return [
+        f"exposure {each.exposure.exposure_id} is judged wrongly: {each.decision}"
+        for each in judged
+        if not each.right
+    ]
 
 
 def _report(console: Console, tally: Tally, rate: float) -> None:
@@ -99,6 +128,26 @@ def _report(console: Console, tally: Tally, rate: float) -> None:
     console.print(table)
     for line in words(tally, rate):
         click.echo(line)
+
+
+def _report_networks(console: Console, both: SideBySide) -> None:
+    """Print what each network found and cost, on the same alerts."""
+    first, further = both.networks
+    table = Table(title="Both networks on the same alerts")
+    table.add_column("injected")
+    for name in ("in", further.name, first.name):
+        table.add_column(name, justify="right")
+    for truth, count in sorted(both.alerts.items(), key=lambda row: (row[0] != REAL, row[0])):
+        cells = (str(count), str(further.found[truth]), str(first.found[truth]))
+        table.add_row(truth, *cells)
+    table.add_row("ms of a core", "", f"{further.ms:.1f}", f"{first.ms:.1f}")
+    console.print(table)
+    click.echo("counted: a contaminant is above its threshold at the alert's place")
+    click.echo(
+        f"{further.name} asked only where {first.name} is above {DOUBT.above}: "
+        f"{both.doubted} of {both.alerts.total()} alerts, {both.doubted_ms:.1f} ms an alert "
+        "(engine.also)"
+    )
 
 
 def words(tally: Tally, rate: float) -> list[str]:

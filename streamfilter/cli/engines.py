@@ -60,10 +60,12 @@ def list_() -> None:
 @click.option(
     "--wheel",
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    help="The release's wheel, for a machine that reaches no package index.",
+    help="The release's file, a wheel or source archive, for a machine that reaches no index.",
 )
 def fetch(name: str, wheel: Path | None) -> None:
     """Put an engine into the cache: wheel by pip, weights, ONNX; nothing is installed.
+
+    By default alerts want maximask, exposures maxitrack, and masks of frames maximask and deepcr.
 
     Every step is checked against a pinned sha256. TensorFlow is not needed. Of an engine whose
     weights come with streamfilter nothing is fetched: only its ONNX is made.
@@ -113,7 +115,7 @@ def verify(name: str | None, runtime: str, precision: str | None) -> None:
 @_some
 @_precision
 def build(name: str | None, precision: str | None) -> None:
-    """Build plans for this host's GPU by TensorRT, at float32 and fp16.
+    """Build plans for this host's GPU by TensorRT, at float32 and, where it is offered, fp16.
 
     Takes minutes each; a plan that matches is left as it is. An engine that is not in the cache is
     fetched first.
@@ -122,7 +124,8 @@ def build(name: str | None, precision: str | None) -> None:
     home = cache.default_home(os.environ)
     for one in _chosen(name):
         path = fetched(one.name, home, progress=_say)
-        for each in (Precision(precision),) if precision else plan_cache.PRECISIONS:
+        offered = [each for each in plan_cache.PRECISIONS if each in one.precisions]
+        for each in (Precision(precision),) if precision else offered:
             plan_cache.plan_for(trt, one, path, gpu, Running(precision=each, progress=_say))
     _show_plans(_chosen(name), home)
 

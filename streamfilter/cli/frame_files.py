@@ -7,7 +7,6 @@ from collections import Counter, deque
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
 
@@ -24,15 +23,12 @@ from rich.progress import (
 
 from streamfilter import config as settings_room
 from streamfilter.config import EngineSettings, Settings, TrackingEngine
-from streamfilter.doctor.machine import available_mib
 from streamfilter.exposures import frame_paths, frames
-from streamfilter.exposures.frames import FrameRules
 from streamfilter.exposures.masking import Done
 from streamfilter.exposures.records import FrameReason
 from streamfilter.inference.engine import Engine
 from streamfilter.inference.manifest import Per
 from streamfilter.service.assembly.engines import checked_engine, opened
-from streamfilter.service.assembly.exposures import frame_limits
 
 Result = TypeVar("Result")
 
@@ -40,7 +36,6 @@ SOME_LEFT = 3
 """Exit code: done, and some frames have no answer; standard error says which, and why."""
 
 _MOST_NAMED = 5
-_MIB = 2**20
 
 background = click.option(
     "--background",
@@ -75,13 +70,6 @@ def load(
     given = {"exposures.background": background, "exposures.prior": prior}
     more = [f"{key}={value}" for key, value in given.items() if value is not None]
     return settings_room.load(config, overrides=[*overrides, *more])
-
-
-def rules(settings: Settings, at_once: int) -> FrameRules:
-    """Returns how frames in files are read: cubes too, and none that memory does not hold."""
-    free = available_mib()
-    memory = None if free is None else free * _MIB // at_once
-    return replace(frame_limits(settings.exposures), planes=True, memory_bytes=memory)
 
 
 def paths(files: Collection[str]) -> tuple[str, ...]:

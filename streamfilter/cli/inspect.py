@@ -32,7 +32,7 @@ from streamfilter.config import Settings
 from streamfilter.kafka.reader import Stretch
 from streamfilter.reading import plain, read
 from streamfilter.records import Message, Rejected
-from streamfilter.service.assembly.alerts import Parts, open_parts
+from streamfilter.service.assembly.alerts import Parts, open_parts, unpublished
 from streamfilter.service.assembly.topics import client_of
 
 
@@ -109,7 +109,7 @@ def inspect(
         raise click.UsageError("--at and --follow are for a --topic")
     if places and follow:
         raise click.UsageError("--at and --follow exclude each other")
-    chosen = _unpublished(settings_room.load(config, overrides=overrides))
+    chosen = unpublished(settings_room.load(config, overrides=overrides))
     logs.configure(form=chosen.logs.form, level="warning")
     if topic:
         client = {**client_of(chosen, topic), **connection.given(context, bootstrap, settings)}
@@ -117,12 +117,6 @@ def inspect(
     else:
         source = Files(files)
     _inspect(chosen, source, _Shown(as_json, only, figure, follow))
-
-
-def _unpublished(settings: Settings) -> Settings:
-    """Returns settings that register no schema: single-object encoding needs no registry."""
-    schemas = settings.schemas.model_copy(update={"publish": settings_room.Registry()})
-    return settings.model_copy(update={"schemas": schemas})
 
 
 def _inspect(settings: Settings, source: PacketSource, shown: _Shown) -> None:
@@ -170,7 +164,7 @@ def _judged(
     with Progress(*columns, console=console, transient=True, disable=hidden) as progress:
         task = progress.add_task("reading", total=source.total())
         for chunk in source.chunks():
-            for outcome in parts.pipeline.judge(parts.engine, chunk):
+            for outcome in parts.pipeline.judge(parts.engine, chunk, also=parts.also):
                 totals.add(outcome)
                 message = _message(outcome)
                 way = source.done(message.origin, len(message.value or b""))

@@ -1,8 +1,8 @@
-"""``streamfilter mask``: write MaxiMask's masks of frames in files."""
+"""``streamfilter mask``: write masks of frames in files."""
 
+import os
 import time
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import click
@@ -10,14 +10,16 @@ import click
 from streamfilter.cli import frame_files, options
 from streamfilter.cli.frame_files import SOME_LEFT, FileProgress
 from streamfilter.cli.masked_file import FORMS, MaskJob, MaskOutcome, mask_file
-from streamfilter.config import FrameContaminants, Settings
 from streamfilter.contaminants import CODES
 from streamfilter.exposures import frame_paths
-from streamfilter.exposures.frames import FrameRules
-from streamfilter.exposures.masking import Masker, MaskRules
-from streamfilter.inference.manifest import Manifest, Per
-from streamfilter.service.assembly.contaminants import mask_rules
-from streamfilter.service.assembly.exposures import mesh_of
+from streamfilter.exposures.masking import Masker
+from streamfilter.inference.manifest import Per
+from streamfilter.service.assembly.contaminants import (
+    file_mask_rules,
+    opened_for_cosmic_rays,
+    uncut,
+)
+from streamfilter.service.assembly.exposures import file_frame_limits, mesh_of
 
 
 @click.command()
@@ -73,8 +75,10 @@ def mask(
     header has what the image's says of place and time, and names file, classes, priors, thresholds
     and bits as the MaxiMask program does (that one's --single_mask is the default here).
 
-    Priors, thresholds, classes and limits are those of the stream: [exposures.contaminants] and
-    exposures.max_frame_... in --config and --set.
+    deepcr finds the cosmic rays and MaxiMask the other classes, or MaxiMask all, as its program
+    does, with exposures.contaminants.cosmic_rays empty. Networks, priors, thresholds, classes and
+    limits are those of the stream: [exposures.contaminants] and exposures.max_frame_... in --config
+    and --set.
 
     An image without a mask says why (NOMASK in its header); an HDU that cannot be copied is left
     out. Files whose masks would have one name are refused before any is written.
@@ -83,6 +87,7 @@ def mask(
     Examples:
       streamfilter mask night/ -o masks --config site.toml --jobs 2
       streamfilter mask x.fits -o . --class CR --set exposures.contaminants.thresholds.CR=0.2
+      streamfilter mask x.fits -o . --class CR --set exposures.contaminants.cosmic_rays=
       streamfilter mask big.fits -o . --set exposures.max_frame_pixels=400000000
 
     Exit code 0: every image has its mask. 3: some have none, the others have. 1: none has, or the
@@ -93,11 +98,13 @@ def mask(
     chosen = settings.exposures.contaminants
     key = "exposures.contaminants.engine"
     engine = frame_files.engine(settings, key, chosen.engine, Per.PIXEL)
-    rules = _rules(chosen, engine.manifest, classes, priors=priors)
+    cosmic_rays = opened_for_cosmic_rays(settings, engine, frame_files.say, os.cpu_count() or 1)
+    by = None if cosmic_rays is None else cosmic_rays.manifest
+    rules = file_mask_rules(chosen, engine.manifest, by, classes, priors=priors)
     job = MaskJob(
-        masker=Masker(engine, rules),
+        masker=Masker(engine, rules, cosmic_rays, all_areas=False),
         rules=rules,
-        reading=_reading(settings, jobs),
+        reading=uncut(file_frame_limits(settings.exposures, jobs)),
         mesh=mesh_of(settings),
         form=form,
         priors=priors,
@@ -105,7 +112,8 @@ def mask(
     )
     output.mkdir(parents=True, exist_ok=True)
     _mask_files(targets, job, jobs)
-    engine.close()
+    for each in filter(None, (engine, cosmic_rays)):
+        each.close()
 
 
 def _targets(paths: Iterable[str], output: Path, ending: str) -> dict[str, Path]:
@@ -126,27 +134,6 @@ def _targets(paths: Iterable[str], output: Path, ending: str) -> dict[str, Path]
                 "give each a folder of its own (-o)"
             )
     return {path: target for target, path in frame_of.items()}
-
-
-def _rules(
-    chosen: FrameContaminants, manifest: Manifest, classes: Sequence[str], *, priors: bool
-) -> MaskRules:
-    """Returns how frames are masked by the settings and the options that go over them."""
-    if classes:
-        chosen = chosen.model_copy(update={"classes": tuple(classes)})
-    rules = mask_rules(chosen, manifest)
-    if "tile_px" not in chosen.model_fields_set:
-        # A command has the machine to itself: in larger tiles fewer pixels are computed twice.
-        rules = replace(rules, tile_px=MaskRules().tile_px)
-    if not priors:
-        rules = replace(rules, priors={row.code: row.training_prior for row in manifest.classes})
-    return rules
-
-
-def _reading(settings: Settings, jobs: int) -> FrameRules:
-    """Returns how files are read: without a cut, because a mask has the shape of its image."""
-    rules = frame_files.rules(settings, jobs)
-    return replace(rules, use_sections=False, mask_extensions=(), mask_planes=())
 
 
 def _mask_files(targets: Mapping[str, Path], job: MaskJob, jobs: int) -> None:

@@ -17,10 +17,10 @@ from streamfilter.contaminants import BY_CODE
 from streamfilter.errors import plain_words
 from streamfilter.exposures import frames, mask_files
 from streamfilter.exposures.frames import FrameFile, FrameRules
-from streamfilter.exposures.masking import Done, Masker, MaskRules, too_small
+from streamfilter.exposures.masking import Done, Masker, MaskRules, Unsearched, searchable
 from streamfilter.exposures.records import Frame, FrameReason, FrameRefused
 from streamfilter.exposures.refusal import NO_MEMORY
-from streamfilter.exposures.sky import Mesh, normalise
+from streamfilter.exposures.sky import Mesh
 
 if TYPE_CHECKING:
     from astropy.io import fits
@@ -83,14 +83,6 @@ class MaskOutcome:
         """Count and tell what has no mask."""
         self.without[reason] += 1
         frame_files.say(f"{place}: {reason}: {detail}")
-
-
-@dataclass(frozen=True, slots=True)
-class _Unsearched:
-    """Why a frame that was read was not searched."""
-
-    reason: FrameReason
-    detail: str
 
 
 def mask_file(path: str, target: Path, job: MaskJob, progress: FileProgress) -> MaskOutcome:
@@ -180,7 +172,7 @@ def _plane(
         return None
     place += "" if frame.plane is None else f" plane {frame.plane}"
     pixels = _searched(frame, place, job, done)
-    if isinstance(pixels, _Unsearched):
+    if isinstance(pixels, Unsearched):
         outcome.refuse(place, pixels.reason, f"{pixels.detail}; the mask is 0 everywhere")
         mask_files.without_mask(header, pixels.reason)
         classes = () if job.single else (len(job.masker.codes),)
@@ -190,24 +182,22 @@ def _plane(
     return pixels
 
 
-def _searched(frame: Frame, place: str, job: MaskJob, done: Done) -> Pixels | _Unsearched:
+def _searched(frame: Frame, place: str, job: MaskJob, done: Done) -> Pixels | Unsearched:
     """Returns the mask of a frame, or why it was not searched."""
-    if (detail := too_small(frame.image)) is not None:
-        return _Unsearched(FrameReason.TOO_SMALL, detail)
     try:
-        normalised = normalise(frame.image, None, job.mesh)
-        if isinstance(normalised, FrameReason):
-            return _Unsearched(normalised, "no sky could be measured")
+        image = searchable(frame.image, job.mesh)
+        if isinstance(image, Unsearched):
+            return image
         if job.single:
-            result = job.masker.mask(normalised[0], done)
+            result = job.masker.mask(image, done)
             click.echo(f"{place}: {_shares(result.areas, job.masker.codes)}")
             return result.bits
-        planes: Pixels = job.masker.probabilities(normalised[0], done)
+        planes: Pixels = job.masker.probabilities(image, done)
         if job.form == "classes":
             limits = [job.rules.thresholds[code] for code in job.masker.codes]
             planes = (planes > np.array(limits, np.float32)[:, None, None]).astype(np.uint8)
     except MemoryError:
-        return _Unsearched(FrameReason.TOO_LARGE, NO_MEMORY)
+        return Unsearched(FrameReason.TOO_LARGE, NO_MEMORY)
     return planes
 
 

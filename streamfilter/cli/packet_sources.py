@@ -1,5 +1,7 @@
 """The sources of packets for ``inspect``: files, places of a topic, or its new messages."""
 
+import signal
+import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -158,11 +160,19 @@ class Topic:
 
 @dataclass(frozen=True, slots=True)
 class Following(Topic):
-    """Messages that come to a topic from now on."""
+    """Messages that come to a topic from now on, until Ctrl-C."""
 
     def chunks(self) -> Iterator[Iterable[Message]]:
-        """Yields a chunk for the messages that came together."""
-        yield from reader.follow(self.client, self.name)
+        """Yields a chunk for the messages that came together.
+
+        A signal only sets a flag: raised inside the client or a finaliser, it might be lost.
+        """
+        interrupted = threading.Event()
+        before = signal.signal(signal.SIGINT, lambda *_: interrupted.set())
+        try:
+            yield from reader.follow(self.client, self.name, ended=interrupted.is_set)
+        finally:
+            signal.signal(signal.SIGINT, before)
 
     def total(self) -> float | None:
         """Returns None: there is no last message."""

@@ -4,6 +4,7 @@ import dataclasses
 import json
 import math
 import os
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +12,21 @@ import click
 from rich.console import Console
 from rich.table import Table
 
-from streamfilter.cli import capacity
-from streamfilter.cli.capacity import ExposureWorkers, Fleet, Operation, Plan, Survey
+from streamfilter.cli import capacity, frame_costs
+from streamfilter.cli.capacity import (
+    CAMERAS,
+    Camera,
+    ExposureWorkers,
+    Fleet,
+    FocalPlaneCosts,
+    FrameCosts,
+    Operation,
+    Plan,
+    Survey,
+)
+from streamfilter.config import FrameContaminants
 from streamfilter.errors import plain_words
+from streamfilter.exposures.masking import MaskRules
 from streamfilter.inference import bench as speeds
 from streamfilter.inference import cache, manifest, runtimes
 from streamfilter.inference.manifest import Manifest, Per
@@ -25,12 +38,18 @@ _UNKNOWN = (
 )
 _POSITIVE = click.FloatRange(min=0, min_open=True)
 _COUNT = click.IntRange(min=1)
+_CORES = (2, 16)
+"""Of the machines whose time for a focal plane is told."""
 
 
 @click.command()
-@click.option("--alerts-per-visit", type=_COUNT, required=True, metavar="N", help="At the peak.")
+@click.option("--alerts-per-visit", type=_COUNT, metavar="N", help="At the peak.")
+@click.option("--cadence", type=_POSITIVE, metavar="S", help="From one visit to the next.")
 @click.option(
-    "--cadence", type=_POSITIVE, required=True, metavar="S", help="From one visit to the next."
+    "--camera",
+    type=click.Choice(list(CAMERAS)),
+    help="Say what an exposure of its whole focal plane takes, tracking and masks; alone, or with "
+    "the two above.",
 )
 @click.option(
     "--alert-bytes", type=_COUNT, default=120_000, show_default=True, help="Of one message."
@@ -58,7 +77,22 @@ _COUNT = click.IntRange(min=1)
     help="Pixels to which stamps are reflected, one of the engine's sides: 64 for ZTF and LSST, "
     "for LSST 32 where the engine has that.",
 )
+@click.option(
+    "--also",
+    type=click.Choice(manifest.names()),
+    help="A further network (engine.also), which is asked about some stamps.",
+)
+@click.option(
+    "--also-share",
+    "share",
+    type=click.FloatRange(0, 1),
+    default=1.0,
+    show_default=True,
+    help="Of the stamps about which it is asked: streamfilter_also_asked_total over "
+    "streamfilter_alerts_total.",
+)
 @click.option("--rate", type=_POSITIVE, metavar="N", help="Stamps a second of one core.")
+@click.option("--also-rate", type=_POSITIVE, metavar="N", help="The same of the further network.")
 @click.option(
     "--bench",
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
@@ -93,13 +127,17 @@ _COUNT = click.IntRange(min=1)
 @click.option("--replication", type=_COUNT, default=3, show_default=True, help="Of each topic.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON document instead of tables.")
 def plan(
-    alerts_per_visit: int,
-    cadence: float,
+    alerts_per_visit: int | None,
+    cadence: float | None,
+    camera: str | None,
     alert_bytes: int,
     name: str,
     planes: int,
     side: int,
+    also: str | None,
+    share: float,
     rate: float | None,
+    also_rate: float | None,
     bench: Path | None,
     cores: int,
     gpu_rate: float | None,
@@ -115,43 +153,115 @@ def plan(
 ) -> None:
     """Say how many partitions, workers and GPUs a survey needs, from measured rates.
 
-    No rate is assumed: that of a core is given, read from a benchmark, or measured on this machine;
-    that of a GPU is given or unknown.
+    No rate is assumed: a core's is given, of a benchmark or measured; a GPU's given or unknown.
 
     \b
     Examples:
+      streamfilter plan --camera lsst --cadence 37
       streamfilter plan --alerts-per-visit 10000 --cadence 37
       streamfilter engines bench maximask --json > bench.json
       streamfilter plan --alerts-per-visit 40000 --cadence 37 --bench bench.json --cores 4
+      streamfilter plan --alerts-per-visit 10000 --cadence 37 --engine stampmask --also maximask
     """
-    if rate is not None and bench is not None:
-        raise click.UsageError("--rate and --bench exclude each other")
-    if (detectors is None) != (frame_rate is None):
-        raise click.UsageError("--detectors and --frame-rate go together")
+    focal_plane = None if camera is None else _FocalPlane.measured(camera, cadence, utilisation)
+    if alerts_per_visit is None or cadence is None:
+        _alone(focal_plane, alerts_per_visit, as_json)
+        return
     survey = Survey(
-        alerts_per_visit=alerts_per_visit, cadence_s=cadence, alert_bytes=alert_bytes, planes=planes
-    )
+        alerts_per_visit=alerts_per_visit, cadence_s=cadence, alert_bytes=alert_bytes,
+        planes=planes, also_share=share if also else 0.0,
+    )  # fmt: skip
     operation = Operation(
-        utilisation=utilisation,
-        efficiency=efficiency,
-        partitions=partitions,
-        replication=replication,
-        retention_days=retention_days,
-        night_hours=night_hours,
-    )
-    per_core, source = _rate(_engine(name, planes, side), rate, bench, side)
+        utilisation=utilisation, efficiency=efficiency, partitions=partitions,
+        replication=replication, retention_days=retention_days, night_hours=night_hours,
+    )  # fmt: skip
+    first = _rate(_engine(name, planes, side), rate, bench, side)
+    per_core, source = _with_further(first, also, share, also_rate, bench, side)
     made = capacity.plan(survey, operation, per_core * cores)
     gpus = None if gpu_rate is None else capacity.fleet(survey, operation, gpu_rate)
-    exposures = None
-    if detectors is not None and frame_rate is not None:
-        exposures = capacity.exposure_workers(survey, operation, detectors, frame_rate)
+    exposures = _exposures(survey, operation, detectors, frame_rate)
     if as_json:
-        click.echo(_document(per_core, source, made, gpus, exposures))
+        click.echo(_document(per_core, source, made, gpus, exposures, focal_plane))
         return
     _show_alerts(survey, made, cores, f"{per_core:.1f} stamps/s of a core, {source}")
     _show("on GPUs, one a worker", _gpu_rows(gpus, name))
-    if exposures is not None:
-        _show(f"exposures of {detectors} detectors", _exposure_rows(exposures))
+    _show_exposures(detectors, exposures, focal_plane)
+
+
+@dataclass(frozen=True, slots=True)
+class _FocalPlane:
+    """What an exposure of a whole focal plane takes."""
+
+    camera: Camera
+    of_a_core: FrameCosts
+    whole: FocalPlaneCosts
+    cadence_s: float | None
+    utilisation: float
+
+    @classmethod
+    def measured(cls, name: str, cadence_s: float | None, utilisation: float) -> "_FocalPlane":
+        """Measures a core of this machine, on the stream's tiles."""
+        camera, of_a_core = CAMERAS[name], frame_costs.measured(_say)
+        rules = MaskRules(tile_px=FrameContaminants().tile_px)
+        whole = capacity.focal_plane(camera, of_a_core, rules)
+        return cls(camera, of_a_core, whole, cadence_s, utilisation)
+
+    def rows(self) -> list[dict[str, str | float | None]]:
+        """Returns a row of s for each task; of a GPU none is known."""
+        tasks = {
+            "tracking": self.whole.tracking,
+            "masks of cosmic rays alone": self.whole.cosmic_rays,
+            "masks of all classes": self.whole.masks,
+        }
+        allowed_s = None if self.cadence_s is None else self.cadence_s * self.utilisation
+        return [
+            {
+                "task": task,
+                **{f"s_on_{cores}_cores": round(one / cores, 1) for cores in _CORES},
+                "s_on_a_gpu": None,
+                "cores_for_the_cadence": None if allowed_s is None else math.ceil(one / allowed_s),
+            }
+            for task, one in tasks.items()
+        ]
+
+    def show(self) -> None:
+        """Print the rows, and where they come from."""
+        camera, core = self.camera, self.of_a_core
+        title = (
+            f"an exposure of {camera.name}: {camera.detectors} detectors of {camera.height_px} x "
+            f"{camera.width_px} px, {camera.detectors * camera.mpix:.0f} Mpix"
+        )
+        columns = ["", *(f"{cores} cores" for cores in _CORES), "a GPU"]
+        if self.cadence_s is not None:
+            columns.append(f"cores for one every {self.cadence_s:g} s")
+        table = Table(*columns, title=title, title_justify="left")
+        for row in self.rows():
+            spent = [f"{row[f's_on_{cores}_cores']} s" for cores in _CORES]
+            more = [] if self.cadence_s is None else [str(row["cores_for_the_cadence"])]
+            table.add_row(str(row["task"]), *spent, "not measured", *more)
+        _print(table)
+        click.echo(
+            f"a core, measured here on onnxruntime: MaxiMask {1 / core.maximask_per_mpix:.2f} "
+            f"Mpix/s, deepcr {1 / core.deepcr_per_mpix:.2f} Mpix/s, MaxiTrack "
+            f"{1 / core.maxitrack_per_tile:.1f} tiles/s, sky and stars {1 / core.sky_per_mpix:.0f} "
+            "Mpix/s. More cores: computed, as if they added up, a detector on each. Reading files "
+            "is not in it. No GPU has searched frames."
+        )
+
+    def as_dict(self) -> dict[str, Any]:
+        """Returns it for JSON."""
+        camera, costs = dataclasses.asdict(self.camera), dataclasses.asdict(self.of_a_core)
+        return {"camera": camera, "s_of_a_core": costs, "exposure": self.rows()}
+
+
+def _alone(focal_plane: _FocalPlane | None, alerts_per_visit: int | None, as_json: bool) -> None:
+    """Print a focal plane without a survey's alerts."""
+    if focal_plane is None or alerts_per_visit is not None:
+        raise click.UsageError("--alerts-per-visit and --cadence go together, or --camera is given")
+    if as_json:
+        click.echo(json.dumps({"focal_plane": focal_plane.as_dict()}, indent=2))
+        return
+    focal_plane.show()
 
 
 def _engine(name: str, planes: int, side_px: int) -> Manifest:
@@ -171,6 +281,8 @@ def _rate(
     engine: Manifest, rate: float | None, bench: Path | None, side_px: int
 ) -> tuple[float, str]:
     """Returns the stamps per second of one core, and the source of this number."""
+    if rate is not None and bench is not None:
+        raise click.UsageError("--rate, or --also-rate, and --bench exclude each other")
     if rate is not None:
         return rate, "as given"
     if bench is not None:
@@ -180,6 +292,27 @@ def _rate(
     )
     (speed,) = speeds.cell([opened], _BATCH, side_px)
     return speed.images_per_s, f"measured here on {opened.runtime}, batches of {_BATCH}"
+
+
+def _with_further(
+    first: tuple[float, str],
+    name: str | None,
+    share: float,
+    rate: float | None,
+    bench: Path | None,
+    side_px: int,
+) -> tuple[float, str]:
+    """Returns the stamps per second of one core that runs a further network too, and the source."""
+    if name is None:
+        return first
+    engine = manifest.load(name)
+    side = next((each for each in engine.sides_px if each >= side_px), side_px)
+    further, its_source = _rate(_engine(name, 1, side), rate, bench, side)
+    both = 1 / (1 / first[0] + share / further)
+    return both, (
+        f"from {first[0]:.1f} of the first network, {first[1]}, and {further:.1f} of {name} for "
+        f"{share:.0%} of them, {its_source}"
+    )
 
 
 def _best_rate(name: str, path: Path, side_px: int) -> float:
@@ -205,6 +338,17 @@ def _best_rate(name: str, path: Path, side_px: int) -> float:
             f"{name} --json` writes one"
         )
     return max(rates) / float(threads)
+
+
+def _exposures(
+    survey: Survey, operation: Operation, detectors: int | None, frames_per_s: float | None
+) -> ExposureWorkers | None:
+    """Returns what judging exposures needs; None where none are watched."""
+    if detectors is not None and frames_per_s is not None:
+        return capacity.exposure_workers(survey, operation, detectors, frames_per_s)
+    if (detectors, frames_per_s) != (None, None):
+        raise click.UsageError("--detectors and --frame-rate go together")
+    return None
 
 
 def _say(line: str) -> None:
@@ -257,6 +401,15 @@ def _gpu_rows(gpus: Fleet | None, name: str) -> list[tuple[str, str]]:
     return [("GPUs", _UNKNOWN.format(name))] if gpus is None else _fleet_rows(gpus, "GPUs")
 
 
+def _show_exposures(
+    detectors: int | None, exposures: ExposureWorkers | None, focal_plane: _FocalPlane | None
+) -> None:
+    if exposures is not None:
+        _show(f"exposures of {detectors} detectors", _exposure_rows(exposures))
+    if focal_plane is not None:
+        focal_plane.show()
+
+
 def _exposure_rows(exposures: ExposureWorkers) -> list[tuple[str, str]]:
     return [
         ("workers", str(exposures.workers)),
@@ -266,7 +419,12 @@ def _exposure_rows(exposures: ExposureWorkers) -> list[tuple[str, str]]:
 
 
 def _document(
-    per_core: float, source: str, made: Plan, gpus: Fleet | None, exposures: ExposureWorkers | None
+    per_core: float,
+    source: str,
+    made: Plan,
+    gpus: Fleet | None,
+    exposures: ExposureWorkers | None,
+    focal_plane: _FocalPlane | None,
 ) -> str:
     def as_dict(part: Plan | Fleet | ExposureWorkers | None) -> Any:
         return None if part is None else dataclasses.asdict(part)
@@ -276,6 +434,7 @@ def _document(
         "cpu": as_dict(made),
         "gpu": as_dict(gpus),
         "exposures": as_dict(exposures),
+        "focal_plane": None if focal_plane is None else focal_plane.as_dict(),
     }
     return json.dumps(whole, indent=2)
 
@@ -292,5 +451,9 @@ def _show(title: str, rows: list[tuple[str, str]]) -> None:
     table = Table(title=title, show_header=False, title_justify="left")
     for row in rows:
         table.add_row(*row)
+    _print(table)
+
+
+def _print(table: Table) -> None:
     console = Console()
     Console(width=None if console.is_terminal else 200).print(table)

@@ -1,4 +1,4 @@
-"""``streamfilter simulate``: sends a simulated survey and camera to a real broker."""
+"""``streamfilter simulate``: sends a simulated survey and camera to a broker, or into files."""
 
 import signal
 import sys
@@ -6,10 +6,11 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from pathlib import Path
 
 import click
 
-from streamfilter.cli import connection
+from streamfilter.cli import connection, simulated_files
 from streamfilter.demo import exposures
 from streamfilter.kafka.sink import KafkaSink, Undeliverable
 from streamfilter.records import PRODUCER_TIMESTAMP, Origin, Output
@@ -85,6 +86,24 @@ class _Tally:
     help="The telescope drifts during each N-th exposure; 0: never.",
 )
 @click.option("--seconds", type=click.FloatRange(min=0), help="Stop after so long. Default: never.")
+@click.option(
+    "--out",
+    type=click.Path(file_okay=False, path_type=Path),
+    help="Write --alerts and --frames into this folder, and send nothing.",
+)
+@click.option(
+    "--alerts",
+    "packets",
+    type=click.IntRange(min=1),
+    metavar="N",
+    help="With --out: packets in alerts/; truth.csv says what was put into each.",
+)
+@click.option(
+    "--frames",
+    type=click.IntRange(min=1),
+    metavar="N",
+    help="With --out: exposures in frames/, a FITS file for each detector.",
+)
 @click.option("--seed", default=1, show_default=True, help="The same seed, the same skies.")
 @connection.broker
 def simulate(
@@ -95,23 +114,34 @@ def simulate(
     every: float,
     drift_every: int,
     seconds: float | None,
+    out: Path | None,
+    packets: int | None,
+    frames: int | None,
     seed: int,
     bootstrap: str,
     settings: dict[str, str],
 ) -> None:
-    """Send simulated alerts, exposures or both until SIGTERM or Ctrl-C.
+    """Send simulated alerts, exposures or both until SIGTERM or Ctrl-C, or write them to files.
 
     Alerts are those of the demo, in ZTF's and LSST's wire forms with contaminants at known places,
     and the light of a visit ended when they are sent. An exposure has four detectors of 600 px.
 
     \b
-    Example:
+    Examples:
       streamfilter topics create alerts exposures --partitions 4
       streamfilter simulate --topic alerts --rate 20 --exposures exposures --every 30
+      streamfilter simulate --out night --alerts 100 --survey ztf --frames 2 --drift-every 2
 
     Exit code 0: every message was acknowledged. 1: the broker refused some, or cannot be used.
     """
     named = [each for each in (topic, exposures) if each]
+    if out is not None:
+        if named or not (packets or frames):
+            raise click.UsageError("--out is for --alerts, --frames or both, and sends nothing")
+        _write(out, packets, frames, surveys, drift_every, seed)
+        return
+    if packets or frames:
+        raise click.UsageError("--alerts and --frames are written to files: give --out")
     if not named:
         raise click.UsageError("nothing to send: give --topic, --exposures, or both")
     client = connection.reached(named, bootstrap, settings)
@@ -135,6 +165,22 @@ def simulate(
     click.echo(f"{tally.sent} messages acknowledged, {tally.refused} refused")
     if tally.refused:
         raise click.exceptions.Exit(1)
+
+
+def _write(
+    out: Path,
+    packets: int | None,
+    frames: int | None,
+    surveys: tuple[str, ...],
+    drift_every: int,
+    seed: int,
+) -> None:
+    if packets:
+        simulated_files.write_alerts(out, packets, surveys, seed)
+        click.echo(f"{packets} alerts in {out / simulated_files.ALERTS}")
+    if frames:
+        written = simulated_files.write_frames(out, frames, drift_every, seed)
+        click.echo(f"{written} frames in {out / simulated_files.FRAMES}")
 
 
 def _send(sink: KafkaSink, sequences: list[_Sequence], tally: _Tally, for_s: float) -> None:

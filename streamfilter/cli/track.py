@@ -28,7 +28,7 @@ from streamfilter.exposures.sections import is_section
 from streamfilter.exposures.tracking import TrackingRules, is_judged, why_undecided
 from streamfilter.exposures.watcher import ExposureRules, Watcher
 from streamfilter.inference.manifest import Per
-from streamfilter.service.assembly.exposures import mesh_of, tracking_rules
+from streamfilter.service.assembly.exposures import file_frame_limits, mesh_of, tracking_rules
 
 FAILED = 4
 """Exit code, where it is asked for: an exposure has a tracking error."""
@@ -150,7 +150,7 @@ def track(
     engine = frame_files.engine(settings, key, settings.exposures.engine, Per.TILE)
     tracking = tracking_rules(settings.exposures)
     watcher = Watcher(engine, ExposureRules(mesh=mesh_of(settings), tracking=tracking))
-    reading = replace(frame_files.rules(settings, jobs), section=section)
+    reading = replace(file_frame_limits(settings.exposures, jobs), section=section)
     progress, totals = FileProgress(paths), _Totals()
 
     def work(path: str) -> _Exposure:
@@ -273,7 +273,8 @@ def _cells(
         why = escape(f"{evidence.not_evaluated or evidence.not_judged}: {evidence.detail}")
         return decision, why, *[""] * (len(_HEAD) - 4)
     shapes = judgement.shapes
-    used, every = judgement.tiles_used, judgement.tiles_used + judgement.tiles_abstained
+    used = judgement.tiles_used
+    every = used + judgement.tiles_abstained + judgement.tiles_not_needed
     return (
         decision,
         why_undecided(judgement, rules) or str(judgement.voice),

@@ -51,6 +51,7 @@ class Totals:
         self._rules: Counter[str] = Counter()
         self._reasons: Counter[str] = Counter()
         self._unevaluated: Counter[str] = Counter()
+        self._asked: Counter[str] = Counter()
 
     def add(self, outcome: Outcome) -> None:
         """Counts one packet."""
@@ -64,6 +65,7 @@ class Totals:
         for stamp in annotation.stamps:
             if stamp.not_evaluated:
                 self._unevaluated[f"{stamp.plane}: {stamp.not_evaluated}"] += 1
+        self._asked.update(opinion.engine.name for opinion in annotation.also)
 
     @property
     def packets(self) -> int:
@@ -82,6 +84,7 @@ class Totals:
             "by rule": self._rules,
             "rejected": self._reasons,
             "not evaluated": self._unevaluated,
+            "also asked": self._asked,
         }
         return [self.headline()] + [
             f"{name}: {', '.join(f'{key} {n}' for key, n in counts.most_common())}"
@@ -173,12 +176,15 @@ def _why_not(annotation: Annotation) -> str:
 
 
 def _core(annotation: Annotation) -> str:
-    """Returns the core posterior of the class that decided; empty if none did."""
+    """Returns the core posterior of the class that decided, of each engine; empty if none did."""
     code = annotation.verdict.contaminant
-    for stamp in annotation.stamps:
-        if stamp.plane is Plane.SCIENCE and code is not None and code in stamp.classes:
-            return f"{stamp.classes[code].core:.2f}"
-    return ""
+    stamps = {"": annotation.stamps, **{each.engine.name: each.stamps for each in annotation.also}}
+    return ", ".join(
+        f"{name} {stamp.classes[code].core:.2f}".strip()
+        for name, of in stamps.items()
+        for stamp in of
+        if stamp.plane is Plane.SCIENCE and code is not None and code in stamp.classes
+    )
 
 
 class Gallery:

@@ -7,16 +7,19 @@ content, stripped).
 """
 
 from streamfilter.config.deciding import DECIDING, digest
+from streamfilter.config.listening import Listening, address_of
 from streamfilter.config.reading import expanded, load
 from streamfilter.config.reloading import RELOADABLE, fingerprint, reloaded
 from streamfilter.config.schema import schema
 from streamfilter.config.sections import (
+    Console,
     Delivery,
     Exposures,
     Flow,
     FrameContaminants,
     Instrument,
     Kafka,
+    MaskingEngine,
     Metrics,
     Outputs,
     Registry,
@@ -25,7 +28,6 @@ from streamfilter.config.sections import (
     Survey,
     TrackingEngine,
     Webhook,
-    address_of,
 )
 from streamfilter.config.sections import Engine as EngineSettings
 from streamfilter.config.showing import hides, show, shown
@@ -34,6 +36,7 @@ from streamfilter.config.topic_names import has_survey, of_survey
 __all__ = [
     "DECIDING",
     "RELOADABLE",
+    "Console",
     "Delivery",
     "EngineSettings",
     "Exposures",
@@ -41,6 +44,8 @@ __all__ = [
     "FrameContaminants",
     "Instrument",
     "Kafka",
+    "Listening",
+    "MaskingEngine",
     "Metrics",
     "Outputs",
     "Registry",

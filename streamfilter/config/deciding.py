@@ -17,20 +17,23 @@ _EVERYWHERE = (
 )
 _OF_ALERTS = (
     "alerts.topics", "alerts.planes", "surveys", "limits", "engine.name", "engine.precision",
+    "engine.also",
     "flow.overload", "flow.shed_after_s", "outputs.annotations", "outputs.enriched",
     "outputs.clean", "outputs.contaminated",
 )  # fmt: skip
 _OF_EXPOSURES = (
-    "exposures.prior", "exposures.elongated", "exposures.round", "exposures.background",
-    "exposures.max_message_bytes", "exposures.max_frame_bytes", "exposures.max_frame_pixels",
-    "exposures.engine.name", "exposures.engine.precision", "exposures.instruments",
+    "exposures.prior", "exposures.elongated", "exposures.round", "exposures.tiles_enough",
+    "exposures.background", "exposures.max_message_bytes", "exposures.max_frame_bytes",
+    "exposures.max_frame_pixels", "exposures.max_frame_planes", "exposures.engine.name",
+    "exposures.engine.precision", "exposures.instruments",
 )  # fmt: skip
 _OF_TRACKING = ("exposures.topics", "exposures.wait_s", "outputs.tracking")
 _OF_CONTAMINANTS = (
     "exposures.contaminants.topics", "exposures.contaminants.wait_s",
     "exposures.contaminants.engine.name", "exposures.contaminants.engine.precision",
-    "exposures.contaminants.tile_px", "exposures.contaminants.priors",
-    "exposures.contaminants.thresholds", "exposures.contaminants.classes",
+    "exposures.contaminants.cosmic_rays", "exposures.contaminants.tile_px",
+    "exposures.contaminants.priors", "exposures.contaminants.thresholds",
+    "exposures.contaminants.classes",
     "outputs.contaminants", "outputs.masks",
 )  # fmt: skip
 DECIDING = {
@@ -51,6 +54,10 @@ def digest(settings: Settings, section: str) -> str:
     chosen = {key: _at(tree, key) for key in DECIDING[section]}
     if section == "alerts":
         chosen["maps"] = sorted(_contents(settings.alerts.survey_folders))
+        if also := chosen.pop("engine.also"):  # without its runtimes and plans
+            chosen["engine.also"] = [
+                {key: each.get(key) for key in ("name", "precision", "when")} for each in also
+            ]
     return hashlib.sha256(json.dumps(chosen, sort_keys=True).encode()).hexdigest()[:12]
 
 

@@ -9,8 +9,8 @@ from streamfilter.config.showing import show
 
 RELOADABLE = (
     "surveys",
-    # All but masks: whether masks are made is decided when the worker starts.
-    *(f"outputs.{name}" for name in Outputs.model_fields if name != "masks"),
+    # Whether masks are made is decided when the worker starts; labels are the live page's.
+    *(f"outputs.{name}" for name in Outputs.model_fields if name not in ("masks", "labels")),
     "alerts.planes",
     "exposures.prior",
     "exposures.wait_s",

@@ -1,12 +1,11 @@
 """The sections of the settings: small and frozen, with their defaults and checks."""
 
 from collections.abc import Mapping
-from ipaddress import IPv4Network, IPv6Network, ip_address
+from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import (
-    AfterValidator,
     BaseModel,
     ConfigDict,
     Field,
@@ -15,11 +14,12 @@ from pydantic import (
     model_validator,
 )
 
+from streamfilter.config.listening import Listening
 from streamfilter.config.topic_names import OfEachSurvey, OfNoSurvey
-from streamfilter.config.written_forms import HeaderCondition, ImageSection, NotJudged
+from streamfilter.config.written_forms import Class, HeaderCondition, ImageSection, NotJudged
 from streamfilter.contaminants import BY_CODE, CODES
 from streamfilter.limits import Limits
-from streamfilter.records import Plane, Rule, fields_of
+from streamfilter.records import Doubt, Plane, Rule, fields_of
 
 Scalar = str | int | float | bool
 Probability = Annotated[float, Field(gt=0, lt=1)]
@@ -27,21 +27,6 @@ Positive = Annotated[float, Field(gt=0)]
 Count = Annotated[int, Field(ge=1)]
 
 _SHORTEST_SECRET = 16
-
-
-def _known(code: str) -> str:
-    if code not in CODES:
-        raise ValueError(f"no class {code}; the classes are {', '.join(CODES)}")
-    return code
-
-
-Class = Annotated[str, AfterValidator(_known)]
-"""The code of a class of contaminants."""
-
-
-def address_of(host: str, port: int) -> str:
-    """Host and port as addresses have them: an IPv6 address stands in brackets."""
-    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
 class Section(BaseModel):
@@ -121,6 +106,8 @@ class Outputs(Section):
     """The same with contaminants, which come later (``exposures.contaminants.topics``)."""
     masks: OfNoSurvey = ""
     """Masks of the exposures' frames, as Rice-compressed FITS."""
+    labels: OfNoSurvey = ""
+    """What people say of alerts at the live page; only ``streamfilter console`` writes there."""
 
 
 class TrackingEngine(Section):
@@ -132,6 +119,14 @@ class TrackingEngine(Section):
     precision: str = "float32"
     plans: Literal["build", "refuse"] = "build"
     """On a GPU, where no plan matches: build one at the start, or refuse to start."""
+
+
+class FurtherEngine(TrackingEngine):
+    """An engine that is asked about alerts after the first one (``engine``)."""
+
+    name: str
+    when: Doubt | None = None
+    """Range of the first engine's posterior, at the alert's place, where it is asked; none: all."""
 
 
 class MaskingEngine(TrackingEngine):
@@ -170,6 +165,9 @@ class FrameContaminants(Section):
     group: str = "streamfilter-contaminants"
     """A separate consumer group: the verdicts on tracking do not wait for the masks."""
     engine: MaskingEngine = MaskingEngine()
+    cosmic_rays: str = "deepcr"
+    """The engine for cosmic rays, at its numbers for frames; empty: ``engine``, at its numbers for
+    stamps, which are the MaxiMask program's."""
     threads: Annotated[int, Field(ge=0)] = 0
     """Threads of the network; 0: one per core. They run at a low priority."""
     tile_px: Annotated[int, Field(ge=352, multiple_of=32)] = 768
@@ -197,6 +195,9 @@ class Exposures(Section):
     """Median elongation of stars at and above which they are trailed, if all in one direction."""
     round: Annotated[float, Field(ge=1)] = 1.35
     """Median elongation below which they are not; halfway in between their shapes are even."""
+    tiles_enough: Annotated[int, Field(ge=0)] = 8
+    """Tiles of a detector, those with most stars, that the network judges first; it goes on while
+    the others could change the decision. 0: it judges every tile, as MaxiTrack does."""
     wait_s: Positive = 60.0
     """Wait for more detectors of an exposure, since the last one was processed."""
     threads: Annotated[int, Field(ge=0)] = 0
@@ -208,6 +209,9 @@ class Exposures(Section):
     """Largest referenced file, also when it is unpacked."""
     max_frame_pixels: Count = 2**27
     """Most pixels of one detector; a frame takes some 20 bytes a pixel while it is judged."""
+    max_frame_planes: Annotated[int, Field(ge=1, le=10_000)] = 16
+    """Most planes of a cube, such as one of colours: each is judged as a detector. A cube of more
+    is refused; with 1, all are. ``track`` and ``mask`` read up to 10,000."""
     reference_folders: tuple[Path, ...] = ()
     """Folders for ``file://`` references; empty: none are read."""
     reference_hosts: tuple[str, ...] = ()
@@ -316,6 +320,8 @@ class Engine(Section):
     """Batches in the network at a time; 0: one per core."""
     threads: Count = 1
     """Threads within one batch."""
+    also: tuple[FurtherEngine, ...] = ()
+    """Further engines in their order, with the same ``home``, ``workers`` and ``threads``."""
 
 
 class Batch(Section):
@@ -369,53 +375,24 @@ class Delivery(Section):
         return self
 
 
-class Metrics(Section):
+class Metrics(Listening, Section):
     """The address of ``/metrics``, ``/healthz`` and ``/readyz``."""
 
     enabled: bool = True
-    host: str = "127.0.0.1"
     port: Annotated[int, Field(ge=0, le=65535)] = 9464
     """0: any free port, which the log names."""
-    certificate_file: Path | None = None
-    """Certificate (PEM), followed by its chain; switches https on."""
-    key_file: Path | None = None
-    """Key of the certificate (PEM)."""
-    user: str = ""
-    """User who may read ``/metrics``, with the password; empty: everybody who can reach it."""
-    password: str = ""
-    allow_open: bool = False
-    """Allow a network address without certificate or password; only if protected otherwise."""
 
-    @field_validator("host")
-    @classmethod
-    def _bare(cls, value: str) -> str:
-        return value.removeprefix("[").removesuffix("]")
 
-    @property
-    def address(self) -> str:
-        """Host and port."""
-        return address_of(self.host, self.port)
+class Console(Listening, Section):
+    """The address of the live page (``streamfilter console``), and how much it holds."""
 
-    @property
-    def loopback(self) -> bool:
-        """Whether only this machine can reach the address."""
-        try:
-            return ip_address(self.host).is_loopback
-        except ValueError:
-            return self.host == "localhost"
-
-    @model_validator(mode="after")
-    def _closed(self) -> "Metrics":
-        if bool(self.user) != bool(self.password):
-            raise ValueError("user and password go together")
-        if (self.certificate_file is None) != (self.key_file is None):
-            raise ValueError("certificate_file and key_file go together")
-        if not (self.loopback or self.allow_open or (self.user and self.certificate_file)):
-            raise ValueError(
-                f"host {self.host!r} is open to the network: give certificate_file, key_file, "
-                "user and password, or set allow_open = true where something else protects it"
-            )
-        return self
+    port: Annotated[int, Field(ge=0, le=65535)] = 9465
+    """0: any free port, which the log names."""
+    cards: Annotated[int, Field(ge=10, le=20_000)] = 2000
+    """Newest alerts that are held; each takes some 5 kB of memory."""
+    packets_per_s: Annotated[float, Field(gt=0, le=1000)] = 20.0
+    """Most alerts per second that are read from their own topics, for score, detector and filter;
+    those that somebody looks at come first."""
 
 
 class Traces(Section):
@@ -486,6 +463,7 @@ class Settings(Section):
     delivery: Delivery = Delivery()
     limits: Limits = Limits()
     metrics: Metrics = Metrics()
+    console: Console = Console()
     logs: Logs = Logs()
     traces: Traces = Traces()
     surveys: dict[str, Survey] = {}

@@ -8,7 +8,7 @@ import json
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import chain, islice
 from pathlib import Path
@@ -19,9 +19,9 @@ from prometheus_client import CollectorRegistry, generate_latest
 
 from streamfilter.alerts.figures import draw, inspect_alert
 from streamfilter.config import Settings
+from streamfilter.demo.side_by_side import REAL, SideBySide, compare
 from streamfilter.errors import StreamfilterError, TransportFailed
 from streamfilter.files import bundled_folder
-from streamfilter.kafka.embedded import EmbeddedBroker
 from streamfilter.kafka.sink import KafkaSink, Undeliverable
 from streamfilter.kafka.source import KafkaSource
 from streamfilter.reading import plain, read
@@ -37,13 +37,16 @@ OUTPUTS = {
     "contaminated": "demo.contaminated",
     "rejected": "demo.rejected",
 }
+LABELS = "demo.labels"
+"""Topic for what people say at the live page."""
 PARTITIONS = 16
+TOPICS = {**dict.fromkeys((IN, *OUTPUTS.values()), PARTITIONS), LABELS: 1}
+"""Partitions by topic."""
 # The embedded broker rebalances fastest in the newer protocol. It answers an empty fetch only when
 # the wait is over, even if a message came meanwhile.
 CONSUMER: dict[str, str | int] = {"group.protocol": "consumer", "fetch.wait.max.ms": 10}
 ANNOTATIONS, METRICS, FIGURE = "annotations.jsonl", "metrics.txt", "alerts.png"
 DAMAGED = "damaged"
-REAL = "real event"
 
 _DRAWN = 8  # alerts in the figure
 _AHEAD = 32  # alerts; 16 partitions of 5 MB hold twenty times that
@@ -122,7 +125,7 @@ def settings(bootstrap: str, home: Path | None) -> Settings:
                 "consumer": CONSUMER,
             },
             "alerts": {"topics": [IN]},
-            "outputs": OUTPUTS,
+            "outputs": {**OUTPUTS, "labels": LABELS},
             "schemas": {"folders": [str(bundled_folder("schemas") / "simulated")]},
             "engine": {"home": str(home) if home else None},
             "metrics": {"port": 0},
@@ -131,6 +134,7 @@ def settings(bootstrap: str, home: Path | None) -> Settings:
 
 
 def run(
+    bootstrap: str,
     *,
     count: int,
     rate_per_s: float,
@@ -139,8 +143,18 @@ def run(
     home: Path | None,
     say: Callable[[str], None],
     progress: Callable[[Tally], None],
-) -> Tally:
-    """Run the demo and write what came out into a folder.
+) -> tuple[Tally, SideBySide]:
+    """Filter a simulated survey and write what came out into a folder.
+
+    Parameters
+    ----------
+    bootstrap
+        A broker with the ``TOPICS``.
+
+    Returns
+    -------
+    tuple
+        What came out, and both networks side by side on the first alerts.
 
     Raises
     ------
@@ -148,24 +162,25 @@ def run(
         The broker or the worker failed, or nothing came out for half a minute.
     """
     out.mkdir(parents=True, exist_ok=True)
-    with EmbeddedBroker(dict.fromkeys((IN, *OUTPUTS.values()), PARTITIONS)) as broker:
-        say(f"embedded broker at {broker.bootstrap}")
-        registry = CollectorRegistry()
-        chosen = settings(broker.bootstrap, home)
-        parts = open_parts(chosen, threads=1, say=say)
-        worker = open_worker(chosen, parts, registry=registry)
-        say(f"{parts.engine.manifest.name} is warm on {parts.engine.runtime}")
-        failures: list[StreamfilterError] = []
-        thread = threading.Thread(target=_guarded(worker, failures), name="worker")
-        thread.start()
-        try:
-            tally = _survey(broker.bootstrap, count, rate_per_s, seed, progress, failures)
-        finally:
-            worker.stop()
-            thread.join()
+    stream = alerts(seed, count, scenes=_RENDERED_FIRST)
+    first = list(islice(stream, _RENDERED_FIRST))
+    registry = CollectorRegistry()
+    chosen = settings(bootstrap, home)
+    parts = open_parts(chosen, threads=1, say=say)
+    worker = open_worker(chosen, parts, registry=registry)
+    say(f"{parts.engine.manifest.name} is warm on {parts.engine.runtime}")
+    failures: list[StreamfilterError] = []
+    thread = threading.Thread(target=_guarded(worker, failures), name="worker")
+    thread.start()
+    try:
+        night = chain(first, stream)
+        tally = _survey(bootstrap, count, rate_per_s, night, progress, failures)
+    finally:
+        worker.stop()
+        thread.join()
     _write(out, tally, registry)
-    _draw(out, tally, parts, seed)
-    return tally
+    _draw(out, tally, parts, first)
+    return tally, compare(first, home=home, say=say)
 
 
 def _guarded(worker: AlertWorker, failures: list[StreamfilterError]) -> Callable[[], None]:
@@ -182,7 +197,7 @@ def _survey(
     bootstrap: str,
     count: int,
     rate_per_s: float,
-    seed: int,
+    night: Iterator[SimulatedAlert],
     progress: Callable[[Tally], None],
     failures: list[StreamfilterError],
 ) -> Tally:
@@ -192,8 +207,7 @@ def _survey(
     group = {"group.id": "demo-audit", **CONSUMER}
     source = KafkaSource(connection | group, list(OUTPUTS.values()))
     source.join()
-    stream = _damage(alerts(seed, count, scenes=_RENDERED_FIRST))
-    stream = chain(list(islice(stream, _RENDERED_FIRST)), stream)
+    stream = _damage(night)
     tally = Tally()
     sent, last_output_s = 0, time.monotonic()
     try:
@@ -272,11 +286,10 @@ def _write(out: Path, tally: Tally, registry: CollectorRegistry) -> None:
     (out / METRICS).write_bytes(generate_latest(registry))
 
 
-def _draw(out: Path, tally: Tally, parts: Parts, seed: int) -> None:
+def _draw(out: Path, tally: Tally, parts: Parts, first: Sequence[SimulatedAlert]) -> None:
     """Draw a figure of the first alerts that were not clean."""
     not_clean = {key for key, record in tally.annotations.items() if _label(record) != Label.CLEAN}
-    stream = alerts(seed, len(tally.truth), scenes=_RENDERED_FIRST)
-    chosen = islice((alert for alert in stream if alert.alert_id in not_clean), _DRAWN)
+    chosen = islice((alert for alert in first if alert.alert_id in not_clean), _DRAWN)
     messages = (Message(Origin(IN, 0, 0), alert.value) for alert in chosen)
     judged = parts.pipeline.judge(parts.engine, messages)
     rows = [

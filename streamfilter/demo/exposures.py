@@ -30,7 +30,6 @@ from streamfilter.exposures.readout import (
 from streamfilter.exposures.watcher import Watcher
 from streamfilter.inference.cache import default_home
 from streamfilter.inference.runtimes import open_engine
-from streamfilter.kafka.embedded import EmbeddedBroker
 from streamfilter.kafka.sink import KafkaSink, Undeliverable
 from streamfilter.kafka.source import KafkaSource
 from streamfilter.reading import read as decode
@@ -40,6 +39,8 @@ from streamfilter.service.exposures.worker import ExposureWorker
 from streamfilter.simulate.frames import Exposure, readout
 
 IN, TRACKING, REJECTED = "demo.exposures", "demo.tracking", "demo.exposures.rejected"
+TOPICS = dict.fromkeys((IN, TRACKING, REJECTED), 1)
+"""Partitions by topic."""
 FIGURE = "exposures.png"
 
 _DETECTORS, _SIDE_PX = 4, 600  # four files of 0.7 MB
@@ -92,9 +93,14 @@ def messages(exposure: Exposure, seed: int, topic: str) -> Iterator[Output]:
 
 
 def run(
-    *, seed: int, out: Path, home: Path | None, say: Callable[[str], None]
+    bootstrap: str, *, seed: int, out: Path, home: Path | None, say: Callable[[str], None]
 ) -> list[SimulatedVisit]:
     """Send the visits through a worker and draw the first two.
+
+    Parameters
+    ----------
+    bootstrap
+        A broker with the ``TOPICS``.
 
     Raises
     ------
@@ -103,21 +109,20 @@ def run(
     """
     out.mkdir(parents=True, exist_ok=True)
     failures: list[StreamfilterError] = []
-    with EmbeddedBroker(dict.fromkeys((IN, TRACKING, REJECTED), 1)) as broker:
-        settings = _settings(broker.bootstrap, home)
-        worker = open_exposures(settings, registry=CollectorRegistry(), say=say)
-        thread = threading.Thread(target=_guarded(worker, failures), name="exposures")
-        thread.start()
-        try:
-            sent = _send_visits(broker.bootstrap, seed, failures)
-        finally:
-            worker.stop()
-            thread.join()
+    worker = open_exposures(settings(bootstrap, home), registry=CollectorRegistry(), say=say)
+    thread = threading.Thread(target=_guarded(worker, failures), name="exposures")
+    thread.start()
+    try:
+        sent = _send_visits(bootstrap, seed, failures)
+    finally:
+        worker.stop()
+        thread.join()
     _draw(out, sent[:2], seed, home or default_home(os.environ))
     return sent
 
 
-def _settings(bootstrap: str, home: Path | None) -> Settings:
+def settings(bootstrap: str, home: Path | None) -> Settings:
+    """Returns the settings of the demo's exposure worker."""
     return Settings.model_validate(
         {
             "kafka": {"bootstrap": bootstrap, "consumer": CONSUMER},

@@ -12,13 +12,15 @@ from time import perf_counter
 
 import numpy as np
 
-from streamfilter.config import Settings
+from streamfilter.config import Exposures, FrameContaminants, Settings, TrackingEngine
 from streamfilter.doctor.findings import Finding, State, failed, not_applicable, ok
 from streamfilter.doctor.messages import SampledMessage
-from streamfilter.errors import EngineUnavailable, how_to_install
+from streamfilter.errors import ConfigurationInvalid, EngineUnavailable, how_to_install
 from streamfilter.inference import cache, runtimes
 from streamfilter.inference.engine import Plans
 from streamfilter.inference.manifest import Manifest, load
+from streamfilter.service.assembly.engines import chosen_engines
+from streamfilter.service.assembly.exposures import cosmic_ray_engine
 
 # Runtimes that need a GPU, and the modules that they import.
 _GPU_RUNTIMES = {"tensorrt": ("tensorrt", "pycuda")}
@@ -38,12 +40,17 @@ class _ConfiguredEngine:
 def _configured(settings: Settings) -> list[_ConfiguredEngine]:
     own, exposures = settings.engine, settings.exposures
     configured = []
-    if settings.alerts.topics:
-        configured.append(_ConfiguredEngine(own.name, own.runtime, own.threads, own.precision))
-    for reader, each in (
+    for each in chosen_engines(settings).values() if settings.alerts.topics else ():
+        configured.append(_ConfiguredEngine(each.name, each.runtime, own.threads, each.precision))
+    masking = exposures.contaminants
+    engines: list[tuple[Exposures | FrameContaminants, TrackingEngine]] = [
         (exposures, exposures.engine),
-        (exposures.contaminants, exposures.contaminants.engine),
-    ):
+        (masking, masking.engine),
+    ]
+    alone = cosmic_ray_engine(masking) if masking.topics else None
+    if alone is not None and alone.name != masking.engine.name:
+        engines.append((masking, alone))
+    for reader, each in engines:
         if reader.topics:
             threads = reader.threads or os.cpu_count() or 1
             configured.append(_ConfiguredEngine(each.name, each.runtime, threads, each.precision))
@@ -53,7 +60,12 @@ def _configured(settings: Settings) -> list[_ConfiguredEngine]:
 def check(settings: Settings, _: list[SampledMessage]) -> Iterator[Finding]:
     """Check the networks of these settings, each on its runtime."""
     home = settings.engine.home or cache.default_home(os.environ)
-    for configured in _configured(settings):
+    try:
+        engines = _configured(settings)
+    except ConfigurationInvalid as error:
+        yield failed("engine", "exposures.contaminants.cosmic_rays", error)
+        return
+    for configured in engines:
         try:
             manifest = load(configured.name)
             whole = yield from _cached(manifest, home, settings.engine.home)

@@ -3,12 +3,12 @@
 import os
 import shutil
 from collections.abc import Iterator
-from pathlib import Path
 
 from streamfilter.config import Settings
 from streamfilter.doctor.findings import Finding, State, not_applicable, ok
 from streamfilter.doctor.messages import SampledMessage
 from streamfilter.inference.cache import default_home
+from streamfilter.resources import available_mib, usable_cores
 
 _MIB = 2**20
 # Both engines, the release's wheel while it is unpacked, and some schemas; a plan is as large.
@@ -19,7 +19,6 @@ _BASE_MIB, _COPIES = 800, 2
 _PIXEL_BYTES = 20  # as measured for a frame of 10,560 x 10,560 px of 16 bits
 # A process that masks a frame of 4,096 x 4,096 px stays below this (tests/test_masking.py).
 _MASKING_MIB = 1_500
-_CGROUP = Path("/sys/fs/cgroup")
 
 
 def check_disk(settings: Settings, _: list[SampledMessage]) -> Iterator[Finding]:
@@ -69,7 +68,7 @@ def check_memory(settings: Settings, _: list[SampledMessage]) -> Iterator[Findin
 
 def check_cores(settings: Settings, _: list[SampledMessage]) -> Iterator[Finding]:
     """Compare the usable cores with the threads that the settings ask for."""
-    present, allowed = os.cpu_count() or 1, _cores()
+    present, allowed = os.cpu_count() or 1, usable_cores()
     engine = settings.engine
     threads = (engine.workers or present) * engine.threads
     subject = f"engine.workers {engine.workers}, engine.threads {engine.threads}"
@@ -82,36 +81,3 @@ def check_cores(settings: Settings, _: list[SampledMessage]) -> Iterator[Finding
         "no more threads than cores: they would only wait for each other",
         f"set engine.workers to {max(int(allowed) // engine.threads, 1)}",
     )  # fmt: skip
-
-
-def available_mib() -> int | None:
-    """Returns the memory left by the system and this container; None where neither tells."""
-    available = []
-    try:
-        for line in Path("/proc/meminfo").read_text(encoding="ascii").splitlines():
-            if line.startswith("MemAvailable:"):
-                available.append(int(line.split()[1]) // 1024)
-    except OSError:
-        pass
-    most, used = _cgroup("memory.max"), _cgroup("memory.current")
-    if most.isdigit() and used.isdigit():
-        available.append((int(most) - int(used)) // _MIB)
-    return min(available, default=None)
-
-
-def _cores() -> float:
-    """Returns the cores of the process's affinity, or a container's smaller quota."""
-    affinity = getattr(os, "sched_getaffinity", None)
-    cores = float(len(affinity(0)) if affinity else os.cpu_count() or 1)
-    quota, _, period = _cgroup("cpu.max").partition(" ")
-    if quota.isdigit() and period.isdigit():
-        cores = min(cores, int(quota) / int(period))
-    return cores
-
-
-def _cgroup(name: str) -> str:
-    """Returns a value of this container's cgroup (version 2); empty where there is none."""
-    try:
-        return (_CGROUP / name).read_text(encoding="ascii").strip()
-    except OSError:
-        return ""

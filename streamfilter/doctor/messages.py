@@ -17,12 +17,11 @@ from streamfilter.config import Settings
 from streamfilter.doctor.findings import GIVEN, Finding, State, failed, ok
 from streamfilter.errors import EngineUnavailable, MessageRejected, SchemaUnavailable
 from streamfilter.exposures.decode import ExposureDecoder
-from streamfilter.inference.manifest import load
 from streamfilter.limits import Limits
 from streamfilter.records import Alert, Message, Plane, Rejected
 from streamfilter.schemas.finder import SchemaFinder
 from streamfilter.schemas.wire import schema_id_of, schema_in
-from streamfilter.service.assembly.alerts import schema_sources
+from streamfilter.service.assembly.alerts import networks_of, schema_sources
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +78,7 @@ def _decoded(
         finding = None
     else:
         judged = settings.alerts.planes
-        planes = stamps_read(judged, load(settings.engine.name))
+        planes = stamps_read(judged, *networks_of(settings))
         decoder = Decoder(finder, Surveys.load(settings.alerts.survey_folders), limits)
         decoded = decoder.decode(message, planes)
         finding = _missing_parts(subject, decoded, decoder.take_reports(), judged, planes)
@@ -105,7 +104,7 @@ def _missing_parts(
     if isinstance(decoded, Alert) and (absent := _absent(decoded, planes)):
         return Finding(
             "message", subject, State.WARNING, f"it has no stamp for {absent}",
-            "one for each that the engine takes (alerts.planes, engine.name)",
+            "one for each that the engines take (alerts.planes, engine.name, engine.also)",
             f"name its field in the field map of {decoded.survey}, if its alerts have one",
         )  # fmt: skip
     return None

@@ -54,6 +54,8 @@ class TrackingEncoder:
         The network that judges tracking.
     masking
         The network that finds contaminants; None where frames are not searched for them.
+    cosmic_rays
+        The network that was chosen for cosmic rays alone; None: the same as for all others.
     registrar
         Registers the schema; without one, messages are single-object encoded.
     clock
@@ -65,11 +67,13 @@ class TrackingEncoder:
         engine: EngineIdentity,
         *,
         masking: EngineIdentity | None = None,
+        cosmic_rays: EngineIdentity | None = None,
         registrar: Registrar | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._engine = _identity(engine)
         self._masking = None if masking is None else _identity(masking)
+        self._cosmic_rays = None if cosmic_rays is None else _identity(cosmic_rays)
         self._registrar = registrar
         self._clock = clock
         self._header = lru_cache(None)(self._make_header)
@@ -164,7 +168,13 @@ class TrackingEncoder:
         if areas is None:
             return None
         shares = {code.lower(): share for code, share in areas.shares.items()}
-        return {"pixels": areas.pixels, **shares, "mask": areas.mask, "engine": self._masking}
+        return {
+            "pixels": areas.pixels,
+            **shares,
+            "mask": areas.mask,
+            "engine": self._masking,
+            "cosmic_rays": self._cosmic_rays,
+        }
 
     def _message(
         self,

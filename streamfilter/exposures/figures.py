@@ -41,7 +41,7 @@ _VOICES = {
     Voice.BOTH: "the network and the shapes of the stars",
     Voice.NONE: "nothing",
 }
-_ERROR_TINT, _ABSTAIN = "#D55E00", "#CCCCCC"
+_ERROR_TINT, _ABSTAIN, _NOT_NEEDED = "#D55E00", "#CCCCCC", "#56B4E9"
 _THUMBNAIL_PX = 320
 _CUT_PX = 100
 """Large enough for a trail of 30 FWHM, small enough to show a star of two pixels."""
@@ -142,10 +142,11 @@ def _worst(judged: JudgedFrame) -> tuple[CutOut, ...]:
     """Returns the brightest star of each of the tiles with the highest output for an error."""
     if judged.image is None or judged.stars is None:
         return ()
-    loudest = sorted(judged.evidence.tiles, key=lambda t: (t.abstains, -(t.probability or 0)))
+    asked = [tile for tile in judged.evidence.tiles if not tile.not_needed]
+    loudest = sorted(asked, key=lambda t: (t.abstains, -(t.probability or 0)))
     stars = judged.stars
     cuts: list[CutOut] = []
-    side = _side(loudest, judged.image.shape) if loudest else 0
+    side = _side(judged.evidence.tiles, judged.image.shape) if loudest else 0
     left = np.ones(len(stars.x), bool)
     for tile in loudest:
         inside = left & (stars.y >= tile.y) & (stars.y < tile.y + side)
@@ -194,9 +195,6 @@ def _draw_focal_plane(part: "SubFigure", pictures: Sequence[DetectorPicture]) ->
 
 def _draw_detector(panel: "Axes", one: DetectorPicture, detectors: int) -> None:
     """Draw one detector; text that would be too small to read is left out."""
-    from matplotlib.colors import to_rgba
-    from matplotlib.patches import Rectangle
-
     evidence = one.evidence
     panel.set_xticks([])
     panel.set_yticks([])
@@ -218,26 +216,40 @@ def _draw_detector(panel: "Axes", one: DetectorPicture, detectors: int) -> None:
         panel.text(0.5, 0.5, reason, ha="center", va="center", transform=panel.transAxes, size=8)
         return
     _draw_image(panel, one.thumbnail, (one.shape[1], one.shape[0]))
-    for tile, (x, y, width, height) in zip(
-        evidence.tiles, areas(evidence.tiles, one.shape), strict=True
-    ):
-        place = (x, y), width, height
-        if tile.abstains:
-            panel.add_patch(Rectangle(*place, fill=False, hatch="/", ec=_ABSTAIN, lw=0.8))
-        else:
-            tint = to_rgba(_ERROR_TINT, 0.6 * (tile.probability or 0.0))
-            panel.add_patch(Rectangle(*place, fc=tint, ec=to_rgba(pages.PAPER, 0.5), lw=0.6))
-        if len(evidence.tiles) * detectors <= 60 and detectors <= 4:
-            panel.text(
-                x + width / 2,
-                y + height / 2,
-                "few stars" if tile.abstains else f"{tile.probability:.2f}",
-                color=pages.PAPER,
-                size=8,
-                ha="center",
-                va="center",
-                bbox={"boxstyle": "round,pad=0.2", "fc": _INK, "alpha": 0.5, "lw": 0},
-            )
+    for tile, area in zip(evidence.tiles, areas(evidence.tiles, one.shape), strict=True):
+        _draw_tile(panel, tile, area, told=len(evidence.tiles) * detectors <= 60 and detectors <= 4)
+
+
+def _draw_tile(
+    panel: "Axes", tile: TileEvidence, area: tuple[float, float, float, float], *, told: bool
+) -> None:
+    """Draw one tile: hatched where it abstains, dotted where it was not judged, else tinted."""
+    from matplotlib.colors import to_rgba
+    from matplotlib.patches import Rectangle
+
+    x, y, width, height = area
+    place = (x, y), width, height
+    if tile.abstains:
+        text = "few stars"
+        panel.add_patch(Rectangle(*place, fill=False, hatch="/", ec=_ABSTAIN, lw=0.8))
+    elif tile.not_needed:
+        text = "not judged"
+        panel.add_patch(Rectangle(*place, fill=False, hatch=".", ec=_NOT_NEEDED, lw=0.8))
+    else:
+        text = f"{tile.probability:.2f}"
+        tint = to_rgba(_ERROR_TINT, 0.6 * (tile.probability or 0.0))
+        panel.add_patch(Rectangle(*place, fc=tint, ec=to_rgba(pages.PAPER, 0.5), lw=0.6))
+    if told:
+        panel.text(
+            x + width / 2,
+            y + height / 2,
+            text,
+            color=pages.PAPER,
+            size=8,
+            ha="center",
+            va="center",
+            bbox={"boxstyle": "round,pad=0.2", "fc": _INK, "alpha": 0.5, "lw": 0},
+        )
 
 
 def areas(
@@ -321,8 +333,10 @@ def words(row: Row) -> list[str]:
     else:
         lines.append(f"network alone: {judgement.network_probability:.3f}")
     if judgement.reference_mean is not None:
-        lines.append(f"plain mean of all tiles: {judgement.reference_mean:.3f}")
+        lines.append(f"plain mean of the judged tiles: {judgement.reference_mean:.3f}")
     lines.append(f"tiles: {judgement.tiles_used} used, {judgement.tiles_abstained} abstained")
+    if judgement.tiles_not_needed:
+        lines[-1] += f", {judgement.tiles_not_needed} not needed"
     lines.append(f"stars measured: {shapes.stars}")
     if shapes.elongation is not None:
         lines.append(f"elongation {shapes.elongation:.2f}, FWHM {shapes.fwhm_px:.1f} px")
@@ -347,8 +361,8 @@ def _unread(row: Row) -> list[str]:
 
 
 def _write_head(part: "SubFigure", left_out: int) -> None:
-    text = "raw network output per tile, hatched where there are too few stars"
-    text += "; beside it stars of the worst tiles"
+    text = "raw network output per tile, hatched where there are too few stars, dotted where the "
+    text += "others were enough; beside it stars of the worst tiles"
     if left_out:
         text += f"    ({left_out} exposures left out)"
     part.text(0.01, 0.5, text, va="center", size=10, color=_FAINT)

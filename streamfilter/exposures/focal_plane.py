@@ -6,6 +6,7 @@ committed before, so a restart in the middle reads the messages again and loses 
 
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, field, replace
+from fractions import Fraction
 
 from streamfilter.exposures.records import (
     Closing,
@@ -78,6 +79,11 @@ class _Exposure:
     """By detector, for those that are in no verdict yet."""
     irregular: set[Irregularity] = field(default_factory=set)
 
+    @property
+    def arrived(self) -> Fraction:
+        """How many of the expected detectors came: a plane of a cube is its share of one."""
+        return sum((Fraction(1, each.planes) for each in self.detectors.values()), Fraction(0))
+
 
 class FocalPlanes:
     """Holds the open exposures and those that closed lately; for one thread alone."""
@@ -131,7 +137,7 @@ class FocalPlanes:
         exposure.latest_s = now_s
         if late:
             return Step((self._verdict(exposure, Closing.LATE_DETECTOR),))
-        if exposure.expected is not None and len(exposure.detectors) >= exposure.expected:
+        if exposure.expected is not None and exposure.arrived >= exposure.expected:
             return Step((self._close(key, Closing.COMPLETE),))
         closed = []
         while len(self._open) > self._rules.most_open:
@@ -164,7 +170,7 @@ class FocalPlanes:
             if arrived.origin is None or arrived.origin not in exposure.origins.values():
                 exposure.irregular.add(Irregularity.DUPLICATE_DETECTOR)
             return False
-        if exposure.expected is not None and len(exposure.detectors) >= exposure.expected:
+        if exposure.expected is not None and exposure.arrived >= exposure.expected:
             exposure.irregular.add(Irregularity.MORE_DETECTORS_THAN_EXPECTED)
         if len(exposure.detectors) >= self._rules.most_detectors:
             exposure.irregular.add(Irregularity.MORE_DETECTORS_THAN_EXPECTED)
@@ -204,7 +210,7 @@ class FocalPlanes:
         exposure.revision += 1
         detectors = tuple(exposure.detectors.values())
         irregular = set(exposure.irregular)
-        if exposure.expected is not None and len(detectors) < exposure.expected:
+        if exposure.expected is not None and exposure.arrived < exposure.expected:
             irregular.add(Irregularity.DETECTORS_MISSING)
         verdict = ExposureVerdict(
             exposure_id=exposure.exposure_id,

@@ -6,10 +6,10 @@ import re
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from math import isfinite, prod
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
@@ -21,10 +21,15 @@ from streamfilter.exposures.purposes import PurposeMap
 from streamfilter.exposures.records import Frame, FrameReason, FrameRefused, Mask
 from streamfilter.exposures.refusal import NO_MEMORY, Refusal, too_many_bytes
 from streamfilter.exposures.sections import with_sky
-from streamfilter.exposures.stored_images import forget_data, pixels_of, require_sound
+from streamfilter.exposures.stored_images import (
+    as_float32,
+    forget_data,
+    offset_of,
+    pixels_of,
+    require_sound,
+)
 from streamfilter.fits import headers as fits_headers
 from streamfilter.fits.faults import fault_in
-from streamfilter.records import Image
 
 if TYPE_CHECKING:
     from astropy.io import fits
@@ -40,8 +45,8 @@ _PIXEL_BYTES = 20
 """Memory that one pixel takes while a frame is judged; measured with 16 bits a pixel."""
 _MOST_COLOURS = 4
 """A side of so few pixels is an axis of colours: red, green, blue and one more."""
-_MOST_PLANES = 10_000
-"""Of one cube; an integral-field spectrograph's have up to 4,000."""
+MOST_PLANES = 10_000
+"""Of one cube, at most; an integral-field spectrograph's have up to 4,000."""
 _RUBIN_MASK = "MASK"
 """Rubin's mask extension, whose bits have names."""
 _WITH_HDU = re.compile(r"(.+)\[([^\[\]]+)\]")
@@ -53,8 +58,6 @@ _FLAT_TOP = (0.02, 10)
 """So many pixels in the highest 2 % above the sky are a plateau, which means saturation."""
 _LOWEST_SATURATION = 0.5
 """Share of the sky's level; a smaller value in a header is not a level of saturation."""
-_HIGHEST_SKY = 2.0**20
-"""Up to this value, float32 has steps of an eighth or finer."""
 _EVERY = 7
 """Pixels along each axis from which the sky's level is guessed."""
 
@@ -69,8 +72,8 @@ class FrameRules:
     """Limit for one detector, or one plane of a cube."""
     memory_bytes: int | None = None
     """What there is for one frame; None: not known. A file or frame that takes more is refused."""
-    planes: bool = False
-    """Read an image of more than two axes plane by plane; otherwise it is refused."""
+    most_planes: int = 1
+    """An image of more than two axes is read plane by plane, if it has no more planes."""
     auxiliary_extensions: tuple[str, ...] = ()
     """More extensions whose images are not a detector's, by name or the last word of a name."""
     use_sections: bool = True
@@ -171,7 +174,7 @@ class FrameFile:
             except Refusal as refusal:
                 why, detail = refusal.reason, refusal.detail
                 frame = FrameRefused(self.source, index, why, detail, detector)
-            yield frame
+            yield replace(frame, planes=len(planes))
 
     def _frame(self, index: int, plane: int | None, detector: str) -> Frame:
         """Returns one detector's frame, or that of one of its planes."""
@@ -190,7 +193,7 @@ class FrameFile:
         if bias is not None:
             masked = np.zeros(pixels.shape, np.bool_) if masked is None else masked
             masked[bias] = True
-        offset = _offset(pixels.dtype, sky)
+        offset = offset_of(pixels.dtype, sky)
         if saturation is not None:
             saturation -= offset
         if masked is not None:
@@ -205,7 +208,7 @@ class FrameFile:
             self.source,
             index,
             detector,
-            _as_float32(pixels[rows, columns], offset),
+            as_float32(pixels[rows, columns], offset),
             masked,
             saturation,
             corner=(rows.start or 0, columns.start or 0),
@@ -284,6 +287,8 @@ def read_frames(
         file = FrameFile(content, source, rules or FrameRules(), hdu)
     except Refusal as refusal:
         yield FrameRefused(source, None, refusal.reason, refusal.detail)
+    except MemoryError:
+        yield FrameRefused(source, None, FrameReason.TOO_LARGE, NO_MEMORY)
     else:
         yield from file.frames()
 
@@ -379,22 +384,6 @@ def _sky_level(pixels: npt.NDArray[np.number]) -> float | None:
     return float(np.median(sample)) if sample.size else None
 
 
-def _offset(dtype: np.dtype[Any], sky: float | None) -> float:
-    """Returns what to subtract before the change to float32: the sky if it is high, else 0."""
-    wide = not np.can_cast(dtype, np.float32)
-    return sky if wide and sky is not None and abs(sky) > _HIGHEST_SKY else 0.0
-
-
-def _as_float32(pixels: npt.NDArray[np.number], offset: float) -> Image:
-    """Returns the pixels minus an offset, as float32."""
-    with np.errstate(over="ignore", invalid="ignore"):
-        if not offset:
-            return np.ascontiguousarray(pixels, dtype=np.float32)
-        image = np.empty(pixels.shape, np.float32)
-        np.subtract(pixels, offset, out=image, dtype=np.float64, casting="unsafe")
-        return image
-
-
 def _planes(hdu: "ImageHdu", rules: FrameRules) -> Sequence[int | None]:
     """Returns the numbers of an image's planes, from 1; of an image of two axes only None.
 
@@ -405,19 +394,21 @@ def _planes(hdu: "ImageHdu", rules: FrameRules) -> Sequence[int | None]:
     if len(shape) < 2 or 0 in shape:
         raise Refusal(FrameReason.MALFORMED, f"an image of shape {shape}; expected 2 axes")
     planes, plane = prod(shape[:-2]), prod(shape[-2:])
-    if planes > 1 and not rules.planes:
-        raise Refusal(FrameReason.CUBE, f"{sides} px: {len(shape)} axes; expected 2")
     if planes > 1 and min(shape[-2:]) <= _MOST_COLOURS:
         detail = f"{sides} px: expected planes of two sides, and colours along the third axis"
         raise Refusal(FrameReason.CUBE, detail)
+    if planes > rules.most_planes:
+        reason = FrameReason.TOO_LARGE if rules.most_planes > 1 else FrameReason.CUBE
+        limit = f"exposures.max_frame_planes = {rules.most_planes}"
+        if rules.most_planes == MOST_PLANES:
+            limit = f"at most {MOST_PLANES} are read"
+        raise Refusal(reason, f"{sides} px: {planes} planes; {limit}")
     if plane > rules.max_pixels:
         detail = f"{plane} pixels; exposures.max_frame_pixels = {rules.max_pixels}"
         raise Refusal(FrameReason.TOO_LARGE, detail)
     _require_memory(f"{plane} pixels", _PIXEL_BYTES * plane, rules)
     if planes == 1:
         return (None,)
-    if planes > _MOST_PLANES:
-        raise Refusal(FrameReason.TOO_LARGE, f"{planes} planes; at most {_MOST_PLANES} are read")
     _require_bounded(hdu, rules)
     return range(1, planes + 1)
 

@@ -130,7 +130,7 @@ def without_mask(header: "fits.Header", reason: FrameReason) -> None:
 def _own(
     codes: Sequence[str], rules: MaskRules, *, priors: bool, thresholded: bool, single: bool
 ) -> "fits.Header":
-    """Returns the MaxiMask program's keywords."""
+    """Returns the MaxiMask program's keywords, and which network decided about each class."""
     from astropy.io import fits
 
     header, now = fits.Header(), datetime.now(UTC)
@@ -142,6 +142,9 @@ def _own(
     for number, row in enumerate(BY_CODE[code] for code in codes):
         header[row.code] = f"{row.code}: {row.meaning}"
         header[f"{row.code}_DIM"] = str(number)
+        if (network := rules.networks.get(row.code)) is not None:
+            header[f"{row.code}_NET"] = (f"{network.name} {network.version}", f"{row.code} network")
+            header[f"{row.code}_SHA"] = network.sha256  # of its ONNX; it leaves no room for words
         if priors:
             header[f"{row.code}_PR"] = (f"{rules.priors[row.code]:g}", f"{row.code} prior")
         if thresholded:

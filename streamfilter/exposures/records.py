@@ -135,6 +135,8 @@ class FrameRefused:
     reason: FrameReason
     detail: str
     detector: str = ""
+    planes: int = 1
+    """Of its image, each of which is a frame."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -158,6 +160,8 @@ class Frame:
     """Rows and columns of the sensor in one pixel; (1, 1) where the header does not say."""
     plane: int | None = None
     """Which plane of a cube it is, from 1; None where the image has two axes."""
+    planes: int = 1
+    """Of its image, each of which is a frame."""
     headers: tuple["Header", ...] = ()
     """The image's own as astropy read it, and that of the first HDU where it is another."""
     sha256: str = ""
@@ -207,6 +211,11 @@ class TileEvidence:
         """Whether the tile has too little data to be judged."""
         return self.weight == 0.0
 
+    @property
+    def not_needed(self) -> bool:
+        """Whether it could have spoken, and the network did not judge it: others were enough."""
+        return not self.abstains and self.probability is None
+
 
 class Decision(StrEnum):
     """The decision on a detector or an exposure."""
@@ -236,13 +245,14 @@ class Judgement:
     exactly where the decision is a tracking error; None where nothing speaks, or the network sees
     trails and the stars show none."""
     log_odds: float | None
-    """The network's, of all tiles, without the prior; positive means a tracking error."""
+    """The network's, of the tiles used, without the prior; positive means a tracking error."""
     weight: float
-    """Sum of the tiles' weights, which are those of ``mean_log_odds``."""
+    """Sum of the used tiles' weights, which are those of ``mean_log_odds``."""
     mean_log_odds: float | None
-    """Weighted mean over the tiles that did not abstain."""
+    """Weighted mean over the tiles used."""
     reference_mean: float | None
-    """Mean of the tiles' posteriors, as in the MaxiTrack program; tiles that abstain count too."""
+    """Mean of the posteriors of the tiles that the network judged. Where it judged all, this is the
+    MaxiTrack program's; tiles that abstain count too."""
     prior: float
     tiles_used: int
     tiles_abstained: int
@@ -251,6 +261,8 @@ class Judgement:
     """Posterior of the network's ``log_odds`` alone; None where every tile abstained."""
     shape_log_odds: float | None = None
     """The shapes', without the prior; None where too few stars could be measured."""
+    tiles_not_needed: int = 0
+    """Tiles that could have spoken and were not judged by the network: others were enough."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -280,6 +292,8 @@ class DetectorEvidence:
     """None where the frame was not searched for contaminants."""
     not_judged: NotJudged | None = None
     """Why its tracking was not judged, though the frame could be evaluated."""
+    planes: int = 1
+    """Of the cube of which it is one; together they are one of the detectors expected."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -290,7 +304,8 @@ class DetectorArrived:
     instrument: str
     evidence: DetectorEvidence
     detectors_expected: int | None = None
-    """None where the producer does not know: the exposure then closes on time-out."""
+    """None where the producer does not know: the exposure then closes on time-out. The planes of a
+    cube together are one."""
     origin: Origin | None = None
 
 

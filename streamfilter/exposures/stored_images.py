@@ -1,6 +1,6 @@
 """Reads the pixels of an image from a FITS file, after it was checked that they are there."""
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -8,9 +8,13 @@ import numpy.typing as npt
 from streamfilter.exposures.records import FrameReason
 from streamfilter.exposures.refusal import Refusal
 from streamfilter.fits.compressed_tiles import wrong_with
+from streamfilter.records import Image
 
 if TYPE_CHECKING:
     from streamfilter.exposures.detector_images import ImageHdu
+
+_HIGHEST_SKY = 2.0**20
+"""Up to this value, float32 has steps of an eighth or finer."""
 
 
 def require_sound(hdu: "ImageHdu") -> None:
@@ -58,3 +62,19 @@ def forget_data(hdu: "ImageHdu") -> None:
     """Give back the memory of an HDU's pixels; they are read anew when they are asked for."""
     if "data" in hdu.__dict__:
         del hdu.data
+
+
+def offset_of(dtype: np.dtype[Any], sky: float | None) -> float:
+    """Returns what to subtract before the change to float32: the sky if it is high, else 0."""
+    wide = not np.can_cast(dtype, np.float32)
+    return sky if wide and sky is not None and abs(sky) > _HIGHEST_SKY else 0.0
+
+
+def as_float32(pixels: npt.NDArray[np.number], offset: float) -> Image:
+    """Returns the pixels minus an offset, as float32."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        if not offset:
+            return np.ascontiguousarray(pixels, dtype=np.float32)
+        image = np.empty(pixels.shape, np.float32)
+        np.subtract(pixels, offset, out=image, dtype=np.float64, casting="unsafe")
+        return image

@@ -7,7 +7,7 @@ shapes say together is one probability, and the decision follows from it.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -22,6 +22,9 @@ from streamfilter.exposures.records import (
     TileEvidence,
     Voice,
 )
+
+_SURE = 3.0
+"""Standard errors within which the mean of all tiles is expected, from those that were judged."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -40,6 +43,9 @@ class TrackingRules:
     """Of the network on a tile of clear stars: no tile's output counts as more certain."""
     correlation: float = 0.3
     """Between the errors of tiles: any number of tiles counts as at most 1/0.3 = 3.3."""
+    tiles_enough: int = 8
+    """Tiles of a detector that the network judges before their evidence is weighed; it goes on
+    while those left could change the decision. 0: it judges all, also those that abstain."""
     decided_at: float = 0.5
     """Probability from which the decision is a tracking error."""
     unsure_from: float = 0.45
@@ -66,6 +72,8 @@ class TrackingRules:
         for name in ("prior", "error_rate", "decided_at"):
             if not 0 < getattr(self, name) < 1:
                 raise ValueError(f"{name} is {getattr(self, name)}; it must be between 0 and 1")
+        if self.tiles_enough < 0:
+            raise ValueError(f"tiles_enough is {self.tiles_enough}; it must be at least 0")
         if not 0 <= self.correlation <= 1:
             raise ValueError(f"correlation is {self.correlation}; it must be in [0, 1]")
         if not 0 < self.unsure_from <= self.decided_at:
@@ -83,9 +91,9 @@ class Evidence:
     weight: float
     """Sum of the tiles' weights."""
     reference: float | None
-    """Mean of the tiles' posteriors."""
-    tiles: tuple[int, int]
-    """Those that spoke, and those that abstained."""
+    """Mean of the posteriors of the tiles that were judged."""
+    tiles: tuple[int, int, int]
+    """Those that spoke, those that abstained, and those that were not needed."""
     shapes: Shapes
     shape_log_odds: float | None
     doubtful: bool = False
@@ -126,7 +134,54 @@ def judge_detector(
     doubtful
         Whether the network alone cannot decide on an error, as it may not have seen star trails.
     """
-    speaking = [tile for tile in tiles if not tile.abstains and tile.probability is not None]
+    return _judged(_evidence(tiles, shapes, rules, doubled, doubtful), rules)
+
+
+def settled(
+    tiles: Sequence[TileEvidence],
+    shapes: Shapes,
+    rules: TrackingRules,
+    *,
+    doubled: bool = False,
+    doubtful: bool = False,
+) -> bool:
+    """Whether the tiles that were not judged yet would not change the decision.
+
+    They are expected to be like those that were judged: the mean of all lies within three
+    standard errors of theirs.
+
+    Parameters
+    ----------
+    doubled, doubtful
+        As in ``judge_detector``.
+    """
+    evidence = _evidence(tiles, shapes, rules, doubled, doubtful)
+    speaking = [tile for tile in tiles if not tile.abstains]
+    odds = np.array([log_odds(t.probability, rules) for t in speaking if t.probability is not None])
+    if len(odds) == len(speaking):
+        return True
+    if evidence.mean is None:
+        return False
+    # One tile shows no scatter: the largest that there can be.
+    scatter = float(odds.std(ddof=1)) if len(odds) > 1 else 2 * log_odds(1.0, rules)
+    margin = _SURE * scatter * (1 / len(odds) - 1 / len(speaking)) ** 0.5
+    weight = sum(tile.weight for tile in speaking)
+    decisions = {
+        _judged(replace(evidence, mean=mean, weight=weight), rules).decision
+        for mean in (evidence.mean - margin, evidence.mean + margin)
+    }
+    return decisions == {_judged(evidence, rules).decision}
+
+
+def _evidence(
+    tiles: Sequence[TileEvidence],
+    shapes: Shapes,
+    rules: TrackingRules,
+    doubled: bool,
+    doubtful: bool,
+) -> Evidence:
+    """Returns what a detector's tiles and its stars' shapes say."""
+    speaking = [tile for tile in tiles if not tile.abstains and not tile.not_needed]
     weight = sum(tile.weight for tile in speaking)
     mean = None
     if speaking:
@@ -136,8 +191,9 @@ def judge_detector(
     known = shape_log_odds(shapes, rules)
     if doubled:
         known = max(known or 0.0, rules.likelihood.doubled)
-    tiles_heard = len(speaking), len(tiles) - len(speaking)
-    return _judged(Evidence(mean, weight, reference, tiles_heard, shapes, known, doubtful), rules)
+    abstained = sum(tile.abstains for tile in tiles)
+    counts = len(speaking), abstained, len(tiles) - len(speaking) - abstained
+    return Evidence(mean, weight, reference, counts, shapes, known, doubtful)
 
 
 def judge_exposure(
@@ -156,7 +212,10 @@ def judge_exposure(
     if weight > 0:
         mean = sum(j.weight * (j.mean_log_odds or 0.0) for j in judgements) / weight
     means = [j.reference_mean for j in judgements if j.reference_mean is not None]
-    counts = sum(j.tiles_used for j in judgements), sum(j.tiles_abstained for j in judgements)
+    used, abstained = (
+        sum(getattr(j, name) for j in judgements) for name in ("tiles_used", "tiles_abstained")
+    )
+    counts = used, abstained, sum(j.tiles_not_needed for j in judgements)
     reference = float(np.mean(means)) if means else None
     # By detector: after a small field rotation each detector is coherent, and all are not.
     doubtful = 2 * sum(_set_aside(j, rules) for j in judgements) > len(judgements)
@@ -173,7 +232,7 @@ def is_judged(evidence: DetectorEvidence) -> bool:
 
 def without_evidence(rules: TrackingRules, shapes: Shapes | None = None) -> Judgement:
     """Returns the judgement of a detector that could not be evaluated: "cannot tell"."""
-    return _judged(Evidence(None, 0.0, None, (0, 0), shapes or Shapes(0), None), rules)
+    return _judged(Evidence(None, 0.0, None, (0, 0, 0), shapes or Shapes(0), None), rules)
 
 
 def log_odds(probability: float, rules: TrackingRules) -> float:
@@ -300,6 +359,7 @@ def _judged(evidence: Evidence, rules: TrackingRules) -> Judgement:
         shapes=evidence.shapes,
         network_probability=alone,
         shape_log_odds=known,
+        tiles_not_needed=evidence.tiles[2],
     )
 
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from streamfilter.exposures import shapes, sky, tiles, tracking
+from streamfilter.exposures import shapes, sky, tile_choice, tiles, tracking
 from streamfilter.exposures.records import (
     DetectorEvidence,
     Frame,
@@ -102,17 +102,29 @@ class Watcher:
         if frame.saturation is not None:
             saturation = (frame.saturation - background.median_level) / background.median_sigma
         stars = shapes.find(image, masked, saturation, frame.binning)
+        found, rules = shapes.measure(stars), self._rules.tracking
+        doubled = shapes.doubled(stars)
+        doubtful = stars.unmeasured or frame.binning[0] != frame.binning[1]
         squares = tiles.cut((image.shape[0], image.shape[1]), masked, self._side)
-        witnesses = self._witnesses(squares, stars, self.probabilities(image, squares))
+        witnesses = tile_choice.asked(
+            [self._witness(tile, stars) for tile in squares],
+            lambda numbers: self.probabilities(image, [squares[number] for number in numbers]),
+            lambda judged: tracking.settled(
+                judged, found, rules, doubled=doubled, doubtful=doubtful
+            ),
+            enough=rules.tiles_enough,
+            batch=self._rules.batch,
+        )
         judgement = tracking.judge_detector(
-            witnesses,
-            shapes.measure(stars),
-            self._rules.tracking,
-            doubled=shapes.doubled(stars),
-            doubtful=stars.unmeasured or frame.binning[0] != frame.binning[1],
+            witnesses, found, rules, doubled=doubled, doubtful=doubtful
         )
         evidence = DetectorEvidence(
-            frame.source, frame.hdu, frame.detector, judgement, tiles=witnesses
+            frame.source,
+            frame.hdu,
+            frame.detector,
+            judgement,
+            tiles=witnesses,
+            planes=frame.planes,
         )
         return JudgedFrame(evidence, image, stars)
 
@@ -129,20 +141,13 @@ class Watcher:
             outputs.extend(float(p) for p in self._engine.infer(batch)[:, self._output])
         return outputs
 
-    def _witnesses(
-        self, squares: Sequence[tiles.Tile], stars: shapes.Stars, raw: Sequence[float]
-    ) -> tuple[TileEvidence, ...]:
-        return tuple(
-            self._witness(tile, stars, probability)
-            for tile, probability in zip(squares, raw, strict=True)
-        )
-
-    def _witness(self, tile: tiles.Tile, stars: shapes.Stars, probability: float) -> TileEvidence:
+    def _witness(self, tile: tiles.Tile, stars: shapes.Stars) -> TileEvidence:
+        """Returns a tile's evidence before the network is asked."""
         count = stars.inside(tile.y, tile.x, tile.side)
         weight = tracking.tile_weight(count, tile.unmasked, tile.share, self._rules.tracking)
         if stars.crossed(tile.y, tile.x, tile.side):
             weight = 0.0  # the network takes a satellite's trail for that of the stars
-        return TileEvidence(tile.y, tile.x, probability, count, tile.unmasked, tile.share, weight)
+        return TileEvidence(tile.y, tile.x, None, count, tile.unmasked, tile.share, weight)
 
     def _unfit(self, frame: Frame) -> tuple[FrameReason | None, str]:
         """Returns why a frame cannot be evaluated, as far as known before its sky is measured."""
@@ -168,4 +173,5 @@ class Watcher:
             judgement=tracking.without_evidence(self._rules.tracking),
             not_evaluated=reason,
             detail=detail,
+            planes=frame.planes,
         )

@@ -8,7 +8,7 @@ import io
 import re
 import warnings
 import zlib
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from functools import lru_cache
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -25,6 +25,10 @@ if TYPE_CHECKING:
     from astropy.io import fits
 
 Image = npt.NDArray[np.float32]
+
+VARIANCE, PSF = "UNCERT", "PSFIMAGE"
+EXTENSIONS = (VARIANCE, PSF)
+"""Names of the extensions that are read beside the image."""
 
 _BLOCK_BYTES = 2880
 _CARD_BYTES = 80
@@ -53,8 +57,14 @@ _WIDTHS: Mapping[bytes, "np.dtype[np.floating]"] = {
     b"-32": np.dtype(">f4"),
     b"-64": np.dtype(">f8"),
 }
+# A card begins with a keyword of eight bytes; as whole numbers all of a header are read at once.
+_KEYWORD = np.dtype("<u8")
+_EXTNAME, _UTYPE = (int.from_bytes(each, "little") for each in (b"EXTNAME ", b"UTYPE   "))
 # Each of these changes the meaning of the bytes, so astropy reads such a file.
-_SCALED = frozenset((b"BSCALE  ", b"BZERO   ", b"GROUPS  ", b"INHERIT ", b"CONTINUE"))
+_SCALED = frozenset(
+    int.from_bytes(each, "little")
+    for each in (b"BSCALE  ", b"BZERO   ", b"GROUPS  ", b"INHERIT ", b"CONTINUE")
+)
 
 
 class Planes(NamedTuple):
@@ -62,7 +72,7 @@ class Planes(NamedTuple):
 
     All are native, C-contiguous float32 (height, width); NaN where there are no data. ``variance``
     has the image's shape and its unit squared. ``psf`` is the kernel as sent; None where a side is
-    over 128 px.
+    over 128 px. Both are None where they are not wanted or not sent.
     """
 
     image: Image
@@ -90,8 +100,8 @@ class _Plane(NamedTuple):
     pixels: npt.NDArray[np.generic]
 
 
-def read_stamp(data: bytes, limits: Limits) -> Planes:
-    """Returns the planes of a stamp: the first image, and the extensions UNCERT and PSFIMAGE.
+def read_stamp(data: bytes, limits: Limits, extensions: Collection[str] = EXTENSIONS) -> Planes:
+    """Returns the planes of a stamp: the first image, and extensions.
 
     Other extensions are ignored; a mask, weights and the like are never taken for the image.
 
@@ -102,6 +112,8 @@ def read_stamp(data: bytes, limits: Limits) -> Planes:
     limits
         Bounds on the decompressed bytes and on the side of an image, checked before any
         allocation.
+    extensions
+        Those of ``EXTENSIONS`` that are wanted; the planes of others are None.
 
     Raises
     ------
@@ -117,7 +129,7 @@ def read_stamp(data: bytes, limits: Limits) -> Planes:
     if planes is None:
         _require_sound(data, limits)
         planes = _read_with_astropy(_checked(data), limits)
-    return _arranged(planes, limits)
+    return _arranged(planes, limits, extensions)
 
 
 def read_stamp_with_astropy(data: bytes, limits: Limits) -> Planes:
@@ -125,7 +137,7 @@ def read_stamp_with_astropy(data: bytes, limits: Limits) -> Planes:
     if data.startswith(_GZIP_MAGIC):
         data = _decompress(data, limits.max_decompressed_bytes)
     _require_sound(data, limits)
-    return _arranged(_read_with_astropy(_checked(data), limits), limits)
+    return _arranged(_read_with_astropy(_checked(data), limits), limits, EXTENSIONS)
 
 
 def _malformed(detail: str) -> MessageRejected:
@@ -198,7 +210,7 @@ def _head(header: bytes) -> _Head | None:
     primary = first[1] is not None
     if not primary and not _NO_HEAP.match(header, 5 * _CARD_BYTES):
         return None
-    keywords = [header[at : at + 8] for at in range(0, len(header), _CARD_BYTES)]
+    keywords = np.frombuffer(header, _KEYWORD)[:: _CARD_BYTES // _KEYWORD.itemsize].tolist()
     if not _SCALED.isdisjoint(keywords):
         return None
     size = len(header) + _CARD_BYTES
@@ -208,12 +220,12 @@ def _head(header: bytes) -> _Head | None:
         int(first[3]),
         int(first[4]),
         size + -size % _BLOCK_BYTES,
-        _word(header, keywords, b"EXTNAME "),
-        _word(header, keywords, b"UTYPE   "),
+        _word(header, keywords, _EXTNAME),
+        _word(header, keywords, _UTYPE),
     )
 
 
-def _word(header: bytes, keywords: list[bytes], keyword: bytes) -> str:
+def _word(header: bytes, keywords: list[int], keyword: int) -> str:
     """Returns the text value of a card; empty where there is none."""
     if keyword not in keywords:
         return ""
@@ -239,16 +251,16 @@ def _require_side(width: int, height: int, limits: Limits) -> None:
         )
 
 
-def _arranged(planes: list[_Plane], limits: Limits) -> Planes:
+def _arranged(planes: list[_Plane], limits: Limits, extensions: Collection[str]) -> Planes:
     image = variance = psf = None
     others = []
     for plane in planes:
         name, shape = plane.name.upper(), plane.pixels.shape
         if len(shape) != 2:
             others.append(" x ".join(str(side) for side in reversed(shape)))
-        elif name == "UNCERT":
+        elif name == VARIANCE:
             variance = plane
-        elif name == "PSFIMAGE":
+        elif name == PSF:
             psf = plane if max(shape) <= _LARGEST_PSF_PX else None
         elif image is None and not headers.is_auxiliary(name):
             image = plane
@@ -262,8 +274,8 @@ def _arranged(planes: list[_Plane], limits: Limits) -> Planes:
     _require_side(image.pixels.shape[1], image.pixels.shape[0], limits)
     return Planes(
         _f4(image.pixels),
-        None if variance is None else _as_variance(variance),
-        None if psf is None else _f4(psf.pixels),
+        None if variance is None or VARIANCE not in extensions else _as_variance(variance),
+        None if psf is None or PSF not in extensions else _f4(psf.pixels),
     )
 
 

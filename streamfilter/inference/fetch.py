@@ -4,9 +4,10 @@ import hashlib
 import importlib
 import subprocess
 import sys
+import tarfile
 import tempfile
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -14,12 +15,13 @@ import numpy as np
 
 from streamfilter.errors import EngineUnavailable, plain_words
 from streamfilter.files import remove_unfinished, write_whole
-from streamfilter.inference import cache, savedmodel
+from streamfilter.inference import cache, savedmodel, state_dict
 from streamfilter.inference.manifest import Manifest, Release, load
 from streamfilter.inference.progress import Progress, silent
 
 # Modules whose ``build(weights)`` makes an engine's network; they import onnx.
 NETWORKS: dict[str, str] = {
+    "deepcr": "streamfilter.inference.deepcr",
     "maximask": "streamfilter.inference.maximask",
     "maxitrack": "streamfilter.inference.maxitrack",
     "stampmask": "streamfilter.inference.stampmask",
@@ -41,7 +43,8 @@ def fetch(name: str, home: Path, *, wheel: Path | None = None, progress: Progres
     home
         The cache folder; see ``cache.default_home``.
     wheel
-        The release's wheel as a file, for machines without access to a package index.
+        The release's file, which is a wheel but for deepcr's, for machines without access to a
+        package index.
     progress
         Called with a line of text for each step.
 
@@ -94,7 +97,7 @@ def _fetched(manifest: Manifest, home: Path, wheel: Path | None, progress: Progr
 def _make(manifest: Manifest, path: Path, wheel: Path | None, progress: Progress) -> None:
     """Make the ONNX file from the weights, and put the licence beside it."""
     if manifest.release is not None:
-        source = manifest.release.wheel
+        source = manifest.release.file
         weights, licence = _released(manifest, manifest.release, wheel, progress)
     else:
         source = f"the weights of {manifest.name}"
@@ -137,13 +140,13 @@ def _released(
 ) -> tuple[dict[str, savedmodel.Weights], bytes]:
     """Returns the weights and the licence text of the authors' release."""
     with tempfile.TemporaryDirectory(prefix="streamfilter-") as scratch:
-        wheel = wheel or _download(release, Path(scratch), progress)
+        wheel = wheel or _download(manifest.name, release, Path(scratch), progress)
         if (found := cache.sha256_of(wheel)) != release.sha256:
             raise EngineUnavailable(
-                f"{wheel} is not {release.wheel}: its sha256 is {found or 'none (no such file)'}, "
+                f"{wheel} is not {release.file}: its sha256 is {found or 'none (no such file)'}, "
                 f"expected {release.sha256}"
             )
-        progress(f"reading the weights of {manifest.name} from {release.wheel}")
+        progress(f"reading the weights of {manifest.name} from {release.file}")
         return _open(manifest, release, wheel)
 
 
@@ -165,50 +168,84 @@ def _onnx(manifest: Manifest, weights: Mapping[str, savedmodel.Weights]) -> byte
 
 
 def _open(
-    manifest: Manifest, release: Release, wheel: Path
+    manifest: Manifest, release: Release, file: Path
 ) -> tuple[dict[str, savedmodel.Weights], bytes]:
-    """Returns the variables and the licence text in a wheel."""
+    """Returns the arrays and the licence text in a release's file."""
+    if release.state_dict is not None:
+        names = [release.state_dict, release.licence]
+        data, licence = _members(file, names, release.state_dict)
+        _check_weights(manifest, file, data)
+        return state_dict.arrays(data), licence
     folder = f"{release.saved_model}/variables"
-    try:
-        with zipfile.ZipFile(wheel) as archive:
-            index = archive.read(f"{folder}/variables.index")
-            data = archive.read(f"{folder}/variables.data-00000-of-00001")
-            licence = archive.read(release.licence)
-    except (OSError, KeyError, zipfile.BadZipFile) as error:
-        raise EngineUnavailable(
-            f"{wheel} does not hold {folder} whole: {plain_words(error)}"
-        ) from error
-    if (found := hashlib.sha256(data).hexdigest()) != manifest.weights_sha256:
-        raise EngineUnavailable(
-            f"the weights in {wheel} have sha256 {found}, expected {manifest.weights_sha256}"
-        )
+    names = [f"{folder}/variables.index", f"{folder}/variables.data-00000-of-00001"]
+    index, data, licence = _members(file, [*names, release.licence], folder)
+    _check_weights(manifest, file, data)
     return savedmodel.variables(index, data), licence
 
 
-def _download(release: Release, folder: Path, progress: Progress) -> Path:
-    """Download the release's wheel by pip, with the user's settings; returns its path."""
-    mend = f"download {release.wheel} elsewhere and pass --wheel FILE"
+def _members(file: Path, names: Sequence[str], what: str) -> list[bytes]:
+    """Returns files in a wheel or source archive; nothing of it is written to disk or run."""
+    try:
+        if file.name.endswith(".tar.gz"):
+            with tarfile.open(file, "r:gz") as archive:
+                return [_member(archive, name) for name in names]
+        with zipfile.ZipFile(file) as wheel:
+            return [wheel.read(name) for name in names]
+    except (OSError, EOFError, KeyError, tarfile.TarError, zipfile.BadZipFile) as error:
+        raise EngineUnavailable(
+            f"{file} does not hold {what} whole: {plain_words(error)}"
+        ) from error
+
+
+def _member(archive: tarfile.TarFile, name: str) -> bytes:
+    """Returns one file of a source archive."""
+    content = archive.extractfile(name)
+    if content is None:
+        raise KeyError(f"{name} is no file")
+    return content.read()
+
+
+def _check_weights(manifest: Manifest, file: Path, data: bytes) -> None:
+    if (found := hashlib.sha256(data).hexdigest()) != manifest.weights_sha256:
+        raise EngineUnavailable(
+            f"the weights in {file} have sha256 {found}, expected {manifest.weights_sha256}"
+        )
+
+
+def _download(name: str, release: Release, folder: Path, progress: Progress) -> Path:
+    """Download the release's file by pip, with the user's settings; returns its path.
+
+    pip asks a source archive for its dependencies by running it, although none are wanted. So it
+    is told the pinned sha256, and runs nothing else.
+    """
+    mend = (
+        f"download {release.file} elsewhere, and `streamfilter engines fetch {name} --wheel FILE` "
+        "puts it into the cache"
+    )
     if find_spec("pip") is None:
-        raise EngineUnavailable(f"{sys.executable} has no pip to download {release.wheel}; {mend}")
-    progress(f"downloading {release.wheel} (52 MB, or from pip's cache)")
+        raise EngineUnavailable(f"{sys.executable} has no pip to download {release.file}; {mend}")
+    progress(f"downloading {release.file} (or from pip's cache)")
+    pinned = folder / "release.txt"
+    pinned.write_text(
+        f"{release.package}=={release.version} --hash=sha256:{release.sha256}\n", encoding="utf-8"
+    )
+    form = "--only-binary" if release.file.endswith(".whl") else "--no-binary"
     command = [
-        *(sys.executable, "-m", "pip", "download", "--no-deps", "--only-binary", ":all:"),
+        *(sys.executable, "-m", "pip", "download", "--no-deps", form, release.package),
         *("--quiet", "--disable-pip-version-check", "--no-input", "--dest", str(folder)),
-        f"{release.package}=={release.version}",
+        *("--require-hashes", "--requirement", str(pinned)),
     ]
     try:
         done = subprocess.run(
             command, capture_output=True, text=True, timeout=_DOWNLOAD_TIMEOUT_S, check=False
         )
     except (OSError, subprocess.TimeoutExpired) as error:
-        raise EngineUnavailable(
-            f"pip did not download {release.wheel} ({error}); {mend}"
-        ) from error
-    wheel = folder / release.wheel
-    if done.returncode != 0 or not wheel.is_file():
+        raise EngineUnavailable(f"pip did not download {release.file} ({error}); {mend}") from error
+    file = folder / release.file
+    if done.returncode != 0 or not file.is_file():
         lines = [line for line in done.stderr.splitlines() if line.strip()] or ["nothing"]
         raise EngineUnavailable(
-            f"pip did not download {release.wheel} (exit {done.returncode}, it says: {lines[-1]}); "
+            f"pip did not download {release.file} (exit {done.returncode}, it says: {lines[-1]}); "
             f"{mend}"
         )
-    return wheel
+    return file

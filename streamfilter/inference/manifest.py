@@ -63,14 +63,27 @@ class Release:
     package: str
     """Name on the Python package index."""
     version: str
-    wheel: str
-    """File name of the wheel."""
+    file: str
+    """File name of the wheel, or of the source archive (.tar.gz) where there is no wheel."""
     sha256: str
-    """sha256 of the wheel."""
-    saved_model: str
-    """Folder of the TensorFlow SavedModel in the wheel."""
+    """sha256 of that file."""
     licence: str
-    """Path of the licence text in the wheel."""
+    """Path of the licence text in it."""
+    saved_model: str | None = None
+    """Folder of the TensorFlow SavedModel in it; None where ``state_dict`` says what is there."""
+    state_dict: str | None = None
+    """Path of the PyTorch state dict in it."""
+
+    def __post_init__(self) -> None:
+        """Refuse a release that names no weights, or two.
+
+        Raises
+        ------
+        ValueError
+            What is expected.
+        """
+        if (self.saved_model is None) == (self.state_dict is None):
+            raise ValueError("a release has either saved_model or state_dict")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -112,6 +125,23 @@ class OutputClass:
     training_prior: float
     prior: float | None = None
     threshold: float | None = None
+    training_priors: tuple[tuple[int, float], ...] = ()
+    """By side of stamps in pixels, in rising order, where the network was trained on other shares
+    at one side than at another; empty: one share for all."""
+
+    def trained_at(self, side_px: int) -> float:
+        """Returns the training prior of stamps of a side: that of the largest side up to it."""
+        fitting = [prior for side, prior in self.training_priors if side <= side_px]
+        return fitting[-1] if fitting else self.training_prior
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class FrameClass:
+    """Prior and threshold of a class in whole frames, where it is less frequent than in stamps."""
+
+    code: str
+    prior: float
+    threshold: float
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -145,11 +175,20 @@ class Manifest:
     onnx_sha256: str
     tolerances: tuple[Tolerance, ...] = ()
     """One for each precision that the engine may be run at."""
+    reach_px: int | None = None
+    """How far away a pixel may be that changes another's output; None: not measured."""
+    in_frames: tuple[FrameClass, ...] = ()
+    """Priors and thresholds for whole frames; classes that are not there have those of stamps."""
 
     @property
     def codes(self) -> tuple[str, ...]:
         """Class codes in the order of the outputs."""
         return tuple(row.code for row in self.classes)
+
+    @property
+    def precisions(self) -> tuple[Precision, ...]:
+        """Those that the engine may be run at."""
+        return tuple(row.precision for row in self.tolerances)
 
     def tolerance(self, precision: Precision) -> Tolerance:
         """Returns the tolerance at a precision.
@@ -254,13 +293,21 @@ def _parse(document: Mapping[str, Any], place: Path) -> Manifest:
         normalisation=given["normalisation"],
         output_name=output["name"],
         per=Per(output["per"]),
-        classes=tuple(OutputClass(**row) for row in output["classes"]),
+        classes=tuple(_output_class(row) for row in output["classes"]),
         weights_sha256=sha256["weights"],
         onnx_sha256=sha256["onnx"],
         tolerances=tuple(
             Tolerance(precision=Precision(key), **row) for key, row in document["tolerance"].items()
         ),
+        reach_px=given.get("reach_px"),
+        in_frames=tuple(FrameClass(**row) for row in document.get("frames", {}).get("classes", ())),
     )
+
+
+def _output_class(row: Mapping[str, Any]) -> OutputClass:
+    """Returns a class; the keys of a TOML table are texts, and those of its priors sides."""
+    by_side = sorted((int(side), prior) for side, prior in row.get("training_priors", {}).items())
+    return OutputClass(**{**row, "training_priors": tuple(by_side)})
 
 
 def _sides(shape: ShapeRule, listed: Sequence[int] | None) -> tuple[int, ...]:

@@ -76,6 +76,8 @@ MENDS = {
     KafkaError._TIMED_OUT: "see that the broker is up and bootstrap.servers is right",
 }
 _NO_TOPIC = frozenset({KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError._UNKNOWN_TOPIC})
+GONE = _NO_TOPIC | {KafkaError._UNKNOWN_PARTITION}
+"""Errors of a topic or partition that was deleted, or never was."""
 _LOGINS = frozenset({KafkaError._AUTHENTICATION, KafkaError.SASL_AUTHENTICATION_FAILED})
 _LOGINS_BY_WORD = {
     tokens.OAUTHBEARER: tokens.MEND, "invalid_token": tokens.MEND,
@@ -211,10 +213,15 @@ class ClientErrors:
     ----------
     patient
         Whether it waits for a token that cannot be had now: workers do, commands do not.
+    passing
+        Codes of lasting errors that end no client of this kind.
     """
 
-    def __init__(self, client: str, *, patient: bool = False) -> None:
+    def __init__(
+        self, client: str, *, patient: bool = False, passing: frozenset[int] = frozenset()
+    ) -> None:
         self._client = client
+        self._passing = passing
         self._unreachable = False
         self._patient = patient
         self._tokens = tokens.TokenFailures()
@@ -235,7 +242,7 @@ class ClientErrors:
                 if self._begins_outage():
                     log.warning("no token", client=self._client, detail=error.str(), retried=True)
                 return
-        if lasting(error):
+        if lasting(error) and error.code() not in self._passing:
             self.fail(transport_failed(error, f"the {self._client} cannot go on"))
         elif error.code() not in PASSING:
             log.warning("kafka trouble", client=self._client, detail=error.str())
@@ -246,6 +253,11 @@ class ClientErrors:
         """Returns whether an outage begins with this error: only then it is logged."""
         begins, self._unreachable = not self._unreachable, True
         return begins
+
+    @property
+    def unreachable(self) -> bool:
+        """Whether there is an outage, as far as is known."""
+        return self._unreachable
 
     def failure(self, error: KafkaError, doing: str) -> TransportFailed:
         """Returns the failure for an error of a request."""

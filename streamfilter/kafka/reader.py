@@ -1,7 +1,7 @@
 """Reads a topic, as it stands or as it comes; joins no group and commits nothing."""
 
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -63,17 +63,19 @@ def read_topic(settings: Settings, topic: str, *, since_ms: int | None = None) -
     """
     with _reading(settings, topic) as (consumer, errors):
         for partition in _partitions(consumer, topic):
-            at = Position(topic, partition)
-            start, end = consumer.get_watermark_offsets(at, ANSWER_S)
-            if since_ms is not None:
-                times = [Position(topic, partition, since_ms)]
-                offset = consumer.offsets_for_times(times, ANSWER_S)[0].offset
-                start = offset if offset >= 0 else end  # -1: no message is that new
+            start, end = _extent(consumer, topic, partition, since_ms)
             yield from _between(consumer, errors, Position(topic, partition, start), end)
 
 
-def stretches(settings: Settings, topic: str) -> tuple[Stretch, ...]:
+def stretches(
+    settings: Settings, topic: str, *, since_ms: int | None = None
+) -> tuple[Stretch, ...]:
     """Returns what a topic holds now, partition by partition, without empty ones.
+
+    Parameters
+    ----------
+    since_ms
+        From the first message on that has a timestamp at or after this time (Unix, milliseconds).
 
     Raises
     ------
@@ -83,7 +85,7 @@ def stretches(settings: Settings, topic: str) -> tuple[Stretch, ...]:
     with _reading(settings, topic) as (consumer, _):
         found = []
         for partition in _partitions(consumer, topic):
-            low, high = consumer.get_watermark_offsets(Position(topic, partition), ANSWER_S)
+            low, high = _extent(consumer, topic, partition, since_ms)
             if high > low:
                 found.append(Stretch(partition, low, high - 1))
         return tuple(found)
@@ -103,8 +105,10 @@ def read_stretches(settings: Settings, topic: str, wanted: Iterable[Stretch]) ->
             yield from _between(consumer, errors, start, each.last + 1)
 
 
-def follow(settings: Settings, topic: str) -> Iterator[list[Message]]:
-    """Yields the messages that come to a topic from now on, without end.
+def follow(
+    settings: Settings, topic: str, *, ended: Callable[[], bool] = lambda: False
+) -> Iterator[list[Message]]:
+    """Yields the messages that come to a topic from now on, until ``ended`` says so.
 
     Partitions that the topic is given later are not read.
 
@@ -119,7 +123,7 @@ def follow(settings: Settings, topic: str) -> Iterator[list[Message]]:
             _, high = consumer.get_watermark_offsets(Position(topic, partition), ANSWER_S)
             ends.append(Position(topic, partition, high))
         consumer.assign(ends)
-        while True:
+        while not ended():
             errors.check()
             raws = consumer.consume(_AT_ONCE, _POLL_S)
             for raw in raws:
@@ -173,6 +177,18 @@ def _partitions(consumer: Consumer, topic: str) -> list[int]:
     if known.error is not None:
         raise transport_failed(known.error, f"reading {topic}")
     return sorted(known.partitions)
+
+
+def _extent(
+    consumer: Consumer, topic: str, partition: int, since_ms: int | None
+) -> tuple[int, int]:
+    """Returns the first offset of a partition, by time where one is given, and the next to come."""
+    start, end = consumer.get_watermark_offsets(Position(topic, partition), ANSWER_S)
+    if since_ms is not None:
+        times = [Position(topic, partition, since_ms)]
+        offset = consumer.offsets_for_times(times, ANSWER_S)[0].offset
+        start = offset if offset >= 0 else end  # -1: no message is that new
+    return start, end
 
 
 def _between(

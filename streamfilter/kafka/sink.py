@@ -46,10 +46,14 @@ GUARANTEES = {
     "request.required.acks": ("all", "-1"),
     "delivery.report.only.error": ("false",),
 }
-# Errors of one message that the broker will never accept; other messages are not affected.
+# Errors of one message that the broker will never accept, and of those that shared its batch; other
+# messages are not affected.
 REFUSALS = frozenset(
-    {KafkaError.MSG_SIZE_TOO_LARGE, KafkaError.INVALID_RECORD, KafkaError.RECORD_LIST_TOO_LARGE}
-)
+    {
+        KafkaError.MSG_SIZE_TOO_LARGE, KafkaError.INVALID_RECORD, KafkaError.RECORD_LIST_TOO_LARGE,
+        KafkaError._INVALID_DIFFERENT_RECORD,
+    }
+)  # fmt: skip
 # Settings of the second producer, for outputs whose batch was refused.
 ALONE: Settings = {"batch.num.messages": 1, "linger.ms": 0, "statistics.interval.ms": 0}
 # Time that ``send`` serves acknowledgements before it tries again to find room.

@@ -25,6 +25,7 @@ from streamfilter.kafka.client import (
 )
 from streamfilter.kafka.commits import Commits
 from streamfilter.kafka.consumer_settings import ReadySettings
+from streamfilter.kafka.continuity import Continuity
 from streamfilter.kafka.ledger import Partition, Place, partition_of
 from streamfilter.kafka.messages import message_of
 from streamfilter.kafka.progress import ReadingProgress, Stall
@@ -87,11 +88,9 @@ class KafkaSource:
         self._names = {name for name in topics if not name.startswith("^")}
         self._creates = str(settings.get("allow.auto.create.topics", "")).lower() == "true"
         self._read_topics: set[str] = set()
-        self._revoked = False
-        self._closing = False
-        self._in_callback = False
-        self._broken = False
+        self._revoked = self._closing = self._in_callback = self._broken = False
         self._commits = Commits()
+        self._continuity = Continuity()
         self._remade = RemadeTopics()
         # Partitions without a valid offset, and where the group stood; looked at again and again.
         self._to_begin: dict[Partition, int | None] = {}
@@ -156,7 +155,7 @@ class KafkaSource:
             raise transport_failed(error_of(error), "reading") from error
         self._errors.check()
         self._ask_for_an_end()
-        messages = [message_of(each) for each in raw if self._good(each)]
+        messages = self._without_gaps([message_of(each) for each in raw if self._good(each)])
         self._broken = False
         self._begin()
         for each in messages:
@@ -223,6 +222,7 @@ class KafkaSource:
         Not for every full queue: librdkafka throws away what it had prefetched, and takes up to
         1 s (measured) to fetch again after ``resume``. Not polling for a while costs nothing.
         """
+        self._continuity.disturb(self._assigned)
         self._assignment.pause()
 
     def resume(self) -> None:
@@ -231,6 +231,7 @@ class KafkaSource:
 
     def hold(self, partition: Partition) -> None:
         """Fetch nothing from one partition until ``release``; what was fetched ahead is dropped."""
+        self._continuity.disturb([partition])
         self._assignment.hold(partition)
 
     def release(self, partition: Partition) -> None:
@@ -308,6 +309,20 @@ class KafkaSource:
             return self._committed(answer, positions)
         return self._committed(None, answer)
 
+    def _without_gaps(self, messages: list[Message]) -> list[Message]:
+        """All but those before which the client may have stepped over others: it is sent back."""
+        disturbed = self._assigned if self._errors.unreachable else ()
+        good, back = self._continuity.checked(messages, disturbed)
+        for partition, offset in back.items():
+            self._seek(partition, offset)
+        return good
+
+    def _seek(self, partition: Partition, offset: int) -> None:
+        try:
+            self._consumer.seek(Position(*partition, offset))
+        except KafkaException as error:
+            raise transport_failed(error_of(error), "reading anew") from error
+
     def _of_this_topic(self, messages: list[Message]) -> list[Message]:
         """All but those of partitions whose topic was made again, which are read anew."""
         quiet = self._remade.suspects(messages)
@@ -330,10 +345,7 @@ class KafkaSource:
         log.warning("topic made again", partitions=[f"{topic}[{n}]" for topic, n in partitions])
         self._assignee.lost(tuple(partitions))
         for partition in partitions:
-            try:
-                self._consumer.seek(Position(*partition, OFFSET_BEGINNING))
-            except KafkaException as error:
-                raise transport_failed(error_of(error), "reading anew") from error
+            self._seek(partition, OFFSET_BEGINNING)
             self.release(partition)
             self._forget(partition)
         self._commits.taken(self._assignment.positions(partitions))
@@ -377,6 +389,7 @@ class KafkaSource:
 
     def _began(self, partition: Partition, stood: int | None, start: Start) -> None:
         topic, number = partition
+        self._continuity.forget(partition)
         self._commits.taken(self._assignment.positions([partition]))
         self._commits.begun(partition, start.offset, commit=start.reason is Skip.LATEST)
         if start.reason is not None:
@@ -422,6 +435,7 @@ class KafkaSource:
         try:
             self._assignment.take(positions)
             partitions = named(positions)
+            self._continuity.forget(*partitions)
             self._commits.taken(self._assignment.positions(partitions))
             self._read_topics |= {topic for topic, _ in partitions}
             self._assignee.assigned(partitions)
@@ -462,6 +476,7 @@ class KafkaSource:
         """What was read and committed there is no concern of ours any more."""
         self._assignment.unplace(partition)
         self._commits.forget(partition)
+        self._continuity.forget(partition)
         self._to_begin.pop(partition, None)
         self._remade.forget(partition)
         self._progress.forget(partition)

@@ -39,6 +39,9 @@ class TimeMetrics:
             "timestamp, the producer's header, or the end of the exposure (light).",
             SINCE,
         )
+        self.also = made.histogram(
+            "also_seconds", "Time of a batch in a further engine (engine.also).", STAGE_S, "engine"
+        )
         for stage in STAGES:
             self.stage.labels(stage)
 
@@ -78,6 +81,15 @@ class AlertMetrics:
             "verdict",
             "contaminant",
             "action",
+        )
+        self.also = Info(
+            "streamfilter_also", "A further engine (engine.also).", ["name"], registry=registry
+        )
+        self.asked = made.counter(
+            "also_asked_total",
+            "Alerts about which a further engine was asked (engine.also).",
+            "survey",
+            "engine",
         )
         self.not_evaluated = made.counter(
             "stamps_not_evaluated_total", "Stamps that the network did not see.", "survey", "reason"
@@ -121,12 +133,17 @@ class AlertMetrics:
         outputs: Collection[str],
         reasons: Collection[str],
         changes: Collection[str],
+        also: Collection[str] = (),
     ) -> None:
         """Start all counters at 0: Prometheus sees no increase in the first value of a series."""
         for survey in surveys:
             self.shed.labels(survey)
             for change in changes:
                 self.schema_changes.labels(survey, change)
+            for engine in also:
+                self.asked.labels(survey, engine)
+        for engine in also:
+            self.times.also.labels(engine)
         for output in outputs:
             self.outputs.labels(output)
             self.output_failures.labels(output)

@@ -60,8 +60,8 @@ class LatencyMetrics:
     """
 
     def __init__(self, made: Instruments, text: str, since: tuple[str, ...]) -> None:
-        self._all = made.histogram("latency_seconds", text, LATENCY_S, "since")
-        self._live = made.histogram(
+        every = made.histogram("latency_seconds", text, LATENCY_S, "since")
+        live = made.histogram(
             "live_latency_seconds",
             "The same without what is not of the night: replayed, archived, or waiting before a "
             "worker began. Rules look at these.",
@@ -71,9 +71,8 @@ class LatencyMetrics:
         self._not_live = made.counter(
             "not_live_total", "Verdicts that are left out of live_latency_seconds.", "why"
         )
-        for name in since:
-            self._all.labels(name)
-            self._live.labels(name)
+        self._all = {name: every.labels(name) for name in since}
+        self._live = {name: live.labels(name) for name in since}
         for why in NOT_LIVE:
             self._not_live.labels(why)
 
@@ -85,9 +84,9 @@ class LatencyMetrics:
             self._not_live.labels(why_not).inc()
         for name, start in starts_unix_s.items():
             took_s = max(now_unix_s - start, 0.0)
-            self._all.labels(name).observe(took_s)
+            self._all[name].observe(took_s)
             if why_not is None:
-                self._live.labels(name).observe(took_s)
+                self._live[name].observe(took_s)
 
 
 class SchemaMetrics:

@@ -49,6 +49,11 @@ def nullable_long(value: int | None) -> bytes:
 
 def strings(texts: list[str]) -> bytes:
     """Encode an array of strings, in one block."""
-    if not texts:
+    return array([string(text) for text in texts])
+
+
+def array(items: list[bytes]) -> bytes:
+    """Encode an array of encoded items, in one block."""
+    if not items:
         return b"\x00"
-    return b"".join((long(len(texts)), *map(string, texts), b"\x00"))
+    return b"".join((long(len(items)), *items, b"\x00"))

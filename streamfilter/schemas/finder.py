@@ -184,13 +184,14 @@ class SchemaFinder:
         if schema_id is None:
             raise malformed("the data end inside the schema id", len(value))
         schema = self.find((Form.CONFLUENT, schema_id))
-        return Envelope(Form.CONFLUENT, schema, value[_CONFLUENT_HEAD_BYTES:], schema_id)
+        return Envelope(Form.CONFLUENT, schema, value, schema_id, start=_CONFLUENT_HEAD_BYTES)
 
     def _open_single_object(self, value: bytes) -> Envelope:
         key = schema_key(value)
         if key is None:
             raise malformed("the data end inside the fingerprint", len(value))
-        return Envelope(Form.SINGLE_OBJECT, self.find(key), value[_SINGLE_OBJECT_HEAD_BYTES:])
+        schema = self.find(key)
+        return Envelope(Form.SINGLE_OBJECT, schema, value, start=_SINGLE_OBJECT_HEAD_BYTES)
 
     def find(self, key: SchemaKey) -> WriterSchema:
         """Returns the writer schema of a key; asks the sources where it is not known yet.

@@ -82,6 +82,12 @@ def tracking_schema() -> PublishedSchema:
     return _named("streamfilter.v1.Tracking")
 
 
+@cache
+def label_schema() -> PublishedSchema:
+    """Returns the schema of what people say of alerts."""
+    return _named("streamfilter.v1.Label")
+
+
 def _named(name: str) -> PublishedSchema:
     (found,) = (schema for schema in published_schemas() if schema.schema.name == name)
     return found

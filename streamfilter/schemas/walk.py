@@ -14,6 +14,7 @@ from typing import Any
 from streamfilter.errors import MessageRejected, Reason
 from streamfilter.limits import Limits
 from streamfilter.schemas.definition import SMALLEST_BYTES
+from streamfilter.schemas.last_stamps import LastStamp, LastStamps
 from streamfilter.schemas.wire import WriterSchema, malformed, read_long
 
 
@@ -48,7 +49,8 @@ _FLOAT, _DOUBLE = struct.Struct("<f"), struct.Struct("<d")
 _CHUNK = 16
 # Branch numbers over 63 take two bytes; no survey has such a union.
 _MOST_BRANCHES = 64
-_MOST_ANCHORS = 4
+# Types that are a length and so many bytes; values of other types may be no keys of a set.
+_PREFIXED = ("bytes", "string")
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,10 +97,10 @@ class RecordWalk:
         The writer's schema.
     paths
         Dotted names of scalar, string or bytes fields that exist in the schema.
-    anchor
-        First bytes of the last fields, where these are wanted bytes (FITS: ``SIMPLE  =``). The
-        unwanted fields before them are skipped unread where, from the first anchor after the head
-        on, the lengths of the last fields fill the record exactly.
+    anchors
+        First bytes of stamps in the last fields, such as those of FITS and of gzip. The unwanted
+        fields before the stamps are skipped unread where, from one of the first anchors after the
+        head on, the lengths of the last fields fill the record exactly.
     limits
         Limits the items of arrays and maps.
     """
@@ -107,7 +109,7 @@ class RecordWalk:
         self,
         schema: WriterSchema,
         paths: Sequence[str],
-        anchor: bytes = b"",
+        anchors: Sequence[bytes] = (),
         limits: Limits | None = None,
     ) -> None:
         self._slots = len(paths)
@@ -119,21 +121,27 @@ class RecordWalk:
             for word in parents:
                 place = place.setdefault(word, {})
             place[leaf] = slot
-        compiler = _Compiler(_names(schema.parsed))
-        fields = schema.parsed["fields"]
-        tail = _tail_start(fields, wants)
+        names, fields = _names(schema.parsed), schema.parsed["fields"]
+        compiler = _Compiler(names)
         pairs = _with_wants(fields, wants)
+        chain = _chain(pairs, names)
+        tail = len(fields) - len(chain)
         last_wanted = max((i for i in range(tail) if pairs[i][1] is not None), default=-1) + 1
         self._head = compiler.fields(pairs[:last_wanted])
         self._middle = compiler.fields(pairs[last_wanted:tail])
         self._tail = compiler.fields(pairs[tail:])
-        self._anchor = anchor
-        self._chain: tuple[bytes, ...] = ()
-        if anchor and last_wanted < tail < len(fields):
-            self._chain = tuple(_bytes_branch(field["type"]) for field in fields[tail:])
+        self._last_stamps = LastStamps(chain, anchors if last_wanted < tail else ())
+        if chain:
+            first = _length_prefixed(chain[0].slot, False)
+            self._from_first = _in_turn([first, compiler.fields(pairs[tail + 1 :])])
 
-    def read(self, body: bytes) -> Values:
+    def read(self, body: bytes, start: int = 0) -> Values:
         """Returns the values in the order of the paths; None for null, also of a record around it.
+
+        Parameters
+        ----------
+        body
+            The record, from ``start`` to the end.
 
         Raises
         ------
@@ -143,61 +151,44 @@ class RecordWalk:
         """
         values = Values([None] * self._slots)
         values.items_left = self._most_items
-        position = self._head(body, 0, values)
-        start = self._chain_start(body, position) if self._chain else -1
-        if start < 0:
-            start = self._middle(body, position, values)
-        end = self._tail(body, start, values)
+        position = self._head(body, start, values)
+        first = self._last_stamps.first(body, position)
+        if first >= 0:
+            end = self._from_first(body, first, values)
+        else:
+            end = self._tail(body, self._middle(body, position, values), values)
         if end != len(body):
             raise malformed(f"{len(body) - end} bytes after the record", end)
         return values
 
-    def _chain_start(self, body: bytes, position: int) -> int:
-        """Returns where the last fields begin; -1 where all fields must be read to know."""
-        found = position
-        for _ in range(_MOST_ANCHORS):
-            found = body.find(self._anchor, found)
-            if found < 0:
-                return -1
-            start = _length_start(body, found, self._chain[0])
-            if start >= position and self._fills(body, start):
-                return start
-            found += 1
-        return -1
 
-    def _fills(self, body: bytes, position: int) -> bool:
-        for branch in self._chain:
-            if branch and body[position : position + 1] != branch:
-                # The other branch of a nullable field is null, one byte.
-                if body[position : position + 1] != bytes([2 - branch[0]]):
-                    return False
-                position += 1
-                continue
-            size, start = _length(body, position + len(branch))
-            position = start + size
-            if size < 0 or position > len(body):
-                return False
-        return position == len(body)
+def _chain(pairs: Sequence[tuple[Any, Any]], names: Mapping[str, Any]) -> tuple[LastStamp, ...]:
+    """Returns the stamps in the last fields, each field given by its type and its wants."""
+    links: list[LastStamp] = []
+    for kind, want in reversed(pairs):
+        link = _link(_resolved(kind, names), want, names)
+        if link is None:
+            break
+        links.insert(0, link)
+    return tuple(links)
 
 
-def _length(body: bytes, position: int) -> tuple[int, int]:
-    """Like ``read_long``, but returns (-1, position) for no number of up to five bytes."""
-    result = 0
-    for index, byte in enumerate(body[position : position + 5]):
-        result |= (byte & 0x7F) << (7 * index)
-        if byte < 0x80:
-            return (result >> 1) ^ -(result & 1), position + index + 1
-    return -1, position
-
-
-def _length_start(body: bytes, content: int, branch: bytes) -> int:
-    """Returns where the field begins whose content begins at ``content``; -1 if nowhere."""
-    for bytes_of_length in range(1, 6):
-        at = content - bytes_of_length
-        begins = at - len(branch)
-        if begins >= 0 and body[begins:at] == branch and _length(body, at)[1] == content:
-            return begins
-    return -1
+def _link(kind: Any, want: Any, names: Mapping[str, Any]) -> LastStamp | None:
+    branch = b""
+    if isinstance(kind, list):
+        branches = [_resolved(each, names) for each in kind]
+        if len(branches) != 2 or "null" not in branches:
+            return None
+        at = 1 - branches.index("null")
+        kind, branch = branches[at], bytes([2 * at])
+    if isinstance(want, int):
+        return LastStamp(want, branch, 0) if kind == "bytes" else None
+    if want is None or not isinstance(kind, dict) or kind["type"] not in ("record", "error"):
+        return None
+    *others, (last, slot) = _with_wants(kind["fields"], want)
+    plain = all(w is None and _resolved(k, names) in _PREFIXED for k, w in others)
+    stamp = isinstance(slot, int) and _resolved(last, names) == "bytes"
+    return LastStamp(slot, branch, len(others)) if plain and stamp else None
 
 
 def _with_wants(fields: Sequence[Any], wants: Wants) -> list[tuple[Any, Any]]:
@@ -207,26 +198,6 @@ def _with_wants(fields: Sequence[Any], wants: Wants) -> list[tuple[Any, Any]]:
         (field["type"], wants.get(field["name"]) if last[field["name"]] == index else None)
         for index, field in enumerate(fields)
     ]
-
-
-def _tail_start(fields: Sequence[Any], wants: Wants) -> int:
-    """Returns the index of the first of the wanted bytes fields at the end of the record."""
-    index = len(fields)
-    while index and fields[index - 1]["name"] in wants and _is_bytes(fields[index - 1]["type"]):
-        index -= 1
-    return index
-
-
-def _is_bytes(kind: Any) -> bool:
-    return kind == "bytes" or (isinstance(kind, list) and sorted(map(str, kind)) == _NULLABLE)
-
-
-_NULLABLE = ["bytes", "null"]
-
-
-def _bytes_branch(kind: Any) -> bytes:
-    """Returns the byte of the union's branch, which stands before the length; empty without one."""
-    return bytes([2 * kind.index("bytes")]) if isinstance(kind, list) else b""
 
 
 def _names(parsed: Any) -> dict[str, Any]:
@@ -290,7 +261,7 @@ class _Compiler:
             return self._union(kind, want)
         if isinstance(kind, dict):
             return self._complex(kind, want)
-        if kind in ("bytes", "string"):
+        if kind in _PREFIXED:
             return (_length_prefixed(want, kind == "string"),)
         return (_run(_PATTERNS[kind], want, _reader(kind, self._names)),)
 

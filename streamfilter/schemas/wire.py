@@ -75,12 +75,18 @@ class Envelope:
 
     form: Form
     schema: WriterSchema
-    body: bytes
-    """Only the encoded record: decompressed, without header, block length and sync marker."""
+    data: bytes
+    """The encoded record, decompressed, from ``start`` to the end: a large one is not copied."""
     schema_id: int | None = None
     """Only in the Confluent form, and where a header names the schema by id."""
     container: ContainerHeader | None = None
     """Only in the object container form."""
+    start: int = 0
+
+    @property
+    def body(self) -> bytes:
+        """Only the encoded record: without header, block length and sync marker."""
+        return self.data[self.start :]
 
 
 def malformed(detail: str, byte: int) -> MessageRejected:

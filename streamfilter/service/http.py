@@ -9,8 +9,7 @@ from wsgiref.simple_server import WSGIRequestHandler, make_server
 import structlog
 from prometheus_client import CollectorRegistry, Metric, make_wsgi_app
 
-from streamfilter.config import Metrics as Listening
-from streamfilter.config import address_of
+from streamfilter.config import Listening, address_of
 from streamfilter.errors import ConfigurationInvalid, plain_words
 from streamfilter.metrics.exposition import WithoutCreated
 from streamfilter.metrics.process import HttpMetrics
@@ -175,8 +174,13 @@ class Endpoint:
         self._thread.join()
 
 
-def certificate(listening: Listening) -> ssl.SSLContext | None:
+def certificate(listening: Listening, section: str = "metrics") -> ssl.SSLContext | None:
     """TLS as Python's defaults have it; None without a certificate.
+
+    Parameters
+    ----------
+    section
+        Of the settings, for the message.
 
     Raises
     ------
@@ -190,7 +194,7 @@ def certificate(listening: Listening) -> ssl.SSLContext | None:
         context.load_cert_chain(listening.certificate_file, listening.key_file, password=_no_word)
     except (OSError, ValueError) as error:
         raise ConfigurationInvalid(
-            f"metrics.certificate_file/key_file: {listening.certificate_file}, "
+            f"{section}.certificate_file/key_file: {listening.certificate_file}, "
             f"{listening.key_file}: {plain_words(error)}; "
             "expected PEM, the key without a passphrase"
         ) from error

@@ -1,4 +1,4 @@
-"""The password of the metrics, which can be guessed slowly and not unseen."""
+"""The password of a page, which can be guessed slowly and not unseen."""
 
 import base64
 import hmac
@@ -51,6 +51,8 @@ class Logins:
         Without a user everybody is let in.
     on_refused
         Called for each wrong password, and for each that came too often to be looked at.
+    setting
+        That has the password, for the log.
     """
 
     def __init__(
@@ -59,7 +61,10 @@ class Logins:
         password: str,
         on_refused: Callable[[], None],
         clock: Callable[[], float] = time.monotonic,
+        *,
+        setting: str = "metrics.password",
     ) -> None:
+        self._setting = setting
         self._open = not user
         self._expected = b"Basic " + base64.b64encode(f"{user}:{password}".encode())
         self._on_refused = on_refused
@@ -121,7 +126,7 @@ class Logins:
             if due:
                 guesses.logged_s, guesses.untold = now_s, 0
         if due:
-            log.warning("wrong password", address=address, refused=told, of="metrics.password")
+            log.warning("wrong password", address=address, refused=told, of=self._setting)
 
     def _refill(self, guesses: _Guesses) -> None:
         now_s = self._clock()

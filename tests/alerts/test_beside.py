@@ -57,6 +57,20 @@ def test_one_item_holds_all_planes_of_an_alert() -> None:
     assert [Plane.SCIENCE] == [stamp.plane for stamp in annotation.stamps]
 
 
+def test_a_packet_is_judged_by_what_is_read_of_it() -> None:
+    """Of LSST's extensions that is the science stamp's variance: all others change nothing."""
+    for value in packets(8):
+        read = PIPELINE.decode(Message(Origin("alerts", 0, 0), value))
+        assert isinstance(read, Alert)
+        whole = PIPELINE.with_all_stamps(read)
+        assert of_alert(whole)[0].stamps == of_alert(read)[0].stamps
+        assert whole.stamps.keys() == read.stamps.keys() == set(Plane)
+        for plane, stamp in read.stamps.items():
+            has_variance = plane is Plane.SCIENCE and read.survey == "lsst"
+            assert (has_variance, None) == (stamp.variance is not None, stamp.psf)
+            assert (read.survey == "lsst") == (whole.stamps[plane].psf is not None)
+
+
 def test_the_evidence_is_of_the_science_stamp_with_the_engine_s_own_classes() -> None:
     """A residual in the difference is found, and the class's own rule flags it."""
     given = stamps()

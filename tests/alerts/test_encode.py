@@ -30,6 +30,7 @@ from streamfilter.records import (
     EngineIdentity,
     Label,
     NotEvaluated,
+    Opinion,
     Plane,
     Rejected,
     StampEvidence,
@@ -85,7 +86,49 @@ def test_readers_of_another_age_read_an_annotation() -> None:
     expected["science"] |= {"res": None, "no_data_distance_px": None}
     expected["priors"]["res"] = None
     expected["engine"]["planes"] = []
+    expected["also"] = []
     assert expected == again
+
+
+def opinion() -> Opinion:
+    """What MaxiMask says, which has no residuals."""
+    codes = [code for code in CODES if code != "RES"]
+    stamp = make_evidence()
+    priors = tuple(ClassPrior(code, 0.25, 0.5) for code in codes)
+    engine = EngineIdentity("maximask", "3c" * 32, "onnxruntime 1.20.1")
+    classes = {code: stamp.classes[code] for code in codes}
+    return Opinion(engine, priors, (replace(stamp, classes=classes),), 0.0625)
+
+
+def test_what_further_engines_say_stands_apart() -> None:
+    """Each with its engine, evidence, priors and time; the first engine's numbers are as before."""
+    alone, annotation = decoded(make_annotation()), make_annotation(also=(opinion(), opinion()))
+    found = decoded(annotation)
+    assert alone == {**found, "also": []}
+    assert 2 == len(found["also"])
+    its = found["also"][1]
+    assert ("maximask", b"\x3c" * 32) == (its["engine"]["name"], its["engine"]["sha256"])
+    assert ["science"] == its["engine"]["planes"]
+    assert (None, None, None) == (its["template"], its["difference"], its["science"]["res"])
+    assert alone["science"]["cr"] == its["science"]["cr"]
+    assert (None, {"prior": 0.25, "threshold": 0.5}) == (its["priors"]["res"], its["priors"]["cr"])
+    assert 0.0625 == its["infer_s"]
+    body = encode_annotation(annotation, annotated_unix_s=NOW)
+    general = io.BytesIO()
+    fastavro.schemaless_writer(general, PARSED, found)
+    assert general.getvalue() == body, UNLIKE
+
+
+def test_a_reader_that_knows_no_further_engine_reads_the_first() -> None:
+    """As if it had been alone."""
+    first = json.loads((FIRST / "annotation.avsc").read_text())
+    both, alone = (
+        io.BytesIO(encode_annotation(each, annotated_unix_s=NOW))
+        for each in (make_annotation(also=(opinion(),)), make_annotation())
+    )
+    read = [fastavro.schemaless_reader(each, PARSED, first) for each in (both, alone)]
+    assert read[0] == read[1]
+    assert b"" == both.read()
 
 
 def test_what_the_network_judged_by_is_named_once() -> None:

@@ -8,7 +8,9 @@ import numpy.typing as npt
 import pytest
 from matplotlib.image import imread
 
-from streamfilter.alerts.figures import COLOURS, InspectedAlert, draw, fields_in_words
+from streamfilter.alerts.figures import InspectedAlert, draw, fields_in_words
+from streamfilter.alerts.maps import StampMaps
+from streamfilter.alerts.stamp_views import COLOURS
 from streamfilter.contaminants import CODES, TABLE
 from streamfilter.errors import ConfigurationInvalid
 from streamfilter.records import (
@@ -46,7 +48,9 @@ def inspected(code: str | None = None, *, flat: float | None = None) -> Inspecte
         verdict = Verdict(Label.CONTAMINATED, Action.DROP, code, "a-rule")
     stamps = {plane: Stamp(image) for plane in Plane}
     alert = Alert(Message(Origin("t", 0, 0), b""), "lsst", "170", None, stamps)
-    return InspectedAlert(annotation(alert, verdict, classes), posteriors)
+    limits = {row.code: row.threshold for row in TABLE}
+    masks = {each: found > limits[each] for each, found in posteriors.items()}
+    return InspectedAlert(annotation(alert, verdict, classes), StampMaps(posteriors, masks))
 
 
 def annotation(
@@ -107,9 +111,9 @@ def test_what_several_planes_were_there_is_said(tmp_path: Path) -> None:
 def test_a_source_is_not_drawn_as_contamination(tmp_path: Path) -> None:
     """BBG over its threshold leaves the masks as they are without it."""
     source = inspected()
-    posteriors = source.posteriors
-    assert posteriors is not None
-    bright = {**posteriors, "BBG": np.ones((SIDE, SIDE))}
+    assert source.maps is not None
+    everywhere = {**source.maps.masks, "BBG": np.ones((SIDE, SIDE), np.bool_)}
+    bright = replace(source.maps, masks=everywhere)
     same = page(tmp_path, InspectedAlert(source.annotation, bright))
     assert np.array_equal(page(tmp_path, source), same)
 

@@ -13,7 +13,7 @@ import fastavro
 import pytest
 import structlog
 
-from streamfilter.alerts.packets import Packet, read_packets
+from streamfilter.alerts.packets import Packet, read_opened, read_packets
 
 SCHEMA = fastavro.parse_schema(
     {
@@ -248,3 +248,21 @@ def test_every_sample_packet_is_one_packet_with_its_own_bytes(samples: Path) -> 
         assert [str(path) for path in files] == [each.source for each in found]
         assert [path.read_bytes() for path in files] == [each.value for each in found]
         assert {name for name, _ in left} <= {"manifest.json"}
+
+
+@pytest.mark.parametrize("packed", ["", "gz", "tar"])
+def test_a_file_that_is_elsewhere_gives_the_same_packets(tmp_path: Path, packed: str) -> None:
+    """It is opened by a function, and may be a container, a compressed file or an archive."""
+    data, path = container(in_a_block=4), tmp_path / "many.avro"
+    if packed == "tar":
+        file = io.BytesIO()
+        with tarfile.open(fileobj=file, mode="w") as archive:
+            member = tarfile.TarInfo("many.avro")
+            member.size = len(data)
+            archive.addfile(member, io.BytesIO(data))
+        data = file.getvalue()
+    elif packed:
+        data = gzip.compress(data)
+    expected, _ = read_one(path, data)
+    assert 10 == len(expected)
+    assert expected == list(read_opened(str(path), lambda: io.BytesIO(data)))

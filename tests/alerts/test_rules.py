@@ -15,7 +15,7 @@ import several_planes
 
 from streamfilter.alerts.field_plan import Gaps
 from streamfilter.alerts.placement import around_alert
-from streamfilter.alerts.rules import GENERIC, MEASURED, PRIORS, RULES, policy
+from streamfilter.alerts.rules import GENERIC, MEASURED, PRIORS, RULES, STAMPMASK, policy
 from streamfilter.alerts.surveys import Surveys
 from streamfilter.config import Settings
 from streamfilter.contaminants import TABLE
@@ -90,18 +90,42 @@ def test_every_survey_has_a_policy(survey: str) -> None:
     assert RULES.get(survey, GENERIC) == found.rules
 
 
-@pytest.mark.parametrize("rules", [GENERIC, *RULES.values()])
+@pytest.mark.parametrize("survey", ["ztf", "lsst"])
+def test_a_second_engine_s_rules_stand_behind_the_first_s(survey: str) -> None:
+    """Its measured rules still drop, each under a name of its own; the first's are unchanged."""
+    ours, theirs = load("stampmask"), MAXIMASK
+    both = policy(survey, ours, also=[theirs])
+    first = policy(survey, ours).rules
+    assert first == both.rules[: len(first)]
+    names = [rule.name for rule in both.rules]
+    assert len(names) == len(set(names))
+    second = both.rules[len(first) :]
+    assert {"maximask"} == {rule.engine for rule in second}
+    expected = policy(survey, theirs)
+    assert expected.rules == tuple(
+        replace(rule, name=rule.name.removeprefix("maximask-"), engine="") for rule in second
+    )
+    (its,) = both.also
+    assert (expected.priors, expected.classes) == (its.priors, its.classes)
+
+
+@pytest.mark.parametrize("rules", [GENERIC, *RULES.values(), STAMPMASK])
 def test_every_rule_has_a_name_of_its_own(rules: tuple[Rule, ...]) -> None:
     """The annotation names the rule that decided."""
     assert [] == [name for name, n in Counter(rule.name for rule in rules).items() if n > 1]
 
 
-@pytest.mark.parametrize("rules", [GENERIC, *RULES.values()])
-def test_what_drops_looks_at_the_alert_s_place_and_spares_sources(rules: tuple[Rule, ...]) -> None:
+@pytest.mark.parametrize(
+    ("rules", "source"),
+    [*((rules, 0.8) for rules in (GENERIC, *RULES.values())), (STAMPMASK, 0.98)],
+)
+def test_what_drops_looks_at_the_alert_s_place_and_spares_sources(
+    rules: tuple[Rule, ...], source: float
+) -> None:
     """A real transient that is dropped is lost: all else only flags."""
     dropping = [rule for rule in rules if rule.action is Action.DROP]
     assert {Statistic.CORE} == {rule.statistic for rule in dropping}
-    assert max(rule.unless_source_above for rule in dropping) <= 0.8
+    assert max(rule.unless_source_above for rule in dropping) <= source
     assert {Label.SUSPECT} == {rule.label for rule in rules if rule not in dropping}
 
 
@@ -151,6 +175,24 @@ def test_of_lsst_s_packets_only_the_track_is_contaminated(parts: Parts, samples:
     expected = Verdict(Label.CONTAMINATED, Action.DROP, "CR", "cosmic-ray")
     assert expected == found.pop(TRACK)
     assert {Verdict(Label.CLEAN, Action.KEEP)} == set(found.values())
+
+
+@pytest.mark.engine
+def test_stampmask_tells_what_is_wrong_with_alerts_that_ztf_scores_as_bogus(
+    engine_home: Path, samples: Path
+) -> None:
+    """Of six MaxiMask names one; of 27 others two are residuals, and none is dropped."""
+    settings = Settings.model_validate({"engine": {"name": "stampmask", "home": engine_home}})
+    parts = open_parts(settings, threads=1, say=print)
+    found = verdicts(parts, packets(samples / "ztf"))
+    parts.engine.close()
+    bogus = {id_: each for id_, each in found.items() if id_.startswith("8201289")}
+    assert 6 == len(bogus)
+    assert Label.CLEAN not in {each.label for each in bogus.values()}
+    others = [each for id_, each in found.items() if id_ not in bogus]
+    assert 27 == len(others)
+    assert Action.DROP not in {each.action for each in others}
+    assert 2 >= sum(each.label is not Label.CLEAN for each in others)
 
 
 def in_a_frame(stamp: Stamp) -> Stamp:

@@ -1,5 +1,6 @@
 """Field maps: read from files, and refused where a key is wrong."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -120,3 +121,19 @@ def test_a_missing_folder_is_a_wrong_configuration(tmp_path: Path) -> None:
     """The message names the folder."""
     with pytest.raises(ConfigurationInvalid, match="nowhere"):
         Surveys.load([tmp_path / "nowhere"])
+
+
+@pytest.mark.parametrize(
+    ("page", "said"),
+    [
+        ('scores = ["none"]', "page shows 'none', which is no name of [fields]"),
+        ('object_url = "http://plain.example"', "expected an address that begins with https://"),
+        ('object_url = "https://a.example/{other}"', "{other} stands for nothing"),
+    ],
+)
+def test_what_a_page_cannot_show_is_refused(tmp_path: Path, page: str, said: str) -> None:
+    """At the start, with the file and the key."""
+    text = 'survey = "x"\nrecord = "x"\nalert_id = "id"\n[stamps]\nscience = "s"\n[page]\n'
+    (tmp_path / "x.toml").write_text(text + page)
+    with pytest.raises(ConfigurationInvalid, match=re.escape(said)):
+        Surveys.load([tmp_path])

@@ -2,13 +2,14 @@
 
 from collections.abc import Mapping
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pytest
 
 from streamfilter.alerts.placement import Placement
-from streamfilter.alerts.verdict import Policy, decide, summarise
+from streamfilter.alerts.verdict import Policy, decide, heard, summarise
 from streamfilter.contaminants import BY_CODE
 from streamfilter.inference.manifest import OutputClass, load
 from streamfilter.posterior import raw_threshold, update
@@ -17,6 +18,7 @@ from streamfilter.records import (
     ClassEvidence,
     ClassPrior,
     Condition,
+    Doubt,
     FieldKind,
     FieldValue,
     Label,
@@ -162,6 +164,19 @@ def test_a_stamp_is_judged_by_its_own_policy() -> None:
     assert shy_core < 0.05 < 0.98 < bold_core
 
 
+@pytest.mark.parametrize(("side", "trained"), [(32, 0.3), (64, 0.02), (96, 0.02)])
+def test_a_stamp_is_judged_under_the_priors_of_its_side(side: int, trained: float) -> None:
+    """What the network was shown more often at a side it says there more readily."""
+    row = OutputClass(code="CR", training_prior=0.1, training_priors=((32, 0.3), (64, 0.02)))
+    policy = Policy(classes=(row,), priors=(ClassPrior("CR", 0.01, 0.2),), rules=())
+    random = np.random.default_rng(4)
+    raw = random.random((1, 1, side, side), np.float32)
+    (found,) = summarise(raw, [Placement(1, 1, side - 2, side - 2)], [policy])
+    plain = update(raw[0, 0, 1:-1, 1:-1], trained, 0.01)
+    assert float(plain.max()) == found["CR"].peak
+    assert 0 < np.count_nonzero(plain > 0.2) == found["CR"].pixels < plain.size
+
+
 def test_a_rule_that_speaks_names_itself_and_its_class() -> None:
     """The verdict can be traced to the rule in the configuration."""
     expected = Verdict(Label.CONTAMINATED, Action.DROP, "CR", "cosmic-ray")
@@ -285,6 +300,123 @@ def test_where_a_condition_fails_the_next_rule_decides() -> None:
     flags = replace(FLAG_TRL, name="next")
     found = decide([stamp(CR=0.9, TRL_px=31)], [SCORED, flags], {"drb": 0.9, "isdiffpos": "t"})
     assert "next" == found.rule
+
+
+OURS = load("stampmask")
+THEIRS = replace(POLICY, engine="maximask")
+BOTH = Policy(
+    engine="stampmask",
+    classes=OURS.classes,
+    priors=tuple(
+        ClassPrior(code, BY_CODE[code].prior, BY_CODE[code].threshold) for code in OURS.codes
+    ),
+    rules=(),
+    also=(THEIRS,),
+)
+
+
+def bound(rule: Rule) -> Rule:
+    (found,) = replace(BOTH, rules=(rule,)).rules
+    return found
+
+
+def asked(first: StampEvidence, **values: float) -> StampEvidence:
+    """The evidence of stampmask with MaxiMask's cores beside it."""
+    return heard(first, [stamp(**values)], THEIRS)
+
+
+def test_a_rule_looks_at_the_first_engine_that_has_its_class() -> None:
+    """Unless it names another."""
+    names = {
+        "CR": "", "RES": "", "FR": "maximask",
+    }  # fmt: skip
+    found = {code: bound(replace(DROP_CR, contaminant=code)).engine for code in names}
+    assert names == found
+    assert "maximask" == bound(replace(DROP_CR, engine="maximask")).engine
+    assert "" == bound(replace(DROP_CR, engine="stampmask")).engine
+
+
+def test_a_rule_is_silent_where_its_engine_was_not_asked() -> None:
+    """Then the first engine's verdict stands."""
+    rule = bound(replace(DROP_CR, engine="maximask"))
+    assert Label.CLEAN is decide([stamp(CR=0.9)], [rule]).label
+    assert Label.CLEAN is decide([asked(stamp(CR=0.9), CR=0.1)], [rule]).label
+    assert Label.CONTAMINATED is decide([asked(stamp(CR=0.1), CR=0.9)], [rule]).label
+
+
+def test_a_guard_is_the_same_engine_s() -> None:
+    """What one engine takes for a source does not silence the other."""
+    rule = bound(replace(DROP_CR, engine="maximask", unless_source_above=0.5))
+    assert Label.CONTAMINATED is decide([asked(stamp(BBG=0.9), CR=0.9)], [rule]).label
+    assert Label.CLEAN is decide([asked(stamp(), CR=0.9, BBG=0.9)], [rule]).label
+
+
+def test_two_voices_add_their_log_odds() -> None:
+    """Two that are half sure of what is rare are surer together; one alone is itself."""
+    prior = BY_CODE["CR"].prior
+    rule = bound(replace(DROP_CR, statistic=Statistic.TOGETHER, above=0.9))
+    found = asked(stamp(CR=0.3), CR=0.4)
+    odds = 0.3 / 0.7 * 0.4 / 0.6 / (prior / (1 - prior))
+    assert odds / (1 + odds) == pytest.approx(found.together["CR"])
+    assert Label.CONTAMINATED is decide([found], [rule]).label
+    assert Label.CLEAN is decide([asked(stamp(CR=0.95), CR=1e-6)], [rule]).label
+    assert Label.CONTAMINATED is decide([stamp(CR=0.95)], [rule]).label
+    assert Label.CLEAN is decide([stamp(CR=0.3)], [rule]).label
+
+
+def test_together_needs_no_voice_of_the_first() -> None:
+    """Of a class that only the second has its own number counts, and none where it is not asked."""
+    first = replace(stamp(), classes={c: e for c, e in stamp().classes.items() if c != "FR"})
+    rule = bound(replace(DROP_CR, contaminant="FR", statistic=Statistic.TOGETHER))
+    assert Label.CONTAMINATED is decide([asked(first, FR=0.5)], [rule]).label
+    assert Label.CLEAN is decide([first], [rule]).label
+
+
+def test_a_source_that_any_engine_finds_guards_what_they_say_together() -> None:
+    """A real transient that is dropped is lost."""
+    rule = replace(DROP_CR, statistic=Statistic.TOGETHER, unless_source_above=0.5)
+    for first, second in ((0.9, 0.1), (0.1, 0.9), (0.1, 0.1)):
+        found = decide([asked(stamp(CR=0.9, BBG=first), CR=0.9, BBG=second)], [bound(rule)])
+        assert (max(first, second) > 0.5) == (found.label is Label.CLEAN)
+
+
+@pytest.mark.parametrize(
+    ("changes", "named"),
+    [
+        ({"engine": "abacus"}, "has engine 'abacus'; there are stampmask, maximask"),
+        ({"engine": "stampmask", "contaminant": "FR"}, "'FR', .* of this engine; they are CR, TRL"),
+        ({"contaminant": "XX"}, "'XX', .* of these engines; they are CR, .*, RES, P, FR"),
+        ({"engine": "maximask", "statistic": Statistic.TOGETHER}, "leave engine = 'maximask' out"),
+    ],
+)
+def test_an_engine_that_a_rule_cannot_look_at_is_refused(
+    changes: dict[str, Any], named: str
+) -> None:
+    """With those that there are."""
+    with pytest.raises(ValueError, match=named):
+        bound(replace(DROP_CR, **changes))
+
+
+@pytest.mark.parametrize(
+    "limits",
+    [{}, {"classes": ("CR",)}, {"above": 0.5, "below": 0.5}, {"above": 1.0}, {"below": 0.0}],
+)
+def test_doubt_is_a_range(limits: dict[str, Any]) -> None:
+    """One that holds everything or nothing is refused."""
+    with pytest.raises(ValueError, match=r"no limit is given|no probability lies between"):
+        Doubt(**limits)
+
+
+def test_limits_of_doubt_are_outside_it() -> None:
+    """Either may be left out."""
+    values = (0.0, 0.1, 0.5, 0.9, 1.0)
+    expected = {
+        Doubt(above=0.1): (0.5, 0.9, 1.0),
+        Doubt(below=0.9): (0.0, 0.1, 0.5),
+        Doubt(above=0.1, below=0.9): (0.5,),
+    }
+    for doubt, held in expected.items():
+        assert held == tuple(value for value in values if doubt.holds(value))
 
 
 def test_rules_name_the_fields_that_they_look_at() -> None:

@@ -1,17 +1,19 @@
 """A visit's burst: all its alerts at once, on a worker that waits for them.
 
-    python tests/bench/bench_burst.py [--json] [--alerts N] [--survey ztf|lsst] [--overload shed]
+    python tests/bench/bench_burst.py [--json] [--alerts N] [--survey ztf|lsst] [--engine NAME]
+        [--overload shed] [--workers N] [--judges N]
 
 A real Kafka is started on this machine, and shares its cores with the worker. Seconds in queue
 are from the append of the alert to the append of its annotation, both by the broker's clock; a
-burst that outlasts the engine makes them as long as the drain. Memory is the worker's resident
-set; what it had after its warm-up is beside it.
+burst that outlasts the engine makes them as long as the drain. Memory is the largest resident set
+of a worker; what it had after its warm-up is beside it.
 """
 
 import json
 import os
 import threading
 import time
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
 import numpy as np
@@ -27,6 +29,8 @@ class Burst:
     """How one burst drained."""
 
     overload: str
+    workers: int
+    judges: int
     alerts: int
     partitions: int
     produced_s: float
@@ -40,16 +44,17 @@ class Burst:
     """In every partition annotations stand in the order of their alerts, each once."""
     not_evaluated: int
     most_in_flight: int
+    """Of one worker."""
     warm_mb: float
     peak_mb: float
 
 
 class Watch:
-    """Looks at a worker's in-flight gauge until it is told to end."""
+    """Looks at the workers' in-flight gauges until it is told to end."""
 
-    def __init__(self, process: FilterProcess) -> None:
+    def __init__(self, processes: Sequence[FilterProcess]) -> None:
         self.most = 0.0
-        self._process = process
+        self._processes = processes
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._look)
 
@@ -63,24 +68,23 @@ class Watch:
 
     def _look(self) -> None:
         while not self._ended.wait(_LOOK_S):
-            found = self._process.metric("streamfilter_in_flight_messages")
-            self.most = max(self.most, found)
+            for each in self._processes:
+                self.most = max(self.most, each.metric("streamfilter_in_flight_messages"))
 
 
-def burst(bench: Bench, alerts: int, overload: str) -> Burst:
+def burst(bench: Bench, alerts: int, overload: str, workers: int, judges: int) -> Burst:
     """Send all alerts at once and wait for the last annotation."""
     topic, out = bench.topics()
-    judges = os.cpu_count() or 1
-    with bench.workers(1, judges, topic, out, flow__overload=overload) as (worker,):
-        warm_mb = worker.peak_mb()
+    with bench.workers(workers, judges, topic, out, flow__overload=overload) as processes:
+        warm_mb = max(each.peak_mb() for each in processes)
         started = time.monotonic()
-        with Watch(worker) as watch:
+        with Watch(processes) as watch:
             bench.produce(topic, alerts)
             produced_s = time.monotonic() - started
             bench.appended(out, alerts)
-        lines = worker.lines("streamfilter_shed_total{")
+        lines = [line for each in processes for line in each.lines("streamfilter_shed_total{")]
         shed = sum(float(line.rpartition(" ")[2]) for line in lines)
-        peak_mb = worker.peak_mb()
+        peak_mb = max(each.peak_mb() for each in processes)
     began = {place_of(m): m.timestamp_ms or 0 for m in bench.broker.read(topic)}
     annotations = bench.broker.read(out)
     ended = {origin_of(m): m.timestamp_ms or 0 for m in annotations}
@@ -90,6 +94,8 @@ def burst(bench: Bench, alerts: int, overload: str) -> Burst:
     drain_s = (max(ended.values()) - min(began.values())) / 1000
     return Burst(
         overload=overload,
+        workers=workers,
+        judges=judges,
         alerts=alerts,
         partitions=PARTITIONS,
         produced_s=round(produced_s, 1),
@@ -113,9 +119,12 @@ def main() -> None:
     """Measure and print."""
     parser = arguments(__doc__.partition("\n")[0], alerts=10_000)
     parser.add_argument("--overload", choices=("hold", "shed"), default="hold")
+    parser.add_argument("--workers", type=int, default=1)
+    parser.add_argument("--judges", type=int, default=os.cpu_count() or 1, help="of each worker")
     given = parser.parse_args()
     with opened(given) as bench:
-        found = {"survey": given.survey, **asdict(burst(bench, given.alerts, given.overload))}
+        measured = burst(bench, given.alerts, given.overload, given.workers, given.judges)
+    found = {"survey": given.survey, "engine": given.engine, **asdict(measured)}
     found["machine"] = facts("confluent-kafka", "onnxruntime", "numpy")
     if given.json:
         print(json.dumps(found, indent=2))

@@ -1,13 +1,14 @@
 """What a precision does to the recovery of cosmic rays: real hits on real and made stamps.
 
-    python tests/bench/bench_precision.py [--json] [--stamps N] [--coarser]
+    python tests/bench/bench_precision.py [--json] [--stamps N] [--engine NAME] [--coarser]
 
-Every way of running MaxiMask sees the same stamps. The threshold is each one's own at which 1e-4
+Every way of running the network sees the same stamps. The threshold is each one's own at which 1e-4
 of the pixels without a hit pass; pixels that a hit brings less than 3 sigma, and 2 px around a
 hit, count for nothing. Made stamps have stars of one width on Gaussian noise; real ones are ZTF
 science stamps with a real-bogus score of 0.7 or more, as they are otherwise. ``error`` is the
 standard error of the change, from ten groups of stamps. With ``--coarser`` the ways are not the
-runtimes of this machine but forms of the network: float16 and int8 as ONNX Runtime computes them.
+runtimes of this machine but forms of MaxiMask: float16 and int8 as ONNX Runtime computes them. An
+engine of several planes gets the science stamp alone.
 """
 
 import argparse
@@ -149,7 +150,12 @@ def real(
 def cosmic_ray(engine: Engine, images: Tensor) -> Tensor:
     """(N, H, W): the probability of a cosmic ray."""
     index = engine.manifest.codes.index("CR")
-    parts = [images[start : start + BATCH] for start in range(0, len(images), BATCH)]
+    planes = engine.manifest.planes
+    given = np.zeros((len(images), len(planes), *images.shape[2:]), np.float32)
+    given[:, :1] = images
+    if "valid" in planes:
+        given[:, planes.index("valid")] = 1
+    parts = [given[start : start + BATCH] for start in range(0, len(given), BATCH)]
     return np.concatenate([engine.infer(part)[:, index] for part in parts])
 
 
@@ -184,11 +190,11 @@ def rows(seen: Painted, engines: Mapping[str, Engine]) -> Iterator[Row]:
         )  # fmt: skip
 
 
-def usable(home: Path) -> dict[str, Engine]:
-    """MaxiMask on every runtime and precision of this machine; the measure is first."""
+def usable(name: str, home: Path) -> dict[str, Engine]:
+    """An engine on every runtime and precision of this machine; the measure is first."""
     # ONNX Runtime at float32 is last of the states, and the measure.
     ways = [(s.runtime, each) for s in reversed(runtimes.states()) for each in s.precisions]
-    engines = [runtimes.open_engine("maximask", w[0], home, 0, precision=w[1]) for w in ways]
+    engines = [runtimes.open_engine(name, w[0], home, 0, precision=w[1]) for w in ways]
     return {engine.runtime: engine for engine in engines}
 
 
@@ -218,6 +224,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--json", action="store_true")
     parser.add_argument("--stamps", type=int, default=1500)
+    parser.add_argument("--engine", default="maximask")
     parser.add_argument("--coarser", action="store_true")
     options = parser.parse_args()
     samples = Path(os.environ.get("STREAMFILTER_SAMPLES", ROOT.parent / "shared" / "samples"))
@@ -227,7 +234,7 @@ def main() -> None:
         with tempfile.TemporaryDirectory() as folder:
             engines = coarser(home, cosmic_rays, Path(folder))
     else:
-        engines = usable(home)
+        engines = usable(options.engine, home)
     found: list[Row] = []
     for fwhm_px in WIDTHS_PX:
         pairs = made(fwhm_px, cosmic_rays, random)

@@ -22,8 +22,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 from bench_exposures import SAMPLES
-from bench_tracking import spearman
 from machine import facts
+from ranks import spearman
 from trails import EVENT_FWHM, Half, Painted, bases, painted
 
 from streamfilter.exposures import likelihood, shapes, tracking
@@ -70,25 +70,28 @@ class Measured:
 
 def measured(watcher: Watcher, one: Painted) -> Measured:
     """Returns what the watcher measures on a painted frame."""
-    look = watcher.judge_frame(Frame("painted", 0, "1", one.image.astype(np.float32)))
-    assert look.stars is not None, one.base.name
-    return Measured(
-        one.base.name,
-        one.base.fwhm_px,
-        one.jump,
-        one.length_fwhm,
-        look.evidence.judgement.shapes,
-        look.evidence.tiles,
-        shapes.doubled(look.stars),
-        look.stars.unmeasured,
-    )
+    frame = Frame("painted", 0, "1", one.image.astype(np.float32))
+    found = measurement(watcher, frame, one.base.name)
+    assert found is not None, one.base.name
+    return replace(found, fwhm_px=one.base.fwhm_px, jump=one.jump, length_fwhm=one.length_fwhm)
+
+
+def measurement(watcher: Watcher, frame: Frame, name: str) -> Measured | None:
+    """Returns what the watcher measures on a frame without a trail; None where it cannot."""
+    look = watcher.judge_frame(frame)
+    if look.stars is None:
+        return None
+    found = look.evidence.judgement.shapes
+    doubtful = look.stars.unmeasured or frame.binning[0] != frame.binning[1]
+    tiles, doubled = look.evidence.tiles, shapes.doubled(look.stars)
+    return Measured(name, found.fwhm_px or 0.0, False, 0.0, found, tiles, doubled, doubtful)
 
 
 def frames_of(half: Half, each: int, kept: Path | None) -> list[Measured]:
     """Returns the measured frames of one half; those of an earlier run from its file."""
     path = None if kept is None else kept.with_suffix(f".{half}.jsonl")
     lines = path.read_text().splitlines() if path is not None and path.exists() else []
-    found = [_read(json.loads(line)) for line in lines]
+    found = [read(json.loads(line)) for line in lines]
     known = bases(SAMPLES, half)
     if len(found) >= each * len(known):
         return found
@@ -103,7 +106,8 @@ def frames_of(half: Half, each: int, kept: Path | None) -> list[Measured]:
     return found
 
 
-def _read(row: dict[str, Any]) -> Measured:
+def read(row: dict[str, Any]) -> Measured:
+    """Returns what was measured, from its fields."""
     tiles = tuple(TileEvidence(**tile) for tile in row.pop("tiles"))
     return Measured(shapes=Shapes(**row.pop("shapes")), tiles=tiles, **row)
 

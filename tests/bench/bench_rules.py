@@ -23,6 +23,7 @@ from streamfilter.alerts.normalise import Normalised, normalise, reflect, side_o
 from streamfilter.alerts.placement import Placement
 from streamfilter.alerts.rules import policy
 from streamfilter.alerts.verdict import Policy, applies, decide, summarise
+from streamfilter.archive.intervals import wilson
 from streamfilter.config import Settings
 from streamfilter.inference.engine import Engine
 from streamfilter.inference.manifest import load
@@ -139,16 +140,6 @@ def row(survey: str, name: str, found: Sequence[StampEvidence]) -> Row:
     )
 
 
-def wilson(hits: int, n: int, z: float = 1.96) -> tuple[float, float]:
-    """95 % interval of a share."""
-    if n == 0:
-        return 0.0, 1.0
-    p = hits / n
-    middle = (p + z * z / (2 * n)) / (1 + z * z / n)
-    half = z * np.sqrt(p * (1 - p) / n + z * z / (4 * n * n)) / (1 + z * z / n)
-    return max(0.0, middle - half), min(1.0, middle + half)
-
-
 # ---- real alerts and real stars -----------------------------------------------------------------
 
 
@@ -224,20 +215,9 @@ def painted_hits(
     real_hits = hits(samples)
     stamps, signals = [], []
     for base in bases:
-        hit = real_hits[random.integers(len(real_hits))] / GAIN[survey]
-        hit = np.rot90(hit, int(random.integers(4)))
-        height, width = base.image.shape
-        layer: Reals = np.zeros((height, width))
-        middle = [
-            int(np.rint((np.arange(n) @ hit.sum(axis=1 - a)) / hit.sum()))
-            for a, n in enumerate(hit.shape)
-        ]
-        for (y, x), charge in np.ndenumerate(hit):
-            row_at, column_at = height // 2 + y - middle[0], width // 2 + x - middle[1]
-            if 0 <= row_at < height and 0 <= column_at < width:
-                layer[row_at, column_at] += charge
-        stamps.append(Stamp((base.image + layer).astype(np.float32), base.variance))
-        signals.append(filtered(layer, PSF_FWHM_PX[survey]) / sigma_of(base))
+        stamp, signal = with_hit(base, real_hits[random.integers(len(real_hits))], survey, random)
+        stamps.append(stamp)
+        signals.append(signal)
     found = judge.evidence(stamps, survey)
     edges = (5.0, 7.0, 10.0, 20.0, 50.0, np.inf)
     return [
@@ -248,6 +228,25 @@ def painted_hits(
         )
         for low, high in pairwise(edges)
     ]
+
+
+def with_hit(
+    base: Stamp, recorded: Reals, survey: str, random: np.random.Generator
+) -> tuple[Stamp, float]:
+    """A stamp with a hit at the alert's place, turned at random; its signal to noise."""
+    hit = np.rot90(recorded / GAIN[survey], int(random.integers(4)))
+    height, width = base.image.shape
+    layer: Reals = np.zeros((height, width))
+    middle = [
+        int(np.rint((np.arange(n) @ hit.sum(axis=1 - a)) / hit.sum()))
+        for a, n in enumerate(hit.shape)
+    ]
+    for (y, x), charge in np.ndenumerate(hit):
+        row_at, column_at = height // 2 + y - middle[0], width // 2 + x - middle[1]
+        if 0 <= row_at < height and 0 <= column_at < width:
+            layer[row_at, column_at] += charge
+    stamp = Stamp((base.image + layer).astype(np.float32), base.variance)
+    return stamp, filtered(layer, PSF_FWHM_PX[survey]) / sigma_of(base)
 
 
 def painted_defects(

@@ -1,6 +1,6 @@
-"""What networks for stamps find and lose: stampmask with one, two and all planes, and MaxiMask.
+"""What finds contaminants in stamps, and what it loses: stampmask by its planes, and others.
 
-    python tests/bench/bench_stamps.py [--json FILE] [--painted N]
+    python tests/bench/bench_stamps.py [--json FILE] [--markdown FILE] [--painted N]
 
 Everything is judged on exposures, visits and cosmic-ray hits that stampmask was neither trained
 nor tuned on (``engines/training/data.py`` has the rule). Painted: contaminants of each class on
@@ -12,176 +12,72 @@ count every painted contaminant once, because its pixels are found together.
 import argparse
 import json
 import os
-import sys
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
-from bench_rules import wilson
 from machine import facts
+from reliability import reliability_rows
+from scrappy import MISSING, detector
+from stamp_judges import (
+    BATCH,
+    DROPPED,
+    Case,
+    Judge,
+    Maps,
+    at_core,
+    case_of_alert,
+    contrast,
+    core_scores,
+    highest,
+    on_empty_sky,
+    on_sky,
+    one_plane,
+    painted,
+    sharpness,
+    stampmask,
+    summed,
+)
+from stamp_tables import Row, markdown
 
-from streamfilter.alerts.normalise import normalise, reflect
+from streamfilter.alerts.normalise import normalise, side_of
 from streamfilter.alerts.placement import core
+from streamfilter.alerts.rules import policy
+from streamfilter.alerts.verdict import Policy
+from streamfilter.archive.intervals import wilson
 from streamfilter.inference.cache import default_home
-from streamfilter.inference.engine import Engine, Tensor
+from streamfilter.inference.engine import Engine
 from streamfilter.inference.runtimes import open_engine
-from streamfilter.records import NotEvaluated, Stamp
-
-sys.path.insert(0, str(Path(__file__).parents[2] / "engines"))
+from streamfilter.posterior import pooled, update
+from streamfilter.records import Action, NotEvaluated, Stamp
 from training import data, painting
-from training.canvas import CLASSES, Canvas, grown, prepare
 from training.data import Core, Part, Planes, Reals
-from training.planes import stack
+from training.fields import field
+from training.profiles import with_profiles
 
-BATCH = 16
 SEED = 20_261_130
 LOSSES = (0.001, 0.01, 0.05)
 FALSE_POSITIVES = (1e-3, 1e-4, 1e-5)
-BRIGHT_SIGMAS = 3.0
+ASKED_ABOVE = (0.02, 0.05, 0.1)
+"""Where a second engine is asked: above these posteriors of the first."""
+FOR_HITS = ("deepCR ACS-WFC", "Astro-SCRAPPY")
+"""Judges that know cosmic rays alone."""
+OF_SCIENCE = ("MaxiMask", *FOR_HITS)
+TOGETHER_ABOVE = 0.99
+"""No real alert is above .97 (deploy/RULES.md, two engines)."""
 SHARPEST = "brightest pixel over its 5x5 sum"
-DROPPED = ("CR", "TRL", "HCL", "DCL", "HP", "DP")
-"""What the default rules drop for."""
+HITS_BESIDE = ("2481246960915015005", "697252384615015004", "2481123151115015000")
+"""Alerts with a real hit elsewhere in the stamp, which is in no list: it is no false one."""
 
-Maps = npt.NDArray[np.float64]
-Masks = npt.NDArray[np.bool_]
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Case:
-    """An alert as shown to the judges, and the pixels of one painted class."""
-
-    science: Tensor
-    template: Tensor | None
-    difference: Tensor | None
-    variance: Tensor | None
-    hit: Masks | None = None
-    """Pixels of the class that count as found or missed."""
-    clean: Masks | None = None
-    """Pixels that count as false when they are found."""
-
-
-@dataclass(frozen=True, slots=True)
-class Row:
-    """One figure."""
-
-    measure: str
-    stamps: str
-    judge: str
-    count: int
-    share: float
-    low: float
-    high: float
-
-
-Judge = Callable[[Sequence[Case]], list[dict[str, Maps]]]
-"""Returns log-odds by class code, (height, width) of each case's stamp."""
-
-
-def log_odds(probabilities: Tensor) -> Maps:
-    p = np.clip(probabilities.astype(np.float64), 1e-9, 1 - 1e-7)
-    odds: Maps = np.log(p / (1 - p))
-    return odds
-
-
-def maximask(engine: Engine) -> Judge:
-    """MaxiMask on the science stamp, as the pipeline shows it."""
-
-    def judge(cases: Sequence[Case]) -> list[dict[str, Maps]]:
-        stamps = [normalise(Stamp(case.science, case.variance)) for case in cases]
-        inputs = []
-        for stamp in stamps:
-            assert not isinstance(stamp, NotEvaluated)
-            out = np.empty((1, 64, 64) if max(stamp.image.shape) <= 64 else (1, 96, 96), np.float32)
-            inputs.append((out, reflect(stamp, out[0])))
-        return inferred(engine, inputs)
-
-    return judge
-
-
-def stampmask(engine: Engine, planes: str) -> Judge:
-    """Our network on ``s``, ``st``, ``sd``, ``std`` or ``stdv``."""
-
-    def judge(cases: Sequence[Case]) -> list[dict[str, Maps]]:
-        inputs = []
-        for case in cases:
-            found = stack(
-                case.science,
-                case.template if "t" in planes else None,
-                case.difference if "d" in planes else None,
-                case.variance,
-            )
-            assert not isinstance(found, NotEvaluated)
-            if "v" not in planes:
-                found.tensor[3] = 0
-            inputs.append((found.tensor, found.placement))
-        return inferred(engine, inputs)
-
-    return judge
-
-
-def inferred(engine: Engine, inputs: Sequence[tuple[Tensor, object]]) -> list[dict[str, Maps]]:
-    """Log-odds cut back to the stamps, in order."""
-    found: list[dict[str, Maps]] = [{} for _ in inputs]
-    for side in sorted({tensor.shape[-1] for tensor, _ in inputs}):
-        fitting = [i for i, (tensor, _) in enumerate(inputs) if tensor.shape[-1] == side]
-        for start in range(0, len(fitting), BATCH):
-            chunk = fitting[start : start + BATCH]
-            raw = engine.infer(np.stack([inputs[i][0] for i in chunk]))
-            for i, each in zip(chunk, raw, strict=True):
-                p = inputs[i][1]
-                window = each[:, p.top : p.top + p.height, p.left : p.left + p.width]  # type: ignore[attr-defined]
-                found[i] = dict(zip(engine.manifest.codes, log_odds(window), strict=True))
-    return found
-
-
-# ---- painted --------------------------------------------------------------------------------
-
-
-def case_of(canvas: Canvas, code: str, bright: Masks) -> Case:
-    """The painted alert; bright pixels of the class count, and those far from any of it."""
-    index = CLASSES.index(code)
-    claimed = canvas.target[index]
-    unclaimed = ~claimed & (canvas.weight[index] == 0)
-    return Case(
-        canvas.science.astype(np.float32),
-        as_float32(canvas.template),
-        as_float32(canvas.difference),
-        as_float32(canvas.variance),
-        bright,
-        ~grown(claimed, 2) & ~unclaimed,
-    )
-
-
-def as_float32(plane: Maps | None) -> Tensor | None:
-    return None if plane is None else plane.astype(np.float32)
-
-
-def painted(
-    alerts: Sequence[Planes], brush: painting.Brush, code: str, count: int, seed: int
-) -> list[Case]:
-    """Real alerts with one contaminant each."""
-    random, made = np.random.default_rng(seed), []
-    for _ in range(40 * count):
-        planes = alerts[int(random.integers(len(alerts)))]
-        shift = random.integers(-6, 7, 2)
-        canvas = prepare(planes, int(random.integers(4)), False, (int(shift[0]), int(shift[1])))
-        if canvas is None or not np.isfinite(canvas.science).all():
-            continue
-        if not brush(canvas, random):
-            continue
-        claim = canvas.target[CLASSES.index(code)]
-        seen = claim.copy()
-        if code in ("CR", "TRL", "HCL", "HP"):  # as far as it is well above the noise
-            seen &= canvas.science > BRIGHT_SIGMAS * canvas.sigma
-        if seen.any():
-            made.append(case_of(canvas, code, seen))
-        if len(made) == count:
-            return made
-    raise SystemExit(f"only {len(made)} of {count} alerts took a {code}; give more alerts")
+RELIABILITY = 8
+"""Examples of the reliability of probabilities, for each painted case of another table."""
+STRENGTHS = ((3, 10), (10, 30), (30, np.inf))
+"""Brightest pixel of a hit in sigma of the sky."""
+WIDTHS_PX = (1.3, 2.0, 2.5, 4.0, 6.0)
+"""Full widths at half maximum of the made fields' stars."""
 
 
 def found_pixels(
@@ -193,102 +89,52 @@ def found_pixels(
         maps = run(cases)
         if code not in maps[0]:
             continue
-        hit = np.concatenate([m[code][c.hit] for m, c in zip(maps, cases, strict=True)])
+        hits = [m[code][c.hit] for m, c in zip(maps, cases, strict=True)]
         clean = np.concatenate([m[code][c.clean] for m, c in zip(maps, cases, strict=True)])
         for false in FALSE_POSITIVES if code == "CR" else (1e-3, 1e-4):
-            share = float((hit > np.quantile(clean, 1 - false)).mean())
-            rows.append(
-                Row(f"{name}, pixels at {false:g}", stamps, judge, len(cases), share,
-                    *wilson_of(share, len(cases)))
-            )  # fmt: skip
+            over = float(np.quantile(clean, 1 - false))
+            rows.append(over_threshold(f"{name}, pixels at {false:g}", stamps, judge, hits, over))
+        over = float(np.quantile(clean, 1 - 1e-4))
+        for low, high in STRENGTHS if code == "CR" else ():
+            some = [h for h, c in zip(hits, cases, strict=True) if low <= c.peak < high]
+            if some:
+                span = f"{low} to {high}" if np.isfinite(high) else f"above {low}"
+                rows.append(
+                    over_threshold(f"{name}, brightest {span} sigma", stamps, judge, some, over)
+                )
+    return rows
+
+
+def evaluable(alerts: Sequence[Planes]) -> list[Planes]:
+    """Alerts whose science stamp the pipeline can judge."""
+    return [e for e in alerts if not isinstance(normalise(Stamp(e.science)), NotEvaluated)]
+
+
+def over_threshold(measure: str, stamps: str, judge: str, hits: Sequence[Maps], over: float) -> Row:
+    """The share of all pixels above a threshold; the interval counts each contaminant once."""
+    share = float((np.concatenate(hits) > over).mean())
+    return Row(measure, stamps, judge, len(hits), share, *wilson_of(share, len(hits)))
+
+
+def width_rows(hits: Sequence[Reals], judges: dict[str, Judge], count: int) -> list[Row]:
+    """Cosmic rays on made fields of one width of stars each, science alone."""
+    rows = []
+    for width in WIDTHS_PX:
+        random = np.random.default_rng(SEED + int(10 * width))
+        bases = [field(str(i), Part.TEST, random, width) for i in range(count)]
+        cases = painted(bases, painting.cosmic_ray(hits), "CR", count, SEED)
+        alone = {name: run for name, run in judges.items() if name in (*OF_SCIENCE, "science")}
+        rows += [
+            replace(row, measure=f"cosmic rays, width {width:g} px")
+            for row in found_pixels("cosmic rays", "made fields", "CR", cases, alone)
+            if row.measure.endswith("pixels at 0.0001")
+        ]
     return rows
 
 
 def wilson_of(share: float, count: int) -> tuple[float, float]:
     """The interval of a share of so many."""
     return wilson(round(share * count), count)
-
-
-def at_core(brush: painting.Brush) -> painting.Brush:
-    """The brush, accepted only where it changed the alert's place."""
-
-    def paint(canvas: Canvas, random: np.random.Generator) -> bool:
-        done = brush(canvas, random)
-        near = core(*canvas.shape)
-        return done and bool(
-            canvas.target[[CLASSES.index(c) for c in (*DROPPED, "RES")]][:, near].any()
-        )
-
-    return paint
-
-
-def on_sky(brush: painting.Brush) -> painting.Brush:
-    """The brush at the alert's place after sky was brought there; its brightest pixel 10 sigma."""
-
-    def paint(canvas: Canvas, random: np.random.Generator) -> bool:
-        sky = ~grown(canvas.science > 3.5 * canvas.sigma, 4)
-        sky[:4], sky[-4:], sky[:, :4], sky[:, -4:] = False, False, False, False
-        places = np.argwhere(sky)
-        if not len(places):
-            return False
-        y, x = places[int(random.integers(len(places)))]
-        painting.bring(canvas, int(y), int(x))
-        canvas.target[:] = False
-        before = canvas.science.copy()
-        if not at_core(brush)(canvas, random):
-            return False
-        near = core(*canvas.shape)
-        return bool((canvas.science - before)[near].max() > 10 * canvas.sigma)
-
-    return paint
-
-
-# ---- real alerts ----------------------------------------------------------------------------
-
-
-def case_of_alert(planes: Planes) -> Case:
-    return Case(planes.science, planes.template, planes.difference, planes.variance)
-
-
-def core_scores(cases: Sequence[Case], run: Judge, codes: Sequence[str]) -> Maps:
-    """Log-odds that any of the classes is at the core, at its worst pixel."""
-    scores = []
-    for case, maps in zip(cases, run(cases), strict=True):
-        near = core(*case.science.shape)
-        none = sum(np.logaddexp(0, maps[c][near]) for c in codes if c in maps)
-        absent = float(np.max(none))
-        scores.append(float(np.log(np.expm1(max(absent, 1e-9)))))
-    return np.array(scores)
-
-
-def highest(cases: Sequence[Case], run: Judge, codes: Sequence[str]) -> Maps:
-    """The highest log-odds of any one class at the core."""
-    return np.array(
-        [
-            max(float(maps[c][core(*case.science.shape)].max()) for c in codes if c in maps)
-            for case, maps in zip(cases, run(cases), strict=True)
-        ]
-    )
-
-
-def summed(cases: Sequence[Case], both: tuple[Callable[[Sequence[Case]], Maps], ...]) -> Maps:
-    """The sum of two scores."""
-    total: Maps = np.sum([score(cases) for score in both], axis=0)
-    return total
-
-
-def sharpness(cases: Sequence[Case]) -> Maps:
-    """The brightest pixel of the core over the sum of its 5x5, of the science stamp."""
-    found = []
-    for case in cases:
-        stamp = normalise(Stamp(case.science, case.variance))
-        assert not isinstance(stamp, NotEvaluated)
-        image = np.where(core(*stamp.image.shape), stamp.image, -np.inf)
-        y, x = np.unravel_index(int(np.argmax(image)), image.shape)
-        around = stamp.image[max(y - 2, 0) : y + 3, max(x - 2, 0) : x + 3]
-        peak = float(stamp.image[y, x])
-        found.append(peak / max(float(around.sum()), peak, 1.0))  # at most 1: all in one pixel
-    return np.array(found)
 
 
 def at_losses(
@@ -313,7 +159,7 @@ def real_rows(alerts: Sequence[Planes], judges: dict[str, Judge], hits: Sequence
     ztf = [
         each for each in alerts if each.survey == "ztf" and np.isfinite(each.science).sum() > 900
     ]
-    ztf = [each for each in ztf if not isinstance(normalise(Stamp(each.science)), NotEvaluated)]
+    ztf = evaluable(ztf)
     real = [case_of_alert(each) for each in ztf if each.core is Core.REAL]
     sets = {
         "once only, drb <= .2": [e for e in ztf if e.once and e.score <= 0.2],
@@ -328,7 +174,9 @@ def real_rows(alerts: Sequence[Planes], judges: dict[str, Judge], hits: Sequence
     rows: list[Row] = []
     scores: dict[str, Callable[[Sequence[Case]], Maps]] = {SHARPEST: sharpness}
     for name, run in judges.items():
-        if name == "MaxiMask":
+        if name in FOR_HITS:
+            scores[name] = partial(highest, run=run, codes=("CR",))
+        elif name == "MaxiMask":
             scores[f"{name}, highest of six"] = partial(highest, run=run, codes=DROPPED)
         else:
             scores[f"{name}, any"] = partial(core_scores, run=run, codes=(*DROPPED, "RES"))
@@ -344,7 +192,7 @@ def real_rows(alerts: Sequence[Planes], judges: dict[str, Judge], hits: Sequence
 
 def residual_rows(alerts: Sequence[Planes], judges: dict[str, Judge], count: int) -> list[Row]:
     """Residuals against real variables and transients."""
-    fit = [e for e in alerts if not isinstance(normalise(Stamp(e.science)), NotEvaluated)]
+    fit = evaluable(alerts)
     real = {
         "ztf": [case_of_alert(e) for e in fit if e.core is Core.REAL and e.survey == "ztf"],
         "lsst": [case_of_alert(e) for e in fit if e.core is Core.REAL and e.survey != "ztf"],
@@ -367,7 +215,122 @@ def residual_rows(alerts: Sequence[Planes], judges: dict[str, Judge], count: int
     return rows
 
 
-# ---- cost and calibration -------------------------------------------------------------------
+# ---- two engines ----------------------------------------------------------------------------
+
+
+Cores = dict[str, float]
+
+
+def cores(maps: dict[str, Maps], case: Case, by: Policy, engine: Engine) -> Cores:
+    """Posteriors at the core by class, as the pipeline has them."""
+    near = core(*case.science.shape)
+    raw = [1 / (1 + np.exp(-maps[row.code][near].max())) for row in by.classes]
+    its = by.deployment(side_of(case.science.shape, engine.manifest.sides_px))
+    found = update(raw, its.training, its.priors)
+    return dict(zip(by.codes, found.tolist(), strict=True))
+
+
+def drops(found: Cores, by: Policy) -> bool:
+    """Whether a dropping rule on cores applies."""
+    return any(
+        rule.action is Action.DROP
+        and found[rule.contaminant] > rule.above
+        and found["BBG"] <= rule.unless_source_above
+        for rule in by.rules
+    )
+
+
+def rule_rows(alerts: Sequence[Planes], judges: dict[str, Judge], engines: dict[str, Engine],
+              hits: Sequence[Reals], count: int) -> list[Row]:  # fmt: skip
+    """What the default rules of each engine drop: real, scored as bogus, and painted."""
+    rows = []
+    for survey in ("ztf", "lsst"):
+        fit = evaluable([e for e in alerts if (e.survey == "ztf") == (survey == "ztf")])
+        bases = [e for e in fit if e.core not in (Core.BOGUS, Core.DIPOLE, Core.FLAGGED)]
+        bases = [e for e in bases if max(e.science.shape) <= 64]
+        sets = {
+            "real": [case_of_alert(e) for e in fit if e.core is Core.REAL],
+            "scored bogus": [case_of_alert(e) for e in fit if e.core is Core.BOGUS],
+            "painted transients": painted(bases, on_empty_sky, "BBG", count, SEED + 12),
+            "painted hits above 10 sigma": painted(
+                bases, on_sky(painting.cosmic_ray(hits)), "CR", count, SEED + 11
+            ),
+        }
+        for engine, judge in (("maximask", "MaxiMask"), ("stampmask", "all planes")):
+            by = policy(survey, engines[engine].manifest)
+            for name, cases in sets.items():
+                found = [
+                    drops(cores(maps, case, by, engines[engine]), by)
+                    for maps, case in zip(judges[judge](cases), cases, strict=True)
+                ]
+                if found:
+                    share, interval = float(np.mean(found)), wilson(sum(found), len(found))
+                    rows.append(Row(f"default rules drop, {survey}", name, judge, len(found),
+                                    share, *interval))  # fmt: skip
+    return rows
+
+
+def asked_rows(alerts: Sequence[Planes], judges: dict[str, Judge], engines: dict[str, Engine],
+               hits: Sequence[Reals], count: int) -> list[Row]:  # fmt: skip
+    """How often MaxiMask is asked where stampmask is in doubt, and what it finds that is asked."""
+    rows = []
+    for survey in ("ztf", "lsst"):
+        fit = evaluable([e for e in alerts if (e.survey == "ztf") == (survey == "ztf")])
+        first, second = (policy(survey, engines[n].manifest) for n in ("stampmask", "maximask"))
+        bases = [e for e in fit if e.core not in (Core.BOGUS, Core.DIPOLE)]
+        bases = [e for e in bases if max(e.science.shape) <= 64]
+        sets = {
+            "all": [case_of_alert(e) for e in fit],
+            "real by history": [case_of_alert(e) for e in fit if e.core is Core.REAL],
+            "scored bogus": [case_of_alert(e) for e in fit if e.core is Core.BOGUS],
+            "painted hits": painted(
+                bases, on_sky(painting.cosmic_ray(hits)), "CR", count, SEED + 11
+            ),
+            "painted transients": painted(bases, on_empty_sky, "BBG", count, SEED + 12),
+        }
+        for name, cases in sets.items():
+            own, its = (judges[name](cases) for name in ("all planes", "MaxiMask"))
+            ours, theirs = (
+                [cores(m, case, by, engines[name]) for m, case in zip(maps, cases, strict=True)]
+                for maps, by, name in ((own, first, "stampmask"), (its, second, "maximask"))
+            )
+            dropped = np.array([drops(each, second) for each in theirs], bool)
+            rows += joint_rows(f"{survey}, {name}", ours, theirs, (first, second))
+            for above in ASKED_ABOVE:
+                asked = np.array([max(each[c] for c in DROPPED) > above for each in ours], bool)
+                for what, of in (("asked", asked), ("asked, of what it drops", asked[dropped])):
+                    if len(of):
+                        measure, n = f"MaxiMask {what}, above {above:g}", int(of.sum())
+                        share, interval = float(of.mean()), wilson(n, len(of))
+                        stamps = f"{survey}, {name}"
+                        rows.append(Row(measure, stamps, "two engines", len(of), share, *interval))
+    return rows
+
+
+def joint_rows(
+    stamps: str, ours: Sequence[Cores], theirs: Sequence[Cores], policies: tuple[Policy, Policy]
+) -> list[Row]:
+    """What is found where the second is asked above the lowest of the limits: by the default rules
+    of either, and by what both say together of any of the six classes."""
+    priors = {row.code: row.prior for row in policies[0].priors}
+    dropped, together = [], []
+    for own, its in zip(ours, theirs, strict=True):
+        asked = max(own[c] for c in DROPPED) > ASKED_ABOVE[0]
+        dropped.append(drops(own, policies[0]) or (asked and drops(its, policies[1])))
+        both = [pooled(own[c], its[c], priors[c]) if asked else own[c] for c in DROPPED]
+        together.append(max(both) > TOGETHER_ABOVE)
+    return [
+        Row(measure, stamps, "two engines", len(found), float(np.mean(found)),
+            *wilson(sum(found), len(found)))
+        for measure, found in (
+            ("rules of both engines drop", dropped),
+            (f"together above {TOGETHER_ABOVE:g}", together),
+        )
+        if found
+    ]  # fmt: skip
+
+
+# ---- cost ------------------------------------------------------------------------------------
 
 
 def cost_rows(engines: dict[str, Engine], seconds: float) -> list[Row]:
@@ -394,38 +357,6 @@ def cost_rows(engines: dict[str, Engine], seconds: float) -> list[Row]:
     ]  # fmt: skip
 
 
-def calibration(engine: Engine, alerts: Sequence[Planes], hits: Sequence[Reals],
-                count: int) -> list[Row]:  # fmt: skip
-    """Expected calibration error of each class's probabilities at the painted set's own prior."""
-    from training.examples import brushes, examples
-
-    chances = np.full(len(alerts), 1 / len(alerts))
-    made = examples(alerts, chances, brushes(hits), count, 64, SEED)
-    found = np.concatenate(
-        [
-            engine.infer(made.images[i : i + BATCH].astype(np.float32).transpose(0, 3, 1, 2))
-            for i in range(0, len(made), BATCH)
-        ]
-    ).transpose(0, 2, 3, 1)
-    rows = []
-    for k, row in enumerate(engine.manifest.classes):
-        known = made.weight[..., k] > 0
-        truth, p = made.target[..., k][known].astype(float), found[..., k][known].astype(float)
-        share = max(truth.mean(), 1e-6)
-        change = np.log(share / (1 - share)) - np.log(row.training_prior / (1 - row.training_prior))
-        p = 1 / (1 + np.exp(-(log_odds(p) + change)))
-        for floor in (0.0, 0.01):
-            inside = p >= floor
-            bins = np.minimum((p[inside] * 15).astype(int), 14)
-            errors = [
-                abs(truth[inside][bins == b].sum() - p[inside][bins == b].sum()) for b in range(15)
-            ]
-            error = float(np.sum(errors) / max(inside.sum(), 1))
-            rows.append(Row(f"calibration error, p >= {floor:g}", "ztf, painted", row.code,
-                            int(inside.sum()), error, error, error))  # fmt: skip
-    return rows
-
-
 # ---- report ---------------------------------------------------------------------------------
 
 
@@ -449,36 +380,45 @@ def painted_rows(
             each
             for each in alerts
             if (each.survey == "ztf") == (survey == "ztf")
-            and each.core not in (Core.BOGUS, Core.DIPOLE)
+            and each.core not in (Core.BOGUS, Core.DIPOLE, Core.FLAGGED)
+            and each.alert_id not in HITS_BESIDE
             and max(each.science.shape) <= 64
         ]
         for name, (code, brush) in brushes.items():
             n = count if code == "CR" else max(count // 4, 40)
-            rows += found_pixels(name, survey, code, painted(bases, brush, code, n, SEED), judges)
+            fit = {k: run for k, run in judges.items() if code == "CR" or k not in FOR_HITS}
+            rows += found_pixels(name, survey, code, painted(bases, brush, code, n, SEED), fit)
     return rows
 
 
 def measure(home: Path, samples: Path, count: int, seconds: float) -> list[Row]:
     engines = {
-        name: open_engine(name, "onnxruntime", home, 1) for name in ("maximask", "stampmask")
+        name: open_engine(name, "onnxruntime", home, 1)
+        for name in ("maximask", "deepcr", "stampmask")
     }
     own = engines["stampmask"]
+    if detector() is None:
+        print(f"Astro-SCRAPPY: {MISSING}")
     judges = {
-        "MaxiMask": maximask(engines["maximask"]),
+        "MaxiMask": one_plane(engines["maximask"]),
+        "deepCR ACS-WFC": one_plane(engines["deepcr"]),
+        **({} if detector() is None else {"Astro-SCRAPPY": contrast()}),
         "science": stampmask(own, "s"),
         "science, template": stampmask(own, "st"),
         "science, difference": stampmask(own, "sd"),
         "all planes": stampmask(own, "stdv"),
     }
-    alerts = [each for each in data.samples(samples) if each.part is Part.TEST]
+    alerts = with_profiles([each for each in data.samples(samples) if each.part is Part.TEST])
     hits = data.hits(samples, Part.TEST)
-    ztf = [each for each in alerts if each.survey == "ztf"]
     return [
         *cost_rows(engines, seconds),
         *real_rows(alerts, judges, hits, count),
+        *rule_rows(alerts, judges, engines, hits, count),
+        *asked_rows(alerts, judges, engines, hits, count),
         *residual_rows(alerts, judges, max(count // 4, 40)),
         *painted_rows(alerts, hits, judges, count),
-        *calibration(own, ztf, hits, count),
+        *width_rows(hits, judges, max(count // 2, 40)),
+        *reliability_rows(own, alerts, hits, RELIABILITY * count, SEED),
     ]
 
 
@@ -486,6 +426,7 @@ def main() -> None:
     """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--json", type=Path)
+    parser.add_argument("--markdown", type=Path, help="write the tables of the model card")
     parser.add_argument("--painted", type=int, default=600)
     parser.add_argument("--seconds", type=float, default=10.0, help="of the timing")
     chosen = parser.parse_args()
@@ -496,6 +437,8 @@ def main() -> None:
             f"{row.measure:46} {row.stamps:28} {row.judge:34} {row.count:7d} "
             f"{row.share:7.3f}  {row.low:6.3f} to {row.high:6.3f}"
         )
+    if chosen.markdown:
+        chosen.markdown.write_text(markdown(rows) + "\n")
     if chosen.json:
         report = {"machine": facts("numpy", "onnxruntime"), "rows": [asdict(row) for row in rows]}
         chosen.json.write_text(json.dumps(report, indent=1) + "\n")

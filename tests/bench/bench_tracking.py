@@ -1,26 +1,32 @@
 """How the network's number and the stars' shapes rank a season's frames, and what is decided.
 
-    python tests/bench/bench_tracking.py [--failed 0.3]
+    python tests/bench/bench_tracking.py [--failed 0.3] [--each 4] [--kept FILE]
 
 The frames are those of ``samples/exposures/tracking``; the truth is the ellipticity that its
 table measured by other means. Printed are each frame's decision, Spearman's rank correlation of
 every statistic with the ellipticity, and how well it tells the failed frames from the others (area
 under the curve: 1 is always, 0.5 by chance).
+
+Then it is tried how many tiles are enough (``few_tiles.py``): on these frames, on other real ones
+and on painted ones, how many decisions differ from those with all tiles, and what a frame takes.
+``--kept`` keeps what was measured for that.
 """
 
 import argparse
 import csv
 import os
 from dataclasses import dataclass
+from pathlib import Path
 
+import few_tiles
 import numpy as np
-import numpy.typing as npt
 from bench_exposures import SAMPLES
 from machine import facts
+from ranks import area, spearman
 
 from streamfilter.exposures import frames
 from streamfilter.exposures.records import DetectorEvidence
-from streamfilter.exposures.watcher import Watcher
+from streamfilter.exposures.watcher import ExposureRules, Watcher
 from streamfilter.inference.cache import default_home
 from streamfilter.inference.runtimes import open_engine
 
@@ -57,7 +63,8 @@ def judged() -> list[Judged]:
     with (FOLDER / "table.csv").open() as file:
         rows = list(csv.DictReader(file))
     home, threads = default_home(os.environ), os.cpu_count() or 1
-    watcher = Watcher(open_engine("maxitrack", "onnxruntime", home, threads))
+    engine = open_engine("maxitrack", "onnxruntime", home, threads)
+    watcher = Watcher(engine, ExposureRules(tracking=few_tiles.EVERY))
     found = []
     for row in rows:
         (frame,) = frames.read_frame_file(str(FOLDER / row["file"]))
@@ -66,28 +73,14 @@ def judged() -> list[Judged]:
     return sorted(found, key=lambda each: each.ellipticity)
 
 
-def ranks(values: npt.ArrayLike) -> npt.NDArray[np.float64]:
-    """Equal values share the mean of their ranks."""
-    every = np.asarray(values, float)
-    return np.array([(every < v).sum() + (every == v).sum() / 2 for v in every])
-
-
-def spearman(first: npt.ArrayLike, second: npt.ArrayLike) -> float:
-    """Correlation of ranks."""
-    return float(np.corrcoef(ranks(first), ranks(second))[0, 1])
-
-
-def area(values: npt.ArrayLike, failed: npt.NDArray[np.bool_]) -> float:
-    """Share of pairs of a failed and another frame in which the failed one is higher."""
-    count, place = int(failed.sum()), ranks(values)[failed].sum()
-    return float((place - count**2 / 2) / (count * (len(failed) - count)))
-
-
 def main() -> None:
     """Print decisions and ranks."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--failed", type=float, default=0.3, help="ellipticity of a failure")
-    limit = parser.parse_args().failed
+    parser.add_argument("--each", type=int, default=4, help="trails painted on each small frame")
+    parser.add_argument("--kept", type=Path, help="where what was measured is kept")
+    chosen = parser.parse_args()
+    limit = chosen.failed
     print(facts("numpy", "onnxruntime", "sep"))
     found = judged()
     for each in found:
@@ -104,6 +97,8 @@ def main() -> None:
     for name in found[0].statistics():
         values = [each.statistics()[name] for each in found]
         print(f"{name:36}{spearman(truth, values):18.3f}{area(values, failed):8.3f}")
+    few_tiles.times()
+    few_tiles.table(few_tiles.kinds(chosen.kept, chosen.each))
 
 
 if __name__ == "__main__":

@@ -64,18 +64,18 @@ def bases(samples: Path, half: Half) -> list[Base]:
     good, season = samples / "exposures" / "good", samples / "exposures" / "tracking"
     if half is Half.CALIBRATE:
         apogee, nights = "apogee_eso085-030-004.fit.gz", ("0016", "0175")
-        others = [("decam", _stacked(_read(good / "decam_OBS04a_256.fits.gz")))]
+        others = [("decam", _stacked(pixels_of(good / "decam_OBS04a_256.fits.gz")))]
         stamps = "ztf.npz"
     else:
         apogee, nights = "apogee_eso085-030-005.fit.gz", ("0017", "0168")
-        others = [("mro", _read(good / "mro2m4_didymos.fits.gz"))]
+        others = [("mro", pixels_of(good / "mro2m4_didymos.fits.gz"))]
         others.append(("mro halved", _stacked(_halved(others[0][1]))))
         stamps = "ztf_more.npz"
-    sharp = _read(good / apogee)
+    sharp = pixels_of(good / apogee)
     others += [("apogee", sharp), ("apogee halved", _stacked(_halved(sharp)))]
     others += [(f"apogee to {fwhm:.1f} px", _blurred(sharp, 2.7, fwhm)) for fwhm in (4.0, 6.0)]
     for night in nights:
-        image = _read(season / f"AKB13475I{night}.fits.gz")
+        image = pixels_of(season / f"AKB13475I{night}.fits.gz")
         others += [(f"saao {night}", image), (f"saao {night} halved", _stacked(_halved(image)))]
     others.append((f"saao {nights[0]} quartered", _stacked(_halved(_halved(others[-4][1])))))
     others.append(("ztf", _mosaic(samples / "stamps" / stamps)))
@@ -96,12 +96,12 @@ def painted(base: Base, each: int) -> Iterator[Painted]:
         if kind == "none":
             yield Painted(base, base.image, False, 0.0)
             continue
-        image = _smeared(base.image, length, angle, share)
+        image = smeared(base.image, length, angle, share)
         spread = (12 * share * (1 - share)) ** 0.5 if kind == "jump" else 1.0
         yield Painted(base, image, kind == "jump", spread * length / base.fwhm_px)
 
 
-def _read(path: Path) -> Pixels:
+def pixels_of(path: Path) -> Pixels:
     (frame,) = frames.read_frame_file(str(path))
     assert isinstance(frame, Frame)
     return frame.image.astype(np.float64)
@@ -118,7 +118,7 @@ def _base(name: str, image: Pixels, half: Half) -> Base:
     return Base(name.split()[0], name, image, fwhm, half)
 
 
-def _level(image: Pixels) -> tuple[float, float]:
+def level_of(image: Pixels) -> tuple[float, float]:
     """Returns level and noise of the sky."""
     level = float(np.median(image))
     return level, 1.4826 * float(np.median(np.abs(image - level)))
@@ -140,17 +140,17 @@ def _stacked(image: Pixels) -> Pixels:
 
 def _blurred(image: Pixels, fwhm: float, wanted: float) -> Pixels:
     """Returns the frame at worse seeing, its noise restored."""
-    level, sigma = _level(image)
+    level, sigma = level_of(image)
     rms = (wanted**2 - fwhm**2) ** 0.5 / _FWHM_OVER_RMS
     y, x = _waves(image.shape)
     seeing = np.exp(-2 * (np.pi * rms) ** 2 * (x**2 + y**2))
-    blurred = np.fft.irfft2(np.fft.rfft2(image - level) * seeing, image.shape) + level
-    return _with_noise(blurred, sigma)
+    found = np.fft.irfft2(np.fft.rfft2(image - level) * seeing, image.shape) + level
+    return _with_noise(found, sigma)
 
 
-def _smeared(image: Pixels, length_px: float, angle: float, share: float) -> Pixels:
+def smeared(image: Pixels, length_px: float, angle: float, share: float) -> Pixels:
     """Returns the frame with trails, or with a ``share`` of each star's light moved by a jump."""
-    level, sigma = _level(image)
+    level, sigma = level_of(image)
     edge = int(length_px) + 1
     grown = np.pad(image - level, edge, "reflect")
     y, x = _waves(grown.shape)
@@ -166,7 +166,7 @@ def _waves(shape: Sequence[int]) -> tuple[Pixels, Pixels]:
 
 
 def _with_noise(image: Pixels, sigma: float) -> Pixels:
-    lost = max(sigma**2 - _level(image)[1] ** 2, 0.0) ** 0.5
+    lost = max(sigma**2 - level_of(image)[1] ** 2, 0.0) ** 0.5
     return image + np.random.default_rng(1).normal(0, lost, image.shape)
 
 
@@ -174,7 +174,7 @@ def _mosaic(path: Path) -> Pixels:
     """Returns 49 science stamps without holes, side by side, each in units of its noise."""
     science = np.load(path)["stamps"][:, 0]
     whole = science[np.isfinite(science).all(axis=(1, 2))].astype(np.float64)
-    levels = np.array([_level(each) for each in whole])
+    levels = np.array([level_of(each) for each in whole])
     chosen = np.argsort(levels[:, 1])[: 8 * 49 : 8]  # of many exposures, the quiet ones
     scaled = (whole[chosen] - levels[chosen, 0, None, None]) / levels[chosen, 1, None, None]
     rows = [np.concatenate(list(scaled[n : n + 7]), axis=1) for n in range(0, 49, 7)]

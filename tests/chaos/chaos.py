@@ -25,6 +25,7 @@ from report import Outcome, line, write  # noqa: E402
 from scenarios import SCENARIOS, Scenario  # noqa: E402
 from stage import CannotBe, Guarantee, stage  # noqa: E402
 
+from streamfilter.inference import manifest  # noqa: E402
 from streamfilter.inference.cache import default_home  # noqa: E402
 from streamfilter.inference.fetch import fetch  # noqa: E402
 
@@ -75,7 +76,7 @@ def main() -> int:
     parser.add_argument("--keep", type=Path, help="folder for logs; it must not exist")
     chosen = parser.parse_args()
     home = default_home(os.environ)
-    for name in ("maximask", "maxitrack"):
+    for name in manifest.names():
         fetch(name, home, progress=print)
     kept = []
     with tempfile.TemporaryDirectory(prefix="chaos-") as made:

@@ -32,6 +32,7 @@ ANSWERS = ("annotations", "rejected", "tracking")
 IN_FLIGHT = 16
 # Nothing but a stream that stands still takes so long, on however busy a machine.
 PATIENCE_S = 240.0
+_MOST_SOUGHT = 5  # of the alerts that lack an output
 _SCENES = 40  # distinct skies; each takes 0.1 s to draw
 # A group that loses nobody on a busy machine, and that soon learns of who came.
 _CLASSIC = {"session.timeout.ms": 45_000, "heartbeat.interval.ms": 500}
@@ -337,7 +338,22 @@ class Stage:
         if committed != sent:
             self.wrong.append(f"{committed} offsets committed of {sent}")
         found = {name: self.broker.counts(topic) for name, topic in self.outputs.items()}
-        return account(self.due, {**found, **self.found_more()}, self.excused)
+        seen = account(self.due, {**found, **self.found_more()}, self.excused)
+        self.remarks += [self._whereabouts(key) for key in seen.missing[:_MOST_SOUGHT]]
+        return seen
+
+    def _whereabouts(self, key: bytes) -> str:
+        """What the topics, which are deleted soon, have of an alert that lacks an output."""
+        topic, partition = self.partitions[key]
+        came = [m.origin.offset for m in self.broker.read(topic) if m.key == key]
+        said = f"{key.decode()} was taken at {topic}[{partition}]@{self.feed.taken.get(key)}, "
+        said += f"stands there at {came}"
+        for name, output in self.outputs.items():
+            for isolation in ("read_committed", "read_uncommitted"):
+                all_of_it = self.broker.read(output, isolation=isolation)
+                at = [m.origin.offset for m in all_of_it if m.key == key]
+                said += f"; {name} {isolation} at {at}" if at else ""
+        return said
 
 
 @contextmanager

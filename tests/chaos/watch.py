@@ -11,6 +11,7 @@ from confluent_kafka import (
     Consumer,
     Producer,
 )
+from confluent_kafka import Message as RawMessage
 from confluent_kafka import TopicPartition as Position
 from kafka_desk import ANSWER_S
 
@@ -24,6 +25,8 @@ class Feed:
 
     def __init__(self, bootstrap: str) -> None:
         self._failed: list[str] = []
+        self.taken: dict[bytes, int] = {}
+        """Of each alert, at which offset the broker said that it stands."""
         self._producer = Producer(
             {
                 "bootstrap.servers": bootstrap, "enable.idempotence": True, "linger.ms": 5,
@@ -47,9 +50,11 @@ class Feed:
         left = self._producer.flush(_OUTAGE_MS / 1000)
         assert ([], 0) == (self._failed, left)
 
-    def _delivered(self, error: object, _: object) -> None:
+    def _delivered(self, error: object, message: RawMessage) -> None:
         if error is not None:
             self._failed.append(str(error))
+        else:
+            self.taken[bytes(message.key() or b"")] = message.offset() or 0
 
 
 class Watch:

@@ -6,7 +6,19 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streamfilter.cli.capacity import Operation, Survey, even, exposure_workers, fleet, plan
+from streamfilter.cli.capacity import (
+    CAMERAS,
+    FrameCosts,
+    Operation,
+    Survey,
+    even,
+    exposure_workers,
+    fleet,
+    focal_plane,
+    plan,
+)
+from streamfilter.exposures.masking import MaskRules, computed_pixels
+from streamfilter.inference.manifest import load
 
 LSST = Survey(alerts_per_visit=10_000, cadence_s=37.0, alert_bytes=120_000)
 
@@ -98,3 +110,18 @@ def test_a_plan_is_always_enough_and_one_worker_less_never(
 def test_partitions_are_never_fewer_than_asked_for(least: int) -> None:
     """They are at most twice as many, or 512 more."""
     assert least <= even(least) <= max(2 * least, least + 512)
+
+
+def test_a_focal_plane_costs_its_detectors_tiles() -> None:
+    """Of DECam 62 detectors; each part's seconds stand alone where the others cost nothing."""
+    camera, rules = CAMERAS["decam"], MaskRules(tile_px=768)
+    free = {"deepcr_per_mpix": 0.0, "maxitrack_per_tile": 0.0, "sky_per_mpix": 0.0}
+    found = focal_plane(camera, FrameCosts(maximask_per_mpix=3.0, **free), rules)
+    computed = computed_pixels(4096, 2048, load("maximask"), rules) / 1e6
+    assert (0.0, 0.0) == (found.tracking, found.cosmic_rays)
+    assert 62 * 3.0 * computed == pytest.approx(found.masks)
+    assert 4.096 * 2.048 < computed < 3 * 4.096 * 2.048
+    free = {"deepcr_per_mpix": 0.0, "maximask_per_mpix": 0.0, "sky_per_mpix": 0.0}
+    assert 62 * 8 * 0.1 == pytest.approx(
+        focal_plane(camera, FrameCosts(maxitrack_per_tile=0.1, **free), rules).tracking
+    )

@@ -62,6 +62,40 @@ def test_conditions_of_rules_can_be_copied_with_them(tmp_path: Path) -> None:
     assert "# lsst: when and unless of rules may look at apFlux" in config("rules").output
 
 
+TWO = """
+[engine]
+name = "stampmask"
+
+[[engine.also]]
+name = "maximask"
+when = {classes = ["CR"], above = 0.02}
+"""
+
+
+def test_rules_of_two_engines_name_theirs(tmp_path: Path) -> None:
+    """Those of the second stand behind, under names of their own; copied, they judge as before."""
+    site, copy = tmp_path / "site.toml", tmp_path / "copy.toml"
+    site.write_text(TWO)
+    printed = config("rules", "ztf", "--config", str(site)).output
+    ztf = tomllib.loads(printed)["surveys"]["ztf"]
+    rules = {rule["name"]: rule for rule in ztf["rules"]}
+    assert len(ztf["rules"]) == len(rules)
+    assert {"stampmask", "maximask"} == {rule["engine"] for rule in ztf["rules"]}
+    assert ("cosmic-ray", "stampmask") == (ztf["rules"][0]["name"], ztf["rules"][0]["engine"])
+    hit = rules["maximask-cosmic-ray"]
+    assert ("drop", "maximask", 0.3) == (hit["action"], hit["engine"], hit["above"])
+    assert {"RES", "FR"} <= set(ztf["priors"])
+    copy.write_text(TWO + printed)
+    again = config("rules", "ztf", "--config", str(copy)).output
+    assert {"ztf": ztf} == tomllib.loads(again)["surveys"]
+
+
+def test_rules_of_one_engine_name_none() -> None:
+    """As before there could be two."""
+    for rule in tomllib.loads(config("rules", "ztf").output)["surveys"]["ztf"]["rules"]:
+        assert "engine" not in rule
+
+
 def test_rules_without_conditions_are_printed_without_empty_ones() -> None:
     """The default rules have none."""
     for rule in tomllib.loads(config("rules", "ztf").output)["surveys"]["ztf"]["rules"]:
@@ -104,8 +138,8 @@ LATE = 'kafka.producer."delivery.timeout.ms"=40000'
     ("overrides", "said"),
     [
         (["outputs.clean=alerts"], "outputs.clean: "),
-        (["engine.name=foo"], "engine.name: no engine 'foo'; there are maximask"),
-        (["engine.name=maxitrack"], "'maxitrack' gives nothing per pixel; there are maximask"),
+        (["engine.name=foo"], "engine.name: no engine 'foo'; there are deepcr, maximask"),
+        (["engine.name=maxitrack"], "'maxitrack' gives nothing per pixel; there are deepcr"),
         (['kafka.consumer."enable.auto.commit"=true'], "'enable.auto.commit' is 'true'"),
         (['kafka.producer.acks="1"'], "'acks' is '1'"),
         (['kafka.settings."fetch.bytes"=1'], 'No such configuration property: "fetch.bytes"'),

@@ -3,7 +3,8 @@
 import pytest
 
 from streamfilter.cli.demo import words
-from streamfilter.demo.alerts import DAMAGED, REAL, Tally
+from streamfilter.demo.alerts import DAMAGED, Tally
+from streamfilter.demo.side_by_side import REAL
 
 
 def finished(seconds: float) -> Tally:

@@ -4,6 +4,7 @@ import copy
 import io
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -114,6 +115,24 @@ statistic = "core"
 above = 0.25
 unless = {reliability = {above = 0.5}, reliabilityVersion = {equals = "x"}}
 """
+
+
+def test_both_voices_are_shown(samples: Path, tmp_path: Path) -> None:
+    """In the table, in the totals, on the page and in each line; numbers beside the engine."""
+    two = (
+        "--set", "engine.name=stampmask",
+        "--set", 'engine.also=[{name="maximask", when={classes=["CR"], above=0.02}}]',
+    )  # fmt: skip
+    shown = inspect(samples / "lsst", *two, "--figure", tmp_path / "two.png")
+    assert shown.exit_code == 0, shown.output
+    (row,) = (line for line in shown.stdout.splitlines() if HIT in line)
+    assert "maximask-cosmic-ray" in row
+    assert re.search(r"0\.\d\d, maximask 0\.99", row)
+    found = lines(inspect(samples / "lsst", *two, "--json"))
+    asked = [line for line in found if line["also"]]
+    assert 0 < len(asked) < len(found)
+    assert f"also asked: maximask {len(asked)}" in shown.stdout
+    assert (tmp_path / "two.png").stat().st_size > 100_000
 
 
 def test_the_fields_that_rules_look_at_are_shown(samples: Path, tmp_path: Path) -> None:

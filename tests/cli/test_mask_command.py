@@ -13,7 +13,8 @@ from click.testing import CliRunner
 from fields import Field
 
 from streamfilter.cli.mask import mask
-from streamfilter.errors import ConfigurationInvalid
+from streamfilter.errors import ConfigurationInvalid, EngineUnavailable
+from streamfilter.inference.manifest import load
 
 pytestmark = pytest.mark.engine
 
@@ -53,7 +54,42 @@ def test_the_mask_has_the_hdus_of_the_frame(engine_home: Path, visit: Path) -> N
         assert 0 < np.count_nonzero(hdus[1].data & 1)
         header = hdus[1].header
         assert ("Yes", "Yes", "Yes") == (header["PRIORS"], header["THRESH"], header["SMASK"])
-        assert ("1.0", "0.43", "0") == (header["CR_SM"], header["CR_TH"], header["CR_DIM"])
+        assert ("1.0", "0.28", "0") == (header["CR_SM"], header["CR_TH"], header["CR_DIM"])
+
+
+def test_deepcr_finds_the_cosmic_rays_unless_maximask_is_named(
+    engine_home: Path, visit: Path
+) -> None:
+    """The header names network, hash, prior and threshold of each class."""
+    named = {"own": [], "program": ["--set", "exposures.contaminants.cosmic_rays="]}
+    found = {}
+    for folder, more in named.items():
+        assert 0 == run(str(visit), "-o", str(visit.parent / folder), *more)
+        header = fits.getheader(visit.parent / folder / "visit.mask.fits", 1)
+        words = ("NET", "SHA", "PR", "TH")
+        found[folder] = [
+            tuple(header[f"{code}_{word}"] for word in words) for code in ("CR", "TRL")
+        ]
+    deepcr, maximask = load("deepcr"), load("maximask")
+    trail = ("maximask 1.4.1", maximask.onnx_sha256, "0.001", "0.28")
+    assert [("deepcr 0.3.1", deepcr.onnx_sha256, "0.004", "0.28"), trail] == found["own"]
+    assert [(*trail[:2], "0.0005", "0.43"), trail] == found["program"]
+
+
+def test_without_deepcr_the_error_says_how_to_get_it(
+    visit: Path, tmp_path: Path, engine_home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On a machine that reaches no index, and how to do without."""
+    home = tmp_path / "home"
+    shutil.copytree(engine_home / "engines" / "maximask-1.4.1", home / "engines/maximask-1.4.1")
+    monkeypatch.setenv("STREAMFILTER_HOME", str(home))
+    monkeypatch.setenv("PIP_NO_INDEX", "1")
+    monkeypatch.setenv("PIP_FIND_LINKS", "")
+    found = CliRunner().invoke(mask, [str(visit), "-o", str(tmp_path / "m")])
+    assert isinstance(found.exception, EngineUnavailable)
+    words = str(found.exception)
+    assert "`streamfilter engines fetch deepcr --wheel FILE`" in words
+    assert 'exposures.contaminants.cosmic_rays = "maximask"' in words
 
 
 @pytest.mark.parametrize(("form", "kind"), [("classes", "u1"), ("probabilities", ">f4")])
@@ -144,6 +180,32 @@ def test_priors_thresholds_and_classes_are_the_stream_s(engine_home: Path, visit
         mask, [str(visit), "-o", str(folder), f"--set={section}.priors.X=1"]
     )
     assert isinstance(result.exception, ConfigurationInvalid)
+
+
+@pytest.mark.parametrize("name", ["deepcr", "stampmask", "maximask"])
+def test_cosmic_rays_are_another_network_s(engine_home: Path, visit: Path, name: str) -> None:
+    """At its numbers for frames; the other classes stay MaxiMask's, to the bit."""
+    chosen = ("--set", f"exposures.contaminants.cosmic_rays={name}")
+    assert 0 == run(str(visit), "-o", str(visit.parent / "all"), *chosen)
+    assert 0 == run(str(visit), "-o", str(visit.parent / "alone"), "--class", "CR", *chosen)
+    program = ("--set", "exposures.contaminants.cosmic_rays=")
+    assert 0 == run(str(visit), "-o", str(visit.parent / "before"), *program)
+    masks, headers = {}, {}
+    for folder in ("all", "alone", "before"):
+        with fits.open(visit.parent / folder / "visit.mask.fits") as hdus:
+            masks[folder], headers[folder] = hdus[1].data.astype(int), hdus[1].header
+    np.testing.assert_array_equal(masks["alone"], masks["all"] & 1)
+    np.testing.assert_array_equal(masks["before"] & ~1, masks["all"] & ~1)
+    assert 8 <= np.count_nonzero(masks["alone"])
+    manifest = load(name)
+    (row,) = manifest.in_frames
+    header = headers["alone"]
+    assert (f"{name} {manifest.version}", manifest.onnx_sha256) == (
+        header["CR_NET"],
+        header["CR_SHA"],
+    )
+    assert (f"{row.prior:g}", row.threshold) == (header["CR_PR"], float(header["CR_TH"]))
+    assert f"maximask {load('maximask').version}" == headers["before"]["CR_NET"]
 
 
 def test_a_limit_is_named_by_the_setting_that_mends_it(engine_home: Path, visit: Path) -> None:

@@ -46,6 +46,23 @@ def test_what_the_engine_does_not_have_is_refused(arguments: tuple[str, ...], wo
     assert words in found.stderr
 
 
+def test_a_further_engine_takes_its_share() -> None:
+    """A core that does 800 of one and 80 of the other does 267 with a fifth of both."""
+    both = ("--engine", "stampmask", "--rate", "800", "--also", "maximask", "--also-rate", "80")
+    found = document(*both, "--also-share", "0.2")
+    assert 1 / (1 / 800 + 0.2 / 80) == pytest.approx(found["rate"]["stamps_per_s_of_a_core"])
+    assert (
+        "800.0 of the first network, as given, and 80.0 of maximask for 20%"
+        in (found["rate"]["source"])
+    )
+    alone, always = document(*both[:4]), document(*both)
+    out = [each["cpu"]["streams"]["output_kept"] for each in (alone, found, always)]
+    assert sorted(out) == out
+    assert out[0] < out[2]
+    assert alone["cpu"]["fleet"]["workers"] < always["cpu"]["fleet"]["workers"]
+    assert "sides of stampmask" not in run(*both, "--side", "32").stdout
+
+
 def test_no_rate_of_a_gpu_is_made_up() -> None:
     """It is unknown, and the plan says how to measure it."""
     assert "unknown: no rate of a GPU was given" in run("--rate", "80").stdout
@@ -91,3 +108,24 @@ def test_exposures_need_both_numbers() -> None:
     assert 2 == run("--rate", "80", "--detectors", "189").exit_code
     text = run("--rate", "80", "--detectors", "189", "--frame-rate", "10").stdout
     assert "by the one worker that has it" in text
+
+
+@pytest.mark.engine
+def test_a_whole_focal_plane_is_computed_from_a_measured_core(engine_home: Path) -> None:
+    """Cores add up, what no GPU has done is not made up, and masks cost more than tracking."""
+    command = ["--camera", "decam", "--json"]
+    found = json.loads(CliRunner().invoke(plan, command, catch_exceptions=False).stdout)
+    rows = found["focal_plane"]["exposure"]
+    for row in rows:
+        assert 8 * row["s_on_16_cores"] == pytest.approx(row["s_on_2_cores"], abs=1)
+        assert row["s_on_a_gpu"] is None
+    spent = [row["s_on_2_cores"] for row in rows]
+    assert sorted(spent) == spent
+    assert 62 == found["focal_plane"]["camera"]["detectors"]
+
+
+def test_a_camera_or_alerts_are_needed() -> None:
+    """The error says which options go together."""
+    for arguments in ([], ["--cadence", "37"], ["--alerts-per-visit", "10"]):
+        found = CliRunner().invoke(plan, arguments)
+        assert (2, True) == (found.exit_code, "go together" in found.stderr)

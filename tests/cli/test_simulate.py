@@ -1,9 +1,11 @@
 """``streamfilter simulate`` feeds a broker at the pace asked for until it is told to stop."""
 
+import csv
 import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
@@ -72,3 +74,30 @@ def test_it_sends_nothing_to_a_topic_that_is_not_there(broker: Broker) -> None:
 def test_it_must_be_told_what_to_send() -> None:
     """Without alerts and exposures, the arguments are wrong."""
     assert 2 == CliRunner().invoke(simulate, []).exit_code
+
+
+def test_alerts_and_frames_are_written_to_files(tmp_path: Path) -> None:
+    """Without a broker; a table says what was put into each alert, a name which exposure drifts."""
+    arguments = ["--out", tmp_path, "--alerts", 12, "--frames", 1, "--drift-every", 1]
+    result = CliRunner().invoke(simulate, list(map(str, arguments)))
+    assert 0 == result.exit_code, result.output
+    assert "12 alerts in" in result.output
+    assert "4 frames in" in result.output
+    with (tmp_path / "truth.csv").open(newline="") as file:
+        truth = {row["alert_id"]: row for row in csv.DictReader(file)}
+    ids = {path.stem: path.suffix for path in (tmp_path / "alerts").iterdir()}
+    assert (12, set(truth)) == (len(truth), set(ids))
+    assert {("ztf", ".avro"), ("lsst", ".bin")} == {
+        (truth[each]["survey"], ending) for each, ending in ids.items()
+    }
+    first = next(each for each, ending in sorted(ids.items()) if ending == ".avro")
+    assert int(first) == read((tmp_path / "alerts" / f"{first}.avro").read_bytes())["candid"]
+    names = sorted(path.name for path in (tmp_path / "frames").iterdir())
+    assert ["exposure-1-drifts-1.fits", "exposure-1-drifts-4.fits"] == [names[0], names[-1]]
+
+
+def test_files_and_topics_exclude_each_other() -> None:
+    """What is written is not sent."""
+    for arguments in (["--out", "x"], ["--out", "x", "--topic", "t", "--alerts", "1"]):
+        assert 2 == CliRunner().invoke(simulate, arguments).exit_code
+    assert 2 == CliRunner().invoke(simulate, ["--alerts", "1"]).exit_code

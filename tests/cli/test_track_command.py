@@ -25,10 +25,8 @@ def test_a_line_of_json_holds_all_of_an_exposure(engine_home: Path, samples: Pat
     result = CliRunner().invoke(track, [path, "missing.fits", "--json"])
     assert 0 == result.exit_code, result.output
     trailed, missing = (json.loads(line) for line in result.stdout.splitlines())
-    assert ("tracking_error", "shapes") == (
-        trailed["judgement"]["decision"],
-        trailed["judgement"]["voice"],
-    )
+    assert "tracking_error" == trailed["judgement"]["decision"]
+    assert trailed["judgement"]["voice"] in ("shapes", "both")  # the network alone is unsure
     assert 0.5 < trailed["judgement"]["probability"] < 1
     assert 0.4 < trailed["judgement"]["reference_mean"]
     assert 4 == len(trailed["detectors"][0]["tiles"])

@@ -5,21 +5,19 @@ from pathlib import Path
 
 import pytest
 
-from streamfilter.demo.alerts import ANNOTATIONS, DAMAGED, FIGURE, METRICS, REAL, Tally, run
+from streamfilter.demo.alerts import ANNOTATIONS, DAMAGED, FIGURE, METRICS, Tally, run
+from streamfilter.demo.side_by_side import REAL, SideBySide
+from streamfilter.demo.site import open_broker
 
 
 def test_the_demo_accounts_for_every_alert(tmp_path: Path, engine_home: Path) -> None:
     """Real events are kept, damaged packets rejected, most contaminants found."""
     said: list[str] = []
-    tally = run(
-        count=120,
-        rate_per_s=200,
-        seed=3,
-        out=tmp_path,
-        home=engine_home,
-        say=said.append,
-        progress=lambda tally: None,
-    )
+    with open_broker() as broker:
+        tally, both = run(
+            broker.bootstrap, count=120, rate_per_s=200, seed=3, out=tmp_path, home=engine_home,
+            say=said.append, progress=lambda tally: None,
+        )  # fmt: skip
     assert [] == tally.errors()
     table = tally.table()
     assert {"rejected": 1} == table[DAMAGED]
@@ -29,7 +27,22 @@ def test_the_demo_accounts_for_every_alert(tmp_path: Path, engine_home: Path) ->
     assert len((tmp_path / ANNOTATIONS).read_text().splitlines()) == 119
     assert "streamfilter_alerts_total" in (tmp_path / METRICS).read_text()
     assert (tmp_path / FIGURE).exists()
+    _compared(both)
     assert json.loads((tmp_path / ANNOTATIONS).read_text().splitlines()[0])["truth"]
+
+
+def _compared(both: SideBySide) -> None:
+    """Both networks judged the same alerts, found most of what was put in, and took time."""
+    assert 120 == both.alerts.total()
+    first, further = both.networks
+    assert ("stampmask", "maximask") == (first.name, further.name)
+    put_in = 120 - both.alerts[REAL]
+    for network in both.networks:
+        assert network.found.total() - network.found[REAL] > put_in / 2
+        assert network.found[REAL] < 0.2 * both.alerts[REAL]
+    assert 0 < first.ms < further.ms
+    assert first.ms < both.doubted_ms < first.ms + further.ms
+    assert 0 < both.doubted < 120
 
 
 def test_a_lost_alert_is_an_error() -> None:
@@ -53,13 +66,9 @@ def test_a_slow_survey_is_no_silence(
 ) -> None:
     """The demo does not wait for alerts that were not sent yet."""
     monkeypatch.setattr("streamfilter.demo.alerts._SILENCE_S", 1.5)
-    tally = run(
-        count=2,
-        rate_per_s=0.5,
-        seed=3,
-        out=tmp_path,
-        home=engine_home,
-        say=lambda line: None,
-        progress=lambda tally: None,
-    )
+    with open_broker() as broker:
+        tally, _ = run(
+            broker.bootstrap, count=2, rate_per_s=0.5, seed=3, out=tmp_path, home=engine_home,
+            say=lambda line: None, progress=lambda tally: None,
+        )  # fmt: skip
     assert 2 == tally.done

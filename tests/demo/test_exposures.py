@@ -4,6 +4,7 @@ from pathlib import Path
 
 from streamfilter.demo import exposures
 from streamfilter.demo.exposures import FIGURE, SimulatedVisit, run
+from streamfilter.demo.site import open_broker
 from streamfilter.simulate.frames import Exposure
 
 
@@ -11,7 +12,8 @@ def test_the_drifted_exposure_is_found_among_those_that_tracked(
     tmp_path: Path, engine_home: Path
 ) -> None:
     """Each is complete, with four detectors, and the page is drawn."""
-    found = run(seed=1, out=tmp_path, home=engine_home, say=lambda line: None)
+    with open_broker() as broker:
+        found = run(broker.bootstrap, seed=1, out=tmp_path, home=engine_home, say=lambda line: None)
     assert ["ok", "tracking_error", "ok"] == [each.decision for each in found]
     assert all(each.right for each in found)
     for each in found:

@@ -17,6 +17,7 @@ from bare_container import Build, Container
 from container_file import ROOT, Stage
 from kafka_desk import Broker
 
+from streamfilter.inference import manifest
 from streamfilter.reading import read
 from streamfilter.simulate.visits import alerts
 
@@ -127,7 +128,9 @@ def test_the_image_says_what_is_in_it(image: Stage) -> None:
     bill = json.loads((image.layer / "opt/streamfilter/sbom.cdx.json").read_text())
     assert "pkg:pypi/streamfilter@" in bill["metadata"]["component"]["purl"]
     named = [each["bom-ref"] for each in bill["components"]]
-    for part in ("pkg:pypi/numpy@", "pkg:deb/", "network:maximask@", "network:maxitrack@"):
+    networks = [f"network:{name}@" for name in manifest.names()]
+    assert len(networks) >= 3
+    for part in ("pkg:pypi/numpy@", "pkg:deb/", *networks):
         assert any(each.startswith(part) for each in named), part
 
 
@@ -144,8 +147,9 @@ def test_engines_can_be_mounted_where_there_is_no_network(
     listed = ("engines", "list")
     with Container(image, tmp_path / "log", volumes, {}, listed, network=False) as container:
         assert 0 == container.process.wait(60)
-    rows = re.findall(r"(maxi\w+) .* (\w+) +│", container.log.read_text())
-    assert [("maximask", "yes"), ("maxitrack", "yes")] == rows
+    named = "|".join(manifest.names())
+    rows = re.findall(rf"({named}) .* (\w+) +│", container.log.read_text())
+    assert [(name, "yes") for name in manifest.names()] == rows
 
 
 def test_the_image_brings_its_engines_into_an_empty_volume(

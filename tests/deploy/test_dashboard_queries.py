@@ -87,6 +87,7 @@ def start(site: Site, topics: dict[str, str], page: str, hook: int) -> Any:
         exposures__contaminants__group=f"{site.group}-masks",
         exposures__contaminants__tile_px="480",
         engine__workers="1",
+        engine__also='[{name = "stampmask"}]',
         flow__overload="shed",
         metrics__port=page.rpartition(":")[2],
         webhook__url=f"http://127.0.0.1:{hook}/",

@@ -76,9 +76,11 @@ def test_networks_are_told_by_their_sha256(engine_home: Path) -> None:
         cwd=SCRIPT.parent, capture_output=True, text=True, check=True, timeout=60,
     )  # fmt: skip
     found = {each["name"]: each for each in json.loads(done.stdout)}
-    assert {"maximask", "maxitrack", "stampmask"} == set(found)
+    assert {"deepcr", "maximask", "maxitrack", "stampmask"} == set(found)
     (digest,) = found["maximask"]["hashes"]
     assert ("SHA-256", 64) == (digest["alg"], len(digest["content"]))
     (release,) = found["maximask"]["pedigree"]["ancestors"]
     assert release["name"].endswith(".whl")
+    (source,) = found["deepcr"]["pedigree"]["ancestors"]
+    assert source["name"].endswith(".tar.gz")
     assert "pedigree" not in found["stampmask"]

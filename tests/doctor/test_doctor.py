@@ -238,6 +238,17 @@ def test_exposures_are_looked_at_where_they_are_watched(
     assert "contaminants" not in str(said)
 
 
+def test_further_engines_are_run_too(site: dict[str, str]) -> None:
+    """A worker would not start without them."""
+    findings = found(site, engine__also='[{name="stampmask"}]')
+    assert {"maximask", "stampmask"} == {
+        f.subject.split()[0] for f in findings if f.check == "engine"
+    }
+    assert set() == failures(findings)
+    findings = found(site, engine__also='[{name="stampmask", runtime="none"}]')
+    assert {"configuration", "engine"} == failures(findings)
+
+
 def test_a_runtime_that_is_not_here_is_told(site: dict[str, str]) -> None:
     """A worker would not start with it."""
     findings = found(site, engine__runtime="none")

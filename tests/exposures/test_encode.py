@@ -91,6 +91,21 @@ def test_an_exposure_s_contaminants_are_those_of_all_that_was_searched() -> None
     )
 
 
+def test_the_network_that_was_chosen_for_cosmic_rays_is_named() -> None:
+    """Null where none was: then it is that of all classes."""
+    alone = replace(ENGINE, name="deepcr")
+    areas = ContaminantAreas(100, dict.fromkeys(CODES, 0.0), None)
+    names = []
+    for cosmic_rays in (None, alone):
+        encoder = TrackingEncoder(ENGINE, masking=ENGINE, cosmic_rays=cosmic_rays)
+        evidence = make_evidence(contaminants=areas)
+        value = encoder.detector(make_received(), evidence, 1.5, "t")[0]
+        found = streamfilter.read(value)["contaminants"]
+        assert "maxitrack" == found["engine"]["name"]
+        names.append(found["cosmic_rays"] and found["cosmic_rays"]["name"])
+    assert [None, "deepcr"] == names
+
+
 def test_headers_route_without_decoding() -> None:
     """Every header is documented, and says the same as the record."""
     _, headers = ENCODER.detector(make_received(), make_evidence(), 1.5, "tracking")

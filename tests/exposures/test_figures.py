@@ -12,7 +12,8 @@ from streamfilter.exposures import figures
 from streamfilter.exposures.figures import DetectorPicture, Row
 from streamfilter.exposures.records import Decision, FrameReason, FrameRefused, TileEvidence
 from streamfilter.exposures.tiles import SIDE_PX, cut
-from streamfilter.exposures.watcher import Watcher
+from streamfilter.exposures.tracking import TrackingRules
+from streamfilter.exposures.watcher import ExposureRules, Watcher
 
 pytest.importorskip("matplotlib", reason="figures need the extra 'figures'")
 
@@ -60,6 +61,24 @@ def test_the_worst_case_is_told_in_words(seen: DetectorPicture) -> None:
     words = figures.words(Row("exposure", seen.evidence.judgement, (seen,)))
     assert Decision.TRACKING_ERROR == seen.evidence.judgement.decision
     assert "decided by: the network and the shapes of the stars" in words
+
+
+def test_tiles_that_were_not_judged_are_shown_as_such(tmp_path: Path) -> None:
+    """Dotted, counted in words, and without a cut-out."""
+    from matplotlib.image import imread
+
+    pages = {}
+    for enough in (2, 0):
+        rules = ExposureRules(tracking=TrackingRules(tiles_enough=enough))
+        image = frame(Field(trail_px=9.0).image())
+        picture = figures.picture_of(Watcher(Constant(0.9), rules).judge_frame(image))
+        row = Row("a", picture.evidence.judgement, (picture,))
+        figures.draw([row], tmp_path / f"{enough}.png")
+        pages[enough] = imread(tmp_path / f"{enough}.png"), figures.words(row), picture
+    assert "tiles: 2 used, 0 abstained, 7 not needed" in pages[2][1]
+    assert "tiles: 9 used, 0 abstained" in pages[0][1]
+    assert (2, 3) == (len(pages[2][2].cuts), len(pages[0][2].cuts))
+    assert not np.array_equal(pages[2][0], pages[0][0])
 
 
 @pytest.mark.parametrize("shape", [(400, 400), (600, 600), (1020, 1523), (512, 400)])

@@ -1,5 +1,7 @@
 """Detectors to exposures: nothing lost, state bounded, the clock passed in."""
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -100,6 +102,32 @@ def test_a_detector_delivered_twice_counts_once() -> None:
     verdict = plane.add(arrived("2", 3), 0.0).closed[0].verdict
     assert (Irregularity.DUPLICATE_DETECTOR,) == verdict.irregularities
     assert 2 == verdict.judgement.tiles_used
+
+
+def test_the_planes_of_a_cube_are_one_detector_together() -> None:
+    """Two detectors are expected: a cube of three planes, and an image. None is one too many."""
+    focal = planes()
+    for number in (1, 2, 3):
+        cube = arrived(f"1 plane {number}", 1)
+        evidence = replace(cube.evidence, planes=3)
+        assert Step() == focal.add(replace(cube, evidence=evidence), 0.0)
+    (closed,) = focal.add(arrived("2", 2), 0.0).closed
+    verdict = closed.verdict
+    assert (Closing.COMPLETE, (), 4) == (
+        verdict.closing,
+        verdict.irregularities,
+        len(verdict.detectors),
+    )
+
+
+def test_a_cube_without_all_planes_is_a_detector_that_is_missing() -> None:
+    """Of three planes two came, and the time is over."""
+    focal = planes(wait_s=30)
+    for number in (1, 2):
+        cube = arrived(f"1 plane {number}", 1, expected=1)
+        focal.add(replace(cube, evidence=replace(cube.evidence, planes=3)), 0.0)
+    (closed,) = focal.tick(30.0).closed
+    assert (Irregularity.DETECTORS_MISSING,) == closed.verdict.irregularities
 
 
 def test_the_same_message_again_stays_open() -> None:

@@ -314,7 +314,9 @@ def test_a_cube_is_read_plane_by_plane() -> None:
     cube = pixels("int16", (3, 40, 50))
     bad = fits.ImageHDU(np.eye(40, 50, dtype=np.uint8), name="BPM")
     for image in (fits.ImageHDU(cube, name="SCI"), fits.CompImageHDU(cube, name="SCI")):
-        found = list(frames.read_frames(file_of(image, bad), "x", FrameRules(planes=True)))
+        found = list(
+            frames.read_frames(file_of(image, bad), "x", FrameRules(most_planes=frames.MOST_PLANES))
+        )
         assert ["SCI plane 1", "SCI plane 2", "SCI plane 3"] == [each.detector for each in found]
         for number, (frame, plane) in enumerate(zip(found, cube, strict=True), 1):
             assert isinstance(frame, Frame)
@@ -326,13 +328,36 @@ def test_a_cube_is_read_plane_by_plane() -> None:
 
 def test_planes_have_two_sides_and_a_limit() -> None:
     """Colours side by side along x are no planes; a cube's bytes are bounded, its planes too."""
-    rules = FrameRules(planes=True, max_bytes=100_000)
+    rules = FrameRules(most_planes=frames.MOST_PLANES, max_bytes=100_000)
     assert FrameReason.CUBE == reason(file_of(fits.PrimaryHDU(pixels(shape=(40, 50, 3)))), rules)
     tiles = file_of(fits.CompImageHDU(np.zeros((30, 40, 500), np.int16)))
     assert len(tiles) < 100_000
     assert FrameReason.TOO_LARGE == reason(tiles, rules)
     many = file_of(fits.PrimaryHDU(np.zeros((10_001, 5, 5), np.uint8)))
-    assert FrameReason.TOO_LARGE == reason(many, FrameRules(planes=True))
+    assert FrameReason.TOO_LARGE == reason(many, FrameRules(most_planes=frames.MOST_PLANES))
+
+
+@pytest.mark.parametrize(("most", "why"), [(1, FrameReason.CUBE), (2, FrameReason.TOO_LARGE)])
+def test_a_cube_of_more_planes_than_are_read_names_the_setting(most: int, why: FrameReason) -> None:
+    """It says how many there are, and what lets them in."""
+    (found,) = frames.read_frames(
+        file_of(fits.PrimaryHDU(pixels(shape=(3, 40, 50)))), "x", FrameRules(most_planes=most)
+    )
+    assert isinstance(found, FrameRefused)
+    assert why == found.reason
+    assert f"50 x 40 x 3 px: 3 planes; exposures.max_frame_planes = {most}" == found.detail
+
+
+def test_bytes_that_memory_does_not_hold_unpacked_are_too_large(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """As for a file: no exception leaves the reader."""
+
+    def full(content: bytes, most_bytes: int) -> bytes:
+        raise MemoryError
+
+    monkeypatch.setattr(frames, "unpacked", full)
+    assert FrameReason.TOO_LARGE == reason(file_of(fits.PrimaryHDU(pixels(shape=(40, 50)))))
 
 
 def test_a_frame_that_memory_does_not_hold_is_too_large(tmp_path: Path) -> None:

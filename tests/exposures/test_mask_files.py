@@ -9,7 +9,7 @@ from astropy.io import fits
 from streamfilter.contaminants import CODES
 from streamfilter.exposures import frames, mask_files
 from streamfilter.exposures.frames import FrameRules
-from streamfilter.exposures.masking import MaskRules
+from streamfilter.exposures.masking import MaskRules, Network
 from streamfilter.exposures.records import Frame
 
 PLACE = {
@@ -103,6 +103,17 @@ def test_the_header_names_the_chosen_classes_with_all_digits() -> None:
         "OV_SM": "2048.0",
     } == found
     assert "HP" not in header
+
+
+def test_the_header_names_the_network_of_each_class() -> None:
+    """With the hash of its file; not where masks do not tell of the class."""
+    rules = MaskRules(networks={"CR": Network("deepcr", "0.3.1", "ab" * 32)})
+    header = header_of(frame_of(), rules)
+    assert ("deepcr 0.3.1", "ab" * 32) == (header["CR_NET"], header["CR_SHA"])
+    assert "TRL_NET" not in header
+    own = fits.Header()
+    mask_files.fill(own, ("TRL",), rules, priors=True, thresholded=True, single=True)
+    assert "CR_NET" not in own
 
 
 def test_a_mask_of_the_stream_is_a_file_of_its_own() -> None:

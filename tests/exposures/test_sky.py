@@ -53,6 +53,17 @@ def test_the_reference_darkens_the_corners_and_the_default_does_not() -> None:
     assert 5.0 < float(reference[0][:20, :20].mean())
 
 
+def test_a_sky_that_slopes_is_subtracted_up_to_the_edges() -> None:
+    """As moonlight and vignetting make it, 30 sigma over the frame; the reference is flat beyond
+    its outermost cells, and 3 of its sigma off in the corners."""
+    y, x = np.mgrid[:1000, :1200]
+    slope = noise(1000, 1200) + (0.25 * x + 0.12 * y).astype(np.float32)
+    found = normalise(slope)
+    assert isinstance(found, tuple)
+    blocks = found[0].reshape(20, 50, 24, 50).mean(axis=(1, 3))
+    assert 0.4 > float(np.abs(blocks).max())
+
+
 def test_away_from_the_edges_the_default_is_the_reference() -> None:
     """The two differ only where the reference's median reaches beyond the grid."""
     image = noise(2000, 2000)

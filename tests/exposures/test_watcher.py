@@ -62,10 +62,19 @@ def test_a_frame_beyond_memory_has_a_reason() -> None:
 
 
 def test_every_tile_stands_in_the_evidence() -> None:
-    """Each has its place, its stars and its weight."""
-    evidence = Watcher(Constant(0.9)).judge_frame(frame(Field().image())).evidence
-    assert 9 == len(evidence.tiles)
-    assert evidence.judgement.tiles_used == sum(not tile.abstains for tile in evidence.tiles)
+    """Each has its place, its stars and its weight, also one that was not needed."""
+    engine = Constant(0.9)
+    evidence = Watcher(engine).judge_frame(frame(Field().image())).evidence
+    assert (9, [8]) == (len(evidence.tiles), engine.batches)
+    judgement = evidence.judgement
+    assert (8, 0, 1) == (
+        judgement.tiles_used,
+        judgement.tiles_abstained,
+        judgement.tiles_not_needed,
+    )
+    (spared,) = (tile for tile in evidence.tiles if tile.not_needed)
+    assert spared.probability is None
+    assert spared.weight > 0
     assert {0, 400, 500} == {tile.y for tile in evidence.tiles}
 
 

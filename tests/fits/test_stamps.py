@@ -126,6 +126,19 @@ def test_variance_and_psf_are_found_by_their_names() -> None:
     assert (1.0, (5, 5)) == (planes.variance[0, 0], planes.psf.shape)
 
 
+@pytest.mark.parametrize("wanted", [(), ("UNCERT",), ("PSFIMAGE",), ("UNCERT", "PSFIMAGE")])
+def test_extensions_are_read_where_they_are_wanted(wanted: tuple[str, ...]) -> None:
+    """The image is the same, and a variance of another shape is refused, wanted or not."""
+    psf, uncertainty = (fits.ImageHDU(image(), name=name) for name in ("PSFIMAGE", "UNCERT"))
+    planes = read_stamp(fits_bytes(fits.PrimaryHDU(image()), psf, uncertainty), LIMITS, wanted)
+    np.testing.assert_array_equal(image(), planes.image)
+    found = {"UNCERT": planes.variance, "PSFIMAGE": planes.psf}
+    assert set(wanted) == {name for name, plane in found.items() if plane is not None}
+    odd = fits_bytes(fits.PrimaryHDU(image()), fits.ImageHDU(image(5), name="UNCERT"))
+    with pytest.raises(MessageRejected, match="a variance of"):
+        read_stamp(odd, LIMITS, wanted)
+
+
 def test_a_standard_deviation_becomes_a_variance() -> None:
     """astropy's writer names the kind in UTYPE."""
     uncertainty = fits.ImageHDU(image() + 3, name="UNCERT")

@@ -278,7 +278,7 @@ def schema(data: bytes) -> object:
         _drifted(found)
         names = [field["name"] for field in found.parsed["fields"]]
         paths = [name for name in names if _is_leaf(leaf_types(found, name))]
-        return RecordWalk(found, paths, b"SIMPLE  =").read(body)
+        return RecordWalk(found, paths, (b"SIMPLE  =",)).read(body)
     except MessageRejected as rejected:
         _in_our_words(rejected.detail)
         return rejected

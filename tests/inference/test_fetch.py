@@ -159,6 +159,51 @@ def test_pip_takes_the_wheel_from_where_the_user_says(
     assert tiny.manifest.onnx_sha256 == cache.sha256_of(path)
 
 
+@pytest.fixture
+def source(tmp_path: Path) -> TinyRelease:
+    tiny_release.known()
+    return tiny_release.source_release(tmp_path)
+
+
+def test_a_source_archive_with_a_state_dict_becomes_the_same_file(
+    source: TinyRelease, home: Path, tmp_path: Path
+) -> None:
+    """Nothing in it is run."""
+    path = fetch.fetch_release(source.manifest, home, wheel=source.wheel)
+    assert source.manifest.onnx_sha256 == cache.sha256_of(path)
+    assert "Do as you like.\n" == path.with_name("LICENSE").read_text()
+    assert not (tmp_path / "ran").exists()
+
+
+def test_a_source_archive_without_the_state_dict_is_refused(
+    source: TinyRelease, home: Path
+) -> None:
+    """The message names the file that was looked for, and a damaged archive is said too."""
+    other = replace(source.release, state_dict="Tiny-1.0/other.pth")
+    with pytest.raises(EngineUnavailable, match=r"does not hold Tiny-1\.0/other\.pth whole"):
+        fetch.fetch_release(replace(source.manifest, release=other), home, wheel=source.wheel)
+    source.wheel.write_bytes(source.wheel.read_bytes()[:200])
+    cut = replace(source.release, sha256=cache.sha256_of(source.wheel) or "")
+    with pytest.raises(EngineUnavailable, match=r"does not hold Tiny-1\.0/tiny\.pth whole"):
+        fetch.fetch_release(replace(source.manifest, release=cut), home, wheel=source.wheel)
+    assert [] == files(home)
+
+
+@pytest.mark.process
+def test_pip_runs_no_source_archive_but_the_pinned_one(
+    source: TinyRelease, home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """pip asks a source archive for its dependencies by running it: not before its sha256 fits."""
+    monkeypatch.setenv("PIP_NO_INDEX", "1")
+    monkeypatch.setenv("PIP_FIND_LINKS", str(source.wheel.parent))
+    zeros = replace(source.release, sha256="0" * 64)
+    with pytest.raises(EngineUnavailable, match="pip did not download"):
+        fetch.fetch_release(replace(source.manifest, release=zeros), home)
+    assert not (tmp_path / "ran").exists()
+    path = fetch.fetch_release(source.manifest, home)
+    assert source.manifest.onnx_sha256 == cache.sha256_of(path)
+
+
 @pytest.mark.process
 def test_a_download_that_fails_names_the_way_without_an_index(
     tiny: TinyRelease, home: Path, monkeypatch: pytest.MonkeyPatch

@@ -44,11 +44,13 @@ NIGHT = pytest.mark.night  # the same code for another card; the first of them s
     ["SM86", pytest.param("SM89", marks=NIGHT), pytest.param("SM120", marks=NIGHT)],
 )
 @pytest.mark.parametrize("precision", plan_cache.PRECISIONS)
-@pytest.mark.parametrize("name", ["maximask", "maxitrack", "stampmask"])
+@pytest.mark.parametrize("name", ["deepcr", "maximask", "maxitrack", "stampmask"])
 def test_a_published_network_compiles(
     name: str, precision: str, capability: str, rtx: ModuleType, engine_home: Path
 ) -> None:
     """It has every profile, and a plan with its weights at the precision."""
+    if precision not in load(name).precisions:
+        pytest.skip(f"{name} is not offered at {precision}")
     onnx = network(name, precision, engine_home)
     built = plans.build(rtx, load(name), onnx, capability=capability)
     assert len(onnx) < len(built.plan) < 2.5 * len(onnx) + KERNELS_BYTES

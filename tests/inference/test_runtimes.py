@@ -52,7 +52,7 @@ def test_a_runtime_that_is_not_installed_names_what_to_install(
 
 def test_an_unknown_engine_is_refused(tmp_path: Path) -> None:
     """The message says what there is."""
-    with pytest.raises(EngineUnavailable, match="there are maximask, "):
+    with pytest.raises(EngineUnavailable, match="there are deepcr, maximask, "):
         runtimes.open_engine("other", "onnxruntime", tmp_path, 1)
 
 

@@ -51,13 +51,17 @@ def test_any_sides_that_the_manifest_admits(engine: Engine, sides: tuple[int, in
     assert found.max() <= 1
 
 
-def test_planes_that_are_missing_do_no_harm(engine: Engine) -> None:
-    """All of them: empty sky is no contaminant."""
-    found = engine.infer(np.zeros((1, 5, 64, 64), np.float32))
+@pytest.mark.parametrize("valid", [0, 1])
+def test_planes_that_are_missing_do_no_harm(engine: Engine, valid: int) -> None:
+    """All but science: empty sky, whose noise is 1, is no contaminant, whether valid is told."""
+    batch = np.zeros((4, 5, 64, 64), np.float32)
+    batch[:, 0] = np.random.default_rng(2).normal(0, 1, (4, 64, 64))
+    batch[:, 4] = valid
+    found = engine.infer(batch)
     assert np.isfinite(found).all()
     codes = engine.manifest.codes
-    for code in ("CR", "TRL", "HP", "RES"):
-        assert 0.5 > found[0, codes.index(code), 16:48, 16:48].max()
+    for code in ("CR", "TRL", "HCL", "DCL", "HP", "DP", "SAT", "SP", "RES"):
+        assert 0.2 > found[:, codes.index(code), 16:48, 16:48].max()
 
 
 def test_a_hit_that_only_science_shows_is_found_on_science_alone(engine: Engine) -> None:

@@ -116,7 +116,7 @@ def write(network: Tiny, folder: Path) -> Path:
 
 def manifest(network: Tiny) -> Manifest:
     """What the network takes and gives; it has no release."""
-    nowhere = Release(package="", version="", wheel="", sha256="", saved_model="", licence="")
+    nowhere = Release(package="", version="", file="", sha256="", saved_model="-", licence="")
     return Manifest(
         name=network.name,
         version="1",

@@ -2,6 +2,8 @@
 
 import base64
 import hashlib
+import io
+import tarfile
 import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -10,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import tiny_state_dict
 
 from streamfilter.inference import fetch
 from streamfilter.inference.graph import Graph, serialised
@@ -130,6 +133,53 @@ def release(folder: Path) -> TinyRelease:
     return TinyRelease(wheel, _manifest(wheel, data))
 
 
+_BACKEND = """
+import pathlib
+
+def prepare_metadata_for_build_wheel(folder, settings=None):
+    pathlib.Path({ran!r}).write_text("yes")
+    made = pathlib.Path(folder, "tiny-1.0.dist-info")
+    made.mkdir()
+    (made / "METADATA").write_text("Metadata-Version: 2.1\\nName: Tiny\\nVersion: 1.0\\n")
+    return made.name
+
+def build_wheel(folder, settings=None, metadata=None):
+    raise NotImplementedError
+"""
+
+
+def source_release(folder: Path) -> TinyRelease:
+    """Write a source archive with a state dict into a folder; where pip runs it, ``ran`` is made.
+
+    It is built by a module of its own, so that pip fetches nothing.
+    """
+    data = tiny_state_dict.written(WEIGHTS)
+    project = "[project]\nname = 'Tiny'\nversion = '1.0'\n[build-system]\nrequires = []\n"
+    project += "build-backend = 'backend'\nbackend-path = ['.']\n"
+    files = {
+        "Tiny-1.0/PKG-INFO": b"Metadata-Version: 2.1\nName: Tiny\nVersion: 1.0\n",
+        "Tiny-1.0/pyproject.toml": project.encode(),
+        "Tiny-1.0/backend.py": _BACKEND.format(ran=str(folder / "ran")).encode(),
+        "Tiny-1.0/tiny.pth": data,
+        "Tiny-1.0/LICENSE.txt": b"Do as you like.\n",
+    }
+    path = folder / "Tiny-1.0.tar.gz"
+    with tarfile.open(path, "w:gz") as archive:
+        for name, raw in files.items():
+            member = tarfile.TarInfo(name)
+            member.size = len(raw)
+            archive.addfile(member, io.BytesIO(raw))
+    made = _manifest(path, data)
+    assert made.release is not None
+    release = replace(
+        made.release,
+        saved_model=None,
+        state_dict="Tiny-1.0/tiny.pth",
+        licence="Tiny-1.0/LICENSE.txt",
+    )
+    return TinyRelease(path, replace(made, release=release))
+
+
 def _manifest(wheel: Path, data: bytes) -> Manifest:
     onnx = serialised(build(WEIGHTS))  # type: ignore[arg-type]
     return Manifest(
@@ -138,7 +188,7 @@ def _manifest(wheel: Path, data: bytes) -> Manifest:
         release=Release(
             package="Tiny",
             version="1.0",
-            wheel=wheel.name,
+            file=wheel.name,
             sha256=hashlib.sha256(wheel.read_bytes()).hexdigest(),
             saved_model=_MODEL,
             licence=_LICENCE,

@@ -92,6 +92,12 @@ class FilterProcess:
         (line,) = (line for line in status.splitlines() if line.startswith("VmHWM"))
         return int(line.split()[1]) / 1000
 
+    def cpu_s(self) -> float:
+        """The processor seconds that the worker has taken, its own and the system's for it."""
+        _, _, after_name = Path(f"/proc/{self.process.pid}/stat").read_text().rpartition(")")
+        user, system = after_name.split()[11:13]
+        return (int(user) + int(system)) / os.sysconf("SC_CLK_TCK")
+
     def stop(self) -> int:
         """SIGTERM, as an orchestrator sends it; the exit code."""
         self.process.send_signal(signal.SIGTERM)

@@ -67,6 +67,7 @@ def test_contaminants_follow_the_verdict_on_tracking(site: Site, samples: Path) 
     assert (610 * 710, "maximask", None) == (
         *(areas["pixels"], areas["engine"]["name"], areas["mask"]),
     )
+    assert "deepcr" == areas["cosmic_rays"]["name"]
     assert 0 < areas["cr"] < 0.01
     assert 0 < areas["bbg"] < 0.1
     assert areas == found["exposure"]["contaminants"]

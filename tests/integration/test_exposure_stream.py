@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 from astropy.io import fits
+from fields import Field
 from filter_process import FilterProcess
 from kafka_desk import Broker
 
@@ -153,6 +154,32 @@ def test_a_trailed_exposure_is_a_tracking_error(site: Site, samples: Path) -> No
     assert 1 == site.committed()
 
 
+def test_a_cube_is_one_detector_of_several_planes(site: Site) -> None:
+    """Three colours, of which one has no sky: one verdict for all; a series of twenty is too much,
+    and is rejected with the setting that would let it in."""
+    planes = np.stack([Field(height=420, width=420, stars=60, seed=n).image() for n in range(3)])
+    planes[1] = 7
+    for name, cube in {"series": np.zeros((20, 410, 410), np.uint8), "colours": planes}.items():
+        out = io.BytesIO()
+        fits.PrimaryHDU(cube).writeto(out)
+        site.announce(name, out.getvalue(), detector="CCD7")
+    worker = site.start()
+    verdicts = site.verdicts(2)
+    verdict = verdicts["colours"]
+    assert ("complete", 1, [], "ok") == (
+        *(verdict[name] for name in ("closing", "revision", "irregularities")),
+        verdict["judgement"]["decision"],
+    )
+    found = {each["detector"]: each["not_evaluated"] for each in verdict["detectors"]}
+    names = [f"CCD7:0 plane {number}" for number in (1, 2, 3)]
+    assert dict(zip(names, (None, "no_variation", None), strict=True)) == found
+    assert ["too_large"] == [each["not_evaluated"] for each in verdicts["series"]["detectors"]]
+    (headers,) = site.refusals(1)
+    assert headers["streamfilter-detail"].endswith("20 planes; exposures.max_frame_planes = 16")
+    assert 0 == worker.stop()
+    assert 2 == site.committed()
+
+
 def test_an_exposure_that_is_meant_to_trail_is_not_judged(site: Site, samples: Path) -> None:
     """The LCO frame follows a minor planet, as its header says; another is announced as a flat."""
     site.announce("lco", trailed(samples), purpose=None)
@@ -196,11 +223,11 @@ def damaged(samples: Path) -> dict[str, bytes]:
     """What is no frame, in several ways."""
     plain = gzip.decompress((samples / "exposures/good/saao1m_ste3_raw.fits.gz").read_bytes())
     cube = io.BytesIO()
-    fits.PrimaryHDU(np.zeros((3, 50, 50), np.int16)).writeto(cube)
+    fits.PrimaryHDU(np.zeros((20, 50, 50), np.int16)).writeto(cube)
     return {
         "truncated": plain[: len(plain) // 2],
         "not_fits": b"not FITS at all",
-        "cube": cube.getvalue(),
+        "too_large": cube.getvalue(),
         "compression_unknown": b"(\xb5/\xfd of zstd",
         "empty": b"",
     }
@@ -330,7 +357,8 @@ def test_several_hdus_of_one_message_are_several_detectors(site: Site, samples: 
     site.announce("mosaic", out.getvalue(), expected=3)
     worker = site.start()
     verdict = site.verdicts(1)["mosaic"]
-    assert [("N1", None), ("N2", None), ("N3", "cube")] == [
+    planes = [(f"N3 plane {number}", "too_small") for number in (1, 2, 3)]
+    assert [("N1", None), ("N2", None), *planes] == [
         (each["detector"], each["not_evaluated"]) for each in verdict["detectors"]
     ]
     assert ("tracking_error", "complete") == (

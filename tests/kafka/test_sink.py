@@ -2,8 +2,11 @@
 
 import time
 from dataclasses import replace
+from typing import cast
 
 import pytest
+from confluent_kafka import KafkaError
+from confluent_kafka import Message as RawMessage
 from kafka_desk import Broker
 
 from streamfilter.errors import ConfigurationInvalid, TransportFailed
@@ -93,6 +96,32 @@ def test_a_batch_that_is_too_large_is_sent_again_one_by_one(broker: Broker) -> N
     fine = sorted({*range(20)} - {7})
     assert (fine, [7]) == (sorted(said.fine), [offset for offset, _ in said.refused])
     assert fine == sorted(int(message.key or b"") for message in broker.read(topic))
+
+
+def test_what_shares_a_batch_with_what_is_refused_arrives(broker: Broker) -> None:
+    """A compacted topic takes nothing without a key, and refuses a batch as a whole."""
+    topic, said = broker.topic(cleanup_policy="compact"), Acknowledged()
+    sink = KafkaSink({"bootstrap.servers": broker.bootstrap, "linger.ms": 100})
+    for offset in range(5):
+        one = output(topic, offset=offset)
+        sink.send(replace(one, key=None) if offset == 3 else one, said)
+    assert 0 == sink.flush(30.0)
+    sink.close()
+    assert ([0, 1, 2, 4], [3]) == (sorted(said.fine), [offset for offset, _ in said.refused])
+    assert [b"0", b"1", b"2", b"4"] == sorted(message.key or b"" for message in broker.read(topic))
+
+
+def test_an_output_whose_batch_failed_for_another_is_sent_alone(broker: Broker) -> None:
+    """The client reports it by a code of its own, before or after the one that is to blame."""
+    topic, said = broker.topic(), Acknowledged()
+    sink = KafkaSink({"bootstrap.servers": broker.bootstrap})
+    of_another = KafkaError(KafkaError._INVALID_DIFFERENT_RECORD)
+    one = output(topic)
+    sink._delivered(sink._producer, one, said, False, of_another, cast("RawMessage", None))
+    assert 0 == sink.flush(30.0)
+    sink.close()
+    assert ([0], []) == (said.fine, said.refused)
+    assert [b"0"] == [message.key for message in broker.read(topic)]
 
 
 def test_a_topic_that_is_not_there_stops_the_service(broker: Broker) -> None:

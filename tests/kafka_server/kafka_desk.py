@@ -139,12 +139,12 @@ class Broker:
         left = producer.flush(ANSWER_S)
         assert ([], 0) == (failed, left)
 
-    def read(self, topic: str) -> list[Message]:
+    def read(self, topic: str, *, isolation: str = "read_committed") -> list[Message]:
         """Everything that stands in a topic now, partition by partition, committed only."""
         consumer = Consumer(
             {
                 "bootstrap.servers": self.bootstrap, "group.id": f"read-{uuid.uuid4().hex}",
-                "enable.auto.commit": False, "isolation.level": "read_committed",
+                "enable.auto.commit": False, "isolation.level": isolation,
             }
         )  # fmt: skip
         try:

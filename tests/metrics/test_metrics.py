@@ -52,8 +52,14 @@ NOT_KNOWN_BEFORE = {
 def test_every_counter_of_alerts_begins_at_zero(registry: CollectorRegistry) -> None:
     """Whatever its labels are: those of a new one are shown in ``begin`` too."""
     AlertMetrics(registry).begin(
-        surveys=["ztf"], outputs=["clean"], reasons=list(Reason), changes=list(Change)
+        surveys=["ztf"],
+        outputs=["clean"],
+        reasons=list(Reason),
+        changes=list(Change),
+        also=["maximask"],
     )
+    asked = samples(registry, "streamfilter_also_asked_total")
+    assert {("maximask", "ztf"): 0} == asked
     families = parsed(generate_latest(registry).decode())
     bare = {each.name for each in families if each.type == "counter" and not each.samples}
     assert set() == bare - NOT_KNOWN_BEFORE, "show its labels at 0 in begin()"

@@ -1,5 +1,7 @@
 """What is painted on an alert is what its classes say; no framework is needed."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -7,8 +9,9 @@ from streamfilter.records import NotEvaluated
 from training import painting
 from training.canvas import CLASSES, INDEX, Canvas, prepare
 from training.data import Core, Part, Planes
-from training.examples import CONTAMINANTS, brushes, examples
+from training.examples import CONTAMINANTS, brushes, doubt, examples
 from training.planes import stack
+from training.profiles import with_profiles
 
 SIGMA = 5.0
 HIT = np.array([[0.0, 900.0, 0.0], [700.0, 1500.0, 20.0], [0.0, 1200.0, 800.0]])
@@ -168,3 +171,58 @@ def test_a_variance_is_shown_over_that_of_the_sky() -> None:
     assert not isinstance(found, NotEvaluated)
     assert found.tensor[3, 3, 4] == pytest.approx(2.0)
     assert found.tensor[3, 6, 6] == 3.0
+
+
+def test_a_stamp_without_a_star_borrows_its_exposure_s() -> None:
+    """Of another exposure nothing is taken, and a stamp's own star comes first."""
+    with_star, sky = alert(), alert(seed=4)
+    empty = np.random.default_rng(1).normal(0, SIGMA, (63, 63)).astype(np.float32)
+    bare = replace(sky, science=empty, template=None, difference=None)
+    elsewhere = replace(bare, exposure="2")
+    _, near, far = with_profiles([with_star, bare, elsewhere])
+    assert near.profile is not None
+    assert near.profile.sum() == pytest.approx(1.0)
+    assert far.profile is None
+    random = np.random.default_rng(2)
+    here, there = (prepare(each, 0, False, (0, 0)) for each in (near, far))
+    assert here is not None
+    assert there is not None
+    assert painting.streak(here, random)
+    assert not painting.streak(there, random)
+
+
+@pytest.mark.parametrize("core", [Core.BOGUS, Core.DIPOLE, Core.FLAGGED])
+def test_what_may_lie_anywhere_teaches_nowhere(core: Core) -> None:
+    """Of such an alert only what was painted is known."""
+    made = canvas()
+    made.core = core
+    doubt(made, made.middle)
+    assert made.weight.max() == 0
+
+
+def test_short_hits_are_among_those_that_are_painted() -> None:
+    """A quarter is cut to one to three pixels."""
+    random, sizes = np.random.default_rng(3), []
+    for _ in range(80):
+        made = canvas()
+        if painting.cosmic_ray([100 * HIT])(made, random):
+            sizes.append(int(made.target[INDEX["CR"]].sum()))
+    assert 0.1 < np.mean(np.array(sizes) <= 3) < 0.5
+
+
+def test_a_source_that_is_gone_is_no_hole() -> None:
+    """It is in the template alone; science keeps its sky and no class is claimed."""
+    random, gone = np.random.default_rng(7), 0
+    for _ in range(60):
+        before, after = canvas(), canvas()
+        assert painting.transient(after, random)
+        if (after.science != before.science).any():
+            continue
+        gone += 1
+        assert after.template is not None
+        assert after.difference is not None
+        at = tuple(int(each) for each in after.middle)
+        assert after.template[at] > before.template[at]  # type: ignore[index]
+        assert after.difference[at] < before.difference[at]  # type: ignore[index]
+        assert not after.painted
+    assert gone > 3

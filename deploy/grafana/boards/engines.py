@@ -24,6 +24,7 @@ _IDENTITIES = (
         "sha256, runtime and precision. Verdicts of different networks are not the same.",
         queries=(
             Query(f"streamfilter_engine_info{{{_HERE}}}"),
+            Query(f"streamfilter_also_info{{{_HERE}}}"),
             Query(f"streamfilter_exposure_engine_info{{{_HERE}}}"),
             Query(f"streamfilter_contaminants_masking_engine_info{{{_HERE}}}"),
         ),
@@ -171,6 +172,26 @@ _TIMES = (
         unit=Unit.SECONDS, runbook="StreamfilterLateMessageFast",
     ),
     Panel(
+        title="Alerts about which a further engine is asked",
+        text="Share of the alerts, by engine (engine.also). It rises where the first engine is in "
+        "doubt more often: look at what the survey sends. Workers must be enough for it.",
+        queries=(
+            Query(
+                "sum by (engine) "
+                f"(rate(streamfilter_also_asked_total{{{_HERE}}}[$__rate_interval]))"
+                f" / scalar(sum(rate(streamfilter_alerts_total{{{_HERE}}}[$__rate_interval])))",
+                "{{engine}}",
+            ),
+        ),
+        unit=Unit.SHARE, most=1, runbook="StreamfilterLagGrows",
+    ),
+    Panel(
+        title="A batch in a further engine",
+        text="Time of those of a batch that are in doubt, together (engine.also).",
+        queries=quantiles(f"streamfilter_also_seconds_bucket{{{_HERE}}}", "engine"),
+        unit=Unit.SECONDS, runbook="StreamfilterLateMessageFast",
+    ),
+    Panel(
         title="Batches in the network at a time",
         text="Seconds of compute a second, by worker. At engine.workers all of them are busy "
         "and more alerts only wait: add workers.",
@@ -179,6 +200,11 @@ _TIMES = (
                 f'sum by (instance) (rate(streamfilter_stage_seconds_sum{{{_HERE},stage="infer"}}'
                 "[$__rate_interval]))",
                 "{{instance}}",
+            ),
+            Query(
+                f"sum by (instance, engine) (rate(streamfilter_also_seconds_sum{{{_HERE}}}"
+                "[$__rate_interval]))",
+                "{{instance}} {{engine}}",
             ),
         ),
         unit=Unit.COUNT, runbook="StreamfilterLagGrows",

@@ -3,13 +3,15 @@
 import queue
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 
 from streamfilter.alerts.batch import Batch, Batcher
-from streamfilter.alerts.pipeline import Item
+from streamfilter.alerts.pipeline import Item, Pipeline
 from streamfilter.errors import StreamfilterError
 from streamfilter.inference.engine import Engine
 from streamfilter.metrics.alerts import AlertMetrics
+from streamfilter.records import StampEvidence
 from streamfilter.service.alerts.publisher import AlertPublisher
 from streamfilter.service.alerts.ticket import AlertTicket
 
@@ -23,8 +25,13 @@ class Judges:
     The reader alone calls ``submit``, ``pass_on_due``, ``pass_on_all`` and ``next_deadline``;
     each judge's thread runs ``work``.
 
+    Stamps about which a further engine is asked go to it at once, those of a batch together, in the
+    same thread; the others of the batch are concluded before that.
+
     Parameters
     ----------
+    engines
+        The first judges every stamp; the further ones are in the pipeline's order.
     publisher
         Takes the annotation of an alert, once all its stamps are judged.
     number
@@ -34,13 +41,13 @@ class Judges:
     def __init__(
         self,
         *,
-        engine: Engine,
+        engines: Sequence[Engine],
         publisher: AlertPublisher,
         batcher: Batcher[int, Waiting],
         number: int,
         metrics: AlertMetrics,
     ) -> None:
-        self._engine = engine
+        self._engine, *self._also = engines
         self._publisher = publisher
         self._batcher = batcher
         self._metrics = metrics
@@ -122,30 +129,80 @@ class Judges:
     def _evaluate(self, waiting: Sequence[Waiting]) -> None:
         """Evaluate stamps of one side; one that cannot be does not take the others with it."""
         started = time.monotonic()
-        try:
-            # Any ticket's: what a stamp is judged by is in its item.
-            pipeline = waiting[0][0].in_force.pipeline
-            evidence = pipeline.evaluate(self._engine, [item for _, item, _ in waiting])
-        except StreamfilterError:
-            raise
-        except Exception:
-            if len(waiting) > 1:
-                for each in waiting:
-                    self._evaluate([each])
-                return
-            with self._publisher.rejecting(waiting[0][0]):
-                raise
+        # Any ticket's: what a stamp is judged by is in its item.
+        pipeline, items = waiting[0][0].in_force.pipeline, [item for _, item, _ in waiting]
+        evidence = self._found(waiting, partial(pipeline.evaluate, self._engine, items))
+        if evidence is None:
+            for each in waiting if len(waiting) > 1 else ():
+                self._evaluate([each])
             return
         infer_s = time.monotonic() - started
         self._metrics.times.stage.labels("infer").observe(infer_s)
-        for (ticket, item, since), found in zip(waiting, evidence, strict=True):
+        doubtful: list[tuple[Waiting, StampEvidence]] = []
+        for each, found in zip(waiting, evidence, strict=True):
+            ticket, item, since = each
             self._metrics.times.stage.labels("queue").observe(started - since)
+            ticket.judged(started - since, infer_s)
             if ticket.trace is not None:
                 ticket.trace.add("batch", since, started)
                 ticket.trace.add("infer", started, started + infer_s)
-            if ticket.add(item.slot, found, started - since, infer_s):
-                with self._publisher.rejecting(ticket):
-                    self._conclude(ticket)
+            if self._also and pipeline.asked_about(item, found):
+                doubtful.append((each, found))
+            else:
+                self._settle(ticket, item.slot, found)
+        if doubtful:
+            self._ask(pipeline, doubtful)
+
+    def _ask(self, pipeline: Pipeline, doubtful: Sequence[tuple[Waiting, StampEvidence]]) -> None:
+        """Ask each further engine about its stamps, as ``_evaluate`` does, and settle them all."""
+        waiting, evidence = [each for each, _ in doubtful], [first for _, first in doubtful]
+        asked = [pipeline.asked_about(item, first) for (_, item, _), first in doubtful]
+        for number, engine in enumerate(self._also):
+            of = [at for at, numbers in enumerate(asked) if number in numbers]
+            if not of:
+                continue
+            items, before = [waiting[at][1] for at in of], [evidence[at] for at in of]
+            started, name = time.monotonic(), engine.manifest.name
+            found = self._found(waiting, partial(pipeline.ask, number, engine, items, before))
+            if found is None:
+                for each in doubtful if len(doubtful) > 1 else ():
+                    self._ask(pipeline, [each])
+                return
+            seconds = time.monotonic() - started
+            self._metrics.times.also.labels(name).observe(seconds)
+            for at, each_found in zip(of, found, strict=True):
+                evidence[at], ticket = each_found, waiting[at][0]
+                ticket.asked(name, seconds)
+                if ticket.trace is not None:
+                    ticket.trace.add("infer", started, started + seconds)
+        for (ticket, item, _), final in zip(waiting, evidence, strict=True):
+            self._settle(ticket, item.slot, final)
+
+    def _found(
+        self, waiting: Sequence[Waiting], ask: Callable[[], list[StampEvidence]]
+    ) -> list[StampEvidence] | None:
+        """Returns what a network says; None where it broke, for which a single stamp is rejected.
+
+        Raises
+        ------
+        StreamfilterError
+            An engine failed, which is no fault of the stamps.
+        """
+        try:
+            return ask()
+        except StreamfilterError:
+            raise
+        except Exception:
+            if len(waiting) == 1:
+                with self._publisher.rejecting(waiting[0][0]):
+                    raise
+            return None
+
+    def _settle(self, ticket: AlertTicket, slot: int, evidence: StampEvidence) -> None:
+        """Keep the evidence of one stamp, and conclude the alert once each has its own."""
+        if ticket.add(slot, evidence):
+            with self._publisher.rejecting(ticket):
+                self._conclude(ticket)
 
     def _conclude(self, ticket: AlertTicket) -> None:
         started = time.monotonic()

@@ -183,6 +183,8 @@ class AlertPublisher:
         for stamp in annotation.stamps:
             if stamp.not_evaluated:
                 self._metrics.not_evaluated.labels(survey, stamp.not_evaluated).inc()
+        for opinion in annotation.also:
+            self._metrics.asked.labels(survey, opinion.engine.name).inc()
 
     def _time(self, ticket: AlertTicket) -> None:
         """Latencies end here, where the last output is delivered."""

@@ -28,6 +28,10 @@ class InForce:
             survey: topics.model_copy(update={key: of_survey(each, survey) for key, each in topics})
             for survey in pipeline.surveys
         }
+        self._own_topics = {
+            survey: tuple(of_survey(each, survey) for _, each in topics if has_survey(each))
+            for survey in pipeline.surveys
+        }
         self.names: Mapping[str, str] = {
             topic: name
             for each in self._of_survey.values()
@@ -42,7 +46,7 @@ class InForce:
 
     def own_topics(self, survey: str) -> tuple[str, ...]:
         """The topics that a survey has for itself; none where no name has ``{survey}``."""
-        return tuple(of_survey(each, survey) for _, each in self.topics if has_survey(each))
+        return self._own_topics[survey]
 
     @property
     def annotation_topics(self) -> tuple[str, ...]:
@@ -73,6 +77,7 @@ class AlertTicket:
     decode_s: float = 0.0
     queue_s: float = 0.0
     infer_s: float = 0.0
+    also_s: dict[str, float] = field(default_factory=dict)
     prepared: Prepared | None = None
     evidence: list[StampEvidence | None] = field(default_factory=list)
     sent_s: float = 0.0
@@ -120,15 +125,24 @@ class AlertTicket:
     def concluded(self) -> tuple[Alert, list[StampEvidence], Times]:
         """What the annotation is made of, once every stamp has its evidence."""
         assert self.prepared is not None, "prepared before it is concluded"
-        times = Times(self.received_unix_s, self.decode_s, self.queue_s, self.infer_s)
+        times = Times(self.received_unix_s, self.decode_s, self.queue_s, self.infer_s, self.also_s)
         return self.prepared.alert, [each for each in self.evidence if each is not None], times
 
-    def add(self, slot: int, evidence: StampEvidence, queue_s: float, infer_s: float) -> bool:
+    def judged(self, queue_s: float, infer_s: float) -> None:
+        """Keep how long one stamp waited, and how long the first engine took for its batch."""
+        with self.lock:
+            self.queue_s = max(self.queue_s, queue_s)
+            self.infer_s = max(self.infer_s, infer_s)
+
+    def asked(self, engine: str, infer_s: float) -> None:
+        """Keep how long a further engine took for one stamp's batch."""
+        with self.lock:
+            self.also_s[engine] = max(self.also_s.get(engine, 0.0), infer_s)
+
+    def add(self, slot: int, evidence: StampEvidence) -> bool:
         """Keep the evidence of one stamp; True once every stamp has its own."""
         with self.lock:
             self.evidence[slot] = evidence
-            self.queue_s = max(self.queue_s, queue_s)
-            self.infer_s = max(self.infer_s, infer_s)
             return None not in self.evidence
 
     def give_up(self) -> bool:

@@ -2,8 +2,8 @@
 
 import os
 import re
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, astuple, dataclass
 from functools import partial
 from pathlib import Path
 
@@ -14,7 +14,7 @@ from streamfilter.alerts.batch import Batcher
 from streamfilter.alerts.decode import Decoder
 from streamfilter.alerts.drift import Change
 from streamfilter.alerts.encode import Encoder
-from streamfilter.alerts.pipeline import Pipeline
+from streamfilter.alerts.pipeline import FurtherEngine, Pipeline
 from streamfilter.alerts.rules import policy
 from streamfilter.alerts.surveys import Surveys
 from streamfilter.alerts.verdict import Policy, rule_fields
@@ -53,7 +53,13 @@ from streamfilter.service.assembly.clients import (
     watch_group,
 )
 from streamfilter.service.assembly.delivery import checked_delivery, open_delivery
-from streamfilter.service.assembly.engines import checked_engine, identity_of, opened, watch_device
+from streamfilter.service.assembly.engines import (
+    checked_engine,
+    chosen_engines,
+    identity_of,
+    opened,
+    watch_device,
+)
 from streamfilter.service.delivery.parcel import Delivery
 from streamfilter.service.schemas_awaited import SchemasAwaited
 from streamfilter.traces.spans import Tracer
@@ -71,6 +77,13 @@ class Parts:
     pipeline: Pipeline
     engine: Engine
     encoder: Encoder
+    also: tuple[Engine, ...] = ()
+    """Further engines, in the pipeline's order."""
+
+    @property
+    def engines(self) -> tuple[Engine, ...]:
+        """All of them, in the order in which they are asked."""
+        return (self.engine, *self.also)
 
 
 def checked(settings: Settings) -> Surveys:
@@ -87,29 +100,49 @@ def checked(settings: Settings) -> Surveys:
             f"surveys.{unknown[0]}: no field map of that name; there are "
             f"{', '.join(surveys.names)} (alerts.survey_folders adds others)"
         )
-    checked_engine("engine", settings.engine, manifest.Per.PIXEL)
-    network = manifest.load(settings.engine.name)
+    for key, each in (engines := chosen_engines(settings)).items():
+        checked_engine(key, each, manifest.Per.PIXEL)
+        if len([other for other in engines.values() if other.name == each.name]) > 1:
+            raise ConfigurationInvalid(f"{key}.name: {each.name!r} is named twice; it judges once")
+    networks = networks_of(settings)
     refuse_reading_outputs(settings, "alerts", settings.alerts.topics)
-    _checked_planes(settings, surveys, network)
-    policies = {name: policy_of(settings, name, network) for name in surveys.names}
+    policies = {name: policy_of(settings, name, networks) for name in surveys.names}
+    _checked_planes(settings, policies, networks)
+    _checked_doubts(settings, networks)
     surveys.refuse_unnamed(rule_fields(policies))
     checked_delivery(settings)
     return surveys
 
 
-def _checked_planes(settings: Settings, surveys: Surveys, network: manifest.Manifest) -> None:
-    """Refuse planes that the network does not judge, and rules that all look at other planes."""
-    judged = settings.alerts.planes
+def networks_of(settings: Settings) -> tuple[manifest.Manifest, ...]:
+    """The facts of the engines that judge alerts, in the order in which they are asked.
+
+    Raises
+    ------
+    EngineUnavailable
+        There is no such engine, or its manifest is damaged.
+    """
+    return tuple(manifest.load(each.name) for each in chosen_engines(settings).values())
+
+
+def _checked_planes(
+    settings: Settings, policies: Mapping[str, Policy], networks: Sequence[manifest.Manifest]
+) -> None:
+    """Refuse planes that a network does not judge, and rules that all look at other planes."""
+    judged, network = settings.alerts.planes, networks[0]
+    for number, further in enumerate(networks[1:]):
+        if len(further.planes) > 1 and Plane.SCIENCE not in judged:
+            raise ConfigurationInvalid(
+                f"engine.also.{number}.name: {further.name} judges the science stamp, and "
+                f"alerts.planes has {', '.join(judged)}: add science, or leave the engine out"
+            )
     if len(network.planes) > 1 and judged != (Plane.SCIENCE,):
         raise ConfigurationInvalid(
             f"alerts.planes: {', '.join(judged)}, but the engine {network.name} judges the science "
             f"stamp and sees {', '.join(network.planes[1:])} beside it: leave alerts.planes out, "
             "or take an engine of one plane (engine.name), which judges each stamp by itself"
         )
-    looks = {
-        name: {rule.plane for rule in policy_of(settings, name, network).rules}
-        for name in surveys.names
-    }
+    looks = {name: {rule.plane for rule in each.rules} for name, each in policies.items()}
     for name, survey in settings.surveys.items():
         if survey.rules and looks[name].isdisjoint(judged):
             raise ConfigurationInvalid(
@@ -122,6 +155,18 @@ def _checked_planes(settings: Settings, surveys: Surveys, network: manifest.Mani
             f"alerts.planes: {', '.join(judged)}, but all rules look at {named}: no alert would be "
             "judged; add that plane, or rules with another `plane` in [[surveys.NAME.rules]]"
         )
+
+
+def _checked_doubts(settings: Settings, networks: Sequence[manifest.Manifest]) -> None:
+    """Refuse classes that the first engine does not have: it could not be in doubt about them."""
+    codes = networks[0].codes
+    for number, further in enumerate(settings.engine.also):
+        classes = further.when.classes if further.when else ()
+        if unknown := sorted(set(classes) - set(codes)):
+            raise ConfigurationInvalid(
+                f"engine.also.{number}.when: {networks[0].name}, which is asked first, has no "
+                f"class {', '.join(unknown)}; it has {', '.join(codes)}"
+            )
 
 
 def refuse_reading_outputs(settings: Settings, section: str, topics: Sequence[str]) -> None:
@@ -162,13 +207,11 @@ def open_parts(settings: Settings, *, threads: int, say: Say) -> Parts:
     """
     surveys = checked(settings)
     home = settings.engine.home or default_home(os.environ)
-    engine = opened(
-        settings,
-        settings.engine,
-        say,
-        threads=threads,
-        workers=_judges(settings),
+    engine, *also = (
+        opened(settings, each, say, threads=threads, workers=_judges(settings))
+        for each in chosen_engines(settings).values()
     )
+    networks = [each.manifest for each in (engine, *also)]
     finder = SchemaFinder(schema_sources(settings, home), settings.limits)
     publish = settings.schemas.publish
     encoder = Encoder(
@@ -179,11 +222,25 @@ def open_parts(settings: Settings, *, threads: int, say: Say) -> Parts:
     pipeline = Pipeline(
         decoder=Decoder(finder, surveys, settings.limits),
         planes=settings.alerts.planes,
-        policies={name: policy_of(settings, name, engine.manifest) for name in surveys.names},
+        policies={name: policy_of(settings, name, networks) for name in surveys.names},
         engine=identity_of(engine),
         network=engine.manifest,
+        also=[
+            FurtherEngine(
+                identity=identity_of(each),
+                network=each.manifest,
+                when=chosen.when,
+            )
+            for each, chosen in zip(also, settings.engine.also, strict=True)
+        ],
     )
-    return Parts(pipeline, engine, encoder)
+    return Parts(pipeline, engine, encoder, tuple(also))
+
+
+def unpublished(settings: Settings) -> Settings:
+    """Returns settings that register no schema: single-object encoding needs no registry."""
+    schemas = settings.schemas.model_copy(update={"publish": Registry()})
+    return settings.model_copy(update={"schemas": schemas})
 
 
 def _judges(settings: Settings) -> int:
@@ -209,17 +266,10 @@ def open_worker(
     """
     in_force = InForce(parts.pipeline, settings.outputs, tracer)
     parts.encoder.register(*in_force.annotation_topics)
-    metrics = AlertMetrics(registry)
     size = settings.batch.size
-    _warm_up(parts.engine, size)
-    metrics.begin(
-        surveys=parts.pipeline.surveys,
-        outputs=OUTPUTS,
-        reasons=list(Reason),
-        changes=list(Change),
-    )
-    watch_device(parts.engine, metrics.device_memory)
-    metrics.engine.info(asdict(identity_of(parts.engine)))
+    for each in parts.engines:
+        _warm_up(each, size)
+    metrics = _begun(AlertMetrics(registry), parts)
     kafka, ledger = settings.kafka, Ledger()
     # The group may be given among the consumer's own settings.
     group = {"group.id": kafka.consumer.get("group.id", kafka.group)}
@@ -227,7 +277,7 @@ def open_worker(
     writing = producer_settings(settings)
     worker = assembled(
         in_force,
-        engine=parts.engine,
+        engines=parts.engines,
         encoder=parts.encoder,
         source=open_source(client, settings.alerts.topics, metrics.clients),
         delivery=open_delivery(
@@ -250,6 +300,24 @@ def open_worker(
     return worker
 
 
+def _begun(metrics: AlertMetrics, parts: Parts) -> AlertMetrics:
+    """The metrics, with all that is known before the first alert."""
+    metrics.begin(
+        surveys=parts.pipeline.surveys,
+        outputs=OUTPUTS,
+        reasons=list(Reason),
+        changes=list(Change),
+        also=[each.manifest.name for each in parts.also],
+    )
+    for each in parts.engines:
+        watch_device(each, metrics.device_memory)
+    metrics.engine.info(asdict(identity_of(parts.engine)))
+    for each in parts.also:
+        name, sha256, runtime = astuple(identity_of(each))
+        metrics.also.labels(name).info({"sha256": sha256, "runtime": runtime})
+    return metrics
+
+
 def _warm_up(engine: Engine, batch_size: int) -> None:
     """Run the network at each side in use, on one alert and on a full batch."""
     network = engine.manifest
@@ -261,7 +329,7 @@ def _warm_up(engine: Engine, batch_size: int) -> None:
 def assembled(
     in_force: InForce,
     *,
-    engine: Engine,
+    engines: Sequence[Engine],
     encoder: Encoder,
     source: KafkaSource,
     delivery: Delivery,
@@ -286,7 +354,7 @@ def assembled(
         metrics=metrics,
     )
     at_work = Judges(
-        engine=engine, publisher=publisher, batcher=batcher, number=judges, metrics=metrics
+        engines=engines, publisher=publisher, batcher=batcher, number=judges, metrics=metrics
     )
     intake = Intake(
         in_force=current,
@@ -335,24 +403,32 @@ def registry_settings(registry: Registry) -> dict[str, Scalar]:
     return {"url": registry.url, **registry.settings}
 
 
-def policy_of(settings: Settings, survey: str, network: manifest.Manifest) -> Policy:
-    """How an engine judges a survey's alerts: its defaults, changed by the settings.
+def policy_of(settings: Settings, survey: str, networks: Sequence[manifest.Manifest]) -> Policy:
+    """How engines judge a survey's alerts: their defaults, changed by the settings.
+
+    Parameters
+    ----------
+    networks
+        In the order in which they are asked.
 
     Raises
     ------
     ConfigurationInvalid
-        The settings name a class that the engine does not have.
+        The settings name a class that no engine has, or a rule an engine that there is not.
     """
     chosen = settings.surveys.get(survey, Survey())
     try:
         return policy(
             survey,
-            network,
+            networks[0],
+            also=networks[1:],
             priors=chosen.priors,
             thresholds=chosen.thresholds,
             rules=chosen.rules,
         )
     except ValueError as error:
+        names = [repr(each.name) for each in networks]
+        also = f", engine.also has {', '.join(names[1:])}" if names[1:] else ""
         raise ConfigurationInvalid(
-            f"surveys.{survey}: {error} (engine.name is {network.name!r})"
+            f"surveys.{survey}: {error} (engine.name is {names[0]}{also})"
         ) from error

@@ -59,12 +59,13 @@ log = structlog.get_logger(__name__)
 _CONNECTION = ("security.", "sasl.", "ssl.")
 """Settings of the producer that are also needed to read from its brokers."""
 _OF_CONSUMERS = {"group.id", "group.instance.id", "client.id"}
-# Outputs that are not of the alerts' worker alone.
+# Outputs that are not of the alerts' worker alone; labels are the live page's.
 _WRITERS = {
     "rejected": {"alerts", "exposures", "exposures.contaminants"},
     "tracking": {"exposures"},
     "contaminants": {"exposures.contaminants"},
     "masks": {"exposures.contaminants"},
+    "labels": {"console"},
 }
 
 
@@ -87,6 +88,7 @@ def outputs(settings: Settings, sections: Collection[str] | None = None) -> dict
     ``{survey}`` stands in them as it was written; ``names_of`` puts the surveys there.
     """
     running = {r.section for r in readers(settings) if sections is None or r.section in sections}
+    running |= {"console"} if sections is None else set()  # the live page, which no worker runs
     named = settings.outputs.model_dump().items()
     return {
         name: topic for name, topic in named if topic and running & _WRITERS.get(name, {"alerts"})

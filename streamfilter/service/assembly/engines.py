@@ -16,6 +16,12 @@ from streamfilter.records import EngineIdentity
 from streamfilter.service.assembly.clients import Say
 
 
+def chosen_engines(settings: Settings) -> dict[str, EngineSettings | TrackingEngine]:
+    """The engines that judge alerts by their key, in the order in which they are asked."""
+    further = {f"engine.also.{number}": each for number, each in enumerate(settings.engine.also)}
+    return {"engine": settings.engine, **further}
+
+
 def checked_engine(key: str, chosen: EngineSettings | TrackingEngine, per: manifest.Per) -> None:
     """Refuse an engine that gives something else, and names that no runtime or precision has.
 

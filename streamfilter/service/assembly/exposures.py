@@ -6,12 +6,19 @@ from urllib.parse import urlsplit
 
 from prometheus_client import CollectorRegistry
 
-from streamfilter.config import Exposures, FrameContaminants, Instrument, Scalar, Settings
+from streamfilter.config import (
+    Exposures,
+    FrameContaminants,
+    Instrument,
+    MaskingEngine,
+    Scalar,
+    Settings,
+)
 from streamfilter.errors import AddressRefused, ConfigurationInvalid, Reason, plain_words
 from streamfilter.exposures.decode import ExposureDecoder
 from streamfilter.exposures.encode import TrackingEncoder
 from streamfilter.exposures.focal_plane import FocalPlaneRules, FocalPlanes
-from streamfilter.exposures.frames import FrameRules
+from streamfilter.exposures.frames import MOST_PLANES, FrameRules
 from streamfilter.exposures.purposes import MAPS, PurposeMap, joined, purpose_map
 from streamfilter.exposures.records import NotJudged
 from streamfilter.exposures.references import Place, References
@@ -23,7 +30,7 @@ from streamfilter.exposures.tiles import SIDE_PX
 from streamfilter.exposures.tracking import TrackingRules
 from streamfilter.exposures.watcher import ExposureRules, Watcher
 from streamfilter.inference.cache import default_home
-from streamfilter.inference.manifest import Per, load
+from streamfilter.inference.manifest import InputPlane, Per, Precision, load, names
 from streamfilter.kafka.ledger import Ledger
 from streamfilter.kafka.properties import CONSUMER, fitted
 from streamfilter.kafka.reader import read_topic
@@ -32,6 +39,7 @@ from streamfilter.metrics.exposures import ExposureMetrics
 from streamfilter.metrics.webhook import WebhookMetrics
 from streamfilter.outgoing import Allowed, Caller
 from streamfilter.records import EngineIdentity
+from streamfilter.resources import available_mib
 from streamfilter.schemas.finder import SchemaFinder
 from streamfilter.schemas.published import ConfluentRegistrar
 from streamfilter.service.assembly.alerts import (
@@ -60,6 +68,7 @@ from streamfilter.service.exposures.publisher import ExposurePublisher
 from streamfilter.service.exposures.worker import ExposureWorker
 from streamfilter.service.schemas_awaited import SchemasAwaited
 
+_MIB = 2**20
 _RESPONSE_BYTES = 512 * 2**20
 _HEADROOM_BYTES = 2**20
 """Of keys, headers and framing, over the largest message."""
@@ -103,6 +112,35 @@ def checked_exposures(settings: Settings) -> None:
     checked_delivery(settings)
 
 
+def cosmic_ray_engine(chosen: FrameContaminants) -> MaskingEngine | None:
+    """Returns the settings of a network for cosmic rays; None where there is none of its own.
+
+    They are those of the other network, at float32 where this one is not offered at its precision.
+
+    Raises
+    ------
+    ConfigurationInvalid
+        There is no such engine, or it has not the class; the message has those that there are.
+    """
+    if not chosen.cosmic_rays:
+        return None
+    fitting = [
+        each
+        for each in names()
+        if (found := load(each)).per is Per.PIXEL
+        and "CR" in found.codes
+        and found.planes[0] == InputPlane.SCIENCE
+    ]
+    if chosen.cosmic_rays not in fitting:
+        raise ConfigurationInvalid(
+            f"exposures.contaminants.cosmic_rays: {chosen.cosmic_rays!r} finds none; "
+            f"there are {', '.join(fitting)}"
+        )
+    known = load(chosen.cosmic_rays).precisions
+    precision = chosen.engine.precision if chosen.engine.precision in known else Precision.FLOAT32
+    return chosen.engine.model_copy(update={"name": chosen.cosmic_rays, "precision": precision})
+
+
 def _checked_masking(chosen: FrameContaminants) -> None:
     """Refuse a network that takes more than a frame's one image, and classes that it lacks."""
     key = "exposures.contaminants"
@@ -118,6 +156,13 @@ def _checked_masking(chosen: FrameContaminants) -> None:
             f"{key}: {network.name} has no class {', '.join(lost)}; it has "
             f"{', '.join(network.codes)}"
         )
+    if len(network.codes) < len(load(MaskingEngine().name).codes):
+        raise ConfigurationInvalid(
+            f"{key}.engine.name: {network.name!r} has {', '.join(network.codes)} alone, and areas "
+            f"of all classes are published; take maximask, and {network.name!r} for "
+            f"{key}.cosmic_rays"
+        )
+    cosmic_ray_engine(chosen)
 
 
 def open_exposures(settings: Settings, *, registry: CollectorRegistry, say: Say) -> ExposureWorker:
@@ -168,6 +213,7 @@ def tracking_rules(chosen: Exposures) -> TrackingRules:
         prior=chosen.prior,
         round=chosen.round,
         elongated=chosen.elongated,
+        tiles_enough=chosen.tiles_enough,
     )
 
 
@@ -186,6 +232,7 @@ def assembled(
     pictures: bool = False,
     masks: FrameMasks | None = None,
     masking: EngineIdentity | None = None,
+    cosmic_rays: EngineIdentity | None = None,
 ) -> ExposureWorker:
     """A worker of these parts."""
     chosen = settings.exposures
@@ -194,9 +241,12 @@ def assembled(
         schema_sources(settings, home), Limits(max_message_bytes=chosen.max_message_bytes)
     )
     looker = _looker(settings, finder, watcher, metrics, pictures=pictures, masks=masks)
-    tracking = _tracking(settings, reading, identity_of(watcher.engine), masking)
+    engine, where = identity_of(watcher.engine), _registrar(settings)
+    tracking = TrackingEncoder(engine, masking=masking, cosmic_rays=cosmic_rays, registrar=where)
+    if reading.output:
+        tracking.register(reading.output)
     metrics.begin(reasons=list(Reason))
-    metrics.engine.info(asdict(identity_of(watcher.engine)))
+    metrics.engine.info(asdict(engine))
     published, ledger = PublishedBefore(), Ledger()
     delivery = _delivery(settings, reading, ledger, published, metrics)
     publisher = ExposurePublisher(
@@ -233,16 +283,10 @@ def assembled(
     return worker
 
 
-def _tracking(
-    settings: Settings, reading: Reading, engine: EngineIdentity, masking: EngineIdentity | None
-) -> TrackingEncoder:
-    """What writes records, its schema registered where they go."""
+def _registrar(settings: Settings) -> ConfluentRegistrar | None:
+    """Where the schemas of what is published are registered; None where no registry is named."""
     publish = settings.schemas.publish
-    registrar = ConfluentRegistrar(registry_settings(publish)) if publish.url else None
-    made = TrackingEncoder(engine, masking=masking, registrar=registrar)
-    if reading.output:
-        made.register(reading.output)
-    return made
+    return ConfluentRegistrar(registry_settings(publish)) if publish.url else None
 
 
 def _earlier(
@@ -299,6 +343,7 @@ def _looker(
         attempts=chosen.reference_attempts,
         pictures=pictures,
         masks=masks,
+        free_mib=available_mib,
     )
 
 
@@ -330,8 +375,16 @@ def frame_limits(chosen: Exposures) -> FrameRules:
     return FrameRules(
         max_bytes=chosen.max_frame_bytes,
         max_pixels=chosen.max_frame_pixels,
+        most_planes=chosen.max_frame_planes,
         purposes=_purposes(Instrument()),
     )
+
+
+def file_frame_limits(chosen: Exposures, at_once: int = 1) -> FrameRules:
+    """How frames in files are read: cubes too, and none that memory does not hold."""
+    free = available_mib()
+    memory = None if free is None else free * _MIB // at_once
+    return replace(frame_limits(chosen), most_planes=MOST_PLANES, memory_bytes=memory)
 
 
 def _places(settings: Settings) -> dict[str, Place]:

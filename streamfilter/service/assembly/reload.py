@@ -143,8 +143,8 @@ def of_alerts(
         outputs = changed.outputs
         _writable(changed, set(outputs.model_dump(exclude=_OF_EXPOSURES).values()) - known)
         # Of the surveys that are decoded; further field maps need a restart.
-        network = parts.engine.manifest
-        policies = {name: policy_of(changed, name, network) for name in parts.pipeline.surveys}
+        networks = [each.manifest for each in parts.engines]
+        policies = {name: policy_of(changed, name, networks) for name in parts.pipeline.surveys}
         pipeline = parts.pipeline.judging(planes=changed.alerts.planes, policies=policies)
         in_force = InForce(pipeline, outputs, tracer)
         parts.encoder.register(*in_force.annotation_topics)

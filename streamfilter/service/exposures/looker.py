@@ -1,7 +1,7 @@
 """One message of the exposure stream to its detectors' evidence, or to why there is none."""
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import structlog
@@ -27,6 +27,7 @@ from streamfilter.exposures.records import (
     detector_names,
 )
 from streamfilter.exposures.references import References
+from streamfilter.exposures.refusal import NO_MEMORY
 from streamfilter.exposures.watcher import Watcher
 from streamfilter.records import Message, Rejected
 from streamfilter.schemas.finder import schema_key
@@ -40,6 +41,7 @@ _SCHEMA_AGAIN_S = 0.2
 """Until a message looks again whether its schema came; it is asked for elsewhere."""
 _FIRST_DELAY_S, _LONGEST_DELAY_S = 1.0, 30.0
 """Until an unreachable frame is asked for again."""
+_MIB = 2**20
 _REFERENCES = {
     Reason.REFERENCE_MISSING: FrameReason.REFERENCE_MISSING,
     Reason.REFERENCE_DIFFERS: FrameReason.REFERENCE_DIFFERS,
@@ -106,6 +108,9 @@ class Looker:
         Whether thumbnails and cut-outs of the frames are kept beside the evidence.
     masks
         Searches the frames for contaminants too.
+    free_mib
+        Returns the memory that is left, asked before each message; a frame that takes more is
+        refused, and the next goes on. None: not known.
     """
 
     def __init__(
@@ -120,6 +125,7 @@ class Looker:
         attempts: int = 1,
         pictures: bool = False,
         masks: FrameMasks | None = None,
+        free_mib: Callable[[], int | None] = lambda: None,
     ) -> None:
         self._decoder = decoder
         self._watcher = watcher
@@ -130,6 +136,7 @@ class Looker:
         self._attempts = attempts
         self._pictures = pictures
         self._masks = masks
+        self._free_mib = free_mib
 
     def assume(self, prior: float) -> None:
         """Judge under another prior of a tracking error; from any thread."""
@@ -175,6 +182,8 @@ class Looker:
             content = self._references.fetch(content)
         outcomes, refused = [], []
         rules = self._instruments.get(announced.instrument, self._rules)
+        if (free_mib := self._free_mib()) is not None:
+            rules = replace(rules, memory_bytes=free_mib * _MIB)
         for frame in frames.read_frames(content, source, rules, announced.hdu):
             if isinstance(frame, Frame) and announced.purpose is not None:
                 frame = _for_purpose(frame, announced.purpose)
@@ -192,7 +201,12 @@ class Looker:
         look = self._watcher.judge_frame(frame)
         contaminants = None
         if self._masks is not None and isinstance(frame, Frame):
-            contaminants = self._masks.search(frame, look.image, announced)
+            try:
+                contaminants = self._masks.search(frame, look.image, announced)
+            except MemoryError:
+                reason = FrameReason.TOO_LARGE
+                evidence = replace(look.evidence, not_evaluated=reason, detail=NO_MEMORY)
+                look = replace(look, evidence=evidence)
         picture = figures.picture_of(look if self._pictures else replace(look, image=None))
         if contaminants is None:
             return DetectorOutcome(picture)

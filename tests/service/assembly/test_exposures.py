@@ -1,5 +1,6 @@
 """From settings to a worker for exposures: what cannot be stops it at the start."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, get_args
 
@@ -14,6 +15,7 @@ from streamfilter.exposures.frames import FrameRules
 from streamfilter.exposures.records import NotJudged, SetAside
 from streamfilter.service.assembly.exposures import (
     checked_exposures,
+    cosmic_ray_engine,
     frame_rules,
     open_exposures,
     open_watcher,
@@ -63,6 +65,14 @@ def exposures(**section: Any) -> Settings:
             {"contaminants": {"priors": {"RES": 0.1}}},
             "exposures.contaminants: maximask has no class RES; it has CR",
         ),
+        (
+            {"contaminants": {"cosmic_rays": "maxitrack"}},
+            "contaminants.cosmic_rays: 'maxitrack' finds none; there are deepcr, maximask",
+        ),
+        (
+            {"contaminants": {"engine": {"name": "deepcr"}}},
+            "'deepcr' has CR alone, .* take maximask, and 'deepcr' for .*contaminants.cosmic_rays",
+        ),
         ({"contaminants": {"group": "streamfilter"}}, "contaminants.group: .*kafka.group too"),
         (
             {"contaminants": {"group": "streamfilter-exposures"}},
@@ -78,6 +88,19 @@ def test_what_cannot_be_names_its_key(section: dict[str, Any], words: str) -> No
     """A network for something else, a group that others use, a stream that feeds itself."""
     with pytest.raises(ConfigurationInvalid, match=words):
         checked_exposures(exposures(**section))
+
+
+@pytest.mark.parametrize(
+    ("precision", "runs_at"), [("float32", "float32"), ("bf16", "bf16"), ("fp16", "float32")]
+)
+def test_cosmic_rays_are_found_at_the_other_s_precision(precision: str, runs_at: str) -> None:
+    """At float32 where deepcr is not offered at it: a GPU at fp16 goes on."""
+    chosen = exposures(contaminants={"engine": {"precision": precision}}).exposures.contaminants
+    found = cosmic_ray_engine(chosen)
+    assert found is not None
+    assert ("deepcr", runs_at) == (found.name, found.precision)
+    program = chosen.model_copy(update={"cosmic_rays": ""})
+    assert cosmic_ray_engine(program) is None
 
 
 def test_a_frame_is_one_image(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -106,9 +129,10 @@ def test_an_instrument_s_section_becomes_rules_of_its_frames() -> None:
     """What is not named stays as the headers say."""
     chosen = exposures(instruments={"a": {"section": "[1:2,3:4]", "mask_extensions": []}, "b": {}})
     found = frame_rules(chosen.exposures)
-    generic = purposes.MAPS["generic"]
-    assert FrameRules(section="[1:2,3:4]", mask_extensions=(), purposes=generic) == found["a"]
-    assert FrameRules(purposes=generic) == found["b"]
+    generic, most = purposes.MAPS["generic"], chosen.exposures.max_frame_planes
+    rest = FrameRules(purposes=generic, most_planes=most)
+    assert replace(rest, section="[1:2,3:4]", mask_extensions=()) == found["a"]
+    assert rest == found["b"]
 
 
 def test_an_instrument_chooses_its_map_of_purposes_and_adds_to_it() -> None:

@@ -9,8 +9,10 @@ from typing import Any
 import numpy as np
 import pytest
 from astropy.io import fits
+from bad_frames import write_bad_frames
 from constant_engine import Constant
 from exposure_factories import make_message
+from fields import Field
 from looker_factories import make_looker, sky
 
 from streamfilter.contaminants import CODES
@@ -19,6 +21,8 @@ from streamfilter.exposures import purposes
 from streamfilter.exposures.frames import FrameRules
 from streamfilter.exposures.masking import Masker, MaskRules
 from streamfilter.exposures.records import FrameReason, FrameReference, NotJudged, Purpose
+from streamfilter.exposures.references import References
+from streamfilter.exposures.references.files import Files
 from streamfilter.inference.engine import Tensor
 from streamfilter.schemas.finder import SchemaKey
 from streamfilter.service.exposures.frame_masks import FrameMasks
@@ -96,7 +100,8 @@ def test_our_own_mistake_rejects_one_message() -> None:
     """The stream goes on."""
     engine = Constant()
     engine.broken = True
-    looked = make_looker(engine).look(make_message(sky("SCI")))
+    stars = frame_of(Field(height=420, width=420, stars=60).image())
+    looked = make_looker(engine).look(make_message(stars))
     assert looked.rejected is not None
     assert Reason.INTERNAL == looked.rejected.reason
     assert "own code failed on it (ZeroDivisionError: our own mistake)" in looked.rejected.detail
@@ -227,3 +232,92 @@ def test_headers_or_the_message_say_what_is_not_judged(
     assert (reason, None) == (found.not_judged, found.not_evaluated)
     assert (reason is None) == bool(found.tiles), "what is not judged costs no network"
     assert (reason is None) == (found.detail == "")
+
+
+READ = (FrameReason.NO_DATA, FrameReason.NO_VARIATION, FrameReason.TOO_SMALL)
+"""Of frames that can be read, and say nothing."""
+
+
+def test_frames_of_every_bad_kind_have_a_reason_and_the_next_goes_on(tmp_path: Path) -> None:
+    """Without data, of one value, a strip, cut in the header, cards twice, larger than memory."""
+    night = tmp_path / "night"
+    files = References({"file": Files((night,))}, 10**7)
+    looker = make_looker(references=files, free_mib=lambda: 4096)
+    for name, expected in write_bad_frames(night).items():
+        path = night / name
+        large = path.stat().st_size > 10**7
+        place = FrameReference(path.as_uri(), path.stat().st_size, "0" * 64)
+        looked = looker.look(make_message(place if large else path.read_bytes(), hdu=None))
+        assert [expected] == [each.not_evaluated for each in looked.detectors], name
+        assert (expected not in READ) == (looked.rejected is not None), name
+        if looked.rejected is not None and not large:
+            assert Reason.FRAME_UNREADABLE == looked.rejected.reason
+            assert looked.rejected.detail.startswith(f"{expected}: "), name
+        assert [None] == [
+            each.not_evaluated for each in looker.look(make_message(sky("SCI"))).detectors
+        ]
+
+
+def test_a_frame_that_memory_does_not_hold_is_rejected_and_the_next_goes_on() -> None:
+    """It would take 20 bytes a pixel; the detail says what there is."""
+    free = iter((2, 2**20))
+    looker = make_looker(free_mib=lambda: next(free))
+    looked = looker.look(make_message(sky("SCI")))
+    assert looked.rejected is not None
+    assert "too_large: 160000 pixels take about 4 MiB of memory; 2 MiB are free" == (
+        looked.rejected.detail
+    )
+    assert [FrameReason.TOO_LARGE] == [each.not_evaluated for each in looked.detectors]
+    assert looker.look(make_message(sky("SCI"))).rejected is None
+
+
+def test_a_mask_that_memory_does_not_hold_has_a_reason() -> None:
+    """The frame counts as too large, and the next goes on."""
+
+    class Full(Echo):
+        """An engine for which no memory is left, once."""
+
+        full = True
+
+        def infer(self, batch: Tensor) -> Tensor:
+            if self.full:
+                self.full = False
+                raise MemoryError
+            return super().infer(batch)
+
+    rules = MaskRules(tile_px=352)
+    looker = make_looker(masks=FrameMasks(Masker(Full(), rules), rules))
+    first, second = (looker.look(make_message(sky("SCI"))) for _ in range(2))
+    assert (None, None) == (first.rejected, second.rejected)
+    assert [FrameReason.TOO_LARGE, None] == [
+        each.not_evaluated for each in (*first.detectors, *second.detectors)
+    ]
+    assert [None, 160_000] == [
+        each.contaminants and each.contaminants.pixels
+        for each in (*first.detectors, *second.detectors)
+    ]
+
+
+def test_a_cube_is_judged_plane_by_plane() -> None:
+    """Each plane is a detector, as `track` has it; one without a sky does not take the others."""
+    planes = np.random.default_rng(1).normal(100, 3, (3, 400, 400)).astype(np.float32)
+    planes[1] = 7
+    looker = make_looker(rules=FrameRules(most_planes=16))
+    looked = looker.look(make_message(frame_of(planes)))
+    assert looked.rejected is None
+    assert [f"CCD7:SCI plane {number}" for number in (1, 2, 3)] == detectors(looked)
+    assert [None, FrameReason.NO_VARIATION, None] == [
+        each.not_evaluated for each in looked.detectors
+    ]
+    assert {3} == {each.planes for each in looked.detectors}
+
+
+def test_a_cube_of_too_many_planes_is_rejected_by_the_setting_s_name() -> None:
+    """A worker would judge thousands of planes for hours."""
+    looker = make_looker(rules=FrameRules(most_planes=2))
+    looked = looker.look(make_message(frame_of(np.zeros((3, 400, 400), np.float32))))
+    assert looked.rejected is not None
+    assert looked.rejected.detail.endswith("3 planes; exposures.max_frame_planes = 2")
+    assert [("CCD7", FrameReason.TOO_LARGE)] == [
+        (each.detector, each.not_evaluated) for each in looked.detectors
+    ]

@@ -1,0 +1,1 @@
+"""Archives of alerts to Parquet: tasks, workers, files, a ledger, an audit."""

@@ -1,0 +1,1 @@
+"""The filter for notebooks and programs: no broker, arrays and values in and out."""
