@@ -26,7 +26,7 @@ def test_an_answer_in_time_is_returned() -> None:
 def test_no_answer_in_time_is_none() -> None:
     began = time.monotonic()
     assert [] == within(0.7, lambda: time.sleep(5))
-    assert 0.7 <= time.monotonic() - began < 3
+    assert 0.7 <= time.monotonic() - began < 5
 
 
 @pytest.mark.process

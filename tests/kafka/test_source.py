@@ -76,7 +76,7 @@ def test_messages_that_are_here_do_not_wait_for_the_time_out(broker: Broker) -> 
     took = time.monotonic() - begin
     reader.close()
     assert found
-    assert took < 5.0
+    assert took < 9.0
 
 
 def test_no_more_messages_come_than_were_asked_for(broker: Broker) -> None:

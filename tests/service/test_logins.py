@@ -96,13 +96,13 @@ def test_guesses_are_logged_once_a_minute(guarded: Logins, clock: Clock) -> None
 
 def test_a_wrong_password_is_answered_late(monkeypatch: pytest.MonkeyPatch) -> None:
     """A right one is not."""
-    monkeypatch.setattr(logins, "_DELAY_S", 0.2)
+    monkeypatch.setattr(logins, "_DELAY_S", 2.0)
     guarded = Logins("ops", "right", lambda: None)
     started = time.monotonic()
     assert 200 == status(guarded, "right")
-    assert time.monotonic() - started < 0.2
+    assert time.monotonic() - started < 2.0
     assert 401 == status(guarded, "wrong")
-    assert time.monotonic() - started >= 0.2
+    assert time.monotonic() - started >= 2.0
 
 
 def test_as_many_addresses_as_there_are_take_no_more_memory(guarded: Logins) -> None:

@@ -183,10 +183,10 @@ def test_an_alert_that_can_have_no_answer_ends_the_worker_uncommitted() -> None:
 def test_stopping_waits_once_for_outputs_that_do_not_come() -> None:
     """The bound on draining holds for the whole way out, and nothing is committed."""
     source, sink = MemorySource(packets(3)), MemorySink(away=True)
-    made = worker(source, sink, drain_s=0.5)
+    made = worker(source, sink, drain_s=4.0)
     started = time.monotonic()
     run_to_the_end(made, source)
-    assert time.monotonic() - started < 0.95
+    assert time.monotonic() - started < 7.9
     assert {} == source.committed
 
 
@@ -205,11 +205,11 @@ class Slow(SimulatedPipeline):
 def test_what_a_slow_network_has_not_begun_is_left() -> None:
     """After the drain the judges do not work through what is queued."""
     source, sink = MemorySource(packets(12)), MemorySink()
-    made = worker(source, sink, pipeline=Slow(0.5), batch_size=1, drain_s=0.2)
+    made = worker(source, sink, pipeline=Slow(1.0), batch_size=1, drain_s=0.2)
     started = time.monotonic()
     run_to_the_end(made, source)
-    assert time.monotonic() - started < 3
-    assert source.committed.get(PARTITION, 0) <= len(sink.to("annotations")) < 4
+    assert time.monotonic() - started < 9
+    assert source.committed.get(PARTITION, 0) <= len(sink.to("annotations")) < 8
 
 
 def test_a_network_that_hangs_is_unhealthy(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -239,13 +239,13 @@ def test_a_short_wait_for_room_does_not_pause() -> None:
 
 def test_a_slow_network_is_waited_for_and_a_stop_is_not() -> None:
     """A batch of a second does not pause reading, and does not keep the worker from stopping."""
-    source, sink = MemorySource(packets(9)), MemorySink()
+    source, sink = MemorySource(packets(20)), MemorySink()
     made = worker(source, sink, pipeline=Slow(1.0), batch_size=1, max_in_flight=1, drain_s=0.1)
     threading.Timer(1.5, made.stop).start()
     started = time.monotonic()
     made.run()
     assert 0 == source.pauses
-    assert time.monotonic() - started < 8  # the batches that are left would take as long
+    assert time.monotonic() - started < 15  # the batches that are left would take as long
 
 
 def test_an_alert_too_old_is_shed_where_that_is_wanted() -> None:
