@@ -14,12 +14,8 @@ class Constant:
     def __init__(self, probability: float = 0.5, name: str = "maxitrack") -> None:
         self.probability = probability
         self.batches: list[int] = []
-        self.name = name
+        self.manifest: Manifest = load(name)
         self.broken = False
-
-    @property
-    def manifest(self) -> Manifest:
-        return load(self.name)
 
     @property
     def runtime(self) -> str:

@@ -51,15 +51,14 @@ class Field:
             rng.uniform(half + 1, self.width - half - 1),
         )
         row, column = int(y0), int(x0)
-        y, x = np.mgrid[-half : half + 1, -half : half + 1]
+        at = np.arange(-half, half + 1)
         sigma = fwhm / 2.3548
         angle = np.radians(self.angle_deg)
         steps = np.linspace(-trail / 2, trail / 2, max(int(2 * trail), 1)) if trail else [0.0]
-        star = np.zeros(y.shape)
-        for step in steps:
-            dy = y - (y0 - row) - step * np.sin(angle)
-            dx = x - (x0 - column) - step * np.cos(angle)
-            star += np.exp(-(dy**2 + dx**2) / (2 * sigma**2))
+        # A Gaussian is the product of one along y and one along x; a trail is a sum of them.
+        dy = at - (y0 - row) - np.outer(steps, np.sin(angle))
+        dx = at - (x0 - column) - np.outer(steps, np.cos(angle))
+        star = np.exp(-(dy**2) / (2 * sigma**2)).T @ np.exp(-(dx**2) / (2 * sigma**2))
         image[row - half : row + half + 1, column - half : column + half + 1] += (
             min(flux, 3e5) * star / star.sum()
         )
