@@ -1,6 +1,5 @@
 """The producer: sends outputs, and reports each one when the broker has it."""
 
-import json
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -23,7 +22,7 @@ from streamfilter.kafka.client import (
     transport_failed,
 )
 from streamfilter.kafka.properties import PRODUCER
-from streamfilter.kafka.statistics import Statistics, parsed
+from streamfilter.kafka.statistics import OnStatistics, serve_statistics
 from streamfilter.records import Output
 
 log = structlog.get_logger(__name__)
@@ -67,7 +66,6 @@ class Undeliverable:
     detail: str
 
 
-OnStatistics = Callable[[Statistics], None]
 Done = Callable[[Output, Undeliverable | None], None]
 """Called once per output; with None once all in-sync replicas have acknowledged it."""
 
@@ -224,11 +222,6 @@ def say_clock_refused(output: Output) -> None:
         topic=output.topic,
         mend=MENDS[KafkaError.INVALID_TIMESTAMP],
     )
-
-
-def serve_statistics(on_statistics: OnStatistics, text: str) -> None:
-    """Parse librdkafka's JSON and call the function with it."""
-    on_statistics(parsed(json.loads(text)))
 
 
 def refusal_of(output: Output, error: KafkaError) -> Undeliverable:

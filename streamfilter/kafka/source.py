@@ -2,7 +2,7 @@
 
 import json
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 
 from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException
@@ -12,6 +12,7 @@ from confluent_kafka import TopicPartition as Position
 from streamfilter.errors import ConfigurationInvalid
 from streamfilter.kafka.assignee import Assignee, Nobody, Partitions
 from streamfilter.kafka.assignment import Assignment, named
+from streamfilter.kafka.beginnings import Beginnings, OnSkipped
 from streamfilter.kafka.client import (
     ClientErrors,
     Settings,
@@ -30,12 +31,10 @@ from streamfilter.kafka.ledger import Partition, Place, partition_of
 from streamfilter.kafka.messages import message_of
 from streamfilter.kafka.progress import ReadingProgress, Stall
 from streamfilter.kafka.remade import RemadeTopics
-from streamfilter.kafka.starts import ERROR, Skip, Start, start_of
-from streamfilter.kafka.statistics import Statistics, parsed
+from streamfilter.kafka.starts import ERROR
+from streamfilter.kafka.statistics import OnStatistics, parsed
 from streamfilter.records import Message
 
-OnStatistics = Callable[[Statistics], None]
-OnSkipped = Callable[[str, Skip, int], None]
 Answer = list[Position] | KafkaError
 """Of a commit: each partition with its own error, or one error for all."""
 
@@ -43,7 +42,6 @@ Answer = list[Position] | KafkaError
 COMMIT_WAIT_S, CLOSE_WAIT_S = 10.0, 5.0
 # Of the broker that is asked whether a topic was made again.
 ANSWER_S = 1.0
-BEGIN_AGAIN_S = 1.0
 END_WAIT_S = 0.5  # reading waits for it, so a broker that hangs is not given longer
 # For the end of a transaction whose worker is gone: its time-out and the broker's next look.
 UNSTABLE_S = 120.0
@@ -64,7 +62,7 @@ class KafkaSource:
     on_statistics
         Called every ``statistics.interval.ms``.
     on_skipped
-        Called with topic, reason and number where offsets are stepped over.
+        Called where offsets are stepped over.
 
     Raises
     ------
@@ -92,10 +90,6 @@ class KafkaSource:
         self._commits = Commits()
         self._continuity = Continuity()
         self._remade = RemadeTopics()
-        # Partitions without a valid offset, and where the group stood; looked at again and again.
-        self._to_begin: dict[Partition, int | None] = {}
-        self._begin_s = 0.0
-        self._on_skipped = on_skipped
         self._policy = ready.policy
         self._progress = ReadingProgress(ready.queue_bytes)
         callbacks = {
@@ -107,6 +101,10 @@ class KafkaSource:
             raise settings_invalid(error, "consumer") from error
         self._assignment = Assignment(self._consumer, incremental=ready.incremental)
         self._assigned = self._assignment.partitions
+        self._beginnings = Beginnings(
+            self._consumer, self._assignment, self._commits, self._continuity,
+            policy=ready.policy, on_skipped=on_skipped,
+        )  # fmt: skip
 
     def join(self, assignee: Assignee | None = None) -> None:
         """Become a member of the group: partitions come with the polls that follow.
@@ -157,7 +155,7 @@ class KafkaSource:
         self._ask_for_an_end()
         messages = self._without_gaps([message_of(each) for each in raw if self._good(each)])
         self._broken = False
-        self._begin()
+        self._beginnings.begin()
         for each in messages:
             self._commits.read(partition_of(each.origin), each.origin.offset)
         if messages:
@@ -362,49 +360,6 @@ class KafkaSource:
         else:
             self._progress.set_ends(partition, *ends)
 
-    def _without_offset(self, partition: Partition, stood: int | None) -> None:
-        """The client asks where to begin; not again for what it asked before it was told."""
-        known = None if stood is None or stood < 0 else stood
-        if (known or 0) >= self._assignment.placed(partition):
-            self._to_begin[partition] = known
-
-    def _begin(self) -> None:
-        """Begin in partitions of which the group has no valid offset, and say what that skips."""
-        if not self._to_begin or time.monotonic() < self._begin_s:
-            return
-        for partition, stood in list(self._to_begin.items()):
-            if partition not in self._assigned:
-                del self._to_begin[partition]
-                continue
-            try:
-                ends = self._consumer.get_watermark_offsets(Position(*partition), ANSWER_S)
-                start = start_of(self._policy, stood, *ends)
-                self._assignment.place(partition, start.offset)
-            except KafkaException as error:
-                self._begin_s = time.monotonic() + BEGIN_AGAIN_S
-                log.warning("ends not known", detail=error_of(error).str(), retried=True)
-                return
-            del self._to_begin[partition]
-            self._began(partition, stood, start)
-
-    def _began(self, partition: Partition, stood: int | None, start: Start) -> None:
-        topic, number = partition
-        self._continuity.forget(partition)
-        self._commits.taken(self._assignment.positions([partition]))
-        self._commits.begun(partition, start.offset, commit=start.reason is Skip.LATEST)
-        if start.reason is not None:
-            log.error(
-                "offsets skipped", topic=topic, partition=number, reason=str(start.reason),
-                first=start.skipped.start, last=start.skipped.stop - 1, offsets=len(start.skipped),
-            )  # fmt: skip
-            if self._on_skipped is not None:
-                self._on_skipped(topic, start.reason, len(start.skipped))
-        elif stood is not None:
-            log.warning(
-                "topic is shorter than it was", topic=topic, partition=number, stood=stood,
-                begins=start.offset,
-            )  # fmt: skip
-
     def _good(self, raw: RawMessage) -> bool:
         error = raw.error()
         if error is None:
@@ -413,7 +368,7 @@ class KafkaSource:
         if code == KafkaError._PARTITION_EOF:
             return False
         if code == KafkaError._AUTO_OFFSET_RESET and self._policy != ERROR:
-            self._without_offset((topic or "", raw.partition() or 0), raw.offset())
+            self._beginnings.without_offset((topic or "", raw.partition() or 0), raw.offset())
             return False
         if code == KafkaError.UNKNOWN_TOPIC_OR_PART:
             # A topic that was read and has expired is no failure; one never seen is a mistake.
@@ -477,7 +432,7 @@ class KafkaSource:
         self._assignment.unplace(partition)
         self._commits.forget(partition)
         self._continuity.forget(partition)
-        self._to_begin.pop(partition, None)
+        self._beginnings.forget(partition)
         self._remade.forget(partition)
         self._progress.forget(partition)
 

@@ -1,6 +1,7 @@
 """librdkafka's statistics, reduced to what the metrics need."""
 
-from collections.abc import Iterator, Mapping
+import json
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -49,6 +50,14 @@ class Statistics:
     """Fetched and not yet read (consumer)."""
     standing: Mapping[tuple[str, int], PartitionStanding] = field(default_factory=dict)
     """The partitions about which a consumer has had an answer."""
+
+
+OnStatistics = Callable[[Statistics], None]
+
+
+def serve_statistics(on_statistics: OnStatistics, text: str) -> None:
+    """Parse librdkafka's JSON and call the function with it."""
+    on_statistics(parsed(json.loads(text)))
 
 
 def parsed(document: Mapping[str, Any]) -> Statistics:

@@ -30,14 +30,13 @@ from streamfilter.kafka.sink import (
     GUARANTEES,
     REFUSALS,
     ROOM_WAIT_S,
-    OnStatistics,
     Undeliverable,
     is_of_clock,
     own_stamp,
     refusal_of,
     say_clock_refused,
-    serve_statistics,
 )
+from streamfilter.kafka.statistics import OnStatistics, serve_statistics
 from streamfilter.records import Output
 
 DEFAULTS: Settings = {

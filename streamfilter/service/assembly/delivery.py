@@ -7,7 +7,8 @@ from streamfilter.config import Scalar, Settings
 from streamfilter.errors import ConfigurationInvalid
 from streamfilter.kafka.ledger import Ledger
 from streamfilter.kafka.properties import PRODUCER, fitted
-from streamfilter.kafka.sink import KafkaSink, OnStatistics
+from streamfilter.kafka.sink import KafkaSink
+from streamfilter.kafka.statistics import OnStatistics
 from streamfilter.kafka.transactions import TransactionalSink
 from streamfilter.metrics.kafka import TransactionMetrics
 from streamfilter.service.assembly.clients import producer_settings
