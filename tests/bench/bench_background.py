@@ -9,7 +9,6 @@ are painted on real frames; and by the decisions on tracking, of real and of pai
 import argparse
 import json
 import os
-import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
@@ -30,8 +29,6 @@ from streamfilter.exposures.watcher import Watcher
 from streamfilter.inference.cache import default_home
 from streamfilter.inference.runtimes import open_engine
 from streamfilter.records import Image
-
-sys.path.insert(0, str(Path(__file__).parents[2] / "engines"))
 from training import data
 
 Pixels = npt.NDArray[np.float64]
