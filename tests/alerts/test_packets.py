@@ -21,8 +21,6 @@ SCHEMA = fastavro.parse_schema(
         "fields": [{"name": "id", "type": "long"}, {"name": "stamp", "type": "bytes"}],
     }
 )  # fmt: skip
-# With no time of packing in it: it also names a test, in each worker of a run.
-PACKED_IMAGE = gzip.compress(b"SIMPLE  = T" * 100, mtime=0)
 ALERTS = [{"id": number, "stamp": bytes([number]) * 300} for number in range(10)]
 
 
