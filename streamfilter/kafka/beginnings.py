@@ -1,4 +1,4 @@
-"""Begins to read where the group has no valid offset, and says what that steps over."""
+"""Begins to read partitions of which the group has no valid offset, and reports what that skips."""
 
 import time
 from collections.abc import Callable
@@ -14,14 +14,14 @@ from streamfilter.kafka.ledger import Partition
 from streamfilter.kafka.starts import Skip, Start, start_of
 
 OnSkipped = Callable[[str, Skip, int], None]
-"""Takes a topic, why its offsets are stepped over, and how many they are."""
+"""Takes a topic, the reason why offsets are skipped, and their number."""
 
-# Reading waits for the ends of a partition; they are asked for again after a while.
+# Reading waits so long for the ends of a partition, and asks again after so long.
 _ANSWER_S, _AGAIN_S = 1.0, 1.0
 
 
 class Beginnings:
-    """Partitions that wait for an offset; called in the thread that polls.
+    """The partitions that wait for an offset; it is used in the thread that polls.
 
     Parameters
     ----------
@@ -49,22 +49,22 @@ class Beginnings:
         self._continuity = continuity
         self._policy = policy
         self._on_skipped = on_skipped
-        # Each with the offset at which the group stood.
+        # By partition, the committed offset of the group that is not valid; None without one.
         self._waiting: dict[Partition, int | None] = {}
         self._next_s = 0.0
 
     def without_offset(self, partition: Partition, stood: int | None) -> None:
-        """The client asks where to begin; not again for what it asked before it was told."""
+        """Note that the client asks where to begin, unless it asked before it was told."""
         known = None if stood is None or stood < 0 else stood
         if (known or 0) >= self._assignment.placed(partition):
             self._waiting[partition] = known
 
     def forget(self, partition: Partition) -> None:
-        """The partition was given up, or is read anew."""
+        """Forget a partition that was revoked or is read again."""
         self._waiting.pop(partition, None)
 
     def begin(self) -> None:
-        """Begin in all that wait; where the broker does not answer, a later call tries again."""
+        """Begin in every partition that waits; without an answer a later call tries again."""
         if not self._waiting or time.monotonic() < self._next_s:
             return
         for partition, stood in list(self._waiting.items()):

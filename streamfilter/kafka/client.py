@@ -114,13 +114,13 @@ def transport_failed(
 
 
 def lasting(error: KafkaError) -> bool:
-    """Whether a client cannot go on, or somebody must mend something: retrying does not."""
+    """Whether an error lasts until somebody mends its cause, so that retries do not help."""
     code = error.code()
     return error.fatal() or code == KafkaError._FATAL or (code in MENDS and code not in PASSING)
 
 
 def _mend_of(error: KafkaError) -> str | None:
-    """What mends an error; a client that has ended for good tells its reason in words alone."""
+    """Returns what mends an error; the reason why a client has ended stands only in its message."""
     code, said = error.code(), error.str()
     if code in _LOGINS:  # the words name the mechanism
         named_too = (mend for word, mend in _LOGINS_BY_WORD.items() if word in said)

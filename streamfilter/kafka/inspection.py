@@ -87,11 +87,11 @@ class GroupFacts:
     members: int
     rights: frozenset[str]
     client_ids: tuple[str, ...] = ()
-    """Of its members."""
+    """The client ids of its members."""
 
 
 def _address(host: str, port: int) -> str:
-    """An IPv6 address stands in brackets."""
+    """Returns host and port; an IPv6 address stands in brackets."""
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 

@@ -1,4 +1,4 @@
-"""Reads single messages by their places, again and again over one connection."""
+"""Reads single messages by partition and offset, over one connection."""
 
 import time
 from collections.abc import Collection, Iterator
@@ -22,9 +22,9 @@ from streamfilter.kafka.reader import DEFAULTS
 from streamfilter.records import Message, Origin
 
 _OWN: Settings = {
-    # An offset that retention has deleted is told, not replaced by another.
+    # An offset that retention has deleted is reported, not replaced by another.
     "auto.offset.reset": "error",
-    # One message is wanted, not what stands behind it.
+    # One message is wanted, not those after it.
     "max.partition.fetch.bytes": 2**18,
     "queued.min.messages": 4,
     # After a full queue the client rests for so long (1 s by default), also where it was sent
@@ -40,7 +40,7 @@ _GAP = 8
 
 
 class PlaceReader:
-    """A consumer that reads messages by their places; for one thread.
+    """A consumer that reads messages by their offsets; for one thread.
 
     Parameters
     ----------
@@ -62,7 +62,7 @@ class PlaceReader:
             raise settings_invalid(error, "reader") from error
 
     def read(self, places: Collection[Origin], timeout_s: float) -> dict[Origin, Message]:
-        """Returns the messages at these places; what is not there, or comes too late, is absent.
+        """Returns the messages at these places, but those that are missing or come too late.
 
         Raises
         ------

@@ -1,4 +1,4 @@
-"""The consumer: messages in, offsets out, partitions coming and going."""
+"""The consumer: reads messages, commits offsets, and follows the group's assignment."""
 
 import json
 import time
@@ -36,14 +36,14 @@ from streamfilter.kafka.statistics import OnStatistics, parsed
 from streamfilter.records import Message
 
 Answer = list[Position] | KafkaError
-"""Of a commit: each partition with its own error, or one error for all."""
+"""The answer to a commit: each partition with its own error, or one error for all."""
 
 # librdkafka itself waits a minute for a broker that hangs; a drain has 30 s in all.
 COMMIT_WAIT_S, CLOSE_WAIT_S = 10.0, 5.0
-# Of the broker that is asked whether a topic was made again.
+# Limit for the question whether a topic was made again.
 ANSWER_S = 1.0
-END_WAIT_S = 0.5  # reading waits for it, so a broker that hangs is not given longer
-# For the end of a transaction whose worker is gone: its time-out and the broker's next look.
+END_WAIT_S = 0.5  # for the end of a partition; reading stands still meanwhile
+# For the end of a transaction whose worker is gone: its time-out, and the broker's next check.
 UNSTABLE_S = 120.0
 
 
@@ -107,7 +107,7 @@ class KafkaSource:
         )  # fmt: skip
 
     def join(self, assignee: Assignee | None = None) -> None:
-        """Become a member of the group: partitions come with the polls that follow.
+        """Become a member of the group: the following polls assign partitions.
 
         Raises
         ------
@@ -131,7 +131,7 @@ class KafkaSource:
         return tuple(self._assigned)
 
     def poll(self, max_messages: int, timeout_s: float) -> list[Message]:
-        """Messages that are here: the first is waited for, the others are taken without waiting.
+        """Returns the messages that have arrived; waits only for the first one.
 
         Returns
         -------
@@ -167,13 +167,13 @@ class KafkaSource:
         return messages
 
     def stalled(self, limit_s: float) -> tuple[Stall, ...]:
-        """Partitions of which nothing was read for longer though they go on; from any thread."""
+        """Returns partitions that have messages and gave none for longer; any thread may call."""
         return self._progress.stalled(limit_s)
 
     def membership(self) -> object | None:
-        """Who we are in the group, for transactions; None while we are no member.
+        """Returns the consumer's membership of the group, for transactions; None without one.
 
-        Only for the thread that polls: another one would wait until the poll is over.
+        Only the thread that polls may call: another one would wait until the poll is over.
         """
         try:
             membership: object = self._consumer.consumer_group_metadata()
@@ -186,9 +186,9 @@ class KafkaSource:
             raise transport_failed(error_of(error), "asking for the group") from error
 
     def committed(self, partitions: Sequence[Partition]) -> dict[Partition, Place]:
-        """What the group committed last, with what was kept beside it; without those it has not.
+        """Returns the committed offset and its note of each partition that has one.
 
-        Offsets of a transaction under way are waited for, until the broker ends it.
+        It waits until the broker ends a transaction that is under way.
 
         Raises
         ------
@@ -211,24 +211,24 @@ class KafkaSource:
         return {}
 
     def note_committed(self, offsets: Mapping[Partition, int]) -> None:
-        """A transaction committed these; its thread may call."""
+        """Note the offsets that a transaction has committed; any thread may call."""
         self._remade.committed(offsets)
 
     def pause(self) -> None:
-        """Fetch nothing, from partitions that come later neither; go on polling meanwhile.
+        """Fetch nothing, also from partitions that are assigned later; go on polling meanwhile.
 
-        Not for every full queue: librdkafka throws away what it had prefetched, and takes up to
-        1 s (measured) to fetch again after ``resume``. Not polling for a while costs nothing.
+        Do not use it for every full queue: librdkafka discards what it had prefetched, and takes up
+        to 1 s (measured) to fetch again after ``resume``. Not polling for a while costs nothing.
         """
         self._continuity.disturb(self._assigned)
         self._assignment.pause()
 
     def resume(self) -> None:
-        """Fetch again, from where reading stopped; not what is held."""
+        """Fetch again from where reading stopped, except from partitions that are held."""
         self._assignment.resume()
 
     def hold(self, partition: Partition) -> None:
-        """Fetch nothing from one partition until ``release``; what was fetched ahead is dropped."""
+        """Fetch nothing from one partition until ``release``; prefetched messages are discarded."""
         self._continuity.disturb([partition])
         self._assignment.hold(partition)
 
@@ -260,7 +260,7 @@ class KafkaSource:
         return self._judged(answer, positions)
 
     def behind_marks(self, settled: Mapping[Partition, int]) -> dict[Partition, int]:
-        """Positions that may be committed, as only marks of transactions lie before them.
+        """Returns positions that may be committed because only transaction markers lie before them.
 
         Parameters
         ----------
@@ -308,7 +308,7 @@ class KafkaSource:
         return self._committed(None, answer)
 
     def _without_gaps(self, messages: list[Message]) -> list[Message]:
-        """All but those before which the client may have stepped over others: it is sent back."""
+        """Returns the messages before any suspicious gap, to which reading is sent back."""
         disturbed = self._assigned if self._errors.unreachable else ()
         good, back = self._continuity.checked(messages, disturbed)
         for partition, offset in back.items():
@@ -322,7 +322,7 @@ class KafkaSource:
             raise transport_failed(error_of(error), "reading anew") from error
 
     def _of_this_topic(self, messages: list[Message]) -> list[Message]:
-        """All but those of partitions whose topic was made again, which are read anew."""
+        """Returns the messages, but those of topics that were made again: they are read anew."""
         quiet = self._remade.suspects(messages)
         if not quiet:
             return messages
@@ -350,7 +350,7 @@ class KafkaSource:
         self._assignee.assigned(tuple(partitions))
 
     def _ask_for_an_end(self) -> None:
-        """Where a partition that seems to be read out ends; one now and then."""
+        """Ask for the ends of one partition that seems to be read to its end, now and then."""
         if (partition := self._progress.to_ask()) is None or partition not in self._assigned:
             return
         try:
@@ -428,7 +428,7 @@ class KafkaSource:
             self._errors.fail(transport_failed(error_of(error), "giving partitions up"))
 
     def _forget(self, partition: Partition) -> None:
-        """What was read and committed there is no concern of ours any more."""
+        """Forget all that is kept of a partition."""
         self._assignment.unplace(partition)
         self._commits.forget(partition)
         self._continuity.forget(partition)

@@ -184,7 +184,7 @@ def alter(
 
 
 def _made_when_asked_for(producer: Producer, name: str, timeout_s: float) -> bool:
-    """Whether brokers know a topic once a producer asks for it."""
+    """Whether the brokers have a topic once a producer asks for it."""
     try:
         error = producer.list_topics(name, timeout_s).topics[name].error
     except KafkaException as exception:
