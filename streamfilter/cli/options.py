@@ -13,7 +13,7 @@ Command = TypeVar("Command", bound=Callable[..., Any])
 
 
 def given(config: Path | None, overrides: tuple[str, ...]) -> str:
-    """The same options for another command, to be pasted; a secret among them is left out."""
+    """Returns the same options for another command, to be pasted; without secrets."""
     words = ["--config", str(config)] if config else []
     for override in overrides:
         key, _, value = override.partition("=")
