@@ -16,6 +16,7 @@ Settings = Mapping[str, str | int | float | bool]
 """Settings by librdkafka's own names."""
 
 Result = TypeVar("Result")
+Client = TypeVar("Client")
 
 SLICE_S = 0.5
 """Longest single wait in ``within``; a pause of the process counts as no more than this."""
@@ -142,9 +143,20 @@ def words_of(error: Exception) -> str:
     return str(error_of(error).str()) if isinstance(error, KafkaException) else str(error)
 
 
-def settings_invalid(error: Exception, client: str) -> ConfigurationInvalid:
-    """Returns the failure for settings that librdkafka refuses, with its message."""
-    return ConfigurationInvalid(f"Kafka {client} settings: {words_of(error)}")
+def make_client(
+    kind: Callable[[dict[str, Any]], Client], settings: Mapping[str, Any], name: str
+) -> Client:
+    """Returns a client of a kind of confluent-kafka's, such as ``Consumer``.
+
+    Raises
+    ------
+    ConfigurationInvalid
+        librdkafka refuses the settings; its message stands behind the name of the client.
+    """
+    try:
+        return kind(dict(settings))
+    except (KafkaException, TypeError, ValueError) as error:
+        raise ConfigurationInvalid(f"Kafka {name} settings: {words_of(error)}") from error
 
 
 def within(seconds: float, work: Callable[[], Result]) -> list[Result]:

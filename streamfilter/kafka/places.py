@@ -4,7 +4,7 @@ import time
 from collections.abc import Collection, Iterator
 from itertools import pairwise
 
-from confluent_kafka import Consumer, KafkaError, KafkaException
+from confluent_kafka import Consumer, KafkaError
 from confluent_kafka import TopicPartition as Position
 
 from streamfilter.kafka.client import (
@@ -12,8 +12,8 @@ from streamfilter.kafka.client import (
     ClientErrors,
     Settings,
     lasting,
+    make_client,
     merged,
-    settings_invalid,
     transport_failed,
 )
 from streamfilter.kafka.messages import message_of
@@ -56,10 +56,7 @@ class PlaceReader:
     def __init__(self, settings: Settings) -> None:
         self._errors = ClientErrors("reader", patient=True, passing=GONE)
         ready = merged({**DEFAULTS, **_OWN}, settings, ("bootstrap.servers",), CONSUMER)
-        try:
-            self._consumer = Consumer({**ready, **self._errors.settings()})
-        except (KafkaException, TypeError, ValueError) as error:
-            raise settings_invalid(error, "reader") from error
+        self._consumer = make_client(Consumer, {**ready, **self._errors.settings()}, "reader")
 
     def read(self, places: Collection[Origin], timeout_s: float) -> dict[Origin, Message]:
         """Returns the messages at these places, but those that are missing or come too late.

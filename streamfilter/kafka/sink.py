@@ -16,9 +16,9 @@ from streamfilter.kafka.client import (
     ClientErrors,
     Settings,
     error_of,
+    make_client,
     merged,
     refuse,
-    settings_invalid,
     transport_failed,
 )
 from streamfilter.kafka.properties import PRODUCER
@@ -98,10 +98,7 @@ class KafkaSink:
         callbacks = self._errors.settings()
         if on_statistics is not None:
             callbacks["stats_cb"] = partial(serve_statistics, on_statistics)
-        try:
-            self._producer = Producer({**ready, **callbacks})
-        except (KafkaException, TypeError, ValueError) as error:
-            raise settings_invalid(error, "producer") from error
+        self._producer = make_client(Producer, {**ready, **callbacks}, "producer")
         self._alone_settings = {**ready, **self._errors.settings(), **ALONE}
         self._alone: Producer | None = None
         self._lock = Lock()

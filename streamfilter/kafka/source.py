@@ -19,7 +19,7 @@ from streamfilter.kafka.client import (
     error_of,
     lasting,
     log,
-    settings_invalid,
+    make_client,
     transport_failed,
     within,
     words_of,
@@ -95,10 +95,7 @@ class KafkaSource:
         callbacks = {
             **self._errors.settings(), "on_commit": self._committed, "stats_cb": self._statistics,
         }  # fmt: skip
-        try:
-            self._consumer = Consumer({**ready.properties, **callbacks})
-        except (KafkaException, TypeError, ValueError) as error:
-            raise settings_invalid(error, "consumer") from error
+        self._consumer = make_client(Consumer, {**ready.properties, **callbacks}, "consumer")
         self._assignment = Assignment(self._consumer, incremental=ready.incremental)
         self._assigned = self._assignment.partitions
         self._beginnings = Beginnings(

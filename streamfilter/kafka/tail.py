@@ -12,8 +12,8 @@ from streamfilter.kafka.client import (
     ClientErrors,
     Settings,
     lasting,
+    make_client,
     merged,
-    settings_invalid,
     transport_failed,
 )
 from streamfilter.kafka.messages import message_of
@@ -52,10 +52,7 @@ class Tail:
         self._errors = ClientErrors("reader", patient=True, passing=GONE)
         own = {"topic.metadata.refresh.interval.ms": 5000, "reconnect.backoff.max.ms": 1000}
         ready = merged({**DEFAULTS, **own}, settings, ("bootstrap.servers",), CONSUMER)
-        try:
-            self._consumer = Consumer({**ready, **self._errors.settings()})
-        except (KafkaException, TypeError, ValueError) as error:
-            raise settings_invalid(error, "reader") from error
+        self._consumer = make_client(Consumer, {**ready, **self._errors.settings()}, "reader")
         self._read: dict[tuple[str, int], int] = {}  # where reading began
         self._due_s = 0.0
         self._connected = False

@@ -17,9 +17,9 @@ from streamfilter.kafka.client import (
     ClientErrors,
     Settings,
     error_of,
+    make_client,
     merged,
     refuse,
-    settings_invalid,
     transport_failed,
     within,
 )
@@ -255,10 +255,7 @@ class TransactionalSink:
         self._closing.set()
 
     def _new_producer(self) -> Producer:
-        try:
-            return Producer(self._settings)
-        except (KafkaException, TypeError, ValueError) as error:
-            raise settings_invalid(error, "producer") from error
+        return make_client(Producer, self._settings, "producer")
 
     def _renew(self) -> None:
         """Replace the producer; the new one ends the open transaction and fences the old off."""
