@@ -21,6 +21,14 @@ def given(config: Path | None, overrides: tuple[str, ...]) -> str:
     return shlex.join(words)
 
 
+as_live = click.option(
+    "--as-live",
+    is_flag=True,
+    help="Do not mark them as replayed: workers then count their latency as the night's.",
+)
+"""For commands that send messages from files."""
+
+
 def settings(command: Command) -> Command:
     """Adds ``--config FILE`` and ``--set section.key=value``; sets ``config`` and ``overrides``."""
     for option in (
