@@ -17,11 +17,8 @@ import streamfilter
 
 @pytest.fixture
 def site(broker: Broker, tmp_path: Path, engine_home: Path) -> Iterator[Site]:
-    topics = {name: broker.topic(stem=name) for name in OUTPUTS}
-    made = Site(broker, tmp_path, engine_home, broker.topic(4, stem="alerts"), topics)
-    yield made
-    for worker in made.workers:
-        worker.__exit__()
+    with Site.whole(broker, tmp_path, engine_home) as made:
+        yield made
 
 
 def test_every_real_packet_is_annotated_or_rejected(site: Site, samples: Path) -> None:

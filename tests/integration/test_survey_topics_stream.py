@@ -26,12 +26,10 @@ def site(broker: Broker, tmp_path: Path, engine_home: Path) -> Iterator[Site]:
     alerts = broker.topic(4, stem="alerts")
     topics = {name: f"{alerts}-{{survey}}-{name}" for name in OWN}
     topics |= {name: broker.topic(stem=name) for name in ("contaminated", "rejected")}
-    made = Site(broker, tmp_path, engine_home, alerts, topics)
-    for survey in READ:
-        make_topics(made, survey)
-    yield made
-    for worker in made.workers:
-        worker.__exit__()
+    with Site(broker, tmp_path, engine_home, alerts, topics) as made:
+        for survey in READ:
+            make_topics(made, survey)
+        yield made
 
 
 def make_topics(site: Site, survey: str) -> None:

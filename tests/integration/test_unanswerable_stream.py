@@ -16,10 +16,8 @@ def site(broker: Broker, tmp_path: Path, engine_home: Path) -> Iterator[Site]:
         name: broker.topic(stem=name, max_message_bytes="200")
         for name in ("annotations", "rejected")
     }
-    made = Site(broker, tmp_path, engine_home, broker.topic(stem="alerts"), topics)
-    yield made
-    for worker in made.workers:
-        worker.__exit__()
+    with Site(broker, tmp_path, engine_home, broker.topic(stem="alerts"), topics) as made:
+        yield made
 
 
 @pytest.mark.parametrize("guarantee", ["at-least-once", "exactly-once"])
