@@ -98,7 +98,9 @@ def container(schema: Any, record: dict[str, Any]) -> bytes:
 def packets(samples: Path) -> Iterator[Path]:
     """Every sample packet that is whole."""
     for survey in ("ztf", "lsst", "winter", "decam", "pgir"):
-        yield from sorted(path for path in (samples / survey).iterdir() if path.suffix != ".json")
+        found = sorted(path for path in (samples / survey).iterdir() if path.suffix != ".json")
+        assert found, f"no packets of {survey}"
+        yield from found
 
 
 @cache

@@ -243,6 +243,7 @@ def test_every_sample_packet_is_one_packet_with_its_own_bytes(samples: Path) -> 
         left = Left()
         found = list(read_packets([samples / folder], skipped=left))
         files = sorted(p for p in (samples / folder).iterdir() if p.suffix in {".avro", ".bin"})
+        assert files
         assert [str(path) for path in files] == [each.source for each in found]
         assert [path.read_bytes() for path in files] == [each.value for each in found]
         assert {name for name, _ in left} <= {"manifest.json"}

@@ -32,6 +32,7 @@ ANSWERS = ("annotations", "rejected", "tracking")
 IN_FLIGHT = 16
 # Nothing but a stream that stands still takes so long, on however busy a machine.
 PATIENCE_S = 240.0
+_SEEN_S = 10.0  # after which the watch has read what was answered
 _MOST_SOUGHT = 5  # of the alerts that lack an output
 _SCENES = 40  # distinct skies; each takes 0.1 s to draw
 # A group that loses nobody on a busy machine, and that soon learns of who came.
@@ -313,8 +314,10 @@ class Stage:
         """Alerts below a committed offset of the first topic that no answer came of."""
         committed = Broker(self.broker.bootstrap).committed(self.group, self.topic)
         below = {key for n, end in committed.items() for key in self.keys_in(n)[:end]}
-        time.sleep(1)  # the watch reads what was answered by then
-        return below - self.watch.keys
+        end = time.monotonic() + _SEEN_S
+        while (unanswered := below - self.watch.keys) and time.monotonic() < end:
+            time.sleep(0.05)
+        return unanswered
 
     @property
     def recoveries_s(self) -> list[float]:

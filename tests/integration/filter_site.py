@@ -55,6 +55,10 @@ class Site(EndsWorkers):
         self.workers.append(worker)
         return worker
 
+    def committed(self) -> int:
+        """How many alerts the workers have committed."""
+        return sum(self.broker.committed(f"group-{self.alerts}", self.alerts).values())
+
     def wait_for_share(self, worker: FilterProcess) -> None:
         """Return once this worker has read something."""
         end = time.monotonic() + SETTLE_S
