@@ -7,7 +7,6 @@ are painted on real frames; and by the decisions on tracking, of real and of pai
 """
 
 import argparse
-import json
 import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -18,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 import sep
 from bench_exposures import SAMPLES, compared, made_frame, reference, sample_frames
-from machine import facts
+from machine import facts, report
 from trails import Half, bases, painted
 
 from streamfilter.exposures import sky
@@ -270,10 +269,7 @@ def main() -> None:
     if not given.speed:
         found |= {"known skies": known_skies(), "masks": masks(given.frames)}
         found["tracking"] = tracking(given.each)
-    text = json.dumps(found, indent=2)
-    print(text)
-    if given.json:
-        given.json.write_text(text + "\n")
+    report(found, given.json)
 
 
 if __name__ == "__main__":

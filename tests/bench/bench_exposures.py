@@ -22,7 +22,7 @@ from typing import Any
 import checkout  # noqa: F401 - finds what is imported below
 import numpy as np
 import numpy.typing as npt
-from machine import facts
+from machine import facts, report
 
 from streamfilter.config import FrameContaminants
 from streamfilter.exposures import frames, tiles
@@ -277,10 +277,7 @@ def main() -> None:
     if SAMPLES.is_dir():
         found |= {"agreement": agreement(known)}
     found["networks"] = networks(known, home, size, mask=not given.without_mask)
-    text = json.dumps(found, indent=2)
-    print(text)
-    if given.json:
-        given.json.write_text(text + "\n")
+    report(found, given.json)
 
 
 if __name__ == "__main__":
