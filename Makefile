@@ -24,6 +24,7 @@ AGAIN := --reruns 1 --max-suite-reruns 3 --rerun-show-tracebacks $(COUNTED:%=--r
 PYTEST_WAITING := $(BIN)/python -m pytest --numprocesses $(WAITING_WORKERS) --dist loadgroup $(AGAIN)
 # Real packets (tests/SAMPLES.md): without them tests are skipped, so that the floor of coverage says nothing.
 SAMPLES := $(or $(STREAMFILTER_SAMPLES),../shared/samples)
+ENGINES := $(patsubst engines/%/engine.toml,%,$(wildcard engines/*/engine.toml))
 # Set for `check` where `unit` asks for it: together they are what the floor of pyproject.toml is for.
 COVERAGE :=
 
@@ -81,10 +82,7 @@ check: lint types
 	$(BIN)/python tests/alone.py $(PYTEST) -m check $(COVERAGE)
 
 weights: $(VENV)/.installed-dev
-	$(BIN)/streamfilter engines fetch maximask
-	$(BIN)/streamfilter engines fetch maxitrack
-	$(BIN)/streamfilter engines fetch stampmask
-	$(BIN)/streamfilter engines fetch deepcr
+	set -e; for engine in $(ENGINES); do $(BIN)/streamfilter engines fetch $$engine; done
 
 unit: COVERAGE := --cov --cov-report= --cov-fail-under=0
 unit: check weights

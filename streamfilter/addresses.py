@@ -57,19 +57,19 @@ _ISATAP = frozenset({0x00005EFE, 0x02005EFE})
 
 
 def is_public(address: Address) -> bool:
-    """Whether an address is of the open internet, and so is every address that it leads to."""
+    """Whether an address, and every address that it leads to, is of the open internet."""
     if isinstance(address, IPv4Address):
         return not any(address in block for block in _NOT_PUBLIC_IPV4)
     if not all(is_public(each) for each in embedded(address)):
         return False
-    # These are nobody's place; they stand for what is in them.
+    # Nobody has these addresses; they stand for the IPv4 address in them.
     if any(address in block for block in (_MAPPED, _NAT64, _TEREDO)):
         return True
     return address in _UNICAST and not any(address in block for block in _NOT_PUBLIC_IPV6)
 
 
 def embedded(address: Address) -> tuple[IPv4Address, ...]:
-    """The IPv4 addresses that an IPv6 one leads to, in any of the ways that have a fixed form."""
+    """Returns the IPv4 addresses that an IPv6 one leads to, in any way that has a fixed form."""
     if isinstance(address, IPv4Address):
         return ()
     number = int(address)
@@ -86,7 +86,7 @@ def embedded(address: Address) -> tuple[IPv4Address, ...]:
 
 
 def is_this_machine(address: Address) -> bool:
-    """Whether an address is of this machine alone, also where it is mapped."""
+    """Whether an address is of this machine alone, also if it is mapped."""
     if isinstance(address, IPv6Address) and address in _MAPPED:
         return is_this_machine(_ipv4(int(address)))
     return address.is_loopback

@@ -83,12 +83,13 @@ class MessageRejected(StreamfilterError):
 
     @property
     def detail(self) -> str:
-        """What was found and where."""
+        """What was found, and where."""
         return self.found if self.byte is None else f"{self.found} at byte {self.byte}"
 
 
 def how_to_install(extra: str = "") -> str:
-    """The commands that install streamfilter, or an extra of it: one in a checkout, one elsewhere.
+    """Returns the commands that install streamfilter, or an extra of it: in a checkout, and
+    elsewhere.
 
     There is no release on a package index yet. A release changes this text, and the section
     "Install" of the README, which a test holds against it; nothing else names the commands.
@@ -138,7 +139,7 @@ def plain_words(error: BaseException) -> str:
 
 
 def _chain(error: BaseException) -> Iterator[BaseException]:
-    """An exception and those that it came from, the nearest first."""
+    """Yields an exception and those that it came from, the nearest first."""
     seen: set[int] = set()
     each: BaseException | None = error
     while each is not None and id(each) not in seen:
@@ -148,7 +149,7 @@ def _chain(error: BaseException) -> Iterator[BaseException]:
 
 
 def own_mistake(error: Exception) -> str:
-    """What is said of a message on which our own code failed."""
+    """Returns words for a message on which our own code failed."""
     return (
         f"streamfilter's own code failed on it ({type(error).__name__}: {error}): please report "
         "it, with the message and what the log says under `internal error`"

@@ -8,7 +8,7 @@ _PACKAGE = Path(__file__).parent
 
 
 def bundled_folder(name: str) -> Path:
-    """The path of ``engines`` or ``schemas``, in an installed wheel or in a checkout.
+    """Returns the folder ``engines`` or ``schemas``, in an installed wheel or in a checkout.
 
     Raises
     ------

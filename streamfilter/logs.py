@@ -43,5 +43,5 @@ def configure(*, form: Format = "auto", level: Level = "info") -> None:
 def _cleaned(
     _logger: structlog.typing.WrappedLogger, _method: str, event: structlog.typing.EventDict
 ) -> structlog.typing.EventDict:
-    """An event with its values cleaned of secrets; its keys are ours."""
+    """Returns an event with its values cleaned of secrets; its keys are ours."""
     return {name: clean_values(value) for name, value in event.items()}

@@ -133,7 +133,7 @@ def _record(envelope: Envelope) -> dict[str, Any]:
 
 
 def _fault_in(envelope: Envelope) -> str:
-    """From which field on a record is not what its schema says."""
+    """Returns words for the field from which a record does not follow its schema."""
     definition, body = envelope.schema.definition, io.BytesIO(envelope.body)
 
     def end(count: int) -> int | None:

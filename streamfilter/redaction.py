@@ -1,7 +1,7 @@
-"""What is secret here, and texts without it.
+"""Keeps the secrets of this process, and removes them from texts.
 
-Whoever reads a secret makes it known to ``SECRETS``, and whoever lets a text out of the process
-(logs, errors, pages, metrics, headers, records, figures, traces) cleans it with ``clean`` first.
+Whoever reads a secret makes it known to ``SECRETS``. Whoever lets a text out of the process (logs,
+errors, pages, metrics, headers, records, figures, traces) cleans it with ``clean``.
 """
 
 import base64
@@ -15,7 +15,7 @@ from urllib.parse import quote, quote_plus, urlsplit
 
 HIDDEN = "(hidden)"
 SHORTEST = 6
-"""Characters of a secret that is looked for: shorter ones stand in too many words by chance."""
+"""Fewest characters of a secret that is searched for anywhere: shorter texts occur in words."""
 # Shorter ones are found where they are a word of their own: "partition" may be a password.
 _ANYWHERE = 12
 # Pieces of a secret that come out alone: a line of a key, the password of "user:password", the
@@ -31,7 +31,7 @@ _ALL_SAFE = "/%:@!$&'()*+,;=~"  # what calls over HTTPS leave as it stands
 
 
 class Redactor:
-    """Knows secrets, and takes them out of texts; may be used from any thread."""
+    """Knows secrets and removes them from texts; any thread may use it."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -39,7 +39,7 @@ class Redactor:
         self._state: tuple[dict[str, str], re.Pattern[str] | None] = ({}, None)
 
     def learn(self, secret: str, shown: str = HIDDEN) -> None:
-        """Look for a secret from now on, also where it is escaped or encoded, and show this.
+        """Search for a secret from now on, also escaped or encoded, and replace it by a text.
 
         One of fewer than ``SHORTEST`` characters is not looked for.
         """
@@ -51,12 +51,12 @@ class Redactor:
             self._state = known, re.compile("|".join(forms)) if forms else None
 
     def forget(self) -> None:
-        """Know nothing: for tests, whose process lives longer than their secrets."""
+        """Forget all secrets: for tests, whose process lives longer than their secrets."""
         with self._lock:
             self._state = {}, None
 
     def clean(self, text: str) -> str:
-        """The text without any known secret, and its URLs without user, password and query."""
+        """Returns the text without known secrets, and its URLs without user, password and query."""
         known, pattern = self._state
         # Nearly every text holds none: a plain search is many times faster than the pattern.
         if pattern is not None and any(secret in text for secret in known):
@@ -67,16 +67,16 @@ class Redactor:
 
 
 SECRETS = Redactor()
-"""The one of this process."""
+"""The redactor of this process."""
 
 
 def clean(text: str) -> str:
-    """The text without secrets of this process; see ``Redactor.clean``."""
+    """Returns the text without secrets of this process; see ``Redactor.clean``."""
     return SECRETS.clean(text)
 
 
 def clean_values(value: Any) -> Any:
-    """A value for a log line with all its texts cleaned; what is no plain value becomes text."""
+    """Returns a value for a log line with all its texts cleaned; other objects become text."""
     if isinstance(value, str):
         return clean(value)
     if value is None or isinstance(value, bool | int | float):
@@ -89,7 +89,7 @@ def clean_values(value: Any) -> Any:
 
 
 class CleanStream(io.TextIOBase):
-    """A text stream on which no secret is written; all else is the stream's that it stands for."""
+    """A text stream that writes no secret; everything else is the wrapped stream's."""
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
@@ -112,15 +112,15 @@ class CleanStream(io.TextIOBase):
         return self._stream.fileno()
 
     def writable(self) -> bool:
-        """Always."""
+        """Returns True."""
         return True
 
     def close(self) -> None:
-        """Nothing: the stream belongs to another."""
+        """Does nothing: the wrapped stream belongs to another."""
 
     @property
     def buffer(self) -> Any:
-        """For bytes, which are written as they are."""
+        """The stream for bytes, which are written as they are."""
         return self._stream.buffer
 
     @property
@@ -130,17 +130,17 @@ class CleanStream(io.TextIOBase):
 
     @property
     def errors(self) -> str | None:  # type: ignore[override]
-        """What the stream does with what cannot be encoded."""
+        """How the stream handles characters that cannot be encoded."""
         return self._stream.errors
 
 
 def bare_urls(text: str) -> str:
-    """A text with its URLs, if any, without user, password, query and fragment."""
+    """Returns a text with its URLs, if any, without user, password, query and fragment."""
     return _URL.sub(_bare_url, text)
 
 
 def url_secrets(text: str) -> Iterator[str]:
-    """What is secret in a URL: its user and password, its query, and the values in that."""
+    """Returns what is secret in a URL: user and password, the query, and its values."""
     try:
         parts = urlsplit(text)
         login = parts.netloc.rpartition("@")[0]
@@ -156,7 +156,7 @@ def url_secrets(text: str) -> Iterator[str]:
 
 
 def _texts(secret: str) -> Iterator[str]:
-    """A secret and its pieces that could come out alone."""
+    """Returns a secret, and its parts that could appear alone."""
     secret = secret.strip()
     if len(secret) < SHORTEST:
         return
@@ -172,7 +172,7 @@ def _texts(secret: str) -> Iterator[str]:
 
 
 def _spellings(text: str) -> set[str]:
-    """A text as it may be written: plain, escaped, in a URL, and within base64."""
+    """Returns the forms in which a text may be written: escaped, in a URL, or within base64."""
     forms = {text, text.lower()}  # names of hosts become lower case
     for _ in range(_ESCAPED):
         forms |= {escaped for form in forms for escaped in _escaped(form)}
@@ -200,7 +200,7 @@ def _escaped(text: str) -> Iterator[str]:
 
 
 def _alone(secret: str) -> str:
-    """A pattern for a secret; a short one does not stand within a word."""
+    """Returns a pattern for a secret; a short one must not be a part of a word."""
     if len(secret) >= _ANYWHERE:
         return re.escape(secret)
     before = "(?<![A-Za-z0-9])" if secret[0].isalnum() else ""
@@ -209,7 +209,7 @@ def _alone(secret: str) -> str:
 
 
 def _bare_url(found: re.Match[str]) -> str:
-    """A URL without what may be secret in it."""
+    """Returns a URL without what may be secret in it."""
     rest = found[2].rstrip(".,:;")
     after = found[2][len(rest) :]
     end = next((place for place, each in enumerate(rest) if each in "/?#"), len(rest))
@@ -220,7 +220,7 @@ def _bare_url(found: re.Match[str]) -> str:
 
 
 def _without_cut_secret(text: str, known: dict[str, str]) -> str:
-    """A text whose end is the beginning of a secret, because it was cut, without that."""
+    """Returns a text without the beginning of a secret at its end, where the text was cut."""
     for secret, shown in known.items():
         if len(secret) <= _SHORTEST_REST:
             continue

@@ -21,6 +21,7 @@ from streamfilter.inference import manifest
 from streamfilter.inference.cache import default_home
 from streamfilter.inference.fetch import fetch
 from streamfilter.redaction import SECRETS
+from training.samples import absent, samples_folder
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser
@@ -47,9 +48,9 @@ def no_other_test_s_secrets() -> None:
 @pytest.fixture(scope="session")
 def samples() -> Path:
     """The folder of real packets and frames; they are not part of the project."""
-    folder = Path(os.environ.get("STREAMFILTER_SAMPLES", ROOT.parent / "shared" / "samples"))
+    folder = samples_folder()
     if not folder.is_dir():
-        pytest.skip(f"no real packets at {folder}: set STREAMFILTER_SAMPLES")
+        pytest.skip(absent(folder))
     return folder
 
 

@@ -193,10 +193,14 @@ def test_one_place_says_how_an_extra_is_installed() -> None:
 
 def test_figures_of_the_readme_are_those_of_the_page_behind_them() -> None:
     """Each number of its table stands there too, with how it was measured."""
-    for _, figures, link in documents.rows(documents.section(README, "What is measured")):
+    rows = documents.rows(documents.section(README, "What is measured"))
+    assert rows
+    for _, figures, link in rows:
         (target,) = re.findall(r"\]\(([^)#]+)", link)
         text = (ROOT / target).read_text()
-        for number in re.findall(r"\d[\d.]*", figures):
+        numbers = re.findall(r"\d[\d.]*", figures)
+        assert numbers
+        for number in numbers:
             assert re.search(rf"(?<![\d.]){re.escape(number)}(?![\d.])", text), (number, target)
 
 

@@ -31,8 +31,6 @@ from streamfilter.service.assembly.alerts import schema_sources
 
 Reals = npt.NDArray[np.float64]
 
-SAMPLES = Path(__file__).parents[3] / "shared" / "samples"
-"""Where the samples lie unless ``STREAMFILTER_SAMPLES`` or an option says otherwise."""
 GAIN = {"ztf": 6.2, "lsst": 1.65, "hsc": 3.0}
 """Electrons per unit of a stamp, to paint hits at the charge at which they were recorded."""
 UNKNOWN_GAIN = 3.0
@@ -105,11 +103,6 @@ def part_of(key: str) -> Part:
     if tenth < TRAIN_TENTHS:
         return Part.TRAIN
     return Part.VALIDATION if tenth < VALIDATION_TENTHS else Part.TEST
-
-
-def samples_folder() -> Path:
-    """Returns the folder of the samples: ``STREAMFILTER_SAMPLES``, else beside the checkout."""
-    return Path(os.environ.get("STREAMFILTER_SAMPLES", SAMPLES))
 
 
 def samples(folder: Path) -> list[Planes]:

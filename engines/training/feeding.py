@@ -16,6 +16,7 @@ from training.data import Core, Part, Planes
 from training.examples import Batch, brushes, examples
 from training.fields import fields
 from training.profiles import with_profiles
+from training.samples import samples_folder
 
 SMALL = ("lsst", "hsc")
 """Surveys whose stamps have 30 px and a little more. Those of others are learned whole, at 64 px,
@@ -112,7 +113,7 @@ _kit = brushes(())
 
 
 def _open(sources: Sources, part: Part) -> None:
-    hits = data.hits(sources.samples or data.samples_folder(), part)
+    hits = data.hits(sources.samples or samples_folder(), part)
     _alerts.update(by_side(with_profiles(sources.alerts()), part))
     _kit[:] = brushes(hits)
 

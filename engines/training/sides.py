@@ -19,6 +19,7 @@ from training.export import ENGINE
 from training.feeding import SMALL
 from training.priors import prior_of, with_side_priors
 from training.profiles import with_profiles
+from training.samples import samples_folder
 
 COUNTS = {32: 8000, 64: 4000}
 """Examples by side; of small stamps more, each of which shows less."""
@@ -54,7 +55,7 @@ def measured(
 
 def main() -> None:
     """Measure the engine's weights and write its manifest."""
-    folder, file = data.samples_folder(), ENGINE / "engine.toml"
+    folder, file = samples_folder(), ENGINE / "engine.toml"
     alerts = with_profiles(data.samples(folder))
     with np.load(ENGINE / "weights.npz") as archive:
         weights = dict(archive)

@@ -20,11 +20,12 @@ import optax
 from streamfilter.alerts.placement import core
 from streamfilter.records import NotEvaluated
 from training import calibrate, network, report
-from training.data import Core, Part, Planes, samples_folder
+from training.data import Core, Part, Planes
 from training.examples import Batch
 from training.export import write_weights
 from training.feeding import Chances, Painter, Sources, batches, by_side, chances_of
 from training.planes import Input, stack
+from training.samples import samples_folder
 
 POOL = {64: 512, 32: 3072}
 """Examples of a pool by side; each pool is learned ``PASSES`` times."""

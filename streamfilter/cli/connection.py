@@ -30,13 +30,13 @@ def pairs(_context: click.Context, option: click.Parameter, given: Sequence[str]
 
 
 def given(context: click.Context, bootstrap: str, settings: Mapping[str, str]) -> dict[str, str]:
-    """What the command line says of the brokers, to go over a configuration's."""
+    """Returns the brokers of the command line as settings, which go over a configuration's."""
     named = context.get_parameter_source("bootstrap") is not ParameterSource.DEFAULT
     return {**({"bootstrap.servers": bootstrap} if named else {}), **settings}
 
 
 def reached(topics: Sequence[str], bootstrap: str, settings: Mapping[str, str]) -> dict[str, str]:
-    """A client's settings, once the brokers answered that these topics are there.
+    """Returns a client's settings, after the brokers answered that these topics exist.
 
     Raises
     ------
@@ -53,7 +53,7 @@ def reached(topics: Sequence[str], bootstrap: str, settings: Mapping[str, str]) 
 
 
 def _create_command(topic: str, bootstrap: str, settings: Mapping[str, str]) -> str:
-    """The command that makes a topic at these brokers, to be pasted; secrets are left out."""
+    """Returns the command that makes a topic at these brokers, to be pasted; without secrets."""
     words = ["streamfilter", "topics", "create", topic]
     if bootstrap != BOOTSTRAP:
         words += ["--bootstrap", bootstrap]

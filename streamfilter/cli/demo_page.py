@@ -1,4 +1,4 @@
-"""The live page beside the demo: where it is shown, and how long it stays."""
+"""Shows the live page beside the demo, until the reader leaves it."""
 
 import os
 import sys

@@ -1,6 +1,6 @@
 """Measures what frames cost one core of this machine, for ``streamfilter plan --camera``.
 
-By the CPU's clock: other programs on the machine make it little longer.
+Times are the CPU's, so that other programs on the machine change them little.
 """
 
 import os

@@ -13,12 +13,20 @@ Command = TypeVar("Command", bound=Callable[..., Any])
 
 
 def given(config: Path | None, overrides: tuple[str, ...]) -> str:
-    """The same options for another command, to be pasted; a secret among them is left out."""
+    """Returns the same options for another command, to be pasted; without secrets."""
     words = ["--config", str(config)] if config else []
     for override in overrides:
         key, _, value = override.partition("=")
         words += ["--set", f"{key}={'...' if settings_room.hides(key) else value}"]
     return shlex.join(words)
+
+
+as_live = click.option(
+    "--as-live",
+    is_flag=True,
+    help="Do not mark them as replayed: workers then count their latency as the night's.",
+)
+"""For commands that send messages from files."""
 
 
 def settings(command: Command) -> Command:

@@ -15,7 +15,7 @@ from streamfilter.alerts import packets
 from streamfilter.alerts.decode import Decoder
 from streamfilter.alerts.packets import Packet
 from streamfilter.alerts.surveys import Surveys
-from streamfilter.cli import connection
+from streamfilter.cli import connection, options
 from streamfilter.errors import SchemaUnavailable
 from streamfilter.kafka.sink import KafkaSink, Undeliverable
 from streamfilter.limits import Limits
@@ -120,11 +120,7 @@ class _Bursts(click.ParamType[Pace]):
     show_default=True,
     help="The message key. alert-id decodes each packet; one that cannot be decoded has no key.",
 )
-@click.option(
-    "--as-live",
-    is_flag=True,
-    help="Do not mark them as replayed: workers then count their latency as the night's.",
-)
+@options.as_live
 @connection.broker
 def replay(
     files: tuple[Path, ...],

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from streamfilter.cli import connection, frame_files
+from streamfilter.cli import connection, frame_files, options
 from streamfilter.exposures import frame_paths, readout
 from streamfilter.exposures.announce import encode_exposure
 from streamfilter.exposures.encode import key_of
@@ -66,11 +66,7 @@ def _keywords(
 @click.option(
     "--every", type=click.FloatRange(min=0), default=0.0, metavar="S", help="Seconds between files."
 )
-@click.option(
-    "--as-live",
-    is_flag=True,
-    help="Do not mark them as replayed: workers then count their latency as the night's.",
-)
+@options.as_live
 @connection.broker
 def replay_exposures(
     files: tuple[str, ...],

@@ -1,4 +1,4 @@
-"""Rules as TOML has them."""
+"""Rules as they are written in TOML."""
 
 from dataclasses import asdict
 from enum import StrEnum

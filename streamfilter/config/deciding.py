@@ -1,4 +1,4 @@
-"""What decides verdicts and outputs, as a digest that the workers of a group can compare."""
+"""A digest of the settings that decide verdicts and outputs; the workers of a group compare it."""
 
 import hashlib
 import json
@@ -41,11 +41,12 @@ DECIDING = {
     "exposures": (*_EVERYWHERE, *_OF_EXPOSURES, *_OF_TRACKING),
     "exposures.contaminants": (*_EVERYWHERE, *_OF_EXPOSURES, *_OF_CONTAMINANTS),
 }
-"""By worker, the keys, and sections as a whole, that decide what it publishes."""
+"""The keys and whole sections that decide what a worker publishes, by worker."""
 
 
 def digest(settings: Settings, section: str) -> str:
-    """Twelve hexadecimal digits of what decides the outputs of a worker; no secret is in them.
+    """Returns twelve hexadecimal digits of what decides the outputs of a worker; no secret is in
+    them.
 
     Where a file lies, how many threads there are and what is listened on may differ between
     machines. Of field maps of one's own their content counts.
@@ -68,7 +69,7 @@ def _at(tree: Any, key: str) -> Any:
 
 
 def _contents(folders: tuple[Path, ...]) -> Iterator[tuple[str, str]]:
-    """Names and digests of field maps."""
+    """Returns names and digests of field maps."""
     for folder in folders:
         for file in folder.glob("*.toml"):
             yield file.name, hashlib.sha256(file.read_bytes()).hexdigest()

@@ -1,4 +1,4 @@
-"""What every section of an address that is listened on has."""
+"""The settings that every address has on which a process listens."""
 
 from ipaddress import ip_address
 from pathlib import Path
@@ -8,16 +8,16 @@ from pydantic import BaseModel, Field, field_validator, model_validator
 
 
 def address_of(host: str, port: int) -> str:
-    """Host and port as addresses have them: an IPv6 address stands in brackets."""
+    """Returns host and port as an address; an IPv6 address stands in brackets."""
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
 class Listening(BaseModel):
-    """An address that is listened on, and who may ask there."""
+    """An address on which a process listens, and who may ask there."""
 
     host: str = "127.0.0.1"
     port: Annotated[int, Field(ge=0, le=65535)] = 0
-    """0: any free port, which the log names."""
+    """0 means any free port, which the log names."""
     certificate_file: Path | None = None
     """Certificate (PEM), followed by its chain; switches https on."""
     key_file: Path | None = None

@@ -18,7 +18,7 @@ from streamfilter.redaction import SECRETS
 _ENVIRONMENT = "STREAMFILTER_"
 # Keys whose value may be a secret, or hold one: it is not repeated.
 _SECRETS = re.compile(r"pass|secret|token|key|user|url|endpoint|headers|settings|consumer|s3", re.I)
-_SHOWN = 60  # characters of a value
+_SHOWN = 60  # most characters of a value in a message
 # By pydantic's type of error, where its own words are Python's.
 _EXPECTED = {
     "tuple_type": 'expected a list, such as ["a", "b"]',
@@ -167,7 +167,7 @@ def _explain(
 
 
 def _found(item: Mapping[str, Any], references: Collection[str]) -> str:
-    """What stands at a key, where it is no secret: nothing of what may be one is shown."""
+    """Returns words for the value of a key; empty where the value may be a secret."""
     inside = "".join(f"\0{part}" for part in item["loc"])
     found = item["input"]
     secret = _SECRETS.search(inside) or any(each.startswith(inside) for each in references)

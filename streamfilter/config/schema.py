@@ -13,7 +13,7 @@ _DIALECT = "https://json-schema.org/draft/2020-12/schema"
 
 
 def schema() -> dict[str, Any]:
-    """Every key with its type, default, bounds and what it means."""
+    """Returns every key with its type, default, bounds and meaning."""
     made = Settings.model_json_schema()
     of_class = {
         name: each
@@ -29,7 +29,7 @@ def schema() -> dict[str, Any]:
 
 
 def _describe(definition: dict[str, Any], section: type[Section]) -> None:
-    """Add what the sources say of each key, of this class and those that it is made from."""
+    """Add the texts of the sources to each key, those of the class and of its bases."""
     for each in reversed([c for c in section.__mro__ if issubclass(c, Section)]):
         for key, text in _told(each):
             if key in definition.get("properties", {}):
@@ -37,7 +37,7 @@ def _describe(definition: dict[str, Any], section: type[Section]) -> None:
 
 
 def _told(section: type[Section]) -> Iterator[tuple[str, str]]:
-    """The texts below a section's keys."""
+    """Yields a section's keys, each with the text below it."""
     (tree,) = ast.parse(textwrap.dedent(inspect.getsource(section))).body
     assert isinstance(tree, ast.ClassDef)
     for key, text in zip(tree.body, tree.body[1:], strict=False):

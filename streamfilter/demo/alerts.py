@@ -5,7 +5,6 @@ never sends many alerts before the earlier ones are annotated.
 """
 
 import json
-import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
@@ -19,6 +18,7 @@ from prometheus_client import CollectorRegistry, generate_latest
 
 from streamfilter.alerts.figures import draw, inspect_alert
 from streamfilter.config import Settings
+from streamfilter.demo.running import running
 from streamfilter.demo.side_by_side import REAL, SideBySide, compare
 from streamfilter.errors import StreamfilterError, TransportFailed
 from streamfilter.files import bundled_folder
@@ -26,7 +26,6 @@ from streamfilter.kafka.sink import KafkaSink, Undeliverable
 from streamfilter.kafka.source import KafkaSource
 from streamfilter.reading import plain, read
 from streamfilter.records import PRODUCER_TIMESTAMP, Label, Message, Origin, Output, Rejected
-from streamfilter.service.alerts.worker import AlertWorker
 from streamfilter.service.assembly.alerts import Parts, open_parts, open_worker
 from streamfilter.simulate.visits import SimulatedAlert, alerts
 
@@ -169,28 +168,12 @@ def run(
     parts = open_parts(chosen, threads=1, say=say)
     worker = open_worker(chosen, parts, registry=registry)
     say(f"{parts.engine.manifest.name} is warm on {parts.engine.runtime}")
-    failures: list[StreamfilterError] = []
-    thread = threading.Thread(target=_guarded(worker, failures), name="worker")
-    thread.start()
-    try:
-        night = chain(first, stream)
+    night = chain(first, stream)
+    with running(worker, "worker") as failures:
         tally = _survey(bootstrap, count, rate_per_s, night, progress, failures)
-    finally:
-        worker.stop()
-        thread.join()
     _write(out, tally, registry)
     _draw(out, tally, parts, first)
     return tally, compare(first, home=home, say=say)
-
-
-def _guarded(worker: AlertWorker, failures: list[StreamfilterError]) -> Callable[[], None]:
-    def work() -> None:
-        try:
-            worker.run()
-        except StreamfilterError as error:
-            failures.append(error)
-
-    return work
 
 
 def _survey(

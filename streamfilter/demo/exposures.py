@@ -5,7 +5,6 @@ when the verdict on the exposure before has come.
 """
 
 import os
-import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
@@ -16,6 +15,7 @@ from prometheus_client import CollectorRegistry
 
 from streamfilter.config import Settings
 from streamfilter.demo.alerts import CONSUMER
+from streamfilter.demo.running import running
 from streamfilter.errors import StreamfilterError, TransportFailed
 from streamfilter.exposures import figures, frames
 from streamfilter.exposures.announce import encode_exposure
@@ -35,7 +35,6 @@ from streamfilter.kafka.source import KafkaSource
 from streamfilter.reading import read as decode
 from streamfilter.records import PRODUCER_TIMESTAMP, Origin, Output
 from streamfilter.service.assembly.exposures import open_exposures
-from streamfilter.service.exposures.worker import ExposureWorker
 from streamfilter.simulate.frames import Exposure, readout
 
 IN, TRACKING, REJECTED = "demo.exposures", "demo.tracking", "demo.exposures.rejected"
@@ -108,15 +107,9 @@ def run(
         The broker or the worker failed.
     """
     out.mkdir(parents=True, exist_ok=True)
-    failures: list[StreamfilterError] = []
     worker = open_exposures(settings(bootstrap, home), registry=CollectorRegistry(), say=say)
-    thread = threading.Thread(target=_guarded(worker, failures), name="exposures")
-    thread.start()
-    try:
+    with running(worker, "exposures") as failures:
         sent = _send_visits(bootstrap, seed, failures)
-    finally:
-        worker.stop()
-        thread.join()
     _draw(out, sent[:2], seed, home or default_home(os.environ))
     return sent
 
@@ -131,16 +124,6 @@ def settings(bootstrap: str, home: Path | None) -> Settings:
             "engine": {"home": str(home) if home else None},
         }
     )
-
-
-def _guarded(worker: ExposureWorker, failures: list[StreamfilterError]) -> Callable[[], None]:
-    def work() -> None:
-        try:
-            worker.run()
-        except StreamfilterError as error:
-            failures.append(error)
-
-    return work
 
 
 def _send_visits(

@@ -17,7 +17,8 @@ _ROOM_MIB, _FULL_MIB = 500, 50
 # them messages in flight, of which a second copy goes out.
 _BASE_MIB, _COPIES = 800, 2
 _PIXEL_BYTES = 20  # as measured for a frame of 10,560 x 10,560 px of 16 bits
-# A process that masks a frame of 4,096 x 4,096 px stays below this (tests/test_masking.py).
+# A process that masks a frame of 4,096 x 4,096 px stays below this
+# (tests/exposures/test_masking.py).
 _MASKING_MIB = 1_500
 
 

@@ -111,7 +111,7 @@ def _missing_parts(
 
 
 def _look(message: Message, *, exposure: bool) -> str:
-    """The command that shows an alert; of an exposure only its producer knows more."""
+    """Returns the command that shows an alert; of an exposure only its producer knows more."""
     if exposure:
         return "ask its producer"
     at = message.origin

@@ -1,4 +1,4 @@
-"""Whoever works on the partitions that a group gives."""
+"""The interface of whoever works on the partitions that a group assigns."""
 
 from typing import Protocol
 
@@ -8,16 +8,16 @@ Partitions = tuple[Partition, ...]
 
 
 class Assignee(Protocol):
-    """Whoever works on the partitions of a source; called in the thread that polls."""
+    """Works on the partitions of a source; it is called in the thread that polls."""
 
     def assigned(self, partitions: Partitions) -> None:
-        """Partitions have come; they are read from their committed offsets."""
+        """Partitions were assigned; they are read from their committed offsets."""
 
     def revoked(self, partitions: Partitions) -> None:
-        """Partitions are about to go: finish what was read there and commit it now."""
+        """Partitions are about to be revoked: finish what was read there and commit it now."""
 
     def lost(self, partitions: Partitions) -> None:
-        """Partitions are gone and already another worker's: forget what was read there."""
+        """Partitions already belong to another worker: forget what was read there."""
 
 
 class Nobody:

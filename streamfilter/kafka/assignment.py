@@ -1,4 +1,4 @@
-"""The partitions that a consumer reads now: taken, given up, placed, paused and held."""
+"""The partitions that a consumer is assigned now, and which of them it fetches."""
 
 from collections.abc import Callable, Collection, Iterable, Sequence
 
@@ -10,12 +10,12 @@ from streamfilter.kafka.ledger import Partition
 
 
 def named(positions: Sequence[Position]) -> tuple[Partition, ...]:
-    """Topic and number of each."""
+    """Returns topic and number of each position."""
     return tuple((each.topic, each.partition) for each in positions)
 
 
 class Assignment:
-    """What a consumer is assigned; called in the thread that polls.
+    """The assigned partitions of a consumer; it is used in the thread that polls.
 
     Parameters
     ----------
@@ -30,26 +30,26 @@ class Assignment:
         self._held: set[Partition] = set()
         self._placed: dict[Partition, int] = {}
         self.partitions: dict[Partition, None] = {}
-        """Those assigned, in the order in which they came."""
+        """The assigned partitions, in the order of their assignment."""
 
     @property
     def resting(self) -> Collection[Partition]:
-        """Those of which nothing is fetched, because we said so."""
+        """The partitions of which nothing is fetched because they are paused or held."""
         return tuple(self.partitions) if self._paused else tuple(self._held)
 
     def take(self, positions: list[Position]) -> None:
-        """Partitions have come."""
+        """Add partitions that the group has assigned."""
         if self._incremental:
             self._consumer.incremental_assign(positions)
         else:
             self._consumer.assign(positions)
-        # A partition that was held when it went is not held when it comes back.
+        # A partition that was held when it was revoked is not held when it is assigned again.
         steer = self._consumer.pause if self._paused else self._consumer.resume
         steer(positions)
         self.partitions |= dict.fromkeys(named(positions))
 
     def give_up(self, positions: list[Position]) -> None:
-        """Partitions go, or are gone."""
+        """Remove partitions that are revoked or lost."""
         for partition in named(positions):
             self.partitions.pop(partition, None)
             self._held.discard(partition)
@@ -60,14 +60,14 @@ class Assignment:
             self._consumer.unassign()
 
     def place(self, partition: Partition, offset: int) -> None:
-        """Read an assigned partition from there: one that waits for an offset takes no seek."""
+        """Read an assigned partition from an offset, also where a seek would have no effect."""
         at, moved = Position(*partition, offset), [partition]
         self._placed[partition] = offset
         if self._incremental:
             self._consumer.incremental_unassign([at])
             self._consumer.incremental_assign([at])
         else:
-            # All at once: the others go on where they stand, or where they were placed.
+            # This replaces the whole assignment: the others go on where they stand, or were placed.
             stand = self.positions(each for each in self.partitions if each != partition)
             for each in stand:
                 if each.offset < 0:
@@ -78,25 +78,25 @@ class Assignment:
         self._steer(self._consumer.pause, rest)
 
     def placed(self, partition: Partition) -> int:
-        """Where a partition was placed; 0 where it was not."""
+        """Returns the offset at which a partition was placed; 0 where it was not."""
         return self._placed.get(partition, 0)
 
     def unplace(self, partition: Partition) -> None:
-        """The partition went, or is read anew."""
+        """Forget the place of a partition that was revoked or is read again."""
         self._placed.pop(partition, None)
 
     def positions(self, partitions: Iterable[Partition]) -> list[Position]:
-        """Where the client stands; the offset is negative where that is not known."""
+        """Returns the client's positions; an offset is negative where it is not known."""
         asked = [Position(*each) for each in partitions]
         return self._consumer.position(asked) if asked else []
 
     def pause(self) -> None:
-        """Fetch nothing, from partitions that come later neither."""
+        """Fetch nothing, also from partitions that are assigned later."""
         self._paused = True
         self._steer(self._consumer.pause, self.partitions)
 
     def resume(self) -> None:
-        """Fetch again; not what is held."""
+        """Fetch again, except from partitions that are held."""
         self._paused = False
         self._steer(self._consumer.resume, set(self.partitions) - self._held)
 

@@ -16,6 +16,7 @@ Settings = Mapping[str, str | int | float | bool]
 """Settings by librdkafka's own names."""
 
 Result = TypeVar("Result")
+Client = TypeVar("Client")
 
 SLICE_S = 0.5
 """Longest single wait in ``within``; a pause of the process counts as no more than this."""
@@ -114,13 +115,13 @@ def transport_failed(
 
 
 def lasting(error: KafkaError) -> bool:
-    """Whether a client cannot go on, or somebody must mend something: retrying does not."""
+    """Whether an error lasts until somebody mends its cause, so that retries do not help."""
     code = error.code()
     return error.fatal() or code == KafkaError._FATAL or (code in MENDS and code not in PASSING)
 
 
 def _mend_of(error: KafkaError) -> str | None:
-    """What mends an error; a client that has ended for good tells its reason in words alone."""
+    """Returns what mends an error; the reason why a client has ended stands only in its message."""
     code, said = error.code(), error.str()
     if code in _LOGINS:  # the words name the mechanism
         named_too = (mend for word, mend in _LOGINS_BY_WORD.items() if word in said)
@@ -142,9 +143,20 @@ def words_of(error: Exception) -> str:
     return str(error_of(error).str()) if isinstance(error, KafkaException) else str(error)
 
 
-def settings_invalid(error: Exception, client: str) -> ConfigurationInvalid:
-    """Returns the failure for settings that librdkafka refuses, with its message."""
-    return ConfigurationInvalid(f"Kafka {client} settings: {words_of(error)}")
+def make_client(
+    kind: Callable[[dict[str, Any]], Client], settings: Mapping[str, Any], name: str
+) -> Client:
+    """Returns a client of a kind of confluent-kafka's, such as ``Consumer``.
+
+    Raises
+    ------
+    ConfigurationInvalid
+        librdkafka refuses the settings; its message stands behind the name of the client.
+    """
+    try:
+        return kind(dict(settings))
+    except (KafkaException, TypeError, ValueError) as error:
+        raise ConfigurationInvalid(f"Kafka {name} settings: {words_of(error)}") from error
 
 
 def within(seconds: float, work: Callable[[], Result]) -> list[Result]:

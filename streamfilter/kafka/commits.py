@@ -1,4 +1,4 @@
-"""Which offsets a consumer commits: new ones, refused ones, and those behind marks; no I/O."""
+"""Chooses the offsets that a consumer commits: new, refused, and those after markers; no I/O."""
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 
@@ -10,10 +10,10 @@ from streamfilter.kafka.ledger import Partition
 
 
 class Commits:
-    """The book of a consumer's commits, and of what was handed over by it.
+    """Keeps what a consumer has committed, and what was read from it.
 
-    The last places of a transaction hold marks, no messages: a group that has read and settled all
-    messages still lags by them. Once nothing is left to settle, its position is committed.
+    The last offsets of a transaction hold markers, not messages. A group that has settled all
+    messages would still lag by them. Once nothing is left to settle, its position is committed.
     """
 
     def __init__(self) -> None:
@@ -25,15 +25,15 @@ class Commits:
         self._stale: dict[Partition, int] = {}
 
     def taken(self, positions: Iterable[Position]) -> None:
-        """Reading begins anew: where the client stood before, which it may go on saying."""
+        """Note the client's positions when reading begins again: it may still report them later."""
         self._stale |= {(each.topic, each.partition): each.offset for each in positions}
 
     def read(self, partition: Partition, offset: int) -> None:
-        """A message was taken from the client, whatever becomes of it."""
+        """Note that a message was taken from the client."""
         self._read[partition] = offset + 1
 
     def begun(self, partition: Partition, offset: int, *, commit: bool) -> None:
-        """Reading begins there, where the group had no valid offset."""
+        """Note where reading begins in a partition of which the group had no valid offset."""
         self._begun[partition] = offset
         if commit:
             self._again[partition] = offset
@@ -41,7 +41,7 @@ class Commits:
     def wanted(
         self, offsets: Mapping[Partition, int], assigned: Collection[Partition]
     ) -> list[Position]:
-        """What is to be committed now, with what was refused before."""
+        """Returns the positions to commit now, with those that were refused before."""
         wanted = {**self._again, **offsets}
         self._again = {}
         positions = [Position(*each, offset) for each, offset in wanted.items() if each in assigned]
@@ -64,7 +64,7 @@ class Commits:
         for each in positions:
             partition = (each.topic, each.partition)
             read = self._read.get(partition)
-            # What was taken and is not in the books yet may still be dropped, and read again.
+            # A message that was taken but not tracked yet may still be dropped and read again.
             if read != settled.get(partition):
                 continue
             moved = each.offset if each.offset != self._stale.get(partition) else -1
@@ -75,7 +75,7 @@ class Commits:
         return found
 
     def answered(self, error: KafkaError | None, positions: Sequence[Position]) -> bool:
-        """Whether the broker took these commits; what it refused is committed again."""
+        """Whether the broker accepted these commits; refused ones are committed again."""
         refused = [each for each in positions if error is not None or each.error is not None]
         if refused:
             detail = (error or refused[0].error or KafkaError(KafkaError.UNKNOWN)).str()
@@ -88,7 +88,7 @@ class Commits:
         return not refused
 
     def forget(self, partition: Partition) -> None:
-        """The partition was given up, or is read anew."""
+        """Forget a partition that was revoked or is read again."""
         for book in (
             self._again,
             self._issued,

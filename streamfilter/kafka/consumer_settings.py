@@ -1,4 +1,4 @@
-"""The settings of a consumer: ours, the operator's over them, and what may not be changed."""
+"""The settings of a consumer: our defaults, the operator's values, and what may not be changed."""
 
 from collections.abc import Sequence
 
@@ -14,14 +14,14 @@ DEFAULTS: Settings = {
     # A fetch is unpacked whole, before any bound of ours: 4 MiB of lz4 may be 1 GiB. Smaller ones
     # would cost throughput over long ways: these are 40 MB/s where the broker is 100 ms away.
     "fetch.max.bytes": 4 * 2**20,
-    # The default second of rest once the queue was full would starve a fast engine.
+    # After a full queue the client rests for 1 s by default, which would starve a fast engine.
     "fetch.queue.backoff.ms": 20,
     # Nightly topics that match a pattern are found within this time.
     "topic.metadata.refresh.interval.ms": 30_000,
     # A batch on a slow engine takes seconds, a drain up to 30.
     "max.poll.interval.ms": 300_000,
     "enable.partition.eof": False,
-    # What a producer threw away is no alert; and offsets of open transactions are waited for.
+    # Messages of aborted transactions are not alerts, and open transactions are waited for.
     "isolation.level": "read_committed",
     "statistics.interval.ms": 5_000,
 }
@@ -30,7 +30,7 @@ _STATISTICS = "statistics.interval.ms"
 
 
 class ReadySettings:
-    """What a consumer is made with.
+    """The settings with which a consumer is made.
 
     Raises
     ------
@@ -42,7 +42,7 @@ class ReadySettings:
         refuse(given, GUARANTEES)
         ready = merged(DEFAULTS, given, ("bootstrap.servers", "group.id"), CONSUMER)
         self.policy = ready["auto.offset.reset"].lower()
-        """Where a group begins that has no offset; librdkafka is told to ask."""
+        """Where a group without an offset begins; librdkafka itself is set to ask."""
         refuse_skipping(self.policy, tuple(topics))
         ready |= {"enable.auto.commit": "false", "auto.offset.reset": ERROR}
         # The broker assigns in the newer protocol, which does not know the classic options.
@@ -50,13 +50,13 @@ class ReadySettings:
             ready.setdefault("partition.assignment.strategy", "cooperative-sticky")
         strategy = ready.get("partition.assignment.strategy", "cooperative-sticky")
         self.incremental = "cooperative" in strategy
-        """Whether partitions come and go one by one."""
+        """Whether partitions are assigned and revoked one by one."""
         if ready[_STATISTICS] == "0":  # whether reading goes on is seen in them
             ready[_STATISTICS] = text(DEFAULTS[_STATISTICS])
         self.properties = ready
 
     @property
     def queue_bytes(self) -> int:
-        """Of prefetched messages, beyond which librdkafka fetches nothing."""
+        """Bytes of prefetched messages at which librdkafka stops fetching."""
         kbytes = self.properties["queued.max.messages.kbytes"]
         return int(kbytes) * 1024 if kbytes.isdecimal() else 0  # librdkafka says what is wrong

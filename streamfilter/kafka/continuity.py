@@ -1,4 +1,4 @@
-"""Whether the client goes on where it stopped, after a pause or an outage; it does no I/O.
+"""Checks that the client goes on where it stopped, after a pause or an outage; no I/O.
 
 Offsets need not be consecutive: marks of transactions and compaction leave gaps. Where a gap comes
 first after a disturbance it may be the client's: reading is sent back once, and a gap that is still
@@ -24,11 +24,11 @@ class Continuity:
         self._behind_gap: dict[Partition, int] = {}
 
     def disturb(self, partitions: Iterable[Partition]) -> None:
-        """Their next message is looked at."""
+        """Check the next message of these partitions."""
         self._disturbed.update(partitions)
 
     def forget(self, *partitions: Partition) -> None:
-        """Partitions were given up, or are read from elsewhere."""
+        """Forget partitions that were revoked, or are read from another offset."""
         for each in partitions:
             self._next.pop(each, None)
             self._disturbed.discard(each)

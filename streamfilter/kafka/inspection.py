@@ -20,8 +20,8 @@ from streamfilter.kafka.client import (
     ClientErrors,
     Settings,
     error_of,
+    make_client,
     merged,
-    settings_invalid,
 )
 from streamfilter.kafka.messages import message_of
 from streamfilter.kafka.properties import CONSUMER
@@ -87,11 +87,11 @@ class GroupFacts:
     members: int
     rights: frozenset[str]
     client_ids: tuple[str, ...] = ()
-    """Of its members."""
+    """The client ids of its members."""
 
 
 def _address(host: str, port: int) -> str:
-    """An IPv6 address stands in brackets."""
+    """Returns host and port; an IPv6 address stands in brackets."""
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
@@ -203,10 +203,7 @@ class Inspector:
         client = {**self._settings, "group.id": group, "enable.auto.commit": False}
         errors = ClientErrors("doctor")
         ready = merged({}, client, ("bootstrap.servers",), CONSUMER)
-        try:
-            consumer = Consumer({**ready, **errors.settings()})
-        except (KafkaException, TypeError, ValueError) as error:
-            raise settings_invalid(error, "consumer") from error
+        consumer = make_client(Consumer, {**ready, **errors.settings()}, "consumer")
         try:
             starts = [
                 Position(topic, partition, max(low, high - _TAIL))

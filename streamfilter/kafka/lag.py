@@ -5,7 +5,7 @@ import re
 from confluent_kafka import Consumer, KafkaException
 from confluent_kafka import TopicPartition as Position
 
-from streamfilter.kafka.client import ClientErrors, Settings, merged, settings_invalid
+from streamfilter.kafka.client import ClientErrors, Settings, make_client, merged
 from streamfilter.kafka.properties import CONSUMER
 
 _ANSWER_S = 2.0
@@ -32,10 +32,9 @@ class GroupLag:
         errors = ClientErrors("lag", patient=True)
         own: Settings = {"enable.auto.commit": False, "allow.auto.create.topics": False}
         ready = merged(own, settings, ("bootstrap.servers",), CONSUMER)
-        try:
-            self._consumer = Consumer({**ready, "group.id": group, **errors.settings()})
-        except (KafkaException, TypeError, ValueError) as error:
-            raise settings_invalid(error, "lag") from error
+        self._consumer = make_client(
+            Consumer, {**ready, "group.id": group, **errors.settings()}, "lag"
+        )
 
     def messages(self) -> int | None:
         """Returns messages that are there and not committed; None where nothing is known."""

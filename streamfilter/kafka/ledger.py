@@ -107,7 +107,7 @@ class Ledger:
             }
 
     def settled(self) -> dict[Partition, int]:
-        """Of partitions of which all that was read is settled, the offset after the last."""
+        """Returns the offset after the last message of each partition that is fully settled."""
         with self._lock:
             return {
                 partition: account.next_offset
@@ -135,7 +135,7 @@ class Ledger:
             )
 
     def waiting(self) -> dict[Partition, int]:
-        """The first message of each partition that was read and is not settled."""
+        """Returns the first unsettled message of each partition."""
         with self._lock:
             return {
                 partition: next(iter(account.pending))

@@ -24,7 +24,7 @@ _LONGEST_S = 30.0  # with the start of the process on a busy machine
 
 
 class _Silent(ClientErrors):
-    """Reports nothing: the consumer beside it tells of brokers that are away, once."""
+    """Reports no error: the worker's consumer already reports brokers that are away."""
 
     def log(self, level: int, template: str, facility: str, client: str, line: str) -> None:
         """Leave a line of librdkafka out."""

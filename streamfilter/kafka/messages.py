@@ -1,4 +1,4 @@
-"""From what librdkafka hands over to a message: nothing that a producer wrote may raise here."""
+"""Turns what librdkafka returns into a message; nothing that a producer wrote may raise here."""
 
 from operator import methodcaller
 from typing import cast
@@ -7,17 +7,17 @@ from confluent_kafka import Message as RawMessage
 
 from streamfilter.records import Headers, Message, Origin
 
-_SHOWN_BYTES = 80  # of a name that cannot be read
+_SHOWN_BYTES = 80  # shown of a name that is not UTF-8
 # The bindings return a value and leave the decoder's exception set. Python sees that at a call from
 # C; at a call that it has specialised, which a hot one is, it comes out wherever one is looked for.
 _headers_of = methodcaller("headers")
 
 
 def message_of(raw: RawMessage) -> Message:
-    """A message of librdkafka that is no error, as a value.
+    """Returns a message of librdkafka, which must not be an error, as a value.
 
-    Headers whose names are not UTF-8 cannot be had through its bindings, neither those nor the
-    others beside them: the message then has none, and ``unread`` says so.
+    librdkafka's bindings return no header of a message if the name of one is not UTF-8. The message
+    then has no headers, and ``unread`` says why.
     """
     kind, timestamp = raw.timestamp()
     headers, unread = _headers(raw)
@@ -34,7 +34,7 @@ def message_of(raw: RawMessage) -> Message:
 
 
 def _headers(raw: RawMessage) -> tuple[Headers, str]:
-    """The headers, and why there are none where they cannot be read. Never asked for twice."""
+    """Returns the headers, and why they cannot be read if so; asks the bindings only once."""
     try:
         return cast("Headers", tuple(_headers_of(raw) or ())), ""
     except Exception as error:  # a SystemError over the decoder's own

@@ -1,10 +1,10 @@
-"""Reads single messages by their places, again and again over one connection."""
+"""Reads single messages by partition and offset, over one connection."""
 
 import time
 from collections.abc import Collection, Iterator
 from itertools import pairwise
 
-from confluent_kafka import Consumer, KafkaError, KafkaException
+from confluent_kafka import Consumer, KafkaError
 from confluent_kafka import TopicPartition as Position
 
 from streamfilter.kafka.client import (
@@ -12,8 +12,8 @@ from streamfilter.kafka.client import (
     ClientErrors,
     Settings,
     lasting,
+    make_client,
     merged,
-    settings_invalid,
     transport_failed,
 )
 from streamfilter.kafka.messages import message_of
@@ -22,9 +22,9 @@ from streamfilter.kafka.reader import DEFAULTS
 from streamfilter.records import Message, Origin
 
 _OWN: Settings = {
-    # An offset that retention has deleted is told, not replaced by another.
+    # An offset that retention has deleted is reported, not replaced by another.
     "auto.offset.reset": "error",
-    # One message is wanted, not what stands behind it.
+    # One message is wanted, not those after it.
     "max.partition.fetch.bytes": 2**18,
     "queued.min.messages": 4,
     # After a full queue the client rests for so long (1 s by default), also where it was sent
@@ -40,7 +40,7 @@ _GAP = 8
 
 
 class PlaceReader:
-    """A consumer that reads messages by their places; for one thread.
+    """A consumer that reads messages by their offsets; for one thread.
 
     Parameters
     ----------
@@ -56,13 +56,10 @@ class PlaceReader:
     def __init__(self, settings: Settings) -> None:
         self._errors = ClientErrors("reader", patient=True, passing=GONE)
         ready = merged({**DEFAULTS, **_OWN}, settings, ("bootstrap.servers",), CONSUMER)
-        try:
-            self._consumer = Consumer({**ready, **self._errors.settings()})
-        except (KafkaException, TypeError, ValueError) as error:
-            raise settings_invalid(error, "reader") from error
+        self._consumer = make_client(Consumer, {**ready, **self._errors.settings()}, "reader")
 
     def read(self, places: Collection[Origin], timeout_s: float) -> dict[Origin, Message]:
-        """Returns the messages at these places; what is not there, or comes too late, is absent.
+        """Returns the messages at these places, but those that are missing or come too late.
 
         Raises
         ------

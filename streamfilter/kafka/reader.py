@@ -13,8 +13,8 @@ from streamfilter.kafka.client import (
     ClientErrors,
     Settings,
     error_of,
+    make_client,
     merged,
-    settings_invalid,
     transport_failed,
 )
 from streamfilter.kafka.messages import message_of
@@ -165,10 +165,7 @@ def _reading(settings: Settings, topic: str) -> Iterator[tuple[Consumer, ClientE
 def _consumer(settings: Settings) -> tuple[Consumer, ClientErrors]:
     errors = ClientErrors("reader")
     ready = merged(DEFAULTS, settings, ("bootstrap.servers",), CONSUMER)
-    try:
-        return Consumer({**ready, **errors.settings()}), errors
-    except (KafkaException, TypeError, ValueError) as error:
-        raise settings_invalid(error, "reader") from error
+    return make_client(Consumer, {**ready, **errors.settings()}, "reader"), errors
 
 
 def _partitions(consumer: Consumer, topic: str) -> list[int]:

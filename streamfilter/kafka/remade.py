@@ -23,16 +23,16 @@ class RemadeTopics:
         self._read_s: dict[Partition, float] = {}
 
     def committed(self, offsets: Mapping[Partition, int]) -> None:
-        """The broker has these commits; any thread may call."""
+        """Note the offsets that the broker has committed; any thread may call."""
         self._committed |= offsets
 
     def forget(self, partition: Partition) -> None:
-        """The partition was given up, or is read anew."""
+        """Forget a partition that was revoked or is read again."""
         self._committed.pop(partition, None)
         self._read_s.pop(partition, None)
 
     def suspects(self, messages: Sequence[Message]) -> tuple[Partition, ...]:
-        """Partitions of these messages that were silent, though the group has committed there."""
+        """Returns the partitions of these messages that were silent and have a committed offset."""
         now, quiet = time.monotonic(), dict[Partition, None]()
         for each in messages:
             partition = partition_of(each.origin)

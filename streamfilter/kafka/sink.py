@@ -1,6 +1,5 @@
 """The producer: sends outputs, and reports each one when the broker has it."""
 
-import json
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -17,13 +16,13 @@ from streamfilter.kafka.client import (
     ClientErrors,
     Settings,
     error_of,
+    make_client,
     merged,
     refuse,
-    settings_invalid,
     transport_failed,
 )
 from streamfilter.kafka.properties import PRODUCER
-from streamfilter.kafka.statistics import Statistics, parsed
+from streamfilter.kafka.statistics import OnStatistics, serve_statistics
 from streamfilter.records import Output
 
 log = structlog.get_logger(__name__)
@@ -67,7 +66,6 @@ class Undeliverable:
     detail: str
 
 
-OnStatistics = Callable[[Statistics], None]
 Done = Callable[[Output, Undeliverable | None], None]
 """Called once per output; with None once all in-sync replicas have acknowledged it."""
 
@@ -100,10 +98,7 @@ class KafkaSink:
         callbacks = self._errors.settings()
         if on_statistics is not None:
             callbacks["stats_cb"] = partial(serve_statistics, on_statistics)
-        try:
-            self._producer = Producer({**ready, **callbacks})
-        except (KafkaException, TypeError, ValueError) as error:
-            raise settings_invalid(error, "producer") from error
+        self._producer = make_client(Producer, {**ready, **callbacks}, "producer")
         self._alone_settings = {**ready, **self._errors.settings(), **ALONE}
         self._alone: Producer | None = None
         self._lock = Lock()
@@ -224,11 +219,6 @@ def say_clock_refused(output: Output) -> None:
         topic=output.topic,
         mend=MENDS[KafkaError.INVALID_TIMESTAMP],
     )
-
-
-def serve_statistics(on_statistics: OnStatistics, text: str) -> None:
-    """Parse librdkafka's JSON and call the function with it."""
-    on_statistics(parsed(json.loads(text)))
 
 
 def refusal_of(output: Output, error: KafkaError) -> Undeliverable:

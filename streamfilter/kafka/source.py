@@ -1,8 +1,8 @@
-"""The consumer: messages in, offsets out, partitions coming and going."""
+"""The consumer: reads messages, commits offsets, and follows the group's assignment."""
 
 import json
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 
 from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException
@@ -12,13 +12,14 @@ from confluent_kafka import TopicPartition as Position
 from streamfilter.errors import ConfigurationInvalid
 from streamfilter.kafka.assignee import Assignee, Nobody, Partitions
 from streamfilter.kafka.assignment import Assignment, named
+from streamfilter.kafka.beginnings import Beginnings, OnSkipped
 from streamfilter.kafka.client import (
     ClientErrors,
     Settings,
     error_of,
     lasting,
     log,
-    settings_invalid,
+    make_client,
     transport_failed,
     within,
     words_of,
@@ -30,22 +31,19 @@ from streamfilter.kafka.ledger import Partition, Place, partition_of
 from streamfilter.kafka.messages import message_of
 from streamfilter.kafka.progress import ReadingProgress, Stall
 from streamfilter.kafka.remade import RemadeTopics
-from streamfilter.kafka.starts import ERROR, Skip, Start, start_of
-from streamfilter.kafka.statistics import Statistics, parsed
+from streamfilter.kafka.starts import ERROR
+from streamfilter.kafka.statistics import OnStatistics, parsed
 from streamfilter.records import Message
 
-OnStatistics = Callable[[Statistics], None]
-OnSkipped = Callable[[str, Skip, int], None]
 Answer = list[Position] | KafkaError
-"""Of a commit: each partition with its own error, or one error for all."""
+"""The answer to a commit: each partition with its own error, or one error for all."""
 
 # librdkafka itself waits a minute for a broker that hangs; a drain has 30 s in all.
 COMMIT_WAIT_S, CLOSE_WAIT_S = 10.0, 5.0
-# Of the broker that is asked whether a topic was made again.
+# Limit for the question whether a topic was made again.
 ANSWER_S = 1.0
-BEGIN_AGAIN_S = 1.0
-END_WAIT_S = 0.5  # reading waits for it, so a broker that hangs is not given longer
-# For the end of a transaction whose worker is gone: its time-out and the broker's next look.
+END_WAIT_S = 0.5  # for the end of a partition; reading stands still meanwhile
+# For the end of a transaction whose worker is gone: its time-out, and the broker's next check.
 UNSTABLE_S = 120.0
 
 
@@ -64,7 +62,7 @@ class KafkaSource:
     on_statistics
         Called every ``statistics.interval.ms``.
     on_skipped
-        Called with topic, reason and number where offsets are stepped over.
+        Called where offsets are stepped over.
 
     Raises
     ------
@@ -92,24 +90,21 @@ class KafkaSource:
         self._commits = Commits()
         self._continuity = Continuity()
         self._remade = RemadeTopics()
-        # Partitions without a valid offset, and where the group stood; looked at again and again.
-        self._to_begin: dict[Partition, int | None] = {}
-        self._begin_s = 0.0
-        self._on_skipped = on_skipped
         self._policy = ready.policy
         self._progress = ReadingProgress(ready.queue_bytes)
         callbacks = {
             **self._errors.settings(), "on_commit": self._committed, "stats_cb": self._statistics,
         }  # fmt: skip
-        try:
-            self._consumer = Consumer({**ready.properties, **callbacks})
-        except (KafkaException, TypeError, ValueError) as error:
-            raise settings_invalid(error, "consumer") from error
+        self._consumer = make_client(Consumer, {**ready.properties, **callbacks}, "consumer")
         self._assignment = Assignment(self._consumer, incremental=ready.incremental)
         self._assigned = self._assignment.partitions
+        self._beginnings = Beginnings(
+            self._consumer, self._assignment, self._commits, self._continuity,
+            policy=ready.policy, on_skipped=on_skipped,
+        )  # fmt: skip
 
     def join(self, assignee: Assignee | None = None) -> None:
-        """Become a member of the group: partitions come with the polls that follow.
+        """Become a member of the group: the following polls assign partitions.
 
         Raises
         ------
@@ -133,7 +128,7 @@ class KafkaSource:
         return tuple(self._assigned)
 
     def poll(self, max_messages: int, timeout_s: float) -> list[Message]:
-        """Messages that are here: the first is waited for, the others are taken without waiting.
+        """Returns the messages that have arrived; waits only for the first one.
 
         Returns
         -------
@@ -157,7 +152,7 @@ class KafkaSource:
         self._ask_for_an_end()
         messages = self._without_gaps([message_of(each) for each in raw if self._good(each)])
         self._broken = False
-        self._begin()
+        self._beginnings.begin()
         for each in messages:
             self._commits.read(partition_of(each.origin), each.origin.offset)
         if messages:
@@ -169,13 +164,13 @@ class KafkaSource:
         return messages
 
     def stalled(self, limit_s: float) -> tuple[Stall, ...]:
-        """Partitions of which nothing was read for longer though they go on; from any thread."""
+        """Returns partitions that have messages and gave none for longer; any thread may call."""
         return self._progress.stalled(limit_s)
 
     def membership(self) -> object | None:
-        """Who we are in the group, for transactions; None while we are no member.
+        """Returns the consumer's membership of the group, for transactions; None without one.
 
-        Only for the thread that polls: another one would wait until the poll is over.
+        Only the thread that polls may call: another one would wait until the poll is over.
         """
         try:
             membership: object = self._consumer.consumer_group_metadata()
@@ -188,9 +183,9 @@ class KafkaSource:
             raise transport_failed(error_of(error), "asking for the group") from error
 
     def committed(self, partitions: Sequence[Partition]) -> dict[Partition, Place]:
-        """What the group committed last, with what was kept beside it; without those it has not.
+        """Returns the committed offset and its note of each partition that has one.
 
-        Offsets of a transaction under way are waited for, until the broker ends it.
+        It waits until the broker ends a transaction that is under way.
 
         Raises
         ------
@@ -213,24 +208,24 @@ class KafkaSource:
         return {}
 
     def note_committed(self, offsets: Mapping[Partition, int]) -> None:
-        """A transaction committed these; its thread may call."""
+        """Note the offsets that a transaction has committed; any thread may call."""
         self._remade.committed(offsets)
 
     def pause(self) -> None:
-        """Fetch nothing, from partitions that come later neither; go on polling meanwhile.
+        """Fetch nothing, also from partitions that are assigned later; go on polling meanwhile.
 
-        Not for every full queue: librdkafka throws away what it had prefetched, and takes up to
-        1 s (measured) to fetch again after ``resume``. Not polling for a while costs nothing.
+        Do not use it for every full queue: librdkafka discards what it had prefetched, and takes up
+        to 1 s (measured) to fetch again after ``resume``. Not polling for a while costs nothing.
         """
         self._continuity.disturb(self._assigned)
         self._assignment.pause()
 
     def resume(self) -> None:
-        """Fetch again, from where reading stopped; not what is held."""
+        """Fetch again from where reading stopped, except from partitions that are held."""
         self._assignment.resume()
 
     def hold(self, partition: Partition) -> None:
-        """Fetch nothing from one partition until ``release``; what was fetched ahead is dropped."""
+        """Fetch nothing from one partition until ``release``; prefetched messages are discarded."""
         self._continuity.disturb([partition])
         self._assignment.hold(partition)
 
@@ -262,7 +257,7 @@ class KafkaSource:
         return self._judged(answer, positions)
 
     def behind_marks(self, settled: Mapping[Partition, int]) -> dict[Partition, int]:
-        """Positions that may be committed, as only marks of transactions lie before them.
+        """Returns positions that may be committed because only transaction markers lie before them.
 
         Parameters
         ----------
@@ -310,7 +305,7 @@ class KafkaSource:
         return self._committed(None, answer)
 
     def _without_gaps(self, messages: list[Message]) -> list[Message]:
-        """All but those before which the client may have stepped over others: it is sent back."""
+        """Returns the messages before any suspicious gap, to which reading is sent back."""
         disturbed = self._assigned if self._errors.unreachable else ()
         good, back = self._continuity.checked(messages, disturbed)
         for partition, offset in back.items():
@@ -324,7 +319,7 @@ class KafkaSource:
             raise transport_failed(error_of(error), "reading anew") from error
 
     def _of_this_topic(self, messages: list[Message]) -> list[Message]:
-        """All but those of partitions whose topic was made again, which are read anew."""
+        """Returns the messages, but those of topics that were made again: they are read anew."""
         quiet = self._remade.suspects(messages)
         if not quiet:
             return messages
@@ -352,7 +347,7 @@ class KafkaSource:
         self._assignee.assigned(tuple(partitions))
 
     def _ask_for_an_end(self) -> None:
-        """Where a partition that seems to be read out ends; one now and then."""
+        """Ask for the ends of one partition that seems to be read to its end, now and then."""
         if (partition := self._progress.to_ask()) is None or partition not in self._assigned:
             return
         try:
@@ -362,49 +357,6 @@ class KafkaSource:
         else:
             self._progress.set_ends(partition, *ends)
 
-    def _without_offset(self, partition: Partition, stood: int | None) -> None:
-        """The client asks where to begin; not again for what it asked before it was told."""
-        known = None if stood is None or stood < 0 else stood
-        if (known or 0) >= self._assignment.placed(partition):
-            self._to_begin[partition] = known
-
-    def _begin(self) -> None:
-        """Begin in partitions of which the group has no valid offset, and say what that skips."""
-        if not self._to_begin or time.monotonic() < self._begin_s:
-            return
-        for partition, stood in list(self._to_begin.items()):
-            if partition not in self._assigned:
-                del self._to_begin[partition]
-                continue
-            try:
-                ends = self._consumer.get_watermark_offsets(Position(*partition), ANSWER_S)
-                start = start_of(self._policy, stood, *ends)
-                self._assignment.place(partition, start.offset)
-            except KafkaException as error:
-                self._begin_s = time.monotonic() + BEGIN_AGAIN_S
-                log.warning("ends not known", detail=error_of(error).str(), retried=True)
-                return
-            del self._to_begin[partition]
-            self._began(partition, stood, start)
-
-    def _began(self, partition: Partition, stood: int | None, start: Start) -> None:
-        topic, number = partition
-        self._continuity.forget(partition)
-        self._commits.taken(self._assignment.positions([partition]))
-        self._commits.begun(partition, start.offset, commit=start.reason is Skip.LATEST)
-        if start.reason is not None:
-            log.error(
-                "offsets skipped", topic=topic, partition=number, reason=str(start.reason),
-                first=start.skipped.start, last=start.skipped.stop - 1, offsets=len(start.skipped),
-            )  # fmt: skip
-            if self._on_skipped is not None:
-                self._on_skipped(topic, start.reason, len(start.skipped))
-        elif stood is not None:
-            log.warning(
-                "topic is shorter than it was", topic=topic, partition=number, stood=stood,
-                begins=start.offset,
-            )  # fmt: skip
-
     def _good(self, raw: RawMessage) -> bool:
         error = raw.error()
         if error is None:
@@ -413,7 +365,7 @@ class KafkaSource:
         if code == KafkaError._PARTITION_EOF:
             return False
         if code == KafkaError._AUTO_OFFSET_RESET and self._policy != ERROR:
-            self._without_offset((topic or "", raw.partition() or 0), raw.offset())
+            self._beginnings.without_offset((topic or "", raw.partition() or 0), raw.offset())
             return False
         if code == KafkaError.UNKNOWN_TOPIC_OR_PART:
             # A topic that was read and has expired is no failure; one never seen is a mistake.
@@ -473,11 +425,11 @@ class KafkaSource:
             self._errors.fail(transport_failed(error_of(error), "giving partitions up"))
 
     def _forget(self, partition: Partition) -> None:
-        """What was read and committed there is no concern of ours any more."""
+        """Forget all that is kept of a partition."""
         self._assignment.unplace(partition)
         self._commits.forget(partition)
         self._continuity.forget(partition)
-        self._to_begin.pop(partition, None)
+        self._beginnings.forget(partition)
         self._remade.forget(partition)
         self._progress.forget(partition)
 

@@ -1,7 +1,7 @@
-"""Where reading a partition begins when the group has no valid offset there; it does no I/O.
+"""Decides where reading begins when the group has no valid offset in a partition; no I/O.
 
-librdkafka would step over offsets without a word: it is told to ask (``auto.offset.reset=error``),
-and what is stepped over is known.
+librdkafka would skip offsets without a word. It is set to ask (``auto.offset.reset=error``), so
+that what is skipped is known.
 """
 
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ ERROR = "error"
 
 
 class Skip(StrEnum):
-    """Why offsets were stepped over: a closed set."""
+    """Why offsets are skipped: a closed set."""
 
     RETENTION = "retention"
     """The topic no longer holds what the group had not read."""
@@ -26,16 +26,16 @@ class Skip(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Start:
-    """Where reading begins, and what that steps over."""
+    """Where reading begins, and which offsets that skips."""
 
     offset: int
     skipped: range = range(0)
     reason: Skip | None = None
-    """None where nothing is stepped over."""
+    """None where nothing is skipped."""
 
 
 def start_of(policy: str, stood: int | None, low: int, high: int) -> Start:
-    """Where to begin in a partition.
+    """Returns where to begin in a partition.
 
     Parameters
     ----------
@@ -56,7 +56,7 @@ def start_of(policy: str, stood: int | None, low: int, high: int) -> Start:
 
 
 def refuse_skipping(policy: str, topics: tuple[str, ...]) -> None:
-    """Refuse a policy that is none, or would skip the beginning of each new topic of a pattern.
+    """Refuse a policy that does not exist, or that would skip the beginning of each new topic.
 
     Raises
     ------

@@ -1,6 +1,7 @@
 """librdkafka's statistics, reduced to what the metrics need."""
 
-from collections.abc import Iterator, Mapping
+import json
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -23,12 +24,11 @@ class PartitionStanding:
     """Where reading a partition stands; -1 where that is not known yet."""
 
     position: int
-    """Of the next message to be read: behind the last that was handed over, and behind marks of
-    transactions."""
+    """Offset of the next message to read, after those that were read and markers."""
     fetched: int
-    """Of the next message to be fetched; what lies between waits in the client."""
+    """Offset of the next message to fetch; the messages between the two wait in the client."""
     end: int
-    """Up to where messages may be read: open transactions end it."""
+    """Offset up to which messages may be read: an open transaction ends it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +49,14 @@ class Statistics:
     """Fetched and not yet read (consumer)."""
     standing: Mapping[tuple[str, int], PartitionStanding] = field(default_factory=dict)
     """The partitions about which a consumer has had an answer."""
+
+
+OnStatistics = Callable[[Statistics], None]
+
+
+def serve_statistics(on_statistics: OnStatistics, text: str) -> None:
+    """Parse librdkafka's JSON and call the function with it."""
+    on_statistics(parsed(json.loads(text)))
 
 
 def parsed(document: Mapping[str, Any]) -> Statistics:
@@ -81,7 +89,7 @@ def parsed(document: Mapping[str, Any]) -> Statistics:
 
 
 def _standing(partition: Mapping[str, Any]) -> PartitionStanding:
-    """Before anything was read of a partition it stands at its commit, else at its beginning."""
+    """Returns the position; before the first read that is the commit, else the beginning."""
     places = (partition.get(key, -1) for key in ("app_offset", "committed_offset", "lo_offset"))
     stable, high = partition.get("ls_offset", -1), partition["hi_offset"]
     return PartitionStanding(
@@ -92,7 +100,7 @@ def _standing(partition: Mapping[str, Any]) -> PartitionStanding:
 
 
 def _lag(partition: Mapping[str, Any]) -> int | None:
-    """Returns the lag behind the committed offset; before the first commit, behind the reading."""
+    """Returns the lag behind the committed offset; before the first commit, behind the position."""
     lags = (partition.get(key, -1) for key in ("consumer_lag", "consumer_lag_stored"))
     return next((lag for lag in lags if lag >= 0), None)
 

@@ -1,4 +1,4 @@
-"""Reads the end of topics and what comes to them, over outages; joins no group, commits nothing."""
+"""Reads the newest messages of topics and those that follow; joins no group, commits nothing."""
 
 import time
 from collections.abc import Mapping
@@ -12,8 +12,8 @@ from streamfilter.kafka.client import (
     ClientErrors,
     Settings,
     lasting,
+    make_client,
     merged,
-    settings_invalid,
     transport_failed,
 )
 from streamfilter.kafka.messages import message_of
@@ -24,7 +24,7 @@ from streamfilter.records import Message
 log = structlog.get_logger(__name__)
 
 _AT_ONCE = 200
-# How often the broker is asked for topics and partitions that were not there, and whether it is up.
+# How often the broker is asked for missing topics and new partitions, and whether it is up.
 _LOOK_EVERY_S = 2.0
 _ANSWER_S = 3.0
 
@@ -32,7 +32,7 @@ _ANSWER_S = 3.0
 class Tail:
     """The newest messages of topics, and all that come later.
 
-    A topic that is not there is waited for; a broker that is away is tried again and again.
+    It waits for a topic that does not exist, and tries again while a broker is away.
 
     Parameters
     ----------
@@ -52,23 +52,20 @@ class Tail:
         self._errors = ClientErrors("reader", patient=True, passing=GONE)
         own = {"topic.metadata.refresh.interval.ms": 5000, "reconnect.backoff.max.ms": 1000}
         ready = merged({**DEFAULTS, **own}, settings, ("bootstrap.servers",), CONSUMER)
-        try:
-            self._consumer = Consumer({**ready, **self._errors.settings()})
-        except (KafkaException, TypeError, ValueError) as error:
-            raise settings_invalid(error, "reader") from error
+        self._consumer = make_client(Consumer, {**ready, **self._errors.settings()}, "reader")
         self._read: dict[tuple[str, int], int] = {}  # where reading began
         self._due_s = 0.0
         self._connected = False
         self.missing: tuple[str, ...] = tuple(topics)
-        """Topics that are not there."""
+        """Topics that do not exist."""
 
     @property
     def connected(self) -> bool:
-        """Whether the broker answered when it was last asked, or has sent something since."""
+        """Whether the broker answered the last question, or has sent something since."""
         return self._connected
 
     def poll(self, timeout_s: float) -> list[Message]:
-        """Returns what came, in the order of each partition; empty where nothing did.
+        """Returns the messages that have come, in the order of each partition.
 
         Raises
         ------
@@ -94,7 +91,7 @@ class Tail:
         return found
 
     def behind(self) -> int:
-        """Returns how many messages are known to be there and not yet read."""
+        """Returns how many messages are known to exist and are not read yet."""
         total = 0
         for (topic, number), began in self._read.items():
             at = Position(topic, number)

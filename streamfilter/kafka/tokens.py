@@ -1,7 +1,7 @@
-"""Tokens of OAUTHBEARER: where they come from, and which failures to get one librdkafka mends.
+"""Tokens of OAUTHBEARER: where they come from, and which failures to get one librdkafka retries.
 
-It asks for the next token well before the last is over, and when it gets none it asks again every
-few seconds: an identity provider that is away for a while stops nobody.
+librdkafka asks for the next token well before the last one expires, and after a failure every few
+seconds. So an identity provider that is away for a while stops no client.
 """
 
 import re
@@ -21,9 +21,9 @@ NO_ANSWER = (
     "one no broker is asked. Then see that the broker is up and bootstrap.servers is right"
 )
 _FAILED = "Failed to acquire SASL OAUTHBEARER token"
-# librdkafka tries a request several times and asks again after 10 s: a longer silence is success.
+# librdkafka tries a request several times, and again after 10 s: a longer silence means success.
 _ROW_S = 60.0
-# A client that is at work has a token for some time; one that never had any has made a mistake.
+# A running client has a token that is valid for some time; one that never had any is misconfigured.
 _FIRST_S = 10.0
 WAIT_AT_WORK_S, WAIT_AT_START_S = 300.0, 60.0
 _STATUS = re.compile(r"\((\d{3})\)$")
@@ -36,7 +36,7 @@ def uses_tokens(settings: Mapping[str, object]) -> bool:
 
 
 def refuse_tokenless(settings: Mapping[str, object]) -> None:
-    """Refuse settings of a client that would wait for a token for ever, without a word.
+    """Refuse settings with which a client would silently wait for a token for ever.
 
     Raises
     ------
@@ -56,12 +56,12 @@ def refuse_tokenless(settings: Mapping[str, object]) -> None:
 
 
 def concerns_tokens(detail: str) -> bool:
-    """Whether librdkafka speaks of a token that it could not get."""
+    """Whether a line of librdkafka tells of a token that it could not get."""
     return _FAILED in detail
 
 
 class TokenFailures:
-    """Failures to get a token in a row, of a client that goes on working."""
+    """Counts the failures in a row of a running client to get a token."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
@@ -71,22 +71,22 @@ class TokenFailures:
         self._worked = self._refused = False
 
     def worked(self) -> None:
-        """A broker has answered, so the client had a token."""
+        """Note that a broker has answered, so that the client had a token."""
         self._worked = True
 
     def read(self, facility: str, line: str) -> None:
-        """Of the lines of librdkafka's log: they alone have the provider's status."""
+        """Read a line of librdkafka's log: only there stands the provider's status."""
         if facility == "OIDC" and (found := _STATUS.search(line)):
             status = int(found[1])
             self._refused = 400 <= status < 500 and status not in _PASSING
 
     @property
     def under_way(self) -> bool:
-        """Whether the last word was that there is no token."""
+        """Whether the last attempt failed."""
         return self._since_s is not None and self._clock() - self._last_s < _ROW_S
 
     def failed(self) -> bool:
-        """One more; whether that is the end."""
+        """Count a failure; whether the client should end."""
         now = self._clock()
         if not self.under_way:
             self._since_s = now

@@ -22,8 +22,8 @@ from streamfilter.kafka.client import (
     ClientErrors,
     Settings,
     error_of,
+    make_client,
     merged,
-    settings_invalid,
     transport_failed,
 )
 from streamfilter.kafka.properties import PRODUCER
@@ -145,10 +145,7 @@ def absent(
         return ()
     errors = ClientErrors("producer")
     ready = merged({}, settings, ("bootstrap.servers",), PRODUCER)
-    try:
-        producer = Producer({**ready, **errors.settings()})
-    except (KafkaException, TypeError, ValueError) as error:
-        raise settings_invalid(error, "producer") from error
+    producer = make_client(Producer, {**ready, **errors.settings()}, "producer")
     return tuple(name for name in left if not _made_when_asked_for(producer, name, timeout_s))
 
 
@@ -184,7 +181,7 @@ def alter(
 
 
 def _made_when_asked_for(producer: Producer, name: str, timeout_s: float) -> bool:
-    """Whether brokers know a topic once a producer asks for it."""
+    """Whether the brokers have a topic once a producer asks for it."""
     try:
         error = producer.list_topics(name, timeout_s).topics[name].error
     except KafkaException as exception:
@@ -203,10 +200,7 @@ def open_admin(settings: Settings, errors: ClientErrors) -> AdminClient:
     """
     ready = merged({}, settings, ("bootstrap.servers",))
     errors.tokens_used = uses_tokens(ready)
-    try:
-        return AdminClient({**ready, **errors.settings()})
-    except (KafkaException, TypeError, ValueError) as error:
-        raise settings_invalid(error, "client") from error
+    return make_client(AdminClient, {**ready, **errors.settings()}, "client")
 
 
 def wait_for_answer(

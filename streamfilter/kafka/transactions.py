@@ -17,9 +17,9 @@ from streamfilter.kafka.client import (
     ClientErrors,
     Settings,
     error_of,
+    make_client,
     merged,
     refuse,
-    settings_invalid,
     transport_failed,
     within,
 )
@@ -30,14 +30,13 @@ from streamfilter.kafka.sink import (
     GUARANTEES,
     REFUSALS,
     ROOM_WAIT_S,
-    OnStatistics,
     Undeliverable,
     is_of_clock,
     own_stamp,
     refusal_of,
     say_clock_refused,
-    serve_statistics,
 )
+from streamfilter.kafka.statistics import OnStatistics, serve_statistics
 from streamfilter.records import Output
 
 DEFAULTS: Settings = {
@@ -256,10 +255,7 @@ class TransactionalSink:
         self._closing.set()
 
     def _new_producer(self) -> Producer:
-        try:
-            return Producer(self._settings)
-        except (KafkaException, TypeError, ValueError) as error:
-            raise settings_invalid(error, "producer") from error
+        return make_client(Producer, self._settings, "producer")
 
     def _renew(self) -> None:
         """Replace the producer; the new one ends the open transaction and fences the old off."""

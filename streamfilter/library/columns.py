@@ -32,5 +32,5 @@ class Column:
 
     @property
     def kind(self) -> FieldKind:
-        """What is read: a text may be of any kind, it is written out."""
+        """The kind that is read: a text may be written out of any kind."""
         return FieldKind.ANY if self.text else FieldKind.NUMBER

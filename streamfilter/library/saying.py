@@ -1,4 +1,4 @@
-"""What a program that uses the library is told of slow steps."""
+"""Tells the user of the library about slow steps."""
 
 import sys
 

@@ -7,7 +7,7 @@ REFUSALS = ("host", "login", "cross_site", "crowded", "too_large")
 
 
 class ConsoleMetrics:
-    """What came, what was drawn, what was said, and who looks."""
+    """Counts what comes, what is drawn, what people say, and who looks."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
         self.cards = Counter(

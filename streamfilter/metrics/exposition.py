@@ -1,4 +1,4 @@
-"""What is put on the metrics page of what a registry holds."""
+"""Prepares what a registry holds for the metrics page."""
 
 from collections.abc import Iterable, Iterator
 
@@ -20,11 +20,11 @@ class WithoutCreated(Collector):
         self._registry = registry
 
     def collect(self) -> Iterator[Metric]:
-        """The families, samples of counters and histograms alone."""
+        """Returns the families, with the samples of counters and histograms alone."""
         yield from _without(self._registry.collect())
 
     def restricted_registry(self, names: Iterable[str]) -> Collector:
-        """As the library asks for it, where the address names families (``name[]``)."""
+        """Returns the part that a query asks for by names of families (``name[]``)."""
         restricted = self._registry.restricted_registry(names)
 
         class Restricted(Collector):

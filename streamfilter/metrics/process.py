@@ -69,7 +69,7 @@ class TraceMetrics:
 
 
 class HttpMetrics:
-    """Who does not get through at the worker's HTTP server."""
+    """Counts who is refused by the worker's HTTP server."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
         self.logins_refused = Counter(

@@ -1,8 +1,8 @@
-"""Who is connected to the worker's HTTP server, and for how long.
+"""Bounds who is connected to the worker's HTTP server, and for how long.
 
-A probe must get through whatever else is connected. So a new connection is never turned away for
-old ones: where there is no room, the one that has been there longest is closed, of the address that
-has the most. A probe is over in milliseconds, and is not the one.
+A probe must get through whatever else is connected. So a new connection is never refused because of
+old ones: where there is no room, the oldest connection of the address that has the most is closed.
+A probe takes milliseconds, so it is not the one that is closed.
 """
 
 import socket
@@ -27,9 +27,9 @@ MOST = 64
 MOST_OF_ADDRESS = 16
 # Of a whole request, from its connection to the last byte of the answer. A scrape gives up then.
 TOTAL_S = 10.0
-# Threads of connections that are closed end when they notice; beyond so many nobody is let in.
+# Threads of closed connections take a while to end; with so many no connection is accepted.
 _MOST_THREADS = 4 * MOST
-# Of one network of IPv6, as one customer has it.
+# Prefix of an IPv6 network that counts as one address, as one customer has it.
 _PREFIX_BITS = 64
 
 Closed = Callable[[str], None]
@@ -44,15 +44,15 @@ class _Connection:
     closed: bool = False
 
     def close(self) -> None:
-        """End it, in whatever its thread is."""
+        """Close the connection, whatever its thread is doing."""
         self.closed = True
         with suppress(OSError):
-            # Not the wrapped one's own, which speaks TLS while another thread does.
+            # Not the TLS socket's own shutdown: its thread may be in a TLS call.
             socket.socket.shutdown(self.wire, socket.SHUT_RDWR)
 
 
 class Connections:
-    """Which connections are open; bounded in number, by address and in time."""
+    """The open connections, bounded in number, by address and in time."""
 
     def __init__(
         self,
@@ -68,7 +68,7 @@ class Connections:
         self._threads: dict[int, _Connection] = {}  # by their wire, oldest first
 
     def open(self, wire: socket.socket, host: str) -> bool:
-        """Make room for a connection; False where not even closing others made it."""
+        """Make room for a connection; False where closing others made none."""
         made = _Connection(wire, address_of(host))
         with self._lock:
             if len(self._threads) >= _MOST_THREADS:
@@ -89,12 +89,12 @@ class Connections:
         return True
 
     def done(self, wire: socket.socket) -> None:
-        """A connection's thread has ended."""
+        """Forget a connection whose thread has ended."""
         with self._lock:
             self._threads.pop(id(wire), None)
 
     def close_late(self) -> None:
-        """Close what takes too long, be it in the handshake, the request or the answer."""
+        """Close connections that take too long for handshake, request or answer."""
         end_s = time.monotonic() - self._total_s
         with self._lock:
             late = [e for e in self._threads.values() if e.began_s < end_s and not e.closed]
@@ -121,18 +121,18 @@ class BoundedServer(ThreadingMixIn, WSGIServer):
             self.shutdown_request(request)
 
     def process_request_thread(self, request: Any, client_address: Any) -> None:
-        """Serve, and make room."""
+        """Serve a connection, then forget it."""
         try:
             super().process_request_thread(request, client_address)
         finally:
             self.connections.done(request)
 
     def service_actions(self) -> None:
-        """Look at the clock, several times a second."""
+        """Close late connections; called several times a second."""
         self.connections.close_late()
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """A client that breaks off, or speaks no TLS, is no event."""
+        """Log nothing: a client that breaks off, or speaks no TLS, is ordinary."""
         log.debug("http client failed", detail=repr(sys.exception()))
 
 
@@ -143,7 +143,7 @@ class BoundedServerOfIPv6(BoundedServer):
 
 
 def address_of(host: str) -> str:
-    """Whom a connection counts for: an IPv4 address, or a network of IPv6."""
+    """Returns the address for which a connection counts: an IPv4 address, or an IPv6 network."""
     try:
         address = ip_address(host.partition("%")[0])
     except ValueError:

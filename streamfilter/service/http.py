@@ -1,4 +1,4 @@
-"""What a worker says over HTTP: ``/metrics``, ``/healthz`` and ``/readyz``."""
+"""The HTTP endpoint of a worker: ``/metrics``, ``/healthz`` and ``/readyz``."""
 
 import ssl
 import threading
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 
 Check = Callable[[], str | None]
-"""None while all is well, else what is wrong in a few words."""
+"""Returns None while all is well, else what is wrong in a few words."""
 
 log = structlog.get_logger(__name__)
 
@@ -38,7 +38,7 @@ class _Quiet(WSGIRequestHandler):
     timeout = TOTAL_S  # of each read; ``Connections`` bounds all of them together
 
     def log_message(self, format: str, *args: object) -> None:
-        """Probes every few seconds are no events."""
+        """Log nothing: probes every few seconds are ordinary."""
 
 
 class _Collects(Protocol):
@@ -65,7 +65,7 @@ class _Cleaned:
                 yield metric
 
     def restricted_registry(self, names: Iterable[str]) -> "_Cleaned":
-        """The part of it that a query asks for."""
+        """Returns the part of the registry that a query asks for."""
         restrict = cast("CollectorRegistry", self._registry).restricted_registry
         return _Cleaned(cast("_Collects", restrict(names)))
 
@@ -96,7 +96,7 @@ def application(
                 start(refusal.status, [*plain, *refusal.headers.items()])
                 return [b"metrics.user and metrics.password are needed\n"]
         if path == "/metrics":
-            with rendering:  # one at a time: it takes the processor from the stream, and probes
+            with rendering:  # one at a time: it takes CPU time from the stream and the probes
                 return shown(environ, start)
         if path not in checks:
             status, text = "404 Not Found", "try /metrics, /healthz or /readyz"
@@ -175,7 +175,7 @@ class Endpoint:
 
 
 def certificate(listening: Listening, section: str = "metrics") -> ssl.SSLContext | None:
-    """TLS as Python's defaults have it; None without a certificate.
+    """Returns the TLS context, with Python's defaults; None without a certificate.
 
     Parameters
     ----------
@@ -202,5 +202,5 @@ def certificate(listening: Listening, section: str = "metrics") -> ssl.SSLContex
 
 
 def _no_word() -> str:
-    """A key with a passphrase would be asked for on the terminal."""
+    """Refuses a key with a passphrase, for which OpenSSL would ask on the terminal."""
     raise ValueError("the key has a passphrase")

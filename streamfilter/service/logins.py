@@ -1,4 +1,4 @@
-"""The password of a page, which can be guessed slowly and not unseen."""
+"""Checks the password of a page, and slows and counts guesses."""
 
 import base64
 import hmac
@@ -15,20 +15,20 @@ from streamfilter.service.connections import address_of
 
 log = structlog.get_logger(__name__)
 
-# Of each address: so many wrong ones at once, and one more after so long.
+# For each address: so many wrong passwords at once, and one more after so long.
 _BURST, _EACH_S = 10, 6.0
-# Before a wrong password is answered.
+# Delay of the answer to a wrong password.
 _DELAY_S = 1.0
-# Addresses that are remembered; of more the one that was wrong longest ago is forgotten.
+# Number of addresses that are remembered; beyond it the oldest is forgotten.
 _MOST_ADDRESSES = 4096
-# Between two lines of the log about one address.
+# Interval between two log lines about one address.
 _LOG_EVERY_S = 60.0
 _CHALLENGE = {"WWW-Authenticate": 'Basic realm="streamfilter", charset="UTF-8"'}
 
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """Why a client sees nothing: HTTP's status and headers."""
+    """A refused request: HTTP status and headers."""
 
     status: str
     headers: Mapping[str, str]
@@ -43,7 +43,7 @@ class _Guesses:
 
 
 class Logins:
-    """Lets in who has the password, and bounds how often each address may be wrong.
+    """Lets in who has the password, and bounds how often each address may guess.
 
     Parameters
     ----------
@@ -74,7 +74,7 @@ class Logins:
         self._of: OrderedDict[str, _Guesses] = OrderedDict()
 
     def refusal(self, given: str, host: str) -> Refusal | None:
-        """Why a client at an address is not let in; None where it is. Takes its time if not.
+        """Returns why a client at an address is not let in; None where it is. A refusal takes time.
 
         Parameters
         ----------
@@ -83,9 +83,9 @@ class Logins:
         """
         if self._open:
             return None
-        if not given:  # no guess: browsers ask so whether one is needed
+        if not given:  # not a guess: browsers ask so whether a password is needed
             return Refusal("401 Unauthorized", _CHALLENGE)
-        # Beyond the bound the right one is refused too: who guesses must not learn from the answer.
+        # Beyond the bound the right one is refused too: a guess must not learn from the answer.
         wait_s = self._wait_s(host)
         text = given.encode("latin-1", "replace")
         if not wait_s and hmac.compare_digest(self._expected, text):
@@ -98,11 +98,11 @@ class Logins:
         return Refusal("401 Unauthorized", _CHALLENGE)
 
     def close(self) -> None:
-        """Keep nobody waiting any longer."""
+        """Let nobody wait any longer."""
         self._closing.set()
 
     def _wait_s(self, host: str) -> float:
-        """Until a password of this address is looked at."""
+        """Returns the seconds until a password of this address is checked again."""
         with self._lock:
             guesses = self._of.get(address_of(host))
             if guesses is None:

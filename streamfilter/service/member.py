@@ -16,9 +16,9 @@ from streamfilter.service.delivery.parcel import Delivery
 
 log = structlog.get_logger(__name__)
 
-_SERVE_S = 0.1  # how soon the delivery thread sees the end
+_SERVE_S = 0.1  # after which the delivery thread sees the end
 _FLUSH_S = 1.0
-_WATCH_S = 1.0  # between two looks for partitions that stand still
+_WATCH_S = 1.0  # between two checks for partitions that stand still
 _MOST_NAMED = 3  # of those, on the health page
 
 
@@ -76,33 +76,33 @@ class Member(ABC):
 
     @abstractmethod
     def turn(self) -> None:
-        """One turn of the reader: read, work, commit; it takes seconds at most."""
+        """Do one turn of the reader: read, work, commit; it takes seconds at most."""
 
     @abstractmethod
     def drain(self, partitions: Sequence[Partition]) -> None:
-        """Finish what is under way of partitions that are about to go."""
+        """Finish what is in flight of partitions that are about to be revoked."""
 
     @abstractmethod
     def forget(self, partitions: Sequence[Partition]) -> None:
-        """Drop what is kept of partitions that were given up."""
+        """Drop what is kept of partitions that were revoked."""
 
     def finish(self) -> None:  # noqa: B027 - not every worker has something to finish
-        """The last work before the group is left."""
+        """Do the last work before the group is left."""
 
     @abstractmethod
     def end(self) -> None:
-        """Let the worker's own threads end; the group is left."""
+        """Let the worker's own threads end, after the group is left."""
 
     # ---- its life -------------------------------------------------------------------------------
 
     def add_thread(self, work: Callable[[], None], name: str) -> threading.Thread:
-        """Run work beside the reader from the start; its failure ends the worker."""
+        """Run work beside the reader from the start; a failure there ends the worker."""
         thread = self._thread(work, name)
         self._threads.append(thread)
         return thread
 
     def run(self) -> None:
-        """Work until ``stop``; then finish what is under way, commit and leave the group.
+        """Work until ``stop``; then finish what is in flight, commit and leave the group.
 
         Raises
         ------
@@ -138,25 +138,25 @@ class Member(ABC):
 
     @property
     def stopped_s(self) -> float:
-        """When it was asked to finish (monotonic seconds); infinity before."""
+        """When the worker was asked to finish (monotonic seconds); infinity before."""
         return self._stopped_s
 
     @property
     def failed(self) -> bool:
-        """Whether something failed: then nothing under way is waited for."""
+        """Whether something failed: then nothing in flight is waited for."""
         return self._failure is not None
 
     def beat(self) -> None:
-        """The reader makes progress."""
+        """Note that the reader makes progress."""
         self._beat_s = time.monotonic()
 
     @property
     def assigned_partitions(self) -> int:
-        """How many partitions this worker reads now."""
+        """The number of partitions that this worker reads now."""
         return len(self._source.assigned)
 
     def wrong(self) -> str | None:
-        """Why the worker is unhealthy; None while it is well."""
+        """Returns why the worker is unhealthy; None while it is well."""
         if self._failure is not None:
             return f"{self._name} failed: {self._failure}".lstrip()
         silent_s = time.monotonic() - self._beat_s
@@ -169,11 +169,11 @@ class Member(ABC):
         return None
 
     def stalled(self, now_s: float, limit_s: float) -> tuple[Stall, ...]:
-        """Partitions that stood still for longer; called every second."""
+        """Returns partitions that stood still for longer; called every second."""
         return self._source.stalled(limit_s)
 
     def unready(self) -> str | None:
-        """Why the worker is not ready; None once the engine is warm and partitions are assigned."""
+        """Returns why the worker is not ready; None once engine and partitions are there."""
         if self._stopping.is_set():
             return "stopping"
         if not self._joined:
@@ -184,7 +184,7 @@ class Member(ABC):
         return f"{self._name}: {words}" if self._name else words
 
     def _watch(self) -> None:
-        """Look for partitions that stand still; each is logged once as it stops and as it goes."""
+        """Log each partition once when it stands still, and once when it goes on."""
         now = time.monotonic()
         if now - self._watched_s < _WATCH_S:
             return
@@ -217,25 +217,25 @@ class Member(ABC):
 
     @property
     def uncommitted_s(self) -> float:
-        """For how long nothing was committed."""
+        """The seconds since the last commit."""
         return time.monotonic() - self._committed_s
 
     # ---- partitions come and go (called by the source, in the reader's thread) ------------------
 
     def assigned(self, partitions: Sequence[Partition]) -> None:
-        """Partitions were given to this worker."""
+        """Partitions were assigned to this worker."""
         log.info("assigned", partitions=_named(partitions))
         self._delivery.assigned(self._source, partitions)
 
     def revoked(self, partitions: Sequence[Partition]) -> None:
-        """Partitions go to another worker: finish and commit theirs first."""
+        """Finish and commit partitions that another worker is about to read."""
         log.info("revoked", partitions=_named(partitions))
         self.drain(partitions)
         self.commit(wait=True)
         self._give_up(partitions)
 
     def lost(self, partitions: Sequence[Partition]) -> None:
-        """Partitions are gone already; another worker reads from the last commit."""
+        """Drop partitions that another worker reads already, from the last commit."""
         log.warning("lost", partitions=_named(partitions))
         self._give_up(partitions)
 
@@ -262,7 +262,7 @@ class Member(ABC):
         self.stop()
 
     def _deliver(self) -> None:
-        """The delivery thread, until all is flushed."""
+        """Run the delivery thread until everything is flushed."""
         while not self._flushed.is_set():
             self._delivery.serve(_SERVE_S)
 

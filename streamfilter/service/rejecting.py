@@ -1,4 +1,4 @@
-"""The one place where an exception becomes rejected messages, for both halves."""
+"""Turns exceptions into rejected messages: the one place where that is done, for both halves."""
 
 from collections.abc import Mapping
 
@@ -25,7 +25,7 @@ log = structlog.get_logger(__name__)
 def rejections(
     error: Exception, *messages: Message, ids: Mapping[str, str] | None = None
 ) -> tuple[Rejected, ...]:
-    """Turns an exception into a rejection of each message behind it.
+    """Returns a rejection of each message behind an exception.
 
     Parameters
     ----------
@@ -58,7 +58,7 @@ def rejections(
 
 
 def smaller_or_fail(output: Output, refusal: Undeliverable) -> Output:
-    """A rejected message that the broker refused, without its largest parts.
+    """Returns a rejected message that the broker refused, without its largest parts.
 
     Raises
     ------

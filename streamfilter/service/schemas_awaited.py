@@ -1,4 +1,4 @@
-"""Writer schemas that are not here yet: asked for beside the stream, again and again."""
+"""Fetches writer schemas that are not known yet beside the stream, again and again."""
 
 import threading
 import time
@@ -16,23 +16,23 @@ from streamfilter.schemas.finder import SchemaKey, key_words
 log = structlog.get_logger(__name__)
 
 _FIRST_DELAY_S, _LONGEST_DELAY_S = 0.5, 15.0
-"""Until a source that did not answer is asked again; doubled each time."""
-_REFUSED_S = 30.0  # a registry's "no such schema" is believed for so long
+"""Delay before a source that did not answer is asked again; it doubles each time."""
+_REFUSED_S = 30.0  # for which a registry's "no such schema" is believed
 # Anyone may write an id. Fewer than the finder keeps, so that what is ready here is known there.
 _MOST_READY, _MOST_AWAITED = 128, 10_000
 _MOST_ASKING = 16  # threads; one that hangs hinders no other
 
 
 class Fetching(Protocol):
-    """Gets schemas, and all that their messages take."""
+    """Fetches schemas, and whatever their messages need."""
 
     def fetch(self, key: SchemaKey) -> None:
-        """Get one; raises MessageRejected or SchemaUnavailable."""
+        """Fetch one schema; raises MessageRejected or SchemaUnavailable."""
 
 
 @dataclass(slots=True)
 class _AwaitedSchema:
-    """One schema: since when it is wanted, when it is asked for next, and what was last said."""
+    """One schema: since when it is wanted, when it is asked for next, and the last answer."""
 
     since_s: float
     wanted_s: float
@@ -45,10 +45,10 @@ class _AwaitedSchema:
 
 
 class SchemasAwaited:
-    """Says of each schema whether its messages can go on; any thread may ask.
+    """Knows of each schema whether its messages can go on; any thread may ask.
 
-    A schema that cannot be had is asked for with backoff while its messages wait. After the limit
-    they are rejected, while it goes on being asked for, until it is there. What a source denies is
+    A schema that cannot be fetched is asked for again with backoff while its messages wait. After
+    the limit the messages are rejected, and the schema is still asked for. What a source denies is
     rejected at once.
 
     Parameters
@@ -92,7 +92,7 @@ class SchemasAwaited:
             entry = self._entry(key, now)
             entry.wanted_s = now
             if entry.refused is not None:
-                # The same one each time: without this its traceback would grow.
+                # It is raised again and again: without this its traceback would grow.
                 raise entry.refused.with_traceback(None)
             if not entry.asking and now >= entry.due_s and self._asking < _MOST_ASKING:
                 entry.asking = True
@@ -106,7 +106,7 @@ class SchemasAwaited:
         return False
 
     def forget(self) -> None:
-        """What the messages take has changed: have it for each schema anew."""
+        """Fetch each schema again, as what its messages need has changed."""
         with self._lock:
             self._ready.clear()
             self._awaited.clear()
@@ -114,7 +114,7 @@ class SchemasAwaited:
     def _entry(self, key: SchemaKey, now: float) -> _AwaitedSchema:
         entry = self._awaited.get(key)
         if entry is not None:
-            # What nobody wanted for long is waited for anew: the source may be back.
+            # A schema that nobody wanted for long is waited for anew: the source may be back.
             idle = now - entry.wanted_s > self._wait_s and not entry.asking
             if not idle and (entry.refused is None or now < entry.refused_until_s):
                 return entry
@@ -124,7 +124,7 @@ class SchemasAwaited:
         return entry
 
     def _ask(self, key: SchemaKey, entry: _AwaitedSchema) -> None:
-        """One question, in a thread of its own."""
+        """Ask for one schema, in a thread of its own."""
         refused: MessageRejected | None = None
         unavailable: SchemaUnavailable | None = None
         try:

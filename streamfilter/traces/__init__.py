@@ -1,4 +1,4 @@
-"""The way of single alerts as OpenTelemetry spans; off, and not imported, unless asked for.
+"""Traces single alerts as OpenTelemetry spans; it is off, and not imported, unless asked for.
 
-The service imports ``spans`` alone, which is plain. The other modules import OpenTelemetry.
+The service imports only ``spans``, which is plain. The other modules import OpenTelemetry.
 """

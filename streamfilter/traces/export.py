@@ -1,4 +1,4 @@
-"""Spans on their way to a collector: how many wait, and what became of each."""
+"""Sends spans to a collector, bounds how many wait, and counts what happens to each."""
 
 import threading
 import time
@@ -11,7 +11,7 @@ from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 log = structlog.get_logger(__name__)
 
 Count = Callable[[str, int], None]
-"""Called with ``exported``, ``failed`` or ``dropped``, and how many spans."""
+"""Called with ``exported``, ``failed`` or ``dropped``, and a number of spans."""
 
 
 class CountedExporter(SpanExporter):  # type: ignore[misc]
@@ -29,7 +29,7 @@ class CountedExporter(SpanExporter):  # type: ignore[misc]
         self._failing = self._closed = False
 
     def take_room(self, spans: int) -> bool:
-        """Take room for the spans of an alert; False where there is none: they are dropped."""
+        """Take room for the spans of an alert; False where there is none: then they are dropped."""
         with self._lock:
             room = spans <= self._room
             if room:
@@ -39,7 +39,7 @@ class CountedExporter(SpanExporter):  # type: ignore[misc]
         return room
 
     def give_up(self) -> None:
-        """Count what still waits as dropped, and send no more."""
+        """Count the waiting spans as dropped, and send no more."""
         with self._lock:
             self._closed = True
             left = self._max_waiting - self._room
@@ -47,7 +47,7 @@ class CountedExporter(SpanExporter):  # type: ignore[misc]
             self._count("dropped", left)
 
     def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
-        """Send a batch; may take its time-out, does not raise."""
+        """Send a batch; it may take its time-out, and does not raise."""
         with self._lock:
             if self._closed:
                 return SpanExportResult.FAILURE

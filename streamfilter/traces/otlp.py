@@ -1,4 +1,6 @@
-"""Spans by OpenTelemetry's SDK, sent as OTLP over HTTP; loaded where traces are on."""
+"""Makes spans with OpenTelemetry's SDK and sends them as OTLP over HTTP; loaded where traces are
+on.
+"""
 
 import logging
 import threading
@@ -31,9 +33,9 @@ from streamfilter.traces.sampling import sampler
 from streamfilter.traces.spans import PRODUCE, TRACEPARENT, Trace
 
 _PROPAGATOR = TraceContextTextMapPropagator()
-_LENGTH = 55  # of a traceparent; the propagator also takes longer ones, and anyone may write them
+_LENGTH = 55  # of a traceparent; the propagator accepts longer ones, which anyone may write
 _BATCH = 512
-# Spans that one person looks at are sent together; a dead collector is asked this often.
+# Interval at which spans are sent together, and at which a dead collector is tried again.
 _EVERY_MS = 1000
 
 
@@ -87,7 +89,7 @@ class OtlpTracer:
         self._tracer = self._provider.get_tracer("streamfilter", __version__)
 
     def begin(self, message: Message, received_unix_s: float) -> Trace | None:
-        """A trace for a message that was read; None where it is not sampled. In one thread."""
+        """Returns a message's trace; None where it is not sampled. For one thread."""
         parent, start = extracted(message.headers), _ns(received_unix_s)
         consume = self._tracer.start_span("consume", parent, SpanKind.CONSUMER, start_time=start)
         if not consume.is_recording():
@@ -116,7 +118,7 @@ class OtlpTracer:
         )
 
     def close(self, timeout_s: float) -> None:
-        """Send what waits, for at most so long."""
+        """Send the waiting spans; it takes about the time-out at most."""
         # The SDK's own bound is 30 s; up to version 1.35 it has none.
         closing = threading.Thread(target=self._provider.shutdown, name="traces", daemon=True)
         closing.start()
@@ -142,30 +144,30 @@ class OtlpTracer:
 
 
 class _Ids(RandomIdGenerator):  # type: ignore[misc]
-    """Random ids, but for the span that outputs name before it begins."""
+    """Random ids, except for the span that outputs name before it begins."""
 
     def __init__(self) -> None:
         self._chosen = threading.local()
 
     def choose(self, span_id: int) -> None:
-        """Give this id to the next span of this thread."""
+        """Set the id of this thread's next span."""
         self._chosen.span_id = span_id
 
     def generate_span_id(self) -> int:
-        """The chosen id, once; else a random one."""
+        """Returns the id that was set, once; else a random one."""
         span_id: int = self._chosen.__dict__.pop("span_id", 0) or super().generate_span_id()
         return span_id
 
 
 def exporter(endpoint: str, *, headers: Mapping[str, str], timeout_s: float) -> SpanExporter:
-    """What sends spans to a collector at a URL such as ``http://127.0.0.1:4318/v1/traces``."""
+    """Returns what sends spans to a collector at a URL such as ``http://127.0.0.1:4318/v1/traces``."""
     # Its lines on every failure are no JSON, and ``export`` logs the first failure.
     logging.getLogger("opentelemetry").setLevel(logging.CRITICAL)
     return OTLPSpanExporter(endpoint=endpoint, headers=dict(headers), timeout=timeout_s)
 
 
 def extracted(headers: Headers) -> Context:
-    """The context that a producer gave; empty where there is none, several, or another thing."""
+    """Returns the context from a producer; empty where there is none, several, or a bad one."""
     given = [value for name, value in headers if name == TRACEPARENT]
     if len(given) != 1 or given[0] is None or len(given[0]) != _LENGTH:
         return Context()
@@ -173,7 +175,7 @@ def extracted(headers: Headers) -> Context:
 
 
 def _header(context: SpanContext) -> bytes:
-    """A ``traceparent``."""
+    """Returns the ``traceparent`` of a context."""
     carrier: dict[str, str] = {}
     _PROPAGATOR.inject(carrier, set_span_in_context(NonRecordingSpan(context), Context()))
     return carrier[TRACEPARENT].encode()

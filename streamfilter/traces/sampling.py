@@ -1,4 +1,4 @@
-"""Which alerts are traced: OpenTelemetry's samplers, and a bound on their rate."""
+"""Chooses the alerts to trace: OpenTelemetry's samplers, with a bound on their rate."""
 
 import time
 
@@ -13,9 +13,10 @@ from opentelemetry.sdk.trace.sampling import (
 
 
 def sampler(*, ratio: float, max_per_s: float) -> Sampler:
-    """Producers decide on their alerts, and ``ratio`` on the others, within one bound for both.
+    """Returns a sampler: producers decide on their alerts, ``ratio`` on the others, within one
+    bound.
 
-    Spans below a sampled one are sampled; they take nothing of the bound.
+    Spans below a sampled one are sampled too, without counting towards the bound.
     """
     rate = _Rate(max_per_s)
     return ParentBased(
@@ -25,7 +26,7 @@ def sampler(*, ratio: float, max_per_s: float) -> Sampler:
 
 
 class _Rate:
-    """A token bucket that holds a second's traces, one at least. For one thread."""
+    """A token bucket that holds a second's traces, at least one; for one thread."""
 
     def __init__(self, max_per_s: float) -> None:
         self._max_per_s = max_per_s
@@ -45,7 +46,7 @@ class _Rate:
 
 
 class _Limited(Sampler):  # type: ignore[misc]
-    """Samples what another sampler does, while the rate allows it."""
+    """Samples what another sampler samples, while the rate allows it."""
 
     def __init__(self, wanted: Sampler, rate: _Rate) -> None:
         self._wanted = wanted
@@ -59,5 +60,5 @@ class _Limited(Sampler):  # type: ignore[misc]
         return wanted
 
     def get_description(self) -> str:
-        """Name it, as samplers do."""
+        """Returns the name, as samplers do."""
         return f"Limited{{{self._wanted.get_description()}}}"

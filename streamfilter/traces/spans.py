@@ -1,4 +1,4 @@
-"""What the service notes of an alert's way; ``otlp`` makes spans of it when it is done."""
+"""Keeps the times of an alert's stages; ``otlp`` makes spans of them when the alert is done."""
 
 import time
 from collections.abc import Callable
@@ -12,7 +12,7 @@ PRODUCE = "produce"
 
 
 class Part(NamedTuple):
-    """A part of an alert's way, in Unix seconds."""
+    """A stage of an alert, in Unix seconds."""
 
     name: str
     start_unix_s: float

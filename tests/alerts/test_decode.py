@@ -3,12 +3,8 @@
 import copy
 import gzip
 import io
-import re
 import subprocess
 import sys
-import tracemalloc
-from collections.abc import Collection, Iterator
-from functools import cache
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -17,94 +13,33 @@ import fastavro
 import numpy as np
 import pytest
 from astropy.io import fits
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
+from sample_packets import (
+    alert_of,
+    changed,
+    container,
+    decoded,
+    decoder,
+    encoded,
+    lsst_schema,
+    nested,
+    packet,
+    packets,
+    reason_of,
+    record_of,
+)
 
 from streamfilter.alerts.decode import Decoder
-from streamfilter.alerts.field_plan import Gaps
-from streamfilter.alerts.surveys import RuleField, Surveys
+from streamfilter.alerts.surveys import Surveys
 from streamfilter.errors import Reason, SchemaUnavailable
 from streamfilter.limits import Limits
-from streamfilter.records import Alert, FieldKind, Message, Origin, Plane, Rejected
+from streamfilter.records import Alert, Message, Origin, Plane, Rejected
 from streamfilter.schemas.finder import SchemaFinder
-from streamfilter.schemas.sources import FolderSource, PackageSource
-from streamfilter.schemas.walk import leaf_types
-from streamfilter.schemas.wire import read_long
+from streamfilter.schemas.sources import FolderSource
 
 LSST_STAMPS = ("cutoutDifference", "cutoutScience", "cutoutTemplate")
+
+
 LSST_VERSIONS = (700, 701, 702, 703, 704, 800, 900, 1000, 1100, 1101)
-
-
-@cache
-def decoder() -> Decoder:
-    """A decoder that knows what the package of LSST knows."""
-    pytest.importorskip("lsst.alert", reason="needs the extra streamfilter[lsst]")
-    return Decoder(SchemaFinder([PackageSource()], Limits()), Surveys.load(), Limits())
-
-
-def decoded(value: bytes) -> Alert | Rejected:
-    """The result of decoding a message."""
-    return decoder().decode(Message(Origin("t", 0, 0), value))
-
-
-def alert_of(value: bytes) -> Alert:
-    """The Alert of a message that has one."""
-    alert = decoded(value)
-    assert isinstance(alert, Alert), alert
-    return alert
-
-
-def reason_of(value: bytes) -> Reason:
-    """Why a message has no Alert."""
-    rejected = decoded(value)
-    assert isinstance(rejected, Rejected), rejected
-    return rejected.reason
-
-
-@cache
-def lsst_schema(schema_id: int) -> Any:
-    """The writer schema of an LSST version, parsed."""
-    definition = PackageSource().by_id(schema_id)
-    if definition is None:
-        pytest.skip(f"lsst-alert-packet has no schema {schema_id}")
-    return fastavro.parse_schema(definition)
-
-
-def record_of(value: bytes) -> tuple[Any, dict[str, Any]]:
-    """The writer schema and the whole record, as fastavro reads them."""
-    if value.startswith(b"Obj"):
-        reader: Any = fastavro.reader(io.BytesIO(value))
-        return reader.writer_schema, next(reader)
-    schema = lsst_schema(int.from_bytes(value[1:5], "big"))
-    record = fastavro.schemaless_reader(io.BytesIO(value[5:]), schema, None)
-    return schema, record  # type: ignore[return-value]
-
-
-def encoded(schema_id: int, record: dict[str, Any]) -> bytes:
-    """A record in the Confluent form."""
-    buffer = io.BytesIO(b"\x00" + schema_id.to_bytes(4, "big"))
-    buffer.seek(5)
-    fastavro.schemaless_writer(buffer, lsst_schema(schema_id), record)
-    return buffer.getvalue()
-
-
-def container(schema: Any, record: dict[str, Any]) -> bytes:
-    """A record in a container."""
-    buffer = io.BytesIO()
-    fastavro.writer(buffer, schema, [record])
-    return buffer.getvalue()
-
-
-def packets(samples: Path) -> Iterator[Path]:
-    """Every sample packet that is whole."""
-    for survey in ("ztf", "lsst", "winter", "decam", "pgir"):
-        yield from sorted(path for path in (samples / survey).iterdir() if path.suffix != ".json")
-
-
-@cache
-def packet(path: Path) -> bytes:
-    """A sample's bytes."""
-    return path.read_bytes()
 
 
 def slow_planes(data: bytes) -> list[np.ndarray[Any, Any]]:
@@ -138,173 +73,6 @@ def is_turned(path: Path, record: dict[str, Any], name: str) -> bool:
     if path.parent.name != "ztf" or name != "cutoutDifference":
         return False
     return record["candidate"]["isdiffpos"] in ("f", "0")
-
-
-def agreement(alert: Alert) -> float:
-    """Correlation of the difference with science minus the scaled template, off the alert.
-
-    The tenth of the pixels with the brightest template is left out: stars are never subtracted
-    exactly.
-    """
-    science, template, difference = (alert.stamps[plane].image.astype(float) for plane in Plane)
-    rows, columns = (np.indices(science.shape).T - (np.array(science.shape) - 1) / 2).T
-    used = (np.hypot(rows, columns) > 5) & np.isfinite(science + template + difference)
-    used &= template < np.percentile(template[used], 90)
-    slope, level = np.polyfit(template[used], science[used], 1)
-    residual = science[used] - slope * template[used] - level
-    return float(np.corrcoef(residual, difference[used])[0, 1])
-
-
-def test_the_difference_of_ztf_goes_with_science_minus_template(samples: Path) -> None:
-    """In every packet, of both signs: as sent it goes against it in eight."""
-    agreements: dict[str, list[float]] = {}
-    for path in sorted((samples / "ztf").iterdir()):
-        sign = record_of(packet(path))[1]["candidate"]["isdiffpos"]
-        agreements.setdefault(sign, []).append(agreement(alert_of(packet(path))))
-    assert {"t": 25, "f": 8} == {sign: len(found) for sign, found in agreements.items()}
-    assert min(min(found) for found in agreements.values()) > 0.8
-
-
-def fresh() -> Decoder:
-    """A decoder that has reported nothing yet."""
-    return Decoder(SchemaFinder([PackageSource()], Limits()), Surveys.load(), Limits())
-
-
-def reports_of(
-    decoder: Decoder, value: bytes, fields: frozenset[RuleField] = frozenset()
-) -> list[str]:
-    """The gaps that a message adds to what is known of its survey."""
-    assert isinstance(decoder.decode(Message(Origin("t", 0, 0), value), fields=fields), Alert)
-    return [str(report) for report in decoder.take_reports() if isinstance(report, Gaps)]
-
-
-def test_an_unknown_sign_of_a_difference_is_reported_once(samples: Path) -> None:
-    """The log has a line a survey, not one an alert."""
-    schema, record = record_of(packet(samples / "ztf" / "2475433850015010009.avro"))
-    decoder, candidate = fresh(), record["candidate"]
-    assert [] == reports_of(decoder, container(schema, record))
-    odd = container(schema, record | {"candidate": candidate | {"isdiffpos": "no\x1b"}})
-    assert [
-        "the field map of ztf does not fit ztf.alert 4.01 in sign of the difference: "
-        "candidate.isdiffpos is 'no\\x1b' in an alert; its difference stays as it was sent"
-    ] == reports_of(decoder, odd)
-    assert [] == reports_of(decoder, odd)
-
-
-def test_a_schema_without_the_sign_of_a_difference_is_a_gap(samples: Path) -> None:
-    """Then differences stay as they were sent."""
-    schema, record = record_of(packet(samples / "ztf" / "2475433850015010009.avro"))
-    candidate = dict(record["candidate"])
-    kind = nested(schema, "candidate", {})
-    kind["fields"] = [each for each in kind["fields"] if each["name"] != "isdiffpos"]
-    del candidate["isdiffpos"]
-    value = container(changed(schema, "candidate", type=kind), record | {"candidate": candidate})
-    decoder = fresh()
-    (gap,) = reports_of(decoder, value)
-    assert gap.endswith("in sign of the difference: no candidate.isdiffpos")
-    alert = decoder.decode(Message(Origin("t", 0, 0), value))
-    assert isinstance(alert, Alert)
-    assert agreement(alert) < -0.8
-
-
-def looked_at(survey: str, *numbers: str, texts: Collection[str] = ()) -> frozenset[RuleField]:
-    """Fields that rules of a survey look at."""
-    kinds = [(name, FieldKind.NUMBER) for name in numbers]
-    kinds += [(name, FieldKind.TEXT) for name in texts]
-    return frozenset(RuleField(survey, name, kind) for name, kind in kinds)
-
-
-@pytest.mark.parametrize(
-    ("survey", "inside", "fields", "count"),
-    [
-        ("ztf", "candidate", looked_at("ztf", "rb", "ndethist", "nbad", texts=["isdiffpos"]), 33),
-        ("lsst", "diaSource", looked_at("lsst", "snr", "isDipole", "pixelFlags_cr"), 25),
-        ("winter", "candidate", looked_at("winter", "ndethist", "isdiffpos", "scorr"), 4),
-        ("decam", "candidate", looked_at("decam", "reliability", texts=["band"]), 1),
-        ("pgir", "candidate", looked_at("pgir", "drb", "ndethist", texts=["drbversion"]), 3),
-    ],
-)
-def test_the_numbers_that_rules_look_at_are_the_packet_s(
-    samples: Path, survey: str, inside: str, fields: frozenset[RuleField], count: int
-) -> None:
-    """For every packet, each is what fastavro reads; without rules none is read."""
-    read = 0
-    for path in (each for each in packets(samples) if each.parent.name == survey):
-        source = record_of(packet(path))[1][inside]
-        message = Message(Origin("t", 0, 0), packet(path))
-        alert = decoder().decode(message, [Plane.SCIENCE], fields)
-        assert isinstance(alert, Alert)
-        assert {each.name: source[each.name] for each in fields} == alert.fields
-        assert {} == alert_of(packet(path)).fields
-        read += 1
-    assert count == read
-
-
-def test_every_field_of_a_bundled_map_is_one_of_its_survey(samples: Path) -> None:
-    """Of a real packet, or of LSST's newest schema; one that nothing has is a typing error."""
-    finder = SchemaFinder([PackageSource()], Limits())
-    newest = b"\x00" + (1101).to_bytes(4, "big")
-    for survey in Surveys.load().maps:
-        paths = [path for path in packets(samples) if path.parent.name == survey.survey]
-        values = [*map(packet, paths), *([newest] if survey.survey == "lsst" else [])]
-        schemas = {id(schema): schema for value in values if (schema := finder.open(value).schema)}
-        lost = [
-            name
-            for name, paths_of in survey.fields.items()
-            if not any(leaf_types(each, path) for each in schemas.values() for path in paths_of)
-        ]
-        assert (True, []) == (len(survey.fields) > 5, lost), survey.survey
-
-
-def test_a_number_that_the_schema_does_not_have_is_a_gap(samples: Path) -> None:
-    """ZTF's first schemas have no drb: said once for the schema; alerts have no such field."""
-    fields = looked_at("ztf", "drb", "rb")
-    decoder, value = fresh(), packet(samples / "ztf" / "516377976015010010.avro")
-    assert [
-        "the field map of ztf does not fit ztf.alert 1.8 in fields.drb: no candidate.drb"
-    ] == reports_of(decoder, value, fields)
-    assert [] == reports_of(decoder, value, fields)
-    alert = decoder.decode(Message(Origin("t", 0, 0), value), fields=fields)
-    assert isinstance(alert, Alert)
-    assert ["rb"] == list(alert.fields)
-
-
-def test_a_number_that_is_null_is_reported_once(samples: Path) -> None:
-    """Of 25 LSST packets five have no extendedness, and one has NaN."""
-    decoder, fields = fresh(), looked_at("lsst", "extendedness", "reliability")
-    reports, without = [], 0
-    for path in sorted((samples / "lsst").glob("*.bin")):
-        reports += reports_of(decoder, packet(path), fields)
-        alert = decoder.decode(Message(Origin("t", 0, 0), packet(path)), fields=fields)
-        assert isinstance(alert, Alert)
-        without += set(alert.fields) == {"reliability"}
-    assert 6 == without
-    (said,) = reports
-    assert said.endswith(
-        "in fields.extendedness: diaSource.extendedness has no value in an alert; it meets no "
-        "condition"
-    )
-
-
-def test_a_text_is_not_compared_with_numbers(samples: Path) -> None:
-    """A condition that can never hold is told as what the schema does not give."""
-    value = packet(samples / "ztf" / "516377976015010010.avro")
-    (said,) = reports_of(fresh(), value, looked_at("ztf", "isdiffpos", texts=["rb"]))
-    assert "fields.isdiffpos: candidate.isdiffpos is string; fields.isdiffpos can be bool" in said
-    assert "fields.rb: candidate.rb is float or null; fields.rb can be enum or null or " in said
-
-
-def test_other_rules_read_other_numbers_of_the_same_schema(samples: Path) -> None:
-    """A reload may change them; what was decoded before stays as it is."""
-    decoder, value = fresh(), packet(samples / "ztf" / "2475433850015010009.avro")
-    found = []
-    for names in (["drb"], [], ["rb", "ndethist"], ["drb"]):
-        fields = looked_at("ztf", *names)
-        alert = decoder.decode(Message(Origin("t", 0, 0), value), fields=fields)
-        assert isinstance(alert, Alert)
-        found.append(sorted(alert.fields))
-    assert [["drb"], [], ["ndethist", "rb"], ["drb"]] == found
-    assert [] == decoder.take_reports()
 
 
 def test_the_flags_of_lsst_are_the_survey_s(samples: Path) -> None:
@@ -409,21 +177,6 @@ def test_null_stamps_of_ztf_are_absent(samples: Path) -> None:
     assert {Plane.SCIENCE, Plane.DIFFERENCE} == set(alert.stamps)
 
 
-def test_broken_packets_are_rejected(samples: Path) -> None:
-    """Every real damaged packet is a value with a reason."""
-    reasons = [reason_of(packet(path)) for path in sorted((samples / "broken").iterdir())]
-    assert [Reason.AVRO_MALFORMED] * 5 == reasons
-
-
-def test_the_place_of_damage_is_counted_from_the_start_of_the_message(samples: Path) -> None:
-    """The byte in the reason is the length of the stamp that was cut off."""
-    whole = next(packet(path) for path in packets(samples) if path.parent.name == "lsst")
-    found = decoded(whole[: len(whole) // 2])
-    assert isinstance(found, Rejected)
-    claimed, place = re.findall(r"length of (\d+) .* at byte (\d+)$", found.detail)[0]
-    assert int(claimed) == read_long(whole, int(place))[0]
-
-
 @pytest.mark.parametrize("value", [None, b""])
 def test_a_message_without_a_value_is_empty(value: bytes | None) -> None:
     """A tombstone is no alert."""
@@ -447,22 +200,6 @@ def test_a_schema_that_cannot_be_had_now_is_no_rejection(tmp_path: Path) -> None
         Decoder(finder, Surveys.load(), Limits()).decode(
             Message(Origin("t", 0, 0), b"\x00\x00\x00\x00\x07\x02")
         )
-
-
-def changed(schema: Any, field: str, **change: Any) -> Any:
-    """The schema with another definition of one top field."""
-    schema = {k: v for k, v in copy.deepcopy(schema).items() if not k.startswith("__")}
-    schema["fields"] = [f | change if f["name"] == field else f for f in schema["fields"]]
-    return schema
-
-
-def nested(schema: Any, field: str, changes: dict[str, Any]) -> Any:
-    """The record that a top field is, with other types of some of its fields."""
-    kind = next(f["type"] for f in schema["fields"] if f["name"] == field)
-    fields = [
-        {"name": f["name"], "type": changes.get(f["name"], f["type"])} for f in kind["fields"]
-    ]
-    return kind | {"fields": fields}
 
 
 @pytest.mark.parametrize(
@@ -561,73 +298,6 @@ def test_of_maps_for_one_record_that_counts_whose_fields_are_there(tmp_path: Pat
 
     assert ("fink_ztf", "fink_lsst") == (survey_of("candid"), survey_of("diaSourceId"))
     assert survey_of("alertId").startswith("topLevelRecord has no")
-
-
-@pytest.mark.parametrize(
-    ("damage", "reason"),
-    [
-        (lambda data: data[:-5], Reason.STAMP_COMPRESSION),
-        (lambda data: data[:-8] + b"\0\0\0\0" + data[-4:], Reason.STAMP_COMPRESSION),
-        (lambda data: gzip.compress(gzip.decompress(data)[:9000]), Reason.STAMP_MALFORMED),
-        (lambda data: gzip.compress(bytes(30_000_000)), Reason.STAMP_TOO_LARGE),
-    ],
-    ids=["truncated", "checksum", "short FITS", "bomb"],
-)
-def test_a_corrupt_stamp_rejects_the_packet(samples: Path, damage: Any, reason: Reason) -> None:
-    """Each kind of damage has its reason."""
-    schema, record = record_of(packet(samples / "winter" / "3608694.avro"))
-    record = record | {"cutout_science": damage(record["cutout_science"])}
-    assert reason == reason_of(container(schema, record))
-
-
-def test_a_packet_without_a_template_is_an_alert(samples: Path) -> None:
-    """WINTER's stamps are plain bytes, which cannot be null; a broken one is left out too."""
-    schema, record = record_of(packet(samples / "winter" / "3608694.avro"))
-    for template, unreadable in ((b"", set()), (b"junk", {Plane.TEMPLATE})):
-        alert = alert_of(container(schema, record | {"cutout_template": template}))
-        assert {Plane.SCIENCE, Plane.DIFFERENCE} == set(alert.stamps)
-        assert unreadable == set(alert.unreadable)
-
-
-def test_a_bomb_takes_little_memory(samples: Path) -> None:
-    """A hundred megabytes of zeros in gzip are never held."""
-    schema, record = record_of(packet(samples / "winter" / "3608694.avro"))
-    bomb = container(schema, record | {"cutout_science": gzip.compress(bytes(100_000_000))})
-    tracemalloc.start()
-    try:
-        reason_of(bomb)
-        assert tracemalloc.get_traced_memory()[1] < 32e6
-    finally:
-        tracemalloc.stop()
-
-
-MUTATED = ["ztf/2695378462115010012.avro", "lsst/170094456251351059.bin", "winter/boom.avro"]
-
-
-@pytest.mark.parametrize("name", MUTATED)
-@settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
-@given(st.data())
-def test_damaged_packets_are_alerts_or_rejections(
-    samples: Path, name: str, data: st.DataObject
-) -> None:
-    """Flipped, cut, filled or extended anywhere, a packet raises nothing."""
-    value = bytearray(packet(samples / name))
-    # The dense places: headers, the head of the record, the ends; and anywhere.
-    places = st.integers(0, 300) | st.integers(25_000, 27_000) | st.integers(0, len(value) - 1)
-    for _ in range(data.draw(st.integers(1, 6))):
-        value[data.draw(places)] = data.draw(st.sampled_from((0, 1, 0x7F, 0x80, 0xFE, 0xFF)))
-    if data.draw(st.booleans()):
-        del value[data.draw(places) :]
-    value += data.draw(st.binary(max_size=20))
-    assert isinstance(decoded(bytes(value)), Alert | Rejected)
-
-
-def test_every_cut_of_a_packet_is_rejected(samples: Path) -> None:
-    """No truncation of a packet passes for an alert."""
-    for name in MUTATED:
-        value = packet(samples / name)
-        cuts = [*range(0, 300, 7), *range(300, len(value), 4999), len(value) - 1]
-        assert {Rejected} == {type(decoded(value[:cut])) for cut in cuts}
 
 
 @pytest.mark.process

@@ -34,7 +34,7 @@ from streamfilter.records import (
 
 MAXIMASK = load("maximask")
 CODES = MAXIMASK.codes
-CR, TRL, BBG = (CODES.index(code) for code in ("CR", "TRL", "BBG"))
+CR, TRL = (CODES.index(code) for code in ("CR", "TRL"))
 ROWS = [BY_CODE[code] for code in CODES]
 POLICY = Policy(
     classes=MAXIMASK.classes,

@@ -19,17 +19,15 @@ import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+import checkout  # noqa: F401 - finds what is imported below
 import pyarrow as pa
 import pyarrow.parquet as pq
+from arrow_factories import records
+from bench_stream import engine_rate
+from machine import facts
 
-ROOT = Path(__file__).parent.parent.parent
-sys.path += [str(ROOT / "tests" / each) for each in ("", "kafka_server", "integration", "bench")]
-
-from arrow_factories import records  # noqa: E402
-from bench_stream import engine_rate  # noqa: E402
-from machine import facts  # noqa: E402
-
-from streamfilter.inference.cache import default_home  # noqa: E402
+from streamfilter.inference.cache import default_home
+from training.samples import absent, samples_folder
 
 ENGINE, STAMP_PX = "maximask", 63  # the default engine, and the side of ZTF's stamps
 
@@ -127,10 +125,10 @@ def main() -> None:
     parser.add_argument("--alerts", type=int, default=2000)
     parser.add_argument("--workers", type=int, default=os.cpu_count() or 1)
     options = parser.parse_args()
-    samples = Path(os.environ.get("STREAMFILTER_SAMPLES", ROOT.parent / "shared" / "samples"))
+    samples = samples_folder()
     files = sorted((samples / "ztf").glob("24*.avro"))
     if not files:
-        raise SystemExit(f"no real packets at {samples}: set STREAMFILTER_SAMPLES")
+        raise SystemExit(absent(samples))
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         make_tar(files, options.alerts, folder / "night.tar")

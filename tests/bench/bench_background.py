@@ -7,9 +7,7 @@ are painted on real frames; and by the decisions on tracking, of real and of pai
 """
 
 import argparse
-import json
 import os
-import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
@@ -19,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 import sep
 from bench_exposures import SAMPLES, compared, made_frame, reference, sample_frames
-from machine import facts
+from machine import facts, report
 from trails import Half, bases, painted
 
 from streamfilter.exposures import sky
@@ -30,8 +28,6 @@ from streamfilter.exposures.watcher import Watcher
 from streamfilter.inference.cache import default_home
 from streamfilter.inference.runtimes import open_engine
 from streamfilter.records import Image
-
-sys.path.insert(0, str(Path(__file__).parents[2] / "engines"))
 from training import data
 
 Pixels = npt.NDArray[np.float64]
@@ -273,10 +269,7 @@ def main() -> None:
     if not given.speed:
         found |= {"known skies": known_skies(), "masks": masks(given.frames)}
         found["tracking"] = tracking(given.each)
-    text = json.dumps(found, indent=2)
-    print(text)
-    if given.json:
-        given.json.write_text(text + "\n")
+    report(found, given.json)
 
 
 if __name__ == "__main__":

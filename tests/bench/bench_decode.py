@@ -10,7 +10,6 @@ import argparse
 import gzip
 import io
 import json
-import os
 import statistics
 import sys
 import time
@@ -22,6 +21,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import checkout  # noqa: F401 - finds what is imported below
 import fastavro
 import numpy as np
 from astropy.io import fits
@@ -34,8 +34,8 @@ from streamfilter.limits import Limits
 from streamfilter.records import Alert, Message, Origin
 from streamfilter.schemas.finder import SchemaFinder
 from streamfilter.schemas.sources import PackageSource
+from training.samples import absent, samples_folder
 
-ROOT = Path(__file__).parent.parent.parent
 LIMITS = Limits()
 # LSST packets with more earlier sources than this count as those with a history.
 HISTORY = 20
@@ -190,13 +190,12 @@ def table(rows: list[Row], facts: dict[str, object]) -> str:
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    default = os.environ.get("STREAMFILTER_SAMPLES", str(ROOT.parent / "shared" / "samples"))
-    parser.add_argument("--samples", type=Path, default=Path(default))
+    parser.add_argument("--samples", type=Path, default=samples_folder())
     parser.add_argument("--repeats", type=int, default=15)
     parser.add_argument("--json", action="store_true", help="JSON instead of a table")
     options = parser.parse_args()
     if not options.samples.is_dir():
-        sys.exit(f"no real packets at {options.samples}: set STREAMFILTER_SAMPLES or --samples")
+        sys.exit(absent(options.samples))
     # ZTF's SIMPLE card is not at the standard's column, of which astropy warns each time.
     warnings.filterwarnings("ignore", message="Found a SIMPLE card")
     rows, machine = (

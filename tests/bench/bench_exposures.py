@@ -19,9 +19,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import checkout  # noqa: F401 - finds what is imported below
 import numpy as np
 import numpy.typing as npt
-from machine import facts
+from machine import facts, report
 
 from streamfilter.config import FrameContaminants
 from streamfilter.exposures import frames, tiles
@@ -31,10 +32,11 @@ from streamfilter.exposures.sky import Mesh, normalise
 from streamfilter.exposures.watcher import ExposureRules, Watcher
 from streamfilter.inference.cache import default_home
 from streamfilter.inference.runtimes import open_engine
+from training.samples import samples_folder
 
 Image = npt.NDArray[np.float32]
 
-SAMPLES = Path(__file__).parents[3] / "shared" / "samples"
+SAMPLES = samples_folder()
 ROUNDS = 5
 MEBI = 2**20
 
@@ -275,10 +277,7 @@ def main() -> None:
     if SAMPLES.is_dir():
         found |= {"agreement": agreement(known)}
     found["networks"] = networks(known, home, size, mask=not given.without_mask)
-    text = json.dumps(found, indent=2)
-    print(text)
-    if given.json:
-        given.json.write_text(text + "\n")
+    report(found, given.json)
 
 
 if __name__ == "__main__":

@@ -20,13 +20,13 @@ training part on frames of other cameras.
 import argparse
 import json
 import os
-import sys
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
 
+import checkout  # noqa: F401 - finds what is imported below
 import numpy as np
 from frame_finders import ENGINES, Finder, finders, missing, score_of, timed_engines
 from frame_truth import (
@@ -48,11 +48,10 @@ from streamfilter.archive.intervals import wilson
 from streamfilter.inference.cache import default_home
 from streamfilter.inference.manifest import load
 from streamfilter.records import Image
-
-sys.path.insert(0, str(Path(__file__).parents[2] / "engines"))
 from training import data
 from training.canvas import grown
 from training.data import Part
+from training.samples import samples_folder
 
 TOLERANCE_PX = 2
 FALSE_PIXELS = 1e-4
@@ -270,7 +269,7 @@ def main() -> None:
     parser.add_argument("--fit", action="store_true", help="print the manifests' numbers instead")
     parser.add_argument("--seconds", type=float, default=20.0, help="of the timing; 0: none")
     chosen = parser.parse_args()
-    home, samples = default_home(os.environ), data.samples_folder()
+    home, samples = default_home(os.environ), samples_folder()
     judges = finders(home, 1)
     if chosen.fit:
         fit(judges, samples)

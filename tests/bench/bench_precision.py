@@ -20,6 +20,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+import checkout  # noqa: F401 - finds what is imported below
 import numpy as np
 import numpy.typing as npt
 from coarser import float16, int8
@@ -33,8 +34,8 @@ from streamfilter.inference.engine import Engine, Running, Tensor
 from streamfilter.inference.float16 import to_float16
 from streamfilter.inference.manifest import load
 from streamfilter.records import NotEvaluated, Stamp
+from training.samples import samples_folder
 
-ROOT = Path(__file__).parent.parent.parent
 FALSE_POSITIVES = 1e-4
 GROUPS = 10
 SIDE_PX = 64
@@ -227,7 +228,7 @@ def main() -> None:
     parser.add_argument("--engine", default="maximask")
     parser.add_argument("--coarser", action="store_true")
     options = parser.parse_args()
-    samples = Path(os.environ.get("STREAMFILTER_SAMPLES", ROOT.parent / "shared" / "samples"))
+    samples = samples_folder()
     random, cosmic_rays = np.random.default_rng(4), hits(samples)
     home = default_home(os.environ)
     if options.coarser:

@@ -14,6 +14,7 @@ from dataclasses import asdict, dataclass
 from itertools import pairwise
 from pathlib import Path
 
+import checkout  # noqa: F401 - finds what is imported below
 import numpy as np
 import numpy.typing as npt
 from machine import facts
@@ -40,16 +41,15 @@ from streamfilter.records import (
     StampEvidence,
 )
 from streamfilter.service.assembly.alerts import Parts, open_parts
+from training.data import GAIN
+from training.samples import samples_folder
 
 Image = npt.NDArray[np.float32]
 Reals = npt.NDArray[np.float64]
 
-SAMPLES = Path(__file__).parents[3] / "shared" / "samples"
 BATCH = 16
 MAXIMASK = load("maximask")
 SEED = 20_251_124
-# Electrons per unit of the stamp, to paint hits at the charge at which they were recorded.
-GAIN = {"ztf": 6.2, "lsst": 1.65}
 PSF_FWHM_PX = {"ztf": 2.0, "lsst": 4.5}
 STAR_WINDOW_PX = 7
 
@@ -391,7 +391,7 @@ def measure(parts: Parts, samples: Path, n: int) -> tuple[list[Row], list[Margin
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--samples", type=Path, default=SAMPLES)
+    parser.add_argument("--samples", type=Path, default=samples_folder())
     parser.add_argument("--json", type=Path, help="write the figures to this file")
     parser.add_argument("--painted", type=int, default=900, help="painted hits per survey")
     chosen = parser.parse_args()

@@ -18,6 +18,7 @@ from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
 
+import checkout  # noqa: F401 - finds what is imported below
 import numpy as np
 from machine import facts
 from reliability import reliability_rows
@@ -57,6 +58,7 @@ from training import data, painting
 from training.data import Core, Part, Planes, Reals
 from training.fields import field
 from training.profiles import with_profiles
+from training.samples import samples_folder
 
 SEED = 20_261_130
 LOSSES = (0.001, 0.01, 0.05)
@@ -431,7 +433,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=10.0, help="of the timing")
     chosen = parser.parse_args()
     home = default_home(os.environ)
-    rows = measure(home, data.samples_folder(), chosen.painted, chosen.seconds)
+    rows = measure(home, samples_folder(), chosen.painted, chosen.seconds)
     for row in rows:
         print(
             f"{row.measure:46} {row.stamps:28} {row.judge:34} {row.count:7d} "

@@ -14,7 +14,6 @@ import argparse
 import itertools
 import json
 import os
-import sys
 import tempfile
 import threading
 import time
@@ -24,23 +23,21 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+import checkout  # noqa: F401 - finds what is imported below
 import numpy as np
 import numpy.typing as npt
 from confluent_kafka import Producer
+from filter_process import FilterProcess
+from kafka_desk import Broker
+from kafka_node import KafkaNode
+from machine import facts
 
-ROOT = Path(__file__).parent.parent.parent
-sys.path += [str(ROOT / "tests" / "kafka_server"), str(ROOT / "tests" / "integration")]
-
-from filter_process import FilterProcess  # noqa: E402
-from kafka_desk import Broker  # noqa: E402
-from kafka_node import KafkaNode  # noqa: E402
-from machine import facts  # noqa: E402
-
-from streamfilter.alerts.normalise import side_of  # noqa: E402
-from streamfilter.inference.cache import default_home  # noqa: E402
-from streamfilter.inference.manifest import Per, load, names  # noqa: E402
-from streamfilter.inference.runtimes import open_engine  # noqa: E402
-from streamfilter.records import Message  # noqa: E402
+from streamfilter.alerts.normalise import side_of
+from streamfilter.inference.cache import default_home
+from streamfilter.inference.manifest import Per, load, names
+from streamfilter.inference.runtimes import open_engine
+from streamfilter.records import Message
+from training.samples import samples_folder
 
 PARTITIONS = 8
 BATCH = 16
@@ -270,8 +267,7 @@ def arguments(description: str, alerts: int) -> argparse.ArgumentParser:
     parser.add_argument("--alerts", type=int, default=alerts)
     parser.add_argument("--survey", choices=sorted(PATTERNS), default="ztf")
     parser.add_argument("--engine", choices=engines, default="maximask")
-    default = os.environ.get("STREAMFILTER_SAMPLES", str(ROOT.parent / "shared" / "samples"))
-    parser.add_argument("--samples", type=Path, default=Path(default))
+    parser.add_argument("--samples", type=Path, default=samples_folder())
     return parser
 
 

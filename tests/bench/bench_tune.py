@@ -23,6 +23,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 from bench_rules import SEED, with_hit
+from checkout import ROOT
 from painting import hits, sky
 
 from streamfilter.archive.label_files import Labels
@@ -31,9 +32,9 @@ from streamfilter.archive.stream_share import nearness, stream_share
 from streamfilter.archive.tuning import Sample
 from streamfilter.records import Image, Stamp
 from streamfilter.simulate.stamps import ztf_stamp
+from training.samples import samples_folder
 
-ROOT = Path(__file__).parents[2]
-SAMPLES = Path(os.environ.get("STREAMFILTER_SAMPLES", ROOT.parent / "shared" / "samples"))
+SAMPLES = samples_folder()
 COLUMNS = ("ndethist", "ssdistnr", "ssmagnr", "magpsf", "distpsnr1", "rb", "drb", "jd")
 NEAR_ARCSEC, ALIKE_MAG, FAR_ARCSEC = 3.0, 1.5, 1.5
 LOW = {"rb": 0.3, "drb": 0.2}

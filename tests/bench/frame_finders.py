@@ -31,8 +31,6 @@ class Finder:
     score: Callable[[Scene], Image]
     thresholds: Mapping[str, float]
     """By the row's name, the score above which a pixel is found."""
-    measured_at: str
-    """The row that has the pixels at a share of false ones, which no threshold changes."""
 
 
 def finders(home: Path, threads: int) -> list[Finder]:
@@ -73,7 +71,7 @@ def _of_engine(name: str, engine: Engine) -> Finder:
     label = {"maximask": "MaxiMask", "deepcr": "deepCR ACS-WFC", "stampmask": "stampmask"}[name]
     if manifest.in_frames:
         rows[f"{label}, for frames"] = raw_limit(manifest, in_frames=True)
-    return Finder(label, partial(score_of, engine), rows, next(reversed(rows)))
+    return Finder(label, partial(score_of, engine), rows)
 
 
 def raw_limit(manifest: Manifest, *, in_frames: bool = False) -> float:
@@ -93,7 +91,7 @@ def scrappy() -> Finder:
     def score(scene: Scene) -> Image:
         return highest_contrast(scene.electrons, scene.read_noise, CONTRASTS)
 
-    return Finder("Astro-SCRAPPY", score, {SCRAPPY: 4.9}, SCRAPPY)
+    return Finder("Astro-SCRAPPY", score, {SCRAPPY: 4.9})
 
 
 def timed_engines(home: Path, threads: int) -> dict[str, Engine]:

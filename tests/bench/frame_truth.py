@@ -10,7 +10,6 @@ outside ``judged``, where too few frames overlap. Coordinates are x,y from 0.
 """
 
 import csv
-import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,8 +21,6 @@ from streamfilter.exposures.frames import read_frame_file
 from streamfilter.exposures.records import Frame
 from streamfilter.exposures.sky import normalise
 from streamfilter.records import Image
-
-sys.path.insert(0, str(Path(__file__).parents[2] / "engines"))
 from training.canvas import grown
 
 EVENTS = Path(__file__).with_name("frame_events.csv")

@@ -1,7 +1,9 @@
-"""What figures were measured on."""
+"""What figures were measured on, and how they are handed on."""
 
+import json
 import os
 import platform
+from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
 
@@ -18,3 +20,11 @@ def facts(*packages: str) -> dict[str, object]:
         "python": platform.python_version(),
         **{name: version(name) for name in packages},
     }
+
+
+def report(found: Mapping[str, object], to: Path | None) -> None:
+    """Print figures as JSON, and write them to a file where one is named."""
+    text = json.dumps(found, indent=2)
+    print(text)
+    if to is not None:
+        to.write_text(text + "\n")

@@ -1,15 +1,11 @@
 """Contaminants and sources painted at the alert's place on real sky."""
 
-import sys
 from collections.abc import Callable, Sequence
-from pathlib import Path
 
 import numpy as np
 
 from streamfilter.alerts.normalise import background, normalise
 from streamfilter.records import Image, NotEvaluated, Stamp
-
-sys.path.insert(0, str(Path(__file__).parents[2] / "engines"))
 from training import data
 
 Reals = data.Reals

@@ -1,9 +1,7 @@
 """Judges of stamps for the benches, and the alerts with a painted contaminant that they judge."""
 
-import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
@@ -13,8 +11,6 @@ from streamfilter.alerts.normalise import background, has_data, normalise, refle
 from streamfilter.alerts.placement import core
 from streamfilter.inference.engine import Engine, Tensor
 from streamfilter.records import NotEvaluated, Stamp
-
-sys.path.insert(0, str(Path(__file__).parents[2] / "engines"))
 from training import painting
 from training.canvas import CLASSES, Canvas, grown, prepare
 from training.data import Planes

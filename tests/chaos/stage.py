@@ -7,7 +7,7 @@ import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -32,6 +32,7 @@ ANSWERS = ("annotations", "rejected", "tracking")
 IN_FLIGHT = 16
 # Nothing but a stream that stands still takes so long, on however busy a machine.
 PATIENCE_S = 240.0
+_SEEN_S = 10.0  # after which the watch has read what was answered
 _MOST_SOUGHT = 5  # of the alerts that lack an output
 _SCENES = 40  # distinct skies; each takes 0.1 s to draw
 # A group that loses nobody on a busy machine, and that soon learns of who came.
@@ -313,8 +314,10 @@ class Stage:
         """Alerts below a committed offset of the first topic that no answer came of."""
         committed = Broker(self.broker.bootstrap).committed(self.group, self.topic)
         below = {key for n, end in committed.items() for key in self.keys_in(n)[:end]}
-        time.sleep(1)  # the watch reads what was answered by then
-        return below - self.watch.keys
+        end = time.monotonic() + _SEEN_S
+        while (unanswered := below - self.watch.keys) and time.monotonic() < end:
+            time.sleep(0.05)
+        return unanswered
 
     @property
     def recoveries_s(self) -> list[float]:
@@ -339,21 +342,38 @@ class Stage:
             self.wrong.append(f"{committed} offsets committed of {sent}")
         found = {name: self.broker.counts(topic) for name, topic in self.outputs.items()}
         seen = account(self.due, {**found, **self.found_more()}, self.excused)
-        self.remarks += [self._whereabouts(key) for key in seen.missing[:_MOST_SOUGHT]]
+        if seen.missing:
+            self.remarks += self._whereabouts(seen.missing[:_MOST_SOUGHT])
         return seen
 
-    def _whereabouts(self, key: bytes) -> str:
-        """What the topics, which are deleted soon, have of an alert that lacks an output."""
-        topic, partition = self.partitions[key]
-        came = [m.origin.offset for m in self.broker.read(topic) if m.key == key]
-        said = f"{key.decode()} was taken at {topic}[{partition}]@{self.feed.taken.get(key)}, "
-        said += f"stands there at {came}"
-        for name, output in self.outputs.items():
-            for isolation in ("read_committed", "read_uncommitted"):
-                all_of_it = self.broker.read(output, isolation=isolation)
-                at = [m.origin.offset for m in all_of_it if m.key == key]
-                said += f"; {name} {isolation} at {at}" if at else ""
-        return said
+    def _whereabouts(self, keys: Sequence[bytes]) -> list[str]:
+        """What the topics, which are deleted soon, have of each alert that lacks an output."""
+        came = {
+            topic: self._offsets(topic, keys) for topic in {self.partitions[key][0] for key in keys}
+        }
+        answers = {
+            f"{name} {isolation}": self._offsets(output, keys, isolation)
+            for name, output in self.outputs.items()
+            for isolation in ("read_committed", "read_uncommitted")
+        }
+        remarks = []
+        for key in keys:
+            topic, partition = self.partitions[key]
+            said = f"{key.decode()} was taken at {topic}[{partition}]@{self.feed.taken.get(key)}, "
+            said += f"stands there at {came[topic][key]}"
+            found = ((name, offsets[key]) for name, offsets in answers.items())
+            remarks.append(said + "".join(f"; {name} at {at}" for name, at in found if at))
+        return remarks
+
+    def _offsets(
+        self, topic: str, keys: Sequence[bytes], isolation: str = "read_committed"
+    ) -> dict[bytes, list[int]]:
+        """Where a topic has messages of these keys; it is read once for all of them."""
+        found: dict[bytes, list[int]] = {key: [] for key in keys}
+        for message in self.broker.read(topic, isolation=isolation):
+            if message.key in found:
+                found[message.key].append(message.origin.offset)
+        return found
 
 
 @contextmanager

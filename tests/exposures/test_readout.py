@@ -57,7 +57,9 @@ def test_a_real_readout_announces_itself(samples: Path) -> None:
 
 def test_every_real_frame_is_dated(samples: Path) -> None:
     """Five telescopes, each with its own habit."""
-    for path in (samples / "exposures" / "good").iterdir():
+    paths = list((samples / "exposures" / "good").iterdir())
+    assert paths
+    for path in paths:
         found = read_header(str(path), path.read_bytes(), DEFAULT).announced
         year = datetime.fromtimestamp(found.mid_exposure_unix_s or 0, UTC).year
         assert 2013 <= year <= 2023, path.name

@@ -173,7 +173,9 @@ def test_a_sky_without_stars_cannot_tell(maxitrack: Engine) -> None:
 @pytest.mark.engine
 def test_a_satellite_on_few_stars_is_no_tracking_error(maxitrack: Engine, samples: Path) -> None:
     """On real cut-outs of one tile, the network is sure of an error, but stars are too few."""
-    for path in sorted((samples / "exposures/trails").glob("cutout_*[!k].fits.gz")):
+    paths = sorted((samples / "exposures/trails").glob("cutout_*[!k].fits.gz"))
+    assert paths
+    for path in paths:
         assert Decision.CANNOT_TELL == look(maxitrack, path).judgement.decision
 
 

@@ -33,6 +33,9 @@ from streamfilter.inference.cache import default_home, onnx_path
 from streamfilter.inference.runtimes import open_engine
 from streamfilter.inference.savedmodel import variables
 
+sys.path.insert(0, str(Path(__file__).parents[2] / "engines"))
+from training.samples import absent, samples_folder
+
 Floats = npt.NDArray[np.float32]
 
 ROOT = Path(__file__).parent.parent.parent
@@ -189,9 +192,9 @@ class MaxiMask:
 
 def main() -> int:
     """Print a table; 1 where an engine is wrong."""
-    samples = Path(os.environ.get("STREAMFILTER_SAMPLES", ROOT.parent / "shared" / "samples"))
+    samples = samples_folder()
     if not samples.is_dir():
-        print(f"no real frames at {samples}: set STREAMFILTER_SAMPLES", file=sys.stderr)
+        print(absent(samples), file=sys.stderr)
         return 1
     warnings.simplefilter("ignore", fits.verify.VerifyWarning)
     home = default_home(os.environ)

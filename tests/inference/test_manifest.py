@@ -66,7 +66,8 @@ def test_stampmask_s_priors_are_of_its_stamps_sides() -> None:
 
 
 def test_the_licence_travels_with_every_engine() -> None:
-    """The MIT notice of the authors' weights stands in the engine's folder."""
+    """The notice of the weights' authors stands in the engine's folder; MaxiMask's is MIT's."""
+    assert all((manifest.folder() / name / "LICENSE").read_text() for name in manifest.names())
     for name in ("maximask", "maxitrack"):
         notice = (manifest.folder() / name / "LICENSE").read_text()
         assert "Copyright 2018 Maxime Paillassa" in notice

@@ -10,6 +10,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Self
 
 START_S = 60.0
 STOP_S = 30.0
@@ -107,3 +108,16 @@ class FilterProcess:
         """SIGKILL: nothing is finished, nothing is committed."""
         self.process.kill()
         self.process.wait()
+
+
+class EndsWorkers:
+    """Ends its workers where its block ends, whatever became of the test."""
+
+    workers: list[FilterProcess]
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for worker in self.workers:
+            worker.__exit__()

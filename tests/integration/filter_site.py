@@ -5,8 +5,9 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Self
 
-from filter_process import FilterProcess
+from filter_process import EndsWorkers, FilterProcess
 from kafka_desk import Broker
 
 OUTPUTS = ("annotations", "enriched", "clean", "contaminated", "rejected")
@@ -14,7 +15,7 @@ SETTLE_S = 240.0  # several brokers and workers may share two cores
 
 
 @dataclass
-class Site:
+class Site(EndsWorkers):
     """A topic of alerts, topics of outputs, and workers of one group."""
 
     broker: Broker
@@ -23,6 +24,12 @@ class Site:
     alerts: str
     topics: dict[str, str]
     workers: list[FilterProcess] = field(default_factory=list)
+
+    @classmethod
+    def whole(cls, broker: Broker, folder: Path, home: Path) -> Self:
+        """Alerts in four partitions, and a topic for each output."""
+        topics = {name: broker.topic(stem=name) for name in OUTPUTS}
+        return cls(broker, folder, home, broker.topic(4, stem="alerts"), topics)
 
     def start(self, **overrides: str) -> FilterProcess:
         """Start one more worker and wait until it is warm."""
@@ -47,6 +54,10 @@ class Site:
         worker = FilterProcess(log, settings, self.home)
         self.workers.append(worker)
         return worker
+
+    def committed(self) -> int:
+        """How many alerts the workers have committed."""
+        return sum(self.broker.committed(f"group-{self.alerts}", self.alerts).values())
 
     def wait_for_share(self, worker: FilterProcess) -> None:
         """Return once this worker has read something."""

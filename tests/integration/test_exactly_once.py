@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 from filter_process import FilterProcess
-from filter_site import OUTPUTS, Site, answered, packets, repeated
+from filter_site import Site, answered, packets, repeated
 from kafka_desk import Broker
 
 TIMES = 5
@@ -43,18 +43,13 @@ class ExactSite(Site):
         assert good == self.counts("clean") + self.counts("contaminated")
         assert broken == self.counts("rejected")
         # Between the last message and the end of a partition nothing is left.
-        assert len(values) == sum(
-            self.broker.committed(f"group-{self.alerts}", self.alerts).values()
-        )
+        assert len(values) == self.committed()
 
 
 @pytest.fixture
 def site(broker: Broker, tmp_path: Path, engine_home: Path) -> Iterator[ExactSite]:
-    topics = {name: broker.topic(stem=name) for name in OUTPUTS}
-    made = ExactSite(broker, tmp_path, engine_home, broker.topic(4, stem="alerts"), topics)
-    yield made
-    for worker in made.workers:
-        worker.__exit__()
+    with ExactSite.whole(broker, tmp_path, engine_home) as made:
+        yield made
 
 
 def read(worker: FilterProcess, count: float) -> None:
@@ -174,9 +169,7 @@ def test_a_broker_that_restarts_is_waited_for(
     """SIGKILL of the broker in the middle of transactions: the same alerts go out in new ones."""
     node = private_broker.node
     assert node is not None
-    topics = {name: private_broker.topic(stem=name) for name in OUTPUTS}
-    alerts = private_broker.topic(4, stem="alerts")
-    site = ExactSite(private_broker, tmp_path, engine_home, alerts, topics)
+    site = ExactSite.whole(private_broker, tmp_path, engine_home)
     values = site.feed(samples)
     with site.begin("worker-0", delivery__transaction_timeout_s="30") as worker:
         read(worker, len(values) / 4)

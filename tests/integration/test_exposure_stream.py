@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from astropy.io import fits
 from fields import Field
-from filter_process import FilterProcess
+from filter_process import EndsWorkers, FilterProcess
 from kafka_desk import Broker
 
 import streamfilter
@@ -27,7 +27,7 @@ Record = dict[str, Any]
 
 
 @dataclass
-class Site:
+class Site(EndsWorkers):
     """A topic of exposures, topics of outputs, and workers of one group."""
 
     broker: Broker
@@ -106,10 +106,9 @@ class Site:
 def site(broker: Broker, tmp_path: Path, engine_home: Path) -> Iterator[Site]:
     large = broker.topic(stem="exposures", max_message_bytes=MIB_40)
     rejected = broker.topic(stem="rejected", max_message_bytes=MIB_40)
-    made = Site(broker, tmp_path, engine_home, large, broker.topic(stem="tracking"), rejected)
-    yield made
-    for worker in made.workers:
-        worker.__exit__()
+    tracking = broker.topic(stem="tracking")
+    with Site(broker, tmp_path, engine_home, large, tracking, rejected) as made:
+        yield made
 
 
 def trailed(samples: Path) -> bytes:

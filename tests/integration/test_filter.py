@@ -17,11 +17,8 @@ import streamfilter
 
 @pytest.fixture
 def site(broker: Broker, tmp_path: Path, engine_home: Path) -> Iterator[Site]:
-    topics = {name: broker.topic(stem=name) for name in OUTPUTS}
-    made = Site(broker, tmp_path, engine_home, broker.topic(4, stem="alerts"), topics)
-    yield made
-    for worker in made.workers:
-        worker.__exit__()
+    with Site.whole(broker, tmp_path, engine_home) as made:
+        yield made
 
 
 def test_every_real_packet_is_annotated_or_rejected(site: Site, samples: Path) -> None:
@@ -36,7 +33,7 @@ def test_every_real_packet_is_annotated_or_rejected(site: Site, samples: Path) -
     assert broken == site.counts("rejected")
     assert good == site.counts("annotations") == site.counts("enriched")
     assert good == site.counts("clean") + site.counts("contaminated")
-    assert sum(site.broker.committed(f"group-{site.alerts}", site.alerts).values()) == len(values)
+    assert site.committed() == len(values)
 
 
 def test_what_is_published_can_be_read(site: Site, samples: Path) -> None:
@@ -115,7 +112,7 @@ def test_a_killed_worker_is_replaced_without_loss(site: Site, samples: Path) -> 
     second = site.start()
     site.wait(set(values), answered)
     assert second.stop() == 0
-    assert sum(site.broker.committed(f"group-{site.alerts}", site.alerts).values()) == len(values)
+    assert site.committed() == len(values)
 
 
 def test_memory_stays_bounded_when_the_topic_holds_far_more(site: Site, samples: Path) -> None:
@@ -145,7 +142,7 @@ def test_what_an_output_topic_refuses_is_rejected(site: Site, samples: Path) -> 
     assert dict(message.headers)["streamfilter-reason"] == b"output_too_large"
     assert message.value == packets(samples)[key]
     assert worker.stop() == 0
-    assert sum(site.broker.committed(f"group-{site.alerts}", site.alerts).values()) == 1
+    assert site.committed() == 1
 
 
 def test_headers_that_no_output_takes_lose_no_alert(site: Site, samples: Path) -> None:
@@ -169,7 +166,7 @@ def test_headers_that_no_output_takes_lose_no_alert(site: Site, samples: Path) -
         said["streamfilter-reason"],
         said["streamfilter-topic"],
     )
-    assert sum(site.broker.committed(f"group-{site.alerts}", site.alerts).values()) == 1
+    assert site.committed() == 1
 
 
 def test_metrics_tell_what_happened(site: Site, samples: Path) -> None:
@@ -179,7 +176,11 @@ def test_metrics_tell_what_happened(site: Site, samples: Path) -> None:
     settings = '{"statistics.interval.ms" = 500}'
     worker = site.start(kafka__consumer=settings)
     site.wait(set(values), answered)
-    time.sleep(2)  # two commits and two statistics
+    lag = f'streamfilter_consumer_lag{{partition="0",topic="{site.alerts}"}}'
+    end = time.monotonic() + SETTLE_S
+    while len(values) > site.committed() or [f"{lag} 0.0"] != worker.lines(lag):
+        assert time.monotonic() < end, worker.lines(lag)
+        time.sleep(0.1)
     assert worker.metric("streamfilter_messages_total") == len(values)
     assert worker.metric('streamfilter_rejected_total{reason="avro_malformed"}') == 5
     alerts = [line for line in worker.lines("streamfilter_alerts_total") if 'survey="ztf"' in line]
@@ -188,8 +189,6 @@ def test_metrics_tell_what_happened(site: Site, samples: Path) -> None:
         assert worker.metric(f'streamfilter_stage_seconds_count{{stage="{stage}"}}') > 0, stage
     for since in ("received", "message", "light"):
         assert worker.metric(f'streamfilter_latency_seconds_count{{since="{since}"}}') > 0, since
-    lag = f'streamfilter_consumer_lag{{partition="0",topic="{site.alerts}"}}'
-    assert [f"{lag} 0.0"] == worker.lines(lag)
     assert any(line.endswith(" 1.0") for line in worker.lines("streamfilter_broker_up"))
 
 

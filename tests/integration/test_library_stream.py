@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from filter_site import OUTPUTS, Site, answered, packets
+from filter_site import Site, answered, packets
 from kafka_desk import Broker
 
 import streamfilter
@@ -18,11 +18,8 @@ TWO = {
 
 @pytest.fixture
 def site(broker: Broker, tmp_path: Path, engine_home: Path) -> Iterator[Site]:
-    topics = {name: broker.topic(stem=name) for name in OUTPUTS}
-    made = Site(broker, tmp_path, engine_home, broker.topic(4, stem="alerts"), topics)
-    yield made
-    for worker in made.workers:
-        worker.__exit__()
+    with Site.whole(broker, tmp_path, engine_home) as made:
+        yield made
 
 
 def told(record: dict[str, Any]) -> dict[str, Any]:

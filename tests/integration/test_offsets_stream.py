@@ -17,10 +17,8 @@ OFTEN = '{"session.timeout.ms" = 6000, "statistics.interval.ms" = 500}'
 @pytest.fixture
 def site(broker: Broker, tmp_path: Path, engine_home: Path) -> Iterator[Site]:
     topics = {name: broker.topic(stem=name) for name in ("annotations", "rejected")}
-    made = Site(broker, tmp_path, engine_home, broker.topic(2, stem="alerts"), topics)
-    yield made
-    for worker in made.workers:
-        worker.__exit__()
+    with Site(broker, tmp_path, engine_home, broker.topic(2, stem="alerts"), topics) as made:
+        yield made
 
 
 def start(site: Site, guarantee: str) -> FilterProcess:

@@ -12,10 +12,8 @@ from raw_record import produce_raw
 @pytest.fixture
 def site(broker: Broker, tmp_path: Path, engine_home: Path) -> Iterator[Site]:
     topics = {name: broker.topic(stem=name) for name in ("annotations", "rejected")}
-    made = Site(broker, tmp_path, engine_home, broker.topic(stem="alerts"), topics)
-    yield made
-    for worker in made.workers:
-        worker.__exit__()
+    with Site(broker, tmp_path, engine_home, broker.topic(stem="alerts"), topics) as made:
+        yield made
 
 
 @pytest.mark.parametrize("guarantee", ["at-least-once", "exactly-once"])

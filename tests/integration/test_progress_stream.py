@@ -20,10 +20,8 @@ PROTOCOLS = {
 def site(broker: Broker, tmp_path: Path, engine_home: Path) -> Iterator[Site]:
     topics = {name: broker.topic(stem=name) for name in ("annotations", "rejected")}
     alerts = broker.topic(2, stem="alerts", max_message_bytes="40000000")
-    made = Site(broker, tmp_path, engine_home, alerts, topics)
-    yield made
-    for worker in made.workers:
-        worker.__exit__()
+    with Site(broker, tmp_path, engine_home, alerts, topics) as made:
+        yield made
 
 
 def until(true: Callable[[], object], of: Callable[[], object]) -> None:

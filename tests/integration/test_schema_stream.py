@@ -72,9 +72,7 @@ def test_an_outage_of_the_registry_holds_one_partition(
     assert list(late) == in_order(site, late)
     assert worker.stop() == 0
     assert Counter() == site.counts("rejected")
-    assert len(late) + len(others) == sum(
-        site.broker.committed(f"group-{site.alerts}", site.alerts).values()
-    )
+    assert len(late) + len(others) == site.committed()
 
 
 def test_after_the_limit_messages_are_rejected_and_come_back(

@@ -26,12 +26,10 @@ def site(broker: Broker, tmp_path: Path, engine_home: Path) -> Iterator[Site]:
     alerts = broker.topic(4, stem="alerts")
     topics = {name: f"{alerts}-{{survey}}-{name}" for name in OWN}
     topics |= {name: broker.topic(stem=name) for name in ("contaminated", "rejected")}
-    made = Site(broker, tmp_path, engine_home, alerts, topics)
-    for survey in READ:
-        make_topics(made, survey)
-    yield made
-    for worker in made.workers:
-        worker.__exit__()
+    with Site(broker, tmp_path, engine_home, alerts, topics) as made:
+        for survey in READ:
+            make_topics(made, survey)
+        yield made
 
 
 def make_topics(site: Site, survey: str) -> None:
@@ -95,7 +93,7 @@ def test_each_survey_comes_out_in_its_own_topics_in_its_own_form(
     rejected = site.broker.read(site.topics["rejected"])
     assert {key for key in values if key.startswith(b"winter/")} == {m.key for m in rejected}
     assert {b"topic_missing"} == {dict(m.headers)["streamfilter-reason"] for m in rejected}
-    assert len(values) == sum(site.broker.committed(f"group-{site.alerts}", site.alerts).values())
+    assert len(values) == site.committed()
 
 
 def test_what_had_no_topic_is_replayed_once_it_is_made(site: Site, samples: Path) -> None:

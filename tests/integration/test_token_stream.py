@@ -97,10 +97,8 @@ def site(tmp_path: Path, engine_home: Path) -> Iterator[Site]:
         pytest.skip(f"no Kafka: {why}")
     broker = Broker(node.bootstrap, node)
     topics = {name: broker.topic(stem=name) for name in ("annotations", "rejected")}
-    made = Site(broker, tmp_path, engine_home, broker.topic(stem="alerts"), topics)
-    yield made
-    for worker in made.workers:
-        worker.__exit__()
+    with Site(broker, tmp_path, engine_home, broker.topic(stem="alerts"), topics) as made:
+        yield made
     node.remove()
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from filter_site import OUTPUTS, Site, answered, packets, repeated
+from filter_site import Site, answered, packets, repeated
 from kafka_desk import Broker
 
 import streamfilter
@@ -24,11 +24,8 @@ TWO = {
 
 @pytest.fixture
 def site(broker: Broker, tmp_path: Path, engine_home: Path) -> Iterator[Site]:
-    topics = {name: broker.topic(stem=name) for name in OUTPUTS}
-    made = Site(broker, tmp_path, engine_home, broker.topic(4, stem="alerts"), topics)
-    yield made
-    for worker in made.workers:
-        worker.__exit__()
+    with Site.whole(broker, tmp_path, engine_home) as made:
+        yield made
 
 
 def records(site: Site) -> dict[bytes, dict[str, Any]]:
@@ -79,7 +76,7 @@ def test_after_a_kill_the_next_worker_goes_on(site: Site, samples: Path) -> None
     second = site.start(**TWO)
     site.wait(set(values), answered)
     assert second.stop() == 0
-    assert sum(site.broker.committed(f"group-{site.alerts}", site.alerts).values()) == len(values)
+    assert site.committed() == len(values)
     voices: dict[bytes, set[int]] = {}
     for key, record in records(site).items():
         packet = key.rpartition(b"#")[0] or key

@@ -371,6 +371,7 @@ def test_a_drain_ends_in_time_although_the_broker_is_away(
         ({"enable.auto.commit": True}, "'enable.auto.commit' is 'true'"),
         ({"group.identity": "x"}, 'No such configuration property: "group.identity"'),
         ({"isolation.level": "x"}, "isolation.level"),
+        ({"auto.offset.reset": "newest"}, "'newest'; expected earliest, latest or error"),
     ],
 )
 def test_settings_that_cannot_be_are_refused_by_name(

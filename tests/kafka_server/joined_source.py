@@ -4,8 +4,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from streamfilter.kafka.assignee import Partitions
+from streamfilter.kafka.beginnings import OnSkipped
 from streamfilter.kafka.client import Settings
-from streamfilter.kafka.source import KafkaSource, OnSkipped, OnStatistics
+from streamfilter.kafka.source import KafkaSource
+from streamfilter.kafka.statistics import OnStatistics
 
 OnPartitions = Callable[[Partitions], None]
 

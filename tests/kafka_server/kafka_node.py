@@ -25,6 +25,16 @@ class KafkaUnavailable(Exception):
     """No Kafka can be started here; the text says what is missing."""
 
 
+def end(process: "subprocess.Popen[bytes]", how: signal.Signals) -> None:
+    """End a process by a signal, or by SIGKILL where it takes too long."""
+    process.send_signal(how)
+    try:
+        process.wait(STOP_S)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
+
+
 def jars(pom: Path = HERE / "pom.xml", name: str = "kafka") -> Path:
     """The folder of the jars that a pom names, fetched once into the tests' cache.
 
@@ -222,10 +232,5 @@ class KafkaNode:
     def _end(self, how: signal.Signals) -> None:
         if self._process is None:
             return
-        self._process.send_signal(how)
-        try:
-            self._process.wait(STOP_S)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.wait()
+        end(self._process, how)
         self._process = None

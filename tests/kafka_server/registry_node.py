@@ -3,13 +3,14 @@
 It speaks the interface of Confluent's registry, under a path of its own, and keeps nothing.
 """
 
+import signal
 import subprocess
 import time
 import urllib.error
 import urllib.request
 from pathlib import Path
 
-from kafka_node import START_S, STOP_S, KafkaUnavailable, fetched_once, free_ports
+from kafka_node import START_S, KafkaUnavailable, end, fetched_once, free_ports
 
 # The last series that runs on Java 17; 142 MB.
 VERSION = "2.6.13.Final"
@@ -63,10 +64,5 @@ class RegistryNode:
         """End the process and wait for its end."""
         if self._process is None:
             return
-        self._process.terminate()
-        try:
-            self._process.wait(STOP_S)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.wait()
+        end(self._process, signal.SIGTERM)
         self._process = None

@@ -140,7 +140,9 @@ def test_a_container_schema_is_parsed_once(samples: Path) -> None:
 def test_bodies_of_real_containers_decode_as_fastavro_decodes_the_file(samples: Path) -> None:
     """The body and the schema together are the record."""
     finder = SchemaFinder([], Limits())
-    for path in sorted(samples.glob("*/*.avro"))[5::4]:
+    paths = sorted(samples.glob("*/*.avro"))[5::4]
+    assert paths
+    for path in paths:
         envelope = finder.open(path.read_bytes())
         record = fastavro.schemaless_reader(io.BytesIO(envelope.body), envelope.schema.parsed, None)
         assert repr(next(fastavro.reader(io.BytesIO(path.read_bytes())))) == repr(record)

@@ -1,1 +1,1 @@
-"""The worker for alerts, in the order of the data."""
+"""The worker for alerts."""

@@ -1,11 +1,11 @@
-"""Messages read and not yet settled: the bound that the reader waits on, and their offsets."""
+"""Messages that are read and not settled: they bound the reader, and their offsets are kept."""
 
 import threading
 
 from streamfilter.kafka.ledger import Ledger
 from streamfilter.service.alerts.ticket import AlertTicket
 
-# Of alerts none is much larger; room is for as many as fit, where each is as large as any before.
+# Alerts are of similar size: each that is read next is taken to be as large as the largest before.
 _USUAL_BYTES = 300_000
 
 
@@ -31,16 +31,16 @@ class InFlight:
 
     @property
     def messages(self) -> int:
-        """How many there are."""
+        """The number of messages in flight."""
         return self._messages
 
     @property
     def bytes(self) -> int:
-        """Their bytes."""
+        """The bytes of the messages in flight."""
         return self._bytes
 
     def enter(self, ticket: AlertTicket) -> None:
-        """A message was read: its offset is tracked from now on."""
+        """Count a message that was read, and track its offset."""
         ticket.generation = self._ledger.track(ticket.message.origin)
         with self._changed:
             self._messages += 1
@@ -48,18 +48,18 @@ class InFlight:
             self._largest = max(self._largest, ticket.size_bytes)
 
     def settle(self, ticket: AlertTicket) -> None:
-        """All outputs of a message are delivered: its offset may be committed."""
+        """Settle a message whose outputs are all delivered: its offset may be committed."""
         if ticket.trace is not None:
             ticket.trace.finish(ticket.sent_s)
         self._ledger.settle(ticket.message.origin)
         self._leave(ticket)
 
     def drop(self, ticket: AlertTicket) -> None:
-        """The partition of a message was given up: its next owner reads the message again."""
+        """Drop a message whose partition was revoked: the next owner reads it again."""
         self._leave(ticket)
 
     def room(self, timeout_s: float) -> int:
-        """Messages that may be read now; waits for room, and is 0 if there was none in time."""
+        """Returns how many messages may be read now; waits up to the time-out for room."""
         with self._changed:
             self._changed.wait_for(lambda: self._free() > 0, timeout_s)
             return self._free()
@@ -71,7 +71,7 @@ class InFlight:
             self._changed.notify_all()
 
     def _free(self) -> int:
-        """A byte bound that is reached leaves no room; one large message may pass it."""
+        """Returns the free places; none once the bytes reach their bound."""
         if self._bytes >= self._max_bytes:
             return 0
         fit = max((self._max_bytes - self._bytes) // self._largest, 1)

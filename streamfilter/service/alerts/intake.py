@@ -1,7 +1,7 @@
-"""From a message that was read to stamps for the network; it all runs in the reader's thread.
+"""Turns messages into stamps for the network; all of it runs in the reader's thread.
 
-A message whose schema is not here yet waits, and with it what comes behind it in its partition;
-the other partitions go on. What waits is not in the ledger: when its partition moves or the worker
+A message whose schema is not known yet waits, and with it those after it in its partition; the
+other partitions go on. What waits is not in the ledger: when its partition is revoked or the worker
 stops it is dropped, and read again from the last commit.
 """
 
@@ -29,8 +29,8 @@ from streamfilter.service.schemas_awaited import SchemasAwaited
 
 log = structlog.get_logger(__name__)
 
-# Holding a partition throws away what was fetched ahead, and it takes up to 1 s to fetch again;
-# a registry that is well answers sooner than this.
+# Holding a partition discards what was prefetched, and it takes up to 1 s to fetch again;
+# a healthy registry answers sooner than this.
 _HOLD_AFTER_S = 0.25
 # Of one partition, and bytes of all as a share of those that may be in flight; then no more of a
 # waiting partition are fetched. What waits takes no room from the other partitions.
@@ -39,7 +39,7 @@ _MOST_WAITING, _MOST_WAITING_SHARE = 64, 0.25
 
 @dataclass(slots=True)
 class _WaitingPartition:
-    """A partition that waits for a schema: its messages in their order, the first wants it."""
+    """A partition that waits for a schema: its messages in order, of which the first needs it."""
 
     since_s: float
     tickets: deque[AlertTicket] = field(default_factory=deque)
@@ -47,7 +47,7 @@ class _WaitingPartition:
 
 
 class Intake:
-    """Takes messages from the reader to the judges.
+    """Decodes messages and passes their stamps on to the judges.
 
     Parameters
     ----------
@@ -87,11 +87,11 @@ class Intake:
 
     @property
     def expects(self) -> bool:
-        """Whether an answer may come at any moment: then read little at a time."""
+        """Whether a schema may arrive at any moment: the reader then polls in short steps."""
         return any(not waiting.held for waiting in self._waiting.values())
 
     def accept(self, message: Message) -> None:
-        """Decode one message and queue its stamps, or let it wait for its schema."""
+        """Decode one message and queue its stamps; keep it where it must wait for its schema."""
         ticket = AlertTicket(message, time.time(), self._in_force.now)
         self._metrics.messages.inc()
         self._metrics.message_bytes.inc(ticket.size_bytes)
@@ -105,7 +105,7 @@ class Intake:
         self._waiting_bytes += ticket.size_bytes
 
     def go_on(self, source: KafkaSource) -> None:
-        """Take in what need not wait any more, and hold the partitions of what must."""
+        """Admit what need not wait any more, and hold the partitions of what must."""
         for partition, waiting in list(self._waiting.items()):
             while waiting.tickets and self._in_flight.room(0.0) and self._admit(waiting.tickets[0]):
                 self._waiting_bytes -= waiting.tickets.popleft().size_bytes
@@ -119,12 +119,12 @@ class Intake:
                 source.hold(partition)
 
     def reload(self, in_force: InForce) -> None:
-        """Judge and route what is read from now on otherwise; from any thread."""
+        """Judge and route later messages by this; any thread may call."""
         self._in_force.now = in_force
         self._awaited.forget()
 
     def forget(self, partitions: Iterable[Partition]) -> None:
-        """Partitions were given up: their next owner reads again what waits."""
+        """Drop what waits of partitions that were revoked: their next owners read it again."""
         for partition in partitions:
             if waiting := self._waiting.pop(partition, None):
                 self._waiting_bytes -= sum(ticket.size_bytes for ticket in waiting.tickets)
@@ -137,7 +137,7 @@ class Intake:
         )
 
     def _admit(self, ticket: AlertTicket) -> bool:
-        """Answer a message or send it on its way; False where it must wait for its schema."""
+        """Reject a message or send it on its way; False where it must wait for its schema."""
         message, refusal = ticket.message, None
         try:
             key = None if message.unread else schema_key(message.value, message.headers)
@@ -179,7 +179,7 @@ class Intake:
         self._judges.submit(ticket, items)
 
     def _note(self, drift: Drift) -> None:
-        """A schema or wire form that is new in its topic: log it once, count what it changes."""
+        """Log a schema or wire form that is new in its topic, and count what it changes."""
         for change in drift.changes:
             self._metrics.schema_changes.labels(drift.survey, change).inc()
         fields = [f"{each.change}: {each.detail}" for each in drift.fields]
@@ -194,7 +194,7 @@ class Intake:
         )
 
     def _late(self, ticket: AlertTicket) -> bool:
-        """Whether a message is too old to wait for the network, where that is not waited for."""
+        """Whether a message is too old for the network, where overload is shed."""
         if ticket.age_s is None:
             return False
         self._metrics.times.age.observe(max(ticket.age_s, 0.0))
@@ -202,6 +202,6 @@ class Intake:
 
 
 def _warn(gaps: Gaps, planes: Sequence[Plane]) -> None:
-    """Fields that a survey's map names and a writer schema does not give: log them once."""
+    """Log once the fields that a survey's map names and a writer schema does not have."""
     say = log.error if gaps.concern(planes) else log.warning
     say("fields not given", survey=gaps.survey, detail=str(gaps))

@@ -1,4 +1,4 @@
-"""Stamps in batches to the network, on threads of their own, and verdicts out."""
+"""Judges: threads that ask the network about batches of stamps, and conclude the verdicts."""
 
 import queue
 import threading
@@ -16,14 +16,15 @@ from streamfilter.service.alerts.publisher import AlertPublisher
 from streamfilter.service.alerts.ticket import AlertTicket
 
 Waiting = tuple[AlertTicket, Item, float]
-"""A stamp that waits for the network, its ticket, and since when (monotonic seconds)."""
+"""A stamp that waits for the network, its ticket, and since when it waits (monotonic seconds)."""
 
 
 class Judges:
-    """Judges alerts: one queue of batches, and a few threads, because the network lets others run.
+    """One queue of batches, and a few threads that judge them: the network lets others run.
 
-    The reader alone calls ``submit``, ``pass_on_due``, ``pass_on_all`` and ``next_deadline``;
-    each judge's thread runs ``work``.
+    The reader alone calls ``submit``, ``pass_on_due``, ``pass_on_all`` and ``next_deadline``; each
+    judge's thread runs ``work``. A further engine is asked about its stamps at once, those of a
+    batch together, in the same thread; the other alerts of the batch are concluded before that.
 
     Stamps about which a further engine is asked go to it at once, those of a batch together, in the
     same thread; the others of the batch are concluded before that.
@@ -59,21 +60,22 @@ class Judges:
 
     @property
     def number(self) -> int:
-        """How many threads are to run ``work``."""
+        """The number of threads that are to run ``work``."""
         return len(self._judged)
 
     @property
     def stalled_s(self) -> float:
-        """For how long the network has finished no batch while it has one; 0.0 while it has none.
+        """Returns for how long the network has worked without finishing a batch; 0.0 while it is
+        idle.
 
-        Any thread may ask.
+        Any thread may call.
         """
         return time.monotonic() - self._progress_s if self._in_network else 0.0
 
     # ---- the reader's side ----------------------------------------------------------------------
 
     def submit(self, ticket: AlertTicket, items: Sequence[Item]) -> None:
-        """Let stamps wait for company; an alert without any is concluded at once."""
+        """Let stamps wait for a full batch; an alert without stamps is concluded at once."""
         if not items:
             self._conclude(ticket)
         now = time.monotonic()
@@ -81,31 +83,31 @@ class Judges:
             batch = self._batcher.add(item.side, (ticket, item, now), now)
             self._metrics.flow.queue_depth.inc()
             self._pass_on([batch] if batch else [])
-        # Company is worth waiting for only while every judge is busy.
+        # Waiting for a full batch is worth it only while every judge is busy.
         if self._in_network < self.number:
             self.pass_on_all()
 
     def pass_on_due(self, now_s: float) -> None:
-        """Give the network the batches that have waited for long enough."""
+        """Pass on the batches that have waited long enough."""
         self._pass_on(self._batcher.due(now_s))
 
     def pass_on_all(self) -> None:
-        """Give the network all that waits."""
+        """Pass on everything that waits."""
         self._pass_on(self._batcher.flush())
 
     def next_deadline(self) -> float | None:
-        """When the next batch is due (monotonic seconds); None where none waits."""
+        """Returns when the next batch is due (monotonic seconds); None while nothing waits."""
         return self._batcher.next_deadline()
 
     def leave(self) -> None:
-        """Let each judge end after the batch that it has in hand."""
+        """Let each judge end after its present batch."""
         self._leaving.set()
         for _ in self._judged:
             self._batches.put(None)
 
     @property
     def _in_network(self) -> int:
-        """Batches that were passed on and are not judged."""
+        """Returns the number of batches that were passed on and are not judged."""
         return self._passed_on - sum(self._judged)
 
     def _pass_on(self, batches: Sequence[Batch[int, Waiting]]) -> None:
@@ -118,7 +120,7 @@ class Judges:
     # ---- a judge's side -------------------------------------------------------------------------
 
     def work(self, number: int) -> None:
-        """The thread of one judge: batches through the network, verdicts out, until ``leave``."""
+        """Run one judge's thread until ``leave``: judge batches, and conclude their alerts."""
         while (batch := self._batches.get()) is not None and not self._leaving.is_set():
             self._metrics.flow.queue_depth.dec(len(batch.items))
             self._metrics.batch_stamps.labels(batch.key).observe(len(batch.items))
@@ -127,7 +129,7 @@ class Judges:
             self._progress_s = time.monotonic()
 
     def _evaluate(self, waiting: Sequence[Waiting]) -> None:
-        """Evaluate stamps of one side; one that cannot be does not take the others with it."""
+        """Evaluate stamps of one side; where the batch fails, each stamp is tried by itself."""
         started = time.monotonic()
         # Any ticket's: what a stamp is judged by is in its item.
         pipeline, items = waiting[0][0].in_force.pipeline, [item for _, item, _ in waiting]
@@ -181,7 +183,7 @@ class Judges:
     def _found(
         self, waiting: Sequence[Waiting], ask: Callable[[], list[StampEvidence]]
     ) -> list[StampEvidence] | None:
-        """Returns what a network says; None where it broke, for which a single stamp is rejected.
+        """Returns what a network finds; None where it failed, for which a single stamp is rejected.
 
         Raises
         ------

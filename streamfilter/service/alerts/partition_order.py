@@ -1,4 +1,4 @@
-"""Outputs leave in the order in which their messages were read, partition by partition."""
+"""Sends outputs in the order in which their messages were read, partition by partition."""
 
 import threading
 import time
@@ -12,7 +12,7 @@ from streamfilter.service.delivery.parcel import Delivery, Parcel
 
 
 class _Queue:
-    """The messages of one partition in the order of reading, each with its parcel once it has."""
+    """The messages of one partition in the order of reading, with the parcels that are ready."""
 
     def __init__(self) -> None:
         self.waiting: OrderedDict[AlertTicket, Parcel | None] = OrderedDict()
@@ -30,10 +30,11 @@ class _Queue:
 
 
 class PartitionOrder:
-    """Holds parcels back until those of earlier messages of the partition are sent.
+    """Holds a parcel back until those of earlier messages of its partition are sent.
 
-    Judges finish in any order, and what is shed or rejected takes no time at all. Any thread may
-    call. Whoever completes a run of messages sends it, one thread at a time for each partition.
+    Judges finish in any order, and shed or rejected messages do not wait for them. Any thread may
+    call. The thread that completes a run of messages sends it, one thread at a time for each
+    partition.
 
     Parameters
     ----------
@@ -50,13 +51,13 @@ class PartitionOrder:
         self._queues: dict[Partition, _Queue] = {}
 
     def expect(self, ticket: AlertTicket) -> None:
-        """A message was read: those after it in its partition wait for its parcel."""
+        """Note that a message was read: later ones of its partition wait for its parcel."""
         with self._lock:
             partition = partition_of(ticket.message.origin)
             self._queues.setdefault(partition, _Queue()).waiting[ticket] = None
 
     def send(self, ticket: AlertTicket, parcel: Parcel) -> None:
-        """Send a parcel once all before it are sent; never where its partition was given up."""
+        """Send a parcel once all before it are sent; drop it where its partition was revoked."""
         with self._lock:
             queue = self._queues.get(partition_of(ticket.message.origin))
             if queue is None or ticket not in queue.waiting:
@@ -69,7 +70,7 @@ class PartitionOrder:
             self._send_ready(queue)
 
     def forget(self, partitions: Iterable[Partition]) -> None:
-        """Partitions were given up: nothing waits for what has no parcel there."""
+        """Forget messages of revoked partitions that have no parcel: nothing waits for them."""
         with self._lock:
             gone = [self._queues.pop(each) for each in partitions if each in self._queues]
             ready = [t for queue in gone for t, parcel in queue.waiting.items() if parcel]

@@ -1,4 +1,4 @@
-"""From a verdict to delivered outputs: what is published, and when a message is settled."""
+"""Publishes verdicts and rejections, and settles messages whose outputs are delivered."""
 
 import time
 from collections.abc import Iterator
@@ -23,11 +23,11 @@ from streamfilter.service.rejecting import note_rejected, rejections, smaller_or
 
 log = structlog.get_logger(__name__)
 
-_DIGITS = 16  # to the year 300,000; anyone may write a header, and this is read in a callback
+_DIGITS = 16  # of milliseconds, to the year 300,000: anyone may write any header
 
 
 class AlertPublisher:
-    """Publishes what becomes of messages; any thread may call.
+    """Publishes the outputs of messages; any thread may call.
 
     Parameters
     ----------
@@ -106,7 +106,7 @@ class AlertPublisher:
         self._send(ticket, outputs)
 
     def reject(self, ticket: AlertTicket, rejected: Rejected) -> None:
-        """Publish a message that could not be used, its bytes untouched."""
+        """Publish a message that could not be used, with its bytes unchanged."""
         note_rejected(rejected, self._metrics.rejected, ticket.ids)
         if ticket.trace is not None:
             ticket.trace.failure = str(rejected.reason)
@@ -147,7 +147,7 @@ class AlertPublisher:
     def _instead(
         self, ticket: AlertTicket, output: Output, refusal: Undeliverable
     ) -> Output | None:
-        """What is published instead of a refused output; None where something else answers it.
+        """Returns what is published instead of a refused output; None where another output answers.
 
         Raises
         ------
@@ -187,7 +187,7 @@ class AlertPublisher:
             self._metrics.asked.labels(survey, opinion.engine.name).inc()
 
     def _time(self, ticket: AlertTicket) -> None:
-        """Latencies end here, where the last output is delivered."""
+        """Measure latencies, when the last output is delivered."""
         now = time.time()
         since = {"received": ticket.received_unix_s}
         message = ticket.message

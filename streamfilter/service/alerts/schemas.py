@@ -1,4 +1,4 @@
-"""What messages of a writer schema take: how they are read, and what is published of them."""
+"""Prepares for writer schemas: how messages are read, and what is published of them."""
 
 from streamfilter.alerts.encode import Encoder
 from streamfilter.schemas.finder import SchemaKey
@@ -6,14 +6,14 @@ from streamfilter.service.alerts.ticket import Reloadable
 
 
 class AlertSchemas:
-    """Makes ready for a writer schema, so that none of its messages waits; any thread may call."""
+    """Prepares for a writer schema, so that none of its messages waits; any thread may call."""
 
     def __init__(self, in_force: Reloadable, encoder: Encoder) -> None:
         self._in_force = in_force
         self._encoder = encoder
 
     def fetch(self, key: SchemaKey) -> None:
-        """Learn a writer schema, and register what publishing its alerts takes.
+        """Fetch a writer schema, and register the schemas that publishing its alerts needs.
 
         Raises
         ------

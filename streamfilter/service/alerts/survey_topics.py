@@ -1,4 +1,4 @@
-"""Whether a survey has the topics to which its alerts go, where each survey has its own."""
+"""Checks that a survey has the topics to which its alerts go, where each survey has its own."""
 
 import threading
 import time
@@ -12,14 +12,14 @@ from streamfilter.errors import MessageRejected, Reason, TransportFailed
 log = structlog.get_logger(__name__)
 
 Absent = Callable[[Sequence[str]], Sequence[str]]
-"""The names that no topic has; raises TransportFailed where brokers do not answer."""
+"""Returns the names that no topic has; raises TransportFailed where brokers do not answer."""
 
 _ASK_AGAIN_S = 30.0  # a missing topic is asked for again: somebody may have made it
 
 
 @dataclass(frozen=True, slots=True)
 class _Answer:
-    """What is missing of some topics, and until when (monotonic seconds) that is believed."""
+    """The missing ones of some topics, and until when (monotonic seconds) this is believed."""
 
     missing: Sequence[str]
     until_s: float
@@ -44,9 +44,9 @@ class SurveyTopics:
         self._answers: dict[tuple[str, ...], _Answer] = {}
 
     def require(self, survey: str, topics: tuple[str, ...]) -> None:
-        """Return at once where the topics are known to be there; else ask.
+        """Return at once where the topics are known to exist; else ask.
 
-        Brokers that do not answer hold nothing back: the producer waits for them.
+        Where brokers do not answer nothing is held back: the producer waits for them.
 
         Raises
         ------

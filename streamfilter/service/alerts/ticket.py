@@ -1,4 +1,4 @@
-"""What the service keeps of one message from reading it to settling it."""
+"""What the service keeps of one message from reading to settling."""
 
 import threading
 from collections.abc import Mapping
@@ -15,9 +15,9 @@ log = structlog.get_logger(__name__)
 
 
 class InForce:
-    """What a message is judged by and where it goes; an alert has one, from reading to settling.
+    """What a message is judged by, and where it goes; it stays the same from reading to settling.
 
-    It never changes: a reload makes another one.
+    An object never changes: a reload makes another one.
     """
 
     def __init__(self, pipeline: Pipeline, topics: Outputs, tracer: Tracer | None = None) -> None:
@@ -41,16 +41,16 @@ class InForce:
         """By topic, the output's name in the settings."""
 
     def topics_of(self, survey: str) -> Outputs:
-        """Where what is said of a survey's alerts goes."""
+        """Returns the topics of a survey's outputs."""
         return self._of_survey[survey]
 
     def own_topics(self, survey: str) -> tuple[str, ...]:
-        """The topics that a survey has for itself; none where no name has ``{survey}``."""
+        """Returns the topics that a survey has for itself; empty where no name has ``{survey}``."""
         return self._own_topics[survey]
 
     @property
     def annotation_topics(self) -> tuple[str, ...]:
-        """Topics of annotations: one of each survey, or one of all; none where none are wanted."""
+        """Returns the topics of annotations: one for all surveys, or one for each."""
         topics = dict.fromkeys(each.annotations for each in self._of_survey.values())
         return tuple(topic for topic in topics if topic)
 
@@ -64,7 +64,7 @@ class Reloadable:
 
 @dataclass(slots=True, eq=False)
 class AlertTicket:
-    """One message under way; its counters are changed under its lock.
+    """One message in flight; its counters are changed under its lock.
 
     Times are Unix seconds (``received``) and durations in seconds.
     """
@@ -85,7 +85,7 @@ class AlertTicket:
     given_up: bool = False
     lock: threading.Lock = field(default_factory=threading.Lock)
     trace: Trace | None = None
-    """Of the alerts that are sampled, where traces are on."""
+    """Only alerts that are sampled have one, where traces are on."""
 
     def __post_init__(self) -> None:
         """Decide whether the alert is traced."""
@@ -98,32 +98,32 @@ class AlertTicket:
 
     @property
     def ids(self) -> dict[str, str]:
-        """Of the alert's trace, for log lines; empty where it has none."""
+        """Returns the ids of the alert's trace, for log lines; empty without a trace."""
         return {} if self.trace is None else self.trace.ids
 
     def passed_on(self, headers: Headers) -> Headers:
-        """Headers of an output: they continue the trace, where there is one."""
+        """Returns headers of an output: they continue the trace, where there is one."""
         return headers if self.trace is None else self.trace.passed_on(headers)
 
     @property
     def size_bytes(self) -> int:
-        """Bytes of the message."""
+        """The bytes of the message."""
         return len(self.message.value or b"")
 
     @property
     def age_s(self) -> float | None:
-        """Age by the message's Kafka timestamp when it was read; None where it has none."""
+        """The age by the message's Kafka timestamp when it was read; None without a timestamp."""
         sent_ms = self.message.timestamp_ms
         return None if sent_ms is None else self.received_unix_s - sent_ms / 1000
 
     def prepare(self, prepared: Prepared) -> tuple[Item, ...]:
-        """Keep the prepared alert; its stamps for the network."""
+        """Keep the prepared alert; returns its stamps for the network."""
         self.prepared = prepared
         self.evidence = list(prepared.evidence)
         return prepared.items
 
     def concluded(self) -> tuple[Alert, list[StampEvidence], Times]:
-        """What the annotation is made of, once every stamp has its evidence."""
+        """Returns what the annotation is made of, once every stamp has its evidence."""
         assert self.prepared is not None, "prepared before it is concluded"
         times = Times(self.received_unix_s, self.decode_s, self.queue_s, self.infer_s, self.also_s)
         return self.prepared.alert, [each for each in self.evidence if each is not None], times

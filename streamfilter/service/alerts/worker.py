@@ -32,14 +32,14 @@ from streamfilter.service.member import Member
 
 log = structlog.get_logger(__name__)
 
-_POLL_S = 0.1  # longest sleep of the reader: how soon it sees a stop
+_POLL_S = 0.1  # longest sleep of the reader, after which it sees a stop
 _POLL_MESSAGES = 64  # alerts decoded between two looks at the deadlines
 # Wait for room before pausing, which throws away what was fetched ahead: with half a second a
 # network that takes 0.8 s a batch had nine times fetched what it read (measured).
 _PATIENCE_S = 5.0
 _EXPECTING_S = 0.01  # the same while a schema may come at any moment
 _DRAIN_STEP_S = 0.005
-_JOIN_S = 2.0  # for the batch that a judge has in hand; what hangs ends with the process
+_JOIN_S = 2.0  # for a judge's present batch; a thread that hangs ends with the process
 _SILENCE_S = 60.0  # a healthy reader turns many times a second, a batch takes less than a second
 
 
@@ -82,7 +82,7 @@ class AlertWorker(Member):
             self.add_thread(partial(judges.work, number), f"judge-{number}")
 
     def reload(self, in_force: InForce) -> None:
-        """Judge and route what is read from now on otherwise; from any thread."""
+        """Judge and route later messages by this; any thread may call."""
         self._intake.reload(in_force)
 
     def wrong(self) -> str | None:
@@ -92,7 +92,7 @@ class AlertWorker(Member):
         return super().wrong() or (stalled if stalled_s > _SILENCE_S else None)
 
     def stalled(self, now_s: float, limit_s: float) -> tuple[Stall, ...]:
-        """Also partitions of which a message was read and has no answer."""
+        """Returns stalled partitions, also those with a message that is not answered for long."""
         standing = self._unanswered.update(now_s, self._ledger.waiting())
         unanswered = (
             Stall(partition, offset, seconds, "read, and not answered")
@@ -120,7 +120,7 @@ class AlertWorker(Member):
             self.commit(wait=False)
 
     def _room(self, patience_s: float) -> int:
-        """Messages that may be read now; waits for room, and passes on what becomes due."""
+        """Returns how many messages may be read; waits for room, and passes on due batches."""
         until = time.monotonic() + patience_s
         while True:
             now = time.monotonic()
@@ -132,7 +132,7 @@ class AlertWorker(Member):
                 return room
 
     def _wait_s(self, longest_s: float) -> float:
-        """How long the reader may sleep: a batch that becomes due wakes it."""
+        """Returns how long the reader may sleep: until the next batch is due."""
         deadline = self._judges.next_deadline()
         if deadline is None:
             return longest_s
@@ -154,14 +154,14 @@ class AlertWorker(Member):
         self._metrics.rebalances.inc()
 
     def commit(self, *, wait: bool) -> bool:
-        """Commit what is delivered; whether anything was."""
+        """Commit what is delivered; returns whether there was anything."""
         committed = super().commit(wait=wait)
         if committed:
             self._metrics.commits.inc()
         return committed
 
     def drain(self, partitions: Sequence[Partition]) -> None:
-        """Finish what is under way of these partitions, for ``flow.drain_s`` at most."""
+        """Finish the messages in flight of these partitions, for ``flow.drain_s`` at most."""
         self._judges.pass_on_all()
         started = time.monotonic()
         while (left := self._ledger.outstanding(partitions)) and not self.failed:
@@ -174,7 +174,7 @@ class AlertWorker(Member):
             time.sleep(_DRAIN_STEP_S)
 
     def forget(self, partitions: Sequence[Partition]) -> None:
-        """Drop what is kept of partitions that were given up."""
+        """Drop what is kept of partitions that were revoked."""
         self._order.forget(partitions)
         self._intake.forget(partitions)
 

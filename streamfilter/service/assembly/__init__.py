@@ -1,1 +1,1 @@
-"""From settings to running parts."""
+"""Makes running parts from the settings."""

@@ -67,12 +67,12 @@ from streamfilter.traces.spans import Tracer
 log = structlog.get_logger(__name__)
 
 OUTPUTS = ("annotations", "enriched", "clean", "contaminated", "rejected")
-"""Of alerts; a reload may switch each on."""
+"""The outputs of alerts; a reload may switch each on."""
 
 
 @dataclass(frozen=True, slots=True)
 class Parts:
-    """What judging alerts takes, with or without a broker."""
+    """The parts that judge alerts, with or without a broker."""
 
     pipeline: Pipeline
     engine: Engine
@@ -82,12 +82,12 @@ class Parts:
 
     @property
     def engines(self) -> tuple[Engine, ...]:
-        """All of them, in the order in which they are asked."""
+        """All engines, in the order in which they are asked."""
         return (self.engine, *self.also)
 
 
 def checked(settings: Settings) -> Surveys:
-    """The field maps, once the settings fit them, the engines and each other.
+    """Returns the field maps, after a check that settings, engines and maps fit each other.
 
     Raises
     ------
@@ -115,7 +115,7 @@ def checked(settings: Settings) -> Surveys:
 
 
 def networks_of(settings: Settings) -> tuple[manifest.Manifest, ...]:
-    """The facts of the engines that judge alerts, in the order in which they are asked.
+    """Returns the facts of the engines that judge alerts, in the order in which they are asked.
 
     Raises
     ------
@@ -158,7 +158,7 @@ def _checked_planes(
 
 
 def _checked_doubts(settings: Settings, networks: Sequence[manifest.Manifest]) -> None:
-    """Refuse classes that the first engine does not have: it could not be in doubt about them."""
+    """Refuse classes of ``when`` that the first engine does not have."""
     codes = networks[0].codes
     for number, further in enumerate(settings.engine.also):
         classes = further.when.classes if further.when else ()
@@ -170,7 +170,7 @@ def _checked_doubts(settings: Settings, networks: Sequence[manifest.Manifest]) -
 
 
 def refuse_reading_outputs(settings: Settings, section: str, topics: Sequence[str]) -> None:
-    """Refuse topics to read among which are topics that are written.
+    """Refuse topics to read that are among the topics that are written.
 
     Raises
     ------
@@ -188,7 +188,7 @@ def refuse_reading_outputs(settings: Settings, section: str, topics: Sequence[st
 
 
 def reads(subscribed: str, topic: str) -> bool:
-    """Whether a name or pattern of ``alerts.topics`` takes a topic."""
+    """Whether a name or pattern of ``alerts.topics`` matches a topic."""
     if not subscribed.startswith("^"):
         return subscribed == topic
     try:
@@ -198,7 +198,7 @@ def reads(subscribed: str, topic: str) -> bool:
 
 
 def open_parts(settings: Settings, *, threads: int, say: Say) -> Parts:
-    """Open the engine (fetched at first use, which is said) and what stands around it.
+    """Open the engine, which is fetched at first use, and make what stands around it.
 
     Raises
     ------
@@ -244,7 +244,7 @@ def unpublished(settings: Settings) -> Settings:
 
 
 def _judges(settings: Settings) -> int:
-    """How many batches are in the network at a time."""
+    """Returns how many batches are in the network at a time."""
     return settings.engine.workers or os.cpu_count() or 1
 
 
@@ -255,7 +255,7 @@ def open_worker(
     registry: CollectorRegistry,
     tracer: Tracer | None = None,
 ) -> AlertWorker:
-    """A worker with a warm engine, which joins its group when it is run.
+    """Returns a worker with a warm engine; it joins its group when it runs.
 
     Raises
     ------
@@ -301,7 +301,7 @@ def open_worker(
 
 
 def _begun(metrics: AlertMetrics, parts: Parts) -> AlertMetrics:
-    """The metrics, with all that is known before the first alert."""
+    """Returns the metrics, with all values that are known before the first alert."""
     metrics.begin(
         surveys=parts.pipeline.surveys,
         outputs=OUTPUTS,
@@ -342,7 +342,7 @@ def assembled(
     survey_topics: SurveyTopics,
     metrics: AlertMetrics,
 ) -> AlertWorker:
-    """A worker of these parts, each made before the one that it is handed to."""
+    """Returns a worker of these parts, each made before the one that takes it."""
     current = Reloadable(in_force)
     in_flight = InFlight(ledger, flow.max_in_flight, flow.max_in_flight_bytes)
     order = PartitionOrder(delivery, in_flight)
@@ -387,7 +387,7 @@ def assembled(
 
 
 def schema_sources(settings: Settings, home: Path) -> list[SchemaSource]:
-    """Where writer schemas are looked up, the nearest first."""
+    """Returns where writer schemas are looked up, the nearest first."""
     schemas = settings.schemas
     sources: list[SchemaSource] = [FolderSource(folder) for folder in schemas.folders]
     if schemas.registry.url:
@@ -399,12 +399,12 @@ def schema_sources(settings: Settings, home: Path) -> list[SchemaSource]:
 
 
 def registry_settings(registry: Registry) -> dict[str, Scalar]:
-    """Settings of the registry's client."""
+    """Returns the settings of the registry's client."""
     return {"url": registry.url, **registry.settings}
 
 
 def policy_of(settings: Settings, survey: str, networks: Sequence[manifest.Manifest]) -> Policy:
-    """How engines judge a survey's alerts: their defaults, changed by the settings.
+    """Returns how engines judge a survey's alerts: their defaults, changed by the settings.
 
     Parameters
     ----------

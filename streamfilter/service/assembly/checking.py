@@ -1,4 +1,4 @@
-"""What can be known of the settings to be wrong before anything is opened or connected to."""
+"""Finds what is wrong with settings before anything is opened or connected to."""
 
 import re
 
@@ -20,7 +20,7 @@ _BROKERS = {"bootstrap.servers", "metadata.broker.list"}
 
 
 def checked_all(settings: Settings) -> Surveys:
-    """The field maps, once nothing speaks against a worker with these settings.
+    """Returns the field maps, after a check of all settings of a worker.
 
     Raises
     ------
@@ -36,7 +36,7 @@ def checked_all(settings: Settings) -> Surveys:
 
 
 def _checked_clients(settings: Settings) -> None:
-    """Make every client: librdkafka alone knows its properties and which patterns it reads."""
+    """Make every client: only librdkafka knows its properties, and which patterns it reads."""
     for reader in readers(settings):
         try:
             frames = reader.section != "alerts"
@@ -56,7 +56,7 @@ def _checked_clients(settings: Settings) -> None:
 
 
 def _where(kafka: Kafka, message: str) -> str:
-    """Where the properties were set that a message names."""
+    """Returns where the properties were set that a message names."""
     tables = {"settings": kafka.settings, "consumer": kafka.consumer, "producer": kafka.producer}
     found = [
         f'"{key}" is set in kafka.{name}'
@@ -68,7 +68,7 @@ def _where(kafka: Kafka, message: str) -> str:
 
 
 def _offline(settings: Settings) -> Settings:
-    """The same with clients that know no broker, do not log in, and say nothing of that."""
+    """Returns the same settings for clients without brokers and login, which log nothing."""
     kafka, quiet = settings.kafka, {"log_level": 0}
     changed = {
         "bootstrap": "",
@@ -81,7 +81,7 @@ def _offline(settings: Settings) -> Settings:
 
 
 def _without_login(properties: dict[str, Scalar]) -> dict[str, Scalar]:
-    """Without brokers; certificates are still read, a login could ask other services."""
+    """Returns properties without brokers and login; certificates stay, to be checked."""
     kept = {key: value for key, value in properties.items() if key not in _BROKERS}
     if "security.protocol" in kept:
         protocol = str(kept["security.protocol"]).lower()

@@ -1,4 +1,4 @@
-"""Who reads and writes what under the settings, and the clients of both sides."""
+"""The topics that workers read and write, and the Kafka clients of both sides."""
 
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
@@ -20,24 +20,24 @@ from streamfilter.service.member import Member
 Say = Callable[[str], None]
 """Takes one line for a human."""
 ANSWER_S = 5.0
-"""A worker waits for brokers that are away; a look at its topics is not worth more."""
+"""A worker waits for brokers that are away; a check of its topics does not."""
 
 
 def consumer_settings(settings: Settings) -> dict[str, Scalar]:
-    """Of the consumer, without its group."""
+    """Returns the settings of the consumer, without its group."""
     kafka = settings.kafka
     return {"bootstrap.servers": kafka.bootstrap, **kafka.settings, **kafka.consumer}
 
 
 def producer_settings(settings: Settings) -> dict[str, Scalar]:
-    """Of the producer."""
+    """Returns the settings of the producer."""
     kafka = settings.kafka
     output = {"bootstrap.servers": kafka.output_bootstrap} if kafka.output_bootstrap else {}
     return {"bootstrap.servers": kafka.bootstrap, **kafka.settings, **output, **kafka.producer}
 
 
 def output_reader(settings: Settings) -> dict[str, Scalar]:
-    """Of a consumer that reads our own outputs."""
+    """Returns the settings of a consumer that reads our own outputs."""
     kafka = settings.kafka
     secured = {k: v for k, v in kafka.producer.items() if k.startswith(_CONNECTION)}
     bootstrap = kafka.output_bootstrap or kafka.bootstrap
@@ -46,7 +46,7 @@ def output_reader(settings: Settings) -> dict[str, Scalar]:
 
 @dataclass(frozen=True, slots=True)
 class Reader:
-    """A worker that reads: its section of the settings, its topics, and its group."""
+    """A worker's section of the settings, its topics, and its group."""
 
     section: str
     topics: tuple[str, ...]
@@ -59,7 +59,7 @@ log = structlog.get_logger(__name__)
 _CONNECTION = ("security.", "sasl.", "ssl.")
 """Settings of the producer that are also needed to read from its brokers."""
 _OF_CONSUMERS = {"group.id", "group.instance.id", "client.id"}
-# Outputs that are not of the alerts' worker alone; labels are the live page's.
+# Outputs of other sections than the alerts'; labels are the live page's.
 _WRITERS = {
     "rejected": {"alerts", "exposures", "exposures.contaminants"},
     "tracking": {"exposures"},
@@ -70,7 +70,7 @@ _WRITERS = {
 
 
 def readers(settings: Settings) -> list[Reader]:
-    """The workers that these settings start."""
+    """Returns the workers that these settings start."""
     exposures, masking = settings.exposures, settings.exposures.contaminants
     every = (
         Reader("alerts", settings.alerts.topics, "kafka.group", settings.kafka.group),
@@ -83,7 +83,8 @@ def readers(settings: Settings) -> list[Reader]:
 
 
 def outputs(settings: Settings, sections: Collection[str] | None = None) -> dict[str, str]:
-    """The topics that the workers of these sections (None: all) write, by name of the setting.
+    """Returns the topics that the workers of these sections (None: all) write, by name of the
+    setting.
 
     ``{survey}`` stands in them as it was written; ``names_of`` puts the surveys there.
     """
@@ -96,7 +97,7 @@ def outputs(settings: Settings, sections: Collection[str] | None = None) -> dict
 
 
 def names_of(settings: Settings, topic: str) -> dict[str, str]:
-    """The names of an output topic by survey; one, of the survey "", where it is all surveys'.
+    """Returns the names of an output topic by survey; one, under "", where all surveys share it.
 
     There is one for each field map; empty where nothing is published there.
 
@@ -140,9 +141,9 @@ def watch_group(client: ClientSettings, shown: ClientStatistics, worker: Member)
 
 
 def named(settings: Settings, section: str, client: ClientSettings) -> dict[str, Scalar]:
-    """A consumer's settings with a client id that shows what decides its worker's outputs.
+    """Returns a consumer's settings with a client id that shows what decides its worker's outputs.
 
-    A name that somebody set stays: brokers may have quotas for it.
+    An operator's own ``client.id`` stays: brokers may have quotas for it.
     """
     return {"client.id": client_id(digest(settings, section)), **client}
 
@@ -150,7 +151,7 @@ def named(settings: Settings, section: str, client: ClientSettings) -> dict[str,
 def open_source(
     client: ClientSettings, topics: Sequence[str], shown: ClientStatistics
 ) -> KafkaSource:
-    """The consumer of a worker, which joins its group when the worker is run.
+    """Returns the consumer of a worker; it joins its group when the worker runs.
 
     Parameters
     ----------
@@ -174,7 +175,7 @@ def open_source(
 
 
 def count_skipped(shown: ClientStatistics, topic: str, reason: str, offsets: int) -> None:
-    """Add offsets that were stepped over."""
+    """Add offsets that were skipped."""
     before = shown.skipped.get((topic, reason), 0)
     shown.skipped = {**shown.skipped, (topic, reason): before + offsets}
 

@@ -1,7 +1,7 @@
-"""From settings to a worker that searches exposures' frames for contaminants.
+"""Makes a worker that searches exposures' frames for contaminants from the settings.
 
-It is the worker for exposures once more, in a consumer group of its own: it reads the same
-messages, says of tracking the same, and adds what the networks for masks find, which takes some
+It is the worker for exposures once more, in a consumer group of its own. It reads the same
+messages, finds the same of tracking, and adds what the networks for masks find, which takes some
 forty times longer. So the verdict on tracking never waits for masks: they wait in Kafka, and none
 is lost.
 """
@@ -40,7 +40,7 @@ Warmed = TypeVar("Warmed", Engine, Engine | None)
 def open_contaminants(
     settings: Settings, *, registry: CollectorRegistry, say: Say
 ) -> ExposureWorker:
-    """A worker with open engines, which joins its group when it is run.
+    """Returns a worker with open engines; it joins its group when it runs.
 
     Raises
     ------
@@ -177,9 +177,9 @@ def uncut(rules: FrameRules) -> FrameRules:
 def opened_for_cosmic_rays(
     settings: Settings, engine: Engine, say: Say, threads: int
 ) -> Engine | None:
-    """The engine for cosmic rays; None where none is named.
+    """Returns the engine for cosmic rays; None where none is named.
 
-    It is the other engine itself where that is named: then its numbers for frames hold.
+    It is the other engine itself where the settings name that: then its numbers for frames hold.
 
     Raises
     ------
@@ -203,7 +203,7 @@ def opened_for_cosmic_rays(
 
 
 def _warm(settings: Settings, engine: Warmed) -> Warmed:
-    """The engine, run once on a tile: what cannot be stops the start."""
+    """Returns the engine after a run on one tile, so that a failure stops the start."""
     if engine is not None:
         rules = MaskRules(tile_px=settings.exposures.contaminants.tile_px)
         side = of_reach(rules, engine.manifest).tile_px
@@ -212,7 +212,7 @@ def _warm(settings: Settings, engine: Warmed) -> Warmed:
 
 
 def contaminants_reading(settings: Settings) -> Reading:
-    """How contaminants of frames are come by."""
+    """Returns how contaminants of frames are read and published."""
     chosen, outputs = settings.exposures.contaminants, settings.outputs
     return Reading(
         section="exposures.contaminants",

@@ -1,4 +1,4 @@
-"""From settings to how outputs are delivered."""
+"""Makes the delivery of outputs from the settings."""
 
 import uuid
 from collections.abc import Mapping
@@ -7,7 +7,8 @@ from streamfilter.config import Scalar, Settings
 from streamfilter.errors import ConfigurationInvalid
 from streamfilter.kafka.ledger import Ledger
 from streamfilter.kafka.properties import PRODUCER, fitted
-from streamfilter.kafka.sink import KafkaSink, OnStatistics
+from streamfilter.kafka.sink import KafkaSink
+from streamfilter.kafka.statistics import OnStatistics
 from streamfilter.kafka.transactions import TransactionalSink
 from streamfilter.metrics.kafka import TransactionMetrics
 from streamfilter.service.assembly.clients import producer_settings
@@ -21,11 +22,11 @@ _OURS = {
     "transactional.id": "delivery.transactional_id",
     "transaction.timeout.ms": "delivery.transaction_timeout_s",
 }
-"""librdkafka's properties that have a setting here."""
+"""librdkafka's properties that a setting of ours decides."""
 
 
 def checked_delivery(settings: Settings) -> None:
-    """Refuse settings that go against the guarantee that was asked for.
+    """Refuse settings that contradict the delivery guarantee.
 
     Raises
     ------
@@ -69,7 +70,7 @@ def open_delivery(
     on_statistics: OnStatistics | None = None,
     notes: OffsetNotes | None = None,
 ) -> Delivery:
-    """How the worker of a group delivers.
+    """Returns the delivery of the worker of a group.
 
     Parameters
     ----------
@@ -96,7 +97,7 @@ def open_sink(
     defaults: Mapping[str, Scalar] | None = None,
     on_statistics: OnStatistics | None = None,
 ) -> KafkaSink | TransactionalSink:
-    """The producer that the guarantee needs.
+    """Returns the producer that the guarantee needs.
 
     Parameters
     ----------

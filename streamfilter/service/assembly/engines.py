@@ -1,4 +1,4 @@
-"""From settings to engines, and what is shown of them."""
+"""Opens engines as the settings say, and shows them in the metrics."""
 
 import os
 from functools import partial
@@ -17,13 +17,13 @@ from streamfilter.service.assembly.clients import Say
 
 
 def chosen_engines(settings: Settings) -> dict[str, EngineSettings | TrackingEngine]:
-    """The engines that judge alerts by their key, in the order in which they are asked."""
+    """Returns the engines that judge alerts by their key, in the order in which they are asked."""
     further = {f"engine.also.{number}": each for number, each in enumerate(settings.engine.also)}
     return {"engine": settings.engine, **further}
 
 
 def checked_engine(key: str, chosen: EngineSettings | TrackingEngine, per: manifest.Per) -> None:
-    """Refuse an engine that gives something else, and names that no runtime or precision has.
+    """Refuse an engine of another kind, and a runtime or precision that does not exist.
 
     Raises
     ------
@@ -58,7 +58,7 @@ def opened(
     threads: int,
     workers: int = 1,
 ) -> Engine:
-    """An engine as its section of the settings wants it."""
+    """Returns an engine that is opened as its section of the settings says."""
     home = settings.engine.home or default_home(os.environ)
     return open_engine(
         chosen.name,
@@ -73,12 +73,12 @@ def opened(
 
 
 def identity_of(engine: Engine) -> EngineIdentity:
-    """How what is published names an engine."""
+    """Returns how outputs name an engine."""
     return EngineIdentity(engine.manifest.name, engine.manifest.onnx_sha256, engine.runtime)
 
 
 def watch_device(engine: Engine, gauge: Gauge) -> None:
-    """Show the memory of a GPU that an engine runs on; others have none to show."""
+    """Show the GPU memory of an engine that runs on one."""
     if isinstance(engine, OnDevice):
         for kind in DEVICE_MEMORY:
             shown = gauge.labels(engine.manifest.name, kind)

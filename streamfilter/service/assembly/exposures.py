@@ -1,4 +1,4 @@
-"""From settings to a worker for exposures."""
+"""Makes a worker for exposures from the settings."""
 
 import os
 from dataclasses import asdict, dataclass, replace
@@ -71,12 +71,12 @@ from streamfilter.service.schemas_awaited import SchemasAwaited
 _MIB = 2**20
 _RESPONSE_BYTES = 512 * 2**20
 _HEADROOM_BYTES = 2**20
-"""Of keys, headers and framing, over the largest message."""
+"""Room for keys, headers and framing, over the largest message."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Reading:
-    """Who reads exposures, and where what is said of them goes."""
+    """The name of a worker that reads exposures, and the topics of what it publishes."""
 
     section: str
     topics: tuple[str, ...]
@@ -87,7 +87,7 @@ class Reading:
 
 
 def checked_exposures(settings: Settings) -> None:
-    """Refuse settings under which what is published would be read again.
+    """Refuse settings with which a worker would read what it publishes.
 
     Raises
     ------
@@ -166,7 +166,7 @@ def _checked_masking(chosen: FrameContaminants) -> None:
 
 
 def open_exposures(settings: Settings, *, registry: CollectorRegistry, say: Say) -> ExposureWorker:
-    """A worker for exposures with an open engine, which joins its group when it is run.
+    """Returns a worker for exposures with an open engine; it joins its group when it runs.
 
     Raises
     ------
@@ -187,7 +187,7 @@ def open_exposures(settings: Settings, *, registry: CollectorRegistry, say: Say)
 
 
 def exposures_reading(settings: Settings) -> Reading:
-    """How the verdicts on tracking are come by."""
+    """Returns how the verdicts on tracking are read and published."""
     chosen = settings.exposures
     return Reading(
         section="exposures",
@@ -199,7 +199,7 @@ def exposures_reading(settings: Settings) -> Reading:
 
 
 def open_watcher(settings: Settings, say: Say, *, threads: int) -> Watcher:
-    """What judges frames, its engine open and warm."""
+    """Returns the watcher that judges frames, with its engine open and warm."""
     chosen = settings.exposures
     engine = opened(settings, chosen.engine, say, threads=threads)
     side = engine.manifest.shape.side_px or SIDE_PX
@@ -234,7 +234,7 @@ def assembled(
     masking: EngineIdentity | None = None,
     cosmic_rays: EngineIdentity | None = None,
 ) -> ExposureWorker:
-    """A worker of these parts."""
+    """Returns a worker of these parts."""
     chosen = settings.exposures
     home = settings.engine.home or default_home(os.environ)
     finder = SchemaFinder(
@@ -284,7 +284,7 @@ def assembled(
 
 
 def _registrar(settings: Settings) -> ConfluentRegistrar | None:
-    """Where the schemas of what is published are registered; None where no registry is named."""
+    """Returns where the schemas of outputs are registered; None without a registry."""
     publish = settings.schemas.publish
     return ConfluentRegistrar(registry_settings(publish)) if publish.url else None
 
@@ -292,7 +292,7 @@ def _registrar(settings: Settings) -> ConfluentRegistrar | None:
 def _earlier(
     settings: Settings, reading: Reading, tracking: TrackingEncoder
 ) -> EarlierVerdicts | None:
-    """What earlier workers published of exposures; None where nothing is published."""
+    """Returns what earlier workers published of exposures; None where nothing is published."""
     if not reading.output:
         return None
     client, topic = output_reader(settings), reading.output
@@ -308,7 +308,7 @@ def _delivery(
     published: PublishedBefore,
     metrics: ExposureMetrics,
 ) -> Delivery:
-    """How records, masks and rejected messages go out."""
+    """Returns how records, masks and rejected messages are delivered."""
     return open_delivery(
         settings,
         ledger,
@@ -329,7 +329,7 @@ def _looker(
     pictures: bool,
     masks: FrameMasks | None,
 ) -> Looker:
-    """What takes a message to its frames' evidence."""
+    """Returns the looker, which turns a message into its frames' evidence."""
     chosen = settings.exposures
     decoder = ExposureDecoder(finder)
     awaited = SchemasAwaited(decoder, settings.schemas.wait_s, metrics.schemas)
@@ -348,7 +348,7 @@ def _looker(
 
 
 def frame_rules(chosen: Exposures) -> dict[str, FrameRules]:
-    """By instrument, what is left out of its frames; for those that the settings name."""
+    """Returns how frames are read by instrument, for those that the settings name."""
     return {
         name: replace(
             frame_limits(chosen),
@@ -365,13 +365,13 @@ def frame_rules(chosen: Exposures) -> dict[str, FrameRules]:
 
 
 def _purposes(instrument: Instrument) -> PurposeMap:
-    """Which headers say that an instrument's frames are not to be judged."""
+    """Returns the headers that say that an instrument's frames are not to be judged."""
     own = {NotJudged(reason): texts for reason, texts in instrument.not_judged.items()}
     return joined(MAPS[instrument.purposes], purpose_map(own))
 
 
 def frame_limits(chosen: Exposures) -> FrameRules:
-    """How frames are read of which no instrument's section speaks."""
+    """Returns how frames are read of instruments without a section."""
     return FrameRules(
         max_bytes=chosen.max_frame_bytes,
         max_pixels=chosen.max_frame_pixels,
@@ -381,14 +381,14 @@ def frame_limits(chosen: Exposures) -> FrameRules:
 
 
 def file_frame_limits(chosen: Exposures, at_once: int = 1) -> FrameRules:
-    """How frames in files are read: cubes too, and none that memory does not hold."""
+    """Returns how frames in files are read: cubes too, within the free memory."""
     free = available_mib()
     memory = None if free is None else free * _MIB // at_once
     return replace(frame_limits(chosen), most_planes=MOST_PLANES, memory_bytes=memory)
 
 
 def _places(settings: Settings) -> dict[str, Place]:
-    """By scheme, from where frames may be read; nothing where nothing is allowed."""
+    """Returns from where frames may be read, by scheme; empty where nothing is allowed."""
     chosen, total_s = settings.exposures, settings.exposures.reference_timeout_s
     places: dict[str, Place] = {}
     if chosen.reference_folders:
@@ -403,7 +403,7 @@ def _places(settings: Settings) -> dict[str, Place]:
 
 
 def _alarm(settings: Settings, registry: CollectorRegistry) -> Alarm | None:
-    """The webhook; None without a url."""
+    """Returns the webhook; None without a URL."""
     rules, metrics = settings.webhook, WebhookMetrics(registry)
     if not rules.url:
         return None
@@ -417,7 +417,7 @@ def _alarm(settings: Settings, registry: CollectorRegistry) -> Alarm | None:
 
 
 def caller(settings: Settings, hosts: tuple[str, ...]) -> Caller:
-    """Who calls these hosts, under what holds for all calls out.
+    """Returns a caller for these hosts, under the settings of all calls out.
 
     Raises
     ------
@@ -435,12 +435,12 @@ def caller(settings: Settings, hosts: tuple[str, ...]) -> Caller:
 
 
 def producer_of_frames(settings: Settings) -> dict[str, Scalar]:
-    """Defaults of a producer whose outputs may hold frames: rejected messages go back whole."""
+    """Returns defaults of a producer that sends rejected messages with whole frames."""
     return {"message.max.bytes": settings.exposures.max_message_bytes + _HEADROOM_BYTES}
 
 
 def consumer_of_frames(settings: Settings, group: str) -> dict[str, Scalar]:
-    """librdkafka's settings of a consumer whose messages may hold frames."""
+    """Returns librdkafka's settings of a consumer whose messages may hold frames."""
     largest = settings.exposures.max_message_bytes + _HEADROOM_BYTES
     given = consumer_settings(settings)
     defaults: dict[str, Scalar] = {

@@ -1,7 +1,7 @@
-"""A changed configuration, put in force while alerts flow: all of it between two alerts, or none.
+"""Puts a changed configuration in force while alerts flow: all of it between two alerts, or none.
 
-What is under way keeps the configuration it was read under, to its last output. What was refused
-is logged and counted, and what was in force stays so.
+Messages in flight keep the configuration with which they were read, to their last output. A refused
+configuration is logged and counted, and the old one stays in force.
 """
 
 import queue
@@ -43,7 +43,7 @@ Prepare = Callable[[Settings], Adopt]
 
 
 class Reloader:
-    """Reloads when asked, on a thread of its own.
+    """Reloads when asked, in a thread of its own.
 
     Parameters
     ----------
@@ -71,7 +71,7 @@ class Reloader:
         metrics.in_force(fingerprint(settings), time.time())
 
     def start(self, prepare: Sequence[Prepare]) -> None:
-        """Serve what is asked from now on, and what was asked before.
+        """Serve requests from now on, and those that came before.
 
         Parameters
         ----------
@@ -82,11 +82,11 @@ class Reloader:
         self._thread.start()
 
     def ask(self) -> None:
-        """Reload soon; safe in a signal handler."""
+        """Ask for a reload; safe in a signal handler."""
         self._asked.put(None)
 
     def close(self, timeout_s: float = 0.0) -> None:
-        """Serve no more, and wait so long; what is being prepared is not adopted."""
+        """Serve no more requests; a configuration that is being prepared is not adopted."""
         self._closing = True
         self._asked.put(None)
         self._thread.join(timeout_s)
@@ -101,7 +101,7 @@ class Reloader:
             self.reload()
 
     def reload(self) -> bool:
-        """Read the settings, and put in force what may be; whether they were taken."""
+        """Read the settings, and put in force what may change; returns whether that was done."""
         try:
             settings, left = reloaded(self._settings, self._load())
             adopt = [prepare(settings) for prepare in self._prepare]
@@ -135,7 +135,7 @@ class Reloader:
 def of_alerts(
     settings: Settings, worker: AlertWorker, parts: Parts, tracer: Tracer | None = None
 ) -> Prepare:
-    """How the worker of alerts takes other rules, planes and topics."""
+    """Returns how the worker for alerts takes other rules, planes and topics."""
     known = set(settings.outputs.model_dump().values())
 
     def prepare(changed: Settings) -> Adopt:
@@ -156,7 +156,7 @@ def of_alerts(
 def of_exposures(
     settings: Settings, worker: ExposureWorker, reading: Callable[[Settings], Reading]
 ) -> Prepare:
-    """How a worker of exposures takes another prior, patience and topics."""
+    """Returns how a worker for exposures takes another prior, patience and topics."""
     known = {reading(settings).output, settings.outputs.rejected}
 
     def prepare(changed: Settings) -> Adopt:
@@ -176,9 +176,9 @@ def of_exposures(
 
 
 def _writable(settings: Settings, topics: Iterable[str]) -> None:
-    """Refuse topics that are not there or may not be written: a worker would stop at the first.
+    """Refuse topics that do not exist or may not be written: they would end the worker.
 
-    Where each survey has its own, one that is there is enough; alerts of the others are rejected.
+    Where each survey has its own, one that exists is enough; alerts of the others are rejected.
     """
     wanted = {topic: names_of(settings, topic) for topic in sorted(topics) if topic}
     if not wanted:
@@ -190,7 +190,7 @@ def _writable(settings: Settings, topics: Iterable[str]) -> None:
 
 
 def _check_writable(topic: str, by_survey: Mapping[str, TopicFacts | TransportFailed]) -> None:
-    """Refuse an output by what brokers say of its topic, or of those of each survey."""
+    """Refuse an output by what brokers say of its topic, or of the topics of all surveys."""
     missing = [survey for survey, each in by_survey.items() if isinstance(each, TopicMissing)]
     for each in by_survey.values():
         some_are_there = isinstance(each, TopicMissing) and len(missing) < len(by_survey)

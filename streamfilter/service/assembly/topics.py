@@ -1,4 +1,4 @@
-"""The topics that settings name, what each needs, and whether they are there."""
+"""The topics that settings name, what each needs, and whether they exist."""
 
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
@@ -20,7 +20,7 @@ from streamfilter.service.assembly.clients import (
 log = structlog.get_logger(__name__)
 
 _HEADROOM_BYTES = 2**20
-"""Of keys, headers and what is appended, over the largest message that is read."""
+"""Room for keys, headers and appended fields, over the largest message that is read."""
 # Outputs that take whole messages as they came, or frames.
 _OF_ALERTS = ("enriched", "clean", "contaminated", "rejected")
 _OF_FRAMES = ("rejected", "masks")
@@ -28,28 +28,28 @@ _OF_FRAMES = ("rejected", "masks")
 
 @dataclass(frozen=True, slots=True)
 class NamedTopic:
-    """A topic of the settings."""
+    """A topic that the settings name."""
 
     key: str
     name: str
     written: bool
     survey: str = ""
-    """Whose alerts alone go there; empty: of all."""
+    """The only survey whose alerts go there; empty: all surveys."""
     largest_bytes: int | None = None
-    """Of what may come in; None where that is far below any broker's own bound."""
+    """The largest message; None where that is far below every broker's own bound."""
 
     @property
     def properties(self) -> dict[str, str]:
-        """Kafka's settings of such a topic.
+        """Returns Kafka's settings of such a topic.
 
-        Compaction would throw away all but the last message of a key, and refuse those without.
+        Compaction would delete all but the last message of a key, and refuse messages without one.
         """
         size = {} if self.largest_bytes is None else {"max.message.bytes": str(self.largest_bytes)}
         return {"cleanup.policy": "delete", **size}
 
 
 def named_topics(settings: Settings, sections: Collection[str] | None = None) -> list[NamedTopic]:
-    """Every topic that the workers of these sections (None: all) read or write; no patterns."""
+    """Returns every topic, but no pattern, that the workers of these sections (None: all) use."""
     found: dict[str, NamedTopic] = {}
     for topic in (*_inputs(settings, sections), *_outputs(settings, sections)):
         found.setdefault(topic.name, topic)
@@ -57,7 +57,7 @@ def named_topics(settings: Settings, sections: Collection[str] | None = None) ->
 
 
 def client_of(settings: Settings, topic: str) -> dict[str, Scalar]:
-    """How to reach the brokers that have a topic: where outputs go for an output, else the input's.
+    """Returns how to reach the brokers of a topic: an output's, else the input's.
 
     Both sides are the same brokers unless ``kafka.output_bootstrap`` is set.
     """
@@ -66,15 +66,15 @@ def client_of(settings: Settings, topic: str) -> dict[str, Scalar]:
 
 
 def patterns(settings: Settings) -> list[str]:
-    """Patterns of what is read: whoever writes such topics makes them."""
+    """Returns the patterns that are read: their topics are made by whoever writes them."""
     return [name for reader in readers(settings) for name in reader.topics if name.startswith("^")]
 
 
 def check_topics(settings: Settings, sections: Collection[str], command: str) -> None:
-    """Look whether the topics are there, before anything that takes long.
+    """Check that the topics exist, before anything that takes long.
 
-    Brokers that are away are waited for later; then nothing is known, and the log says so. Of an
-    output with a topic for each survey one is enough: nobody reads all surveys that have a map.
+    Where brokers do not answer, the log says so, and the worker waits for them later. Where an
+    output has a topic for each survey one is enough: nobody reads all surveys that have a map.
 
     Parameters
     ----------
@@ -110,7 +110,7 @@ def check_topics(settings: Settings, sections: Collection[str], command: str) ->
 
 
 def _check_own_topics(settings: Settings, topics: Sequence[NamedTopic], command: str) -> None:
-    """Refuse an output for which no survey has a topic; tell which surveys lack one."""
+    """Refuse an output for which no survey has a topic; log which surveys lack one."""
     client = producer_settings(settings)
     gone = set(missing(client, [t.name for t in topics], timeout_s=ANSWER_S))
     for key in dict.fromkeys(t.key for t in topics):
@@ -134,7 +134,7 @@ def _check_own_topics(settings: Settings, topics: Sequence[NamedTopic], command:
 
 
 def largest_input(settings: Settings, section: str) -> int:
-    """Bytes of the largest message that a worker takes."""
+    """Returns the bytes of the largest message that a worker accepts."""
     if section == "alerts":
         return settings.limits.max_message_bytes
     return settings.exposures.max_message_bytes

@@ -1,4 +1,4 @@
-"""From settings to who traces alerts."""
+"""Makes the tracer of alerts from the settings."""
 
 import importlib
 import socket

@@ -1,1 +1,1 @@
-"""How outputs reach the brokers, and offsets with them."""
+"""How outputs, and offsets with them, reach the brokers."""

@@ -1,4 +1,4 @@
-"""At least once: each output goes out by itself, and offsets follow what is acknowledged."""
+"""Delivers at least once: outputs are sent one by one, and offsets follow acknowledgements."""
 
 import queue
 import threading
@@ -23,14 +23,14 @@ class _Unacknowledged:
     lock: threading.Lock = field(default_factory=threading.Lock)
 
     def acknowledged(self) -> bool:
-        """Count one output off; True at the last."""
+        """Count an acknowledged output; True for the last one."""
         with self.lock:
             self.left -= 1
             return self.left == 0
 
 
 class AtLeastOnce:
-    """Outputs go out as they come, and offsets follow once all of a message is acknowledged."""
+    """Sends outputs as they come, and commits a message once all its outputs are acknowledged."""
 
     def __init__(self, sink: KafkaSink, ledger: Ledger) -> None:
         self._sink = sink
@@ -39,11 +39,11 @@ class AtLeastOnce:
         self._answers: queue.SimpleQueue[tuple[_Unacknowledged, Output]] = queue.SimpleQueue()
 
     def open(self) -> bool:
-        """Nothing is to be made ready."""
+        """Does nothing: this producer needs no preparation."""
         return True
 
     def send(self, parcel: Parcel) -> None:
-        """Produce its outputs; wait for room.
+        """Produce the outputs of a parcel; waits for room.
 
         Raises
         ------
@@ -58,9 +58,9 @@ class AtLeastOnce:
             self._sink.send(output, partial(self._done, awaited))
 
     def serve(self, timeout_s: float) -> None:
-        """Serve acknowledgements, then send what answers refused outputs.
+        """Serve acknowledgements, then send what replaces refused outputs.
 
-        Not while they are served: waiting for room there would wait for itself.
+        These are not sent from a callback: waiting for room there would wait for itself.
 
         Raises
         ------
@@ -74,10 +74,10 @@ class AtLeastOnce:
             self._sink.send(output, partial(self._done, awaited))
 
     def attend(self, source: KafkaSource) -> None:
-        """The group is no concern of the producer's."""
+        """Does nothing: this producer knows no group."""
 
     def assigned(self, source: KafkaSource, partitions: Sequence[Partition]) -> None:
-        """They are read from their offsets, and there is nothing more to know."""
+        """Does nothing: the partitions are read from their offsets."""
 
     def commit(self, source: KafkaSource, *, wait: bool) -> bool:
         """Commit the settled prefix of each partition."""
@@ -89,7 +89,7 @@ class AtLeastOnce:
         return bool(offsets or marks)
 
     def flush(self, timeout_s: float) -> int:
-        """Wait until all is acknowledged; how many outputs are not.
+        """Wait until everything is acknowledged; returns how many outputs are not.
 
         Raises
         ------
@@ -101,17 +101,17 @@ class AtLeastOnce:
         return left
 
     def _check(self) -> None:
-        """A callback cannot raise; the next call of the delivery thread does."""
+        """Raise a callback's failure in the delivery thread: callbacks cannot raise."""
         if self._failure is not None:
             raise self._failure
 
     def close(self) -> None:
-        """What is not acknowledged is not committed either, so nothing need be thrown away."""
+        """Does nothing: what is not acknowledged is not committed either."""
 
     def _done(
         self, awaited: _Unacknowledged, output: Output, refusal: Undeliverable | None
     ) -> None:
-        """One output is acknowledged, or refused for good (too large, say)."""
+        """Count an output that is acknowledged, or refused for good (too large, say)."""
         if refusal is not None:
             try:
                 with awaited.lock:

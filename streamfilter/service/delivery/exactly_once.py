@@ -1,7 +1,7 @@
-"""Exactly once: parcels in transactions, with the offsets of the messages behind them.
+"""Delivers exactly once: parcels go in transactions, with the offsets of their messages.
 
-While one transaction commits, the parcels of the next queue up, so an output is visible after one
-or two commits; what queues is bounded by what is in flight.
+While one transaction commits, the parcels of the next queue up. So an output is visible after one
+or two commits, and the bound on messages in flight bounds the queue.
 """
 
 import threading
@@ -25,20 +25,20 @@ from streamfilter.service.delivery.parcel import Parcel
 log = structlog.get_logger(__name__)
 
 _AGAIN_S = 0.05
-"""Until an aborted transaction is tried again: a rebalance or a restart takes at least so long."""
+"""Delay before an aborted transaction is tried again: a rebalance or a restart takes longer."""
 
 
 class OffsetNotes(Protocol):
-    """What is kept beside the offset of a partition."""
+    """Keeps a note beside the committed offset of a partition."""
 
     def recall(self, partition: Partition, place: Place) -> None:
-        """A partition was assigned; this was committed last."""
+        """Read the note that was committed last, when a partition is assigned."""
 
     def note(self, partition: Partition, offset: int, parcels: Sequence[Parcel]) -> str:
-        """What is to be kept, should these parcels be committed."""
+        """Returns the note to commit together with these parcels."""
 
     def committed(self, places: dict[Partition, Place], parcels: Sequence[Parcel]) -> None:
-        """They were committed."""
+        """Keep in mind that these parcels and places were committed."""
 
 
 class ExactlyOnce:
@@ -75,7 +75,7 @@ class ExactlyOnce:
         self._closing = False
 
     def open(self) -> bool:
-        """Take the transactional id, which ends what a killed worker of that id left open.
+        """Claim the transactional id, which ends what a killed worker with that id left open.
 
         Raises
         ------
@@ -91,36 +91,36 @@ class ExactlyOnce:
             self._changed.notify_all()
 
     def attend(self, source: KafkaSource) -> None:
-        """Keep who we are in the group, as the reader's thread sees it."""
+        """Keep the consumer's membership of the group, as the reader's thread sees it."""
         self._source = source
         self._membership = source.membership()
 
     def assigned(self, source: KafkaSource, partitions: Sequence[Partition]) -> None:
-        """Recall what was kept beside their offsets."""
+        """Recall the notes beside the partitions' offsets."""
         if self._notes is not None:
             found = source.committed(partitions)
             for each in partitions:  # also to forget what was known of a topic made again
                 self._notes.recall(each, found.get(each, Place(0)))
 
     def commit(self, source: KafkaSource, *, wait: bool) -> bool:
-        """Offsets are committed with the outputs; those behind marks, which have none, here."""
+        """Commit only positions behind markers; other offsets are committed with the outputs."""
         marks = source.behind_marks(self._ledger.settled())
         source.commit(marks, wait=wait)
         return bool(marks)
 
     def flush(self, timeout_s: float) -> int:
-        """Wait until all is committed; how many parcels are not."""
+        """Wait until everything is committed; returns how many parcels are not."""
         with self._changed:
             self._changed.wait_for(lambda: not self._queue and not self._current, timeout_s)
             return len(self._queue) + len(self._current)
 
     def close(self) -> None:
-        """What is not committed by now is thrown away, and read again by the next worker."""
+        """Discard what is not committed: the next worker reads it again."""
         self._closing = True
         self._sink.close()
 
     def serve(self, timeout_s: float) -> None:
-        """Gather parcels for a transaction and try it once; what is aborted is kept for the next.
+        """Gather parcels for a transaction and try it once; aborted parcels are kept for the next.
 
         Raises
         ------
@@ -152,7 +152,7 @@ class ExactlyOnce:
             self._settle()
 
     def _gather(self, timeout_s: float) -> None:
-        """Wait for a parcel, then for company, up to the count or the time."""
+        """Wait for a parcel, then for more, up to the number or the time."""
         with self._changed:
             if not self._changed.wait_for(lambda: self._queue, timeout_s):
                 return
@@ -161,7 +161,7 @@ class ExactlyOnce:
             self._current = [self._queue.popleft() for _ in range(min(most, len(self._queue)))]
 
     def _drop_given_up(self) -> None:
-        """Parcels whose partitions went are the next owner's to publish."""
+        """Drop parcels of revoked partitions: their next owners publish them."""
         gone = [each for each in self._current if not self._held(each)]
         if gone:
             with self._changed:
@@ -213,7 +213,7 @@ class ExactlyOnce:
                 waiting.appendleft(answer)
 
     def _next(self, parcels: Sequence[Parcel]) -> dict[Partition, Place]:
-        """Where reading goes on once these are committed."""
+        """Returns where reading goes on once these parcels are committed."""
         held = {o for p in parcels for o, n in p.origins.items() if self._ledger.holds(o, n)}
         finished = {o for each in parcels for o in each.finished if o in held}
         touched = dict.fromkeys(partition_of(o) for each in parcels for o in each.origins)
@@ -224,7 +224,7 @@ class ExactlyOnce:
         }
 
     def _settle(self) -> None:
-        """All of the transaction is visible and committed."""
+        """Settle the messages of a committed transaction."""
         parcels, self._failing_since_s = self._current, None
         self._suspects.clear()
         if self._source is not None:
@@ -240,7 +240,7 @@ class ExactlyOnce:
             self._changed.notify_all()
 
     def _abort(self, why: TransactionAborted) -> None:
-        """Throw the transaction away, see what was refused, and let the rest be tried again.
+        """Abort the transaction, find what was refused, and keep the rest for another try.
 
         Raises
         ------
@@ -264,7 +264,7 @@ class ExactlyOnce:
         time.sleep(_AGAIN_S)
 
     def _answer_refusals(self) -> bool:
-        """Replace outputs that were refused alone; those refused with their batch are suspects.
+        """Replace outputs that were refused alone; the others are sent alone next.
 
         Returns
         -------

@@ -1,4 +1,4 @@
-"""Outputs that belong together, and what a way of delivering them offers."""
+"""Parcels of outputs that belong together, and the interface of their delivery."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -12,24 +12,24 @@ from streamfilter.records import Origin, Output
 
 @dataclass(slots=True, eq=False)
 class Parcel:
-    """Outputs that belong together, and what becomes of the messages behind them."""
+    """Outputs that belong together, and what happens to the messages behind them."""
 
     outputs: list[Output]
-    """Those that are refused give way to what answers them."""
+    """A refused output is replaced by what answers it."""
     origins: Mapping[Origin, int]
-    """The messages that they are published for, each with the generation of its partition."""
+    """The messages that the outputs are for, each with the generation of its partition."""
     finished: tuple[Origin, ...]
     """The messages for which nothing more will be published."""
     instead: Callable[[Output, Undeliverable], Output | None]
     """What is published instead of an output that is refused for good; None: nothing. Raises
     TransportFailed where that would leave a message without an answer."""
     delivered: Callable[["Parcel"], None]
-    """Called once all is delivered."""
+    """Called once all outputs are delivered."""
     dropped: Callable[["Parcel"], None]
-    """Called if the partitions went before: their next owner publishes it."""
+    """Called if the partitions were revoked before: their next owner publishes the outputs."""
 
     def refuse(self, output: Output, refusal: Undeliverable) -> Output | None:
-        """Replace a refused output by what answers it, which is returned.
+        """Replace a refused output; returns what answers it.
 
         Raises
         ------
@@ -50,28 +50,28 @@ class Delivery(Protocol):
     """
 
     def open(self) -> bool:
-        """Make ready to publish, before the group is joined; False: the broker is away, ask again.
+        """Prepare to publish, before the group is joined; False where the broker is away.
 
         It takes a second at most.
         """
 
     def send(self, parcel: Parcel) -> None:
-        """Take a parcel over; those of a partition come in the order of its messages."""
+        """Take a parcel; those of a partition come in the order of its messages."""
 
     def serve(self, timeout_s: float) -> None:
-        """Publish, and tell what was delivered; for about so long."""
+        """Publish, and report what was delivered; returns after about the time-out."""
 
     def attend(self, source: KafkaSource) -> None:
-        """Look after the group: called many times a second by whoever reads from it."""
+        """Look after the group; whoever reads from it calls this many times a second."""
 
     def assigned(self, source: KafkaSource, partitions: Sequence[Partition]) -> None:
-        """Partitions have come, and nothing of them was read yet."""
+        """Partitions were assigned, and nothing of them was read yet."""
 
     def commit(self, source: KafkaSource, *, wait: bool) -> bool:
-        """Commit what is delivered and settled, where that is not done with it; whether any was."""
+        """Commit what is settled, unless outputs carry the offsets; whether anything was."""
 
     def flush(self, timeout_s: float) -> int:
-        """Wait until all is delivered; how much is not."""
+        """Wait until everything is delivered; returns how much is not."""
 
     def close(self) -> None:
-        """Hold on to nothing that is not delivered by now."""
+        """Drop what is not delivered by now."""

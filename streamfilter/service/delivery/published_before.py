@@ -1,8 +1,8 @@
-"""What is published of messages that a committed offset does not cover; it does no I/O.
+"""Knows what is published of messages after the committed offset; no I/O.
 
-A message of an open exposure holds the offset of its partition back, though its own record is out.
-What is out is kept beside the offset, in the same transaction, so that the next worker reads the
-messages again and publishes nothing twice.
+A message of an open exposure holds the offset of its partition back, though its own record is
+published. What is published is noted beside the offset, in the same transaction, so that the next
+worker reads the messages again and publishes nothing twice.
 """
 
 import base64
@@ -31,19 +31,19 @@ class PublishedState(IntEnum):
 
     NOTHING = 0
     RECORDS = 1
-    """Its own records; the verdict on its exposure is not."""
+    """Its own records, but not the verdict on its exposure."""
     ALL = 2
 
 
 class PublishedBefore:
-    """The states of messages at and after the offset that reading goes on from."""
+    """The states of messages at and after the offset from which reading goes on."""
 
     def __init__(self) -> None:
         self._lock = Lock()
         self._states: dict[Partition, dict[int, PublishedState]] = {}
 
     def recall(self, partition: Partition, place: Place) -> None:
-        """A partition was assigned: what was kept beside its offset holds, and nothing else."""
+        """Read the note beside a committed offset, when its partition is assigned."""
         try:
             states = _read(place)
         except ValueError as error:
@@ -57,19 +57,19 @@ class PublishedBefore:
             self._states[partition] = states
 
     def of(self, origin: Origin) -> PublishedState:
-        """How much of a message is published."""
+        """Returns how much of a message is published."""
         with self._lock:
             states = self._states.get(partition_of(origin), {})
             return states.get(origin.offset, PublishedState.NOTHING)
 
     def note(self, partition: Partition, offset: int, parcels: Sequence[Parcel]) -> str:
-        """What is to be kept beside an offset, should these parcels be committed with it."""
+        """Returns the note to keep beside an offset that is committed with these parcels."""
         with self._lock:
             states = {**self._states.get(partition, {}), **_of(parcels).get(partition, {})}
         return _written(offset, states)
 
     def committed(self, places: dict[Partition, Place], parcels: Sequence[Parcel]) -> None:
-        """These parcels were committed, and reading would go on there."""
+        """Keep what these parcels publish, and forget messages before the new offsets."""
         found = _of(parcels)
         with self._lock:
             for partition, place in places.items():
@@ -78,7 +78,7 @@ class PublishedBefore:
 
 
 def _of(parcels: Sequence[Parcel]) -> dict[Partition, dict[int, PublishedState]]:
-    """What parcels publish: records of their messages, and the last of those that are finished."""
+    """Returns the states that parcels bring: all of finished messages, the records of others."""
     found: dict[Partition, dict[int, PublishedState]] = {}
     for parcel in parcels:
         for origin in parcel.origins:
@@ -91,7 +91,7 @@ def _of(parcels: Sequence[Parcel]) -> dict[Partition, dict[int, PublishedState]]
 
 
 def _written(offset: int, states: dict[int, PublishedState]) -> str:
-    """A digit for each message from the offset on, packed; empty where nothing is published."""
+    """Returns a digit for each message from the offset on, packed; empty without any."""
     last = max((n for n in states if n >= offset), default=None)
     if last is None:
         return ""
@@ -100,7 +100,7 @@ def _written(offset: int, states: dict[int, PublishedState]) -> str:
 
 
 def _read(place: Place) -> dict[int, PublishedState]:
-    """The states in a note; raises ValueError for what is none of ours."""
+    """Returns the states in a note; raises ValueError for a note that is not ours."""
     if not place.note:
         return {}
     if not place.note.startswith(_FORM):

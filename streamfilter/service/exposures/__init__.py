@@ -1,1 +1,1 @@
-"""The worker for exposures, in the order of the data."""
+"""The worker for exposures."""

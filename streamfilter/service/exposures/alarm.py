@@ -1,4 +1,4 @@
-"""Tells a webhook of exposures that fail, on a thread of its own: the stream never waits for it."""
+"""Reports exposures that fail to a webhook, in a thread of its own: the stream never waits."""
 
 import queue
 import threading
@@ -22,7 +22,7 @@ log = structlog.get_logger(__name__)
 _FIRST_DELAY_S, _LONGEST_DELAY_S = 1.0, 30.0
 _POLL_S = 0.2
 _AGAIN = frozenset({408, 409, 425, 429})
-"""Answers after which a retry helps, beside those from 500 on."""
+"""Answers after which a retry helps, beside those of 500 and above."""
 _PICTURED = 3
 """Detectors in a picture, each of half a megabyte while its exposure is remembered."""
 _EXPOSURES_PICTURED, _EXPOSURES_REMEMBERED = 16, 256
@@ -32,7 +32,7 @@ Key = tuple[str, str]
 
 
 class Alarm:
-    """The webhook of a worker; started by ``start``, ended by ``close``."""
+    """The webhook of a worker; ``start`` begins and ``close`` ends it."""
 
     def __init__(
         self,
@@ -71,7 +71,7 @@ class Alarm:
             del self._pictures[next(iter(self._pictures))]
 
     def judged(self, verdict: ExposureVerdict, announced: Announced) -> None:
-        """Tell of a verdict, if it is news; never waits."""
+        """Queue a notice of a verdict, if it is news; never waits."""
         key = (verdict.instrument, verdict.exposure_id)
         decision, previous = verdict.judgement.decision, self._last_decisions.pop(key, None)
         self._last_decisions[key] = decision
@@ -86,7 +86,7 @@ class Alarm:
             self._end("dropped", notice, f"{self._rules.max_waiting} notices wait already")
 
     def close(self) -> None:
-        """Deliver what waits, each in one more attempt, for ``stop_s`` at most."""
+        """Deliver what waits, each notice in one more attempt, for ``stop_s`` at most."""
         self._end_s = time.monotonic() + self._rules.stop_s
         self._stopping.set()
         if self._thread.ident is not None:
@@ -118,7 +118,7 @@ class Alarm:
             self._metrics.seconds.observe(time.monotonic() - since_s)
 
     def _deliver(self, notice: Notice, pictures: Sequence[DetectorPicture]) -> str:
-        """Attempt until it is taken; the last trouble, empty where there is none."""
+        """Attempt until a notice is accepted; returns the last trouble, empty without any."""
         content = webhook.body(notice, self._picture(notice, pictures))
         delay_s = self._first_delay_s
         for attempt in range(1, self._rules.attempts + 1):
@@ -147,7 +147,7 @@ class Alarm:
             return answer.status
 
     def _picture(self, notice: Notice, pictures: Sequence[DetectorPicture]) -> bytes | None:
-        """The worst detectors; None where there is nothing to draw, or no way to."""
+        """Returns a picture of the worst detectors; None where there is nothing to draw with."""
         if not pictures or not self._rules.picture:
             return None
         verdict = notice.verdict
@@ -161,7 +161,7 @@ class Alarm:
             return None
 
     def _end(self, result: str, notice: Notice, trouble: str) -> None:
-        """Count and log what became of a notice, once."""
+        """Count and log the result of a notice, once."""
         self._metrics.notices.labels(result).inc()
         verdict = notice.verdict
         words = {"exposure": verdict.exposure_id, "instrument": verdict.instrument}

@@ -1,4 +1,4 @@
-"""What workers before this one published of exposures, for detectors that come late."""
+"""Finds what earlier workers published of exposures, for detectors that come late."""
 
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -15,15 +15,15 @@ from streamfilter.records import Message
 log = structlog.get_logger(__name__)
 
 _HORIZON_S = 3600.0
-"""How long before and after partitions came a detector may be late and still find its exposure."""
+"""How long before and after an assignment a late detector may still find its exposure."""
 _MOST = 256
 
 
 class EarlierVerdicts:
     """Finds the verdict on an exposure in our own output topic.
 
-    It is read once after partitions came, when an exposure is first asked for; what this worker
-    publishes itself it remembers.
+    The topic is read once after an assignment, when an exposure is first asked for; this worker's
+    own verdicts are remembered.
 
     Parameters
     ----------
@@ -39,11 +39,11 @@ class EarlierVerdicts:
         self._since_s = time.monotonic()
 
     def forget(self) -> None:
-        """Partitions came: others may have published about their exposures."""
+        """Forget what was read: others may have published about new partitions' exposures."""
         self._known, self._since_s = None, time.monotonic()
 
     def of(self, instrument: str, exposure_id: str) -> EarlierVerdict | None:
-        """Returns the last verdict on an exposure; None where none is known, or it is long ago."""
+        """Returns the last verdict on an exposure; None where none is known, or it is too old."""
         if time.monotonic() - self._since_s > _HORIZON_S:
             self._known = {}
         if self._known is None:

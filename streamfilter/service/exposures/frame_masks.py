@@ -1,4 +1,4 @@
-"""Contaminants of the stream's frames: shares of their areas, and masks to keep or send."""
+"""Finds contaminants in the stream's frames: shares of their areas, and masks to keep or send."""
 
 import hashlib
 import os
@@ -30,15 +30,15 @@ _LONGEST_NAME = 80
 
 @dataclass(frozen=True, slots=True)
 class FrameContaminants:
-    """What was found in a frame."""
+    """The contaminants of a frame."""
 
     areas: ContaminantAreas
     mask: bytes | None
-    """A FITS file, where it is wanted."""
+    """The mask as a FITS file, where it is wanted."""
 
 
 class FrameMasks:
-    """Searches frames for contaminants, on threads that yield to all others.
+    """Searches frames for contaminants, in threads of low priority.
 
     Parameters
     ----------
@@ -63,7 +63,7 @@ class FrameMasks:
     def search(
         self, frame: Frame, image: Image | None, announced: Announced
     ) -> FrameContaminants | None:
-        """Contaminants of a frame; None where it is too small, or no sky can be measured in it.
+        """Returns the contaminants of a frame; None where it is too small, or its sky is unknown.
 
         Parameters
         ----------
@@ -90,7 +90,7 @@ class FrameMasks:
         return FrameContaminants(areas, content if self._sent else None)
 
     def _written(self, content: bytes, announced: Announced, frame: Frame) -> str | None:
-        """Path of the mask's file; a full disk does not take the areas with it."""
+        """Write a mask and return its path; a full disk leaves the areas as they are."""
         if self._folder is None:
             return None
         # A message may name its detector, and its file has several.
@@ -107,7 +107,7 @@ class FrameMasks:
 
 
 def _safe(text: str) -> str:
-    """A name of a file or folder, another for every text: anyone may write exposures' names."""
+    """Returns a name for a file, a different one for each text: anyone may name an exposure."""
     name = _UNSAFE.sub("_", text).lstrip(".")[:_LONGEST_NAME]
     return name if name == text else f"{name}-{hashlib.sha256(text.encode()).hexdigest()[:8]}"
 
@@ -119,6 +119,6 @@ def yield_to_others() -> None:
 
 
 def made_yielding(make: Callable[[], Made]) -> Made:
-    """What a call makes, its threads with lowered priority and this one as it was."""
+    """Returns what a call makes; only threads that the call starts get a lower priority."""
     with ThreadPoolExecutor(1, initializer=yield_to_others) as pool:
         return pool.submit(make).result()

@@ -1,4 +1,4 @@
-"""What the metrics page says of exposures."""
+"""Shows exposures in the metrics."""
 
 import time
 
@@ -49,6 +49,6 @@ def show_verdict(metrics: ExposureMetrics, verdict: ExposureVerdict) -> None:
 
 
 def _failed(evidence: DetectorEvidence) -> float | None:
-    """1 for a tracking error, 0 for none, None where it cannot be told."""
+    """Returns 1 for a tracking error, 0 for none, None where that is undecided."""
     decision = evidence.judgement.decision
     return None if decision is Decision.CANNOT_TELL else float(decision is Decision.TRACKING_ERROR)

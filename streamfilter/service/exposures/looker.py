@@ -1,4 +1,4 @@
-"""One message of the exposure stream to its detectors' evidence, or to why there is none."""
+"""Turns one message of the exposure stream into evidence of its detectors, or a rejection."""
 
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -38,9 +38,9 @@ from streamfilter.service.schemas_awaited import SchemasAwaited
 log = structlog.get_logger(__name__)
 
 _SCHEMA_AGAIN_S = 0.2
-"""Until a message looks again whether its schema came; it is asked for elsewhere."""
+"""Interval at which a message asks whether its schema came, which is fetched elsewhere."""
 _FIRST_DELAY_S, _LONGEST_DELAY_S = 1.0, 30.0
-"""Until an unreachable frame is asked for again."""
+"""Delays before an unreachable frame is asked for again."""
 _MIB = 2**20
 _REFERENCES = {
     Reason.REFERENCE_MISSING: FrameReason.REFERENCE_MISSING,
@@ -51,41 +51,41 @@ _REFERENCES = {
 
 @dataclass(frozen=True, slots=True)
 class DetectorOutcome:
-    """One detector of a message."""
+    """The evidence of one detector of a message."""
 
     picture: DetectorPicture
     mask: bytes | None = None
-    """Of its contaminants, as FITS, where that is wanted."""
+    """The mask of its contaminants, as FITS, where that is wanted."""
 
 
 @dataclass(frozen=True, slots=True)
 class MessageOutcome:
-    """What became of a message."""
+    """The result of a message."""
 
     announced: Announced | None
     """None where the message could not be decoded."""
     found: tuple[DetectorOutcome, ...]
-    """Also of a rejected message, where it names its detector: the exposure knows of it."""
+    """A rejected message that names its detector has one too: the exposure counts it."""
     rejected: Rejected | None
     look_s: float
     again_s: float | None = None
-    """After which time to look again: what the message refers to could not be reached."""
+    """Delay before another attempt, as the message's frame or schema could not be reached."""
     schema_awaited: bool = False
-    """What could not be reached yet is its schema."""
+    """Whether it is the schema that could not be reached."""
 
     @property
     def pictures(self) -> tuple[DetectorPicture, ...]:
-        """What is kept of each detector for a picture."""
+        """Returns what is kept of each detector for a picture."""
         return tuple(each.picture for each in self.found)
 
     @property
     def detectors(self) -> tuple[DetectorEvidence, ...]:
-        """The evidence of each."""
+        """Returns the evidence of each detector."""
         return tuple(each.picture.evidence for each in self.found)
 
     @property
     def masks(self) -> tuple[tuple[str, bytes], ...]:
-        """Detector and mask, of those that have one."""
+        """Returns detector and mask, for each detector with a mask."""
         return tuple(
             (each.picture.evidence.detector, each.mask)
             for each in self.found
@@ -94,12 +94,12 @@ class MessageOutcome:
 
 
 class Looker:
-    """Looks at the frames of messages; what is wrong with one stays with that one.
+    """Judges the frames of messages; a failure concerns only its own message.
 
     Parameters
     ----------
-    ready
-        Whether the schema under a key is here; see ``Awaited.ready``.
+    awaited
+        Knows whether the schema of a message can be used now.
     rules, instruments
         What is read of frames, and where that is another for an instrument of this name.
     attempts
@@ -139,11 +139,11 @@ class Looker:
         self._free_mib = free_mib
 
     def assume(self, prior: float) -> None:
-        """Judge under another prior of a tracking error; from any thread."""
+        """Judge with another prior of a tracking error; any thread may call."""
         self._watcher.assume(prior)
 
     def look(self, message: Message, attempt: int = 1) -> MessageOutcome:
-        """The evidence in a message; never raises for what is in it."""
+        """Returns the evidence in a message; never raises for what is in it."""
         started = time.monotonic()
         announced: Announced | None = None
         try:
@@ -174,7 +174,7 @@ class Looker:
     def _detectors(
         self, found: ExposureMessage
     ) -> tuple[tuple[DetectorOutcome, ...], Rejected | None]:
-        """What is found of each detector; a rejection where none could be read."""
+        """Returns what is found of each detector; a rejection where no frame could be read."""
         content, origin, announced = found.frame, found.message.origin, found.announced
         source = f"{origin.topic}[{origin.partition}]@{origin.offset}"
         if not isinstance(content, bytes):
@@ -216,7 +216,7 @@ class Looker:
     def _without(
         self, announced: Announced | None, rejected: Rejected
     ) -> tuple[DetectorOutcome, ...]:
-        """A named detector whose frame could not be had: the exposure need not wait for it."""
+        """Returns a named detector without a frame: the exposure need not wait for it."""
         if announced is None or announced.detector is None:
             return ()
         why = _REFERENCES.get(rejected.reason, FrameReason.REFERENCE_UNREACHABLE)
@@ -225,7 +225,7 @@ class Looker:
 
 
 def _for_purpose(frame: Frame, purpose: Purpose) -> Frame:
-    """The frame, set aside or not as its message says, whatever its header does."""
+    """Returns the frame, judged or not as its message says, whatever its header says."""
     if purpose is not Purpose.SCIENCE:
         aside = SetAside(NotJudged(purpose), "the message says so (purpose)")
         return replace(frame, set_aside=aside)
@@ -236,7 +236,7 @@ def _for_purpose(frame: Frame, purpose: Purpose) -> Frame:
 def _named(
     outcomes: Sequence[DetectorOutcome], announced: str | None
 ) -> tuple[DetectorOutcome, ...]:
-    """The detectors under their names; those of a file that could not be opened have none."""
+    """Returns the detectors under their names; a file that could not be opened has none."""
     names = detector_names(announced, [each.picture.evidence.detector for each in outcomes])
     return tuple(_renamed(each, name) for each, name in zip(outcomes, names, strict=True) if name)
 

@@ -1,4 +1,4 @@
-"""From what was seen of frames to delivered records: what is published, and what that finishes."""
+"""Publishes records of detectors, verdicts, masks and rejections, and settles their messages."""
 
 import time
 from collections.abc import Callable, Iterable, Sequence
@@ -29,29 +29,29 @@ log = structlog.get_logger(__name__)
 
 @dataclass(slots=True)
 class Draft:
-    """All that one event leads to; it is published together."""
+    """Everything that one event publishes; it is published together."""
 
     outputs: list[Output] = field(default_factory=list)
     tickets: dict[ExposureTicket, None] = field(default_factory=dict)
-    """The messages that something is published for, in order."""
+    """The messages for which something is published, in order."""
     finished: dict[ExposureTicket, None] = field(default_factory=dict)
     """Those of them for which nothing more will be published."""
     timed: list[Callable[[], None]] = field(default_factory=list)
-    """Called once it is delivered."""
+    """Called once the draft is delivered."""
 
     def add(self, tickets: Sequence[ExposureTicket], output: Output | None) -> None:
-        """Publish an output for messages."""
+        """Add an output for messages."""
         self.tickets |= dict.fromkeys(tickets)
         if output is not None:
             self.outputs.append(output)
 
     def finish(self, ticket: ExposureTicket) -> None:
-        """Nothing more will be published for a message."""
+        """Note that nothing more will be published for a message."""
         self.tickets[ticket] = self.finished[ticket] = None
 
 
 class ExposurePublisher:
-    """Publishes for messages of exposures.
+    """Publishes the outputs of messages about exposures.
 
     Parameters
     ----------
@@ -83,12 +83,12 @@ class ExposurePublisher:
         self._live = Live()
 
     def announce(self, topic: str) -> None:
-        """Register the schema of what would be published there; raises SchemaUnavailable."""
+        """Register the schema of a topic's records; raises SchemaUnavailable."""
         if topic:
             self._tracking.register(topic)
 
     def route(self, topic: str, rejected_topic: str) -> None:
-        """Publish elsewhere from now on."""
+        """Publish to these topics from now on."""
         self._topic, self._rejected_topic = topic, rejected_topic
 
     def records(
@@ -100,7 +100,7 @@ class ExposurePublisher:
         *,
         out: bool,
     ) -> None:
-        """What is said of a message's detectors; ``out``: a worker before us has published it."""
+        """Add a message's records; ``out``: an earlier worker has published them."""
         for evidence in outcome.detectors:
             if evidence.not_evaluated is not None:
                 self._metrics.not_evaluated.labels(evidence.not_evaluated).inc()
@@ -131,7 +131,7 @@ class ExposurePublisher:
             draft.add((ticket,), self._output(ticket, self._masks_topic, content, key, headers))
 
     def verdict(self, draft: Draft, closed: Closed, tickets: tuple[ExposureTicket, ...]) -> None:
-        """What is said of an exposure, on behalf of its messages."""
+        """Add the verdict on an exposure, for all its messages."""
         verdict = closed.verdict
         show_verdict(self._metrics, verdict)
         log.info(
@@ -159,13 +159,13 @@ class ExposurePublisher:
         draft.timed.append(partial(self._time, received, verdict))
 
     def reject(self, draft: Draft, ticket: ExposureTicket, rejected: Rejected) -> None:
-        """A message that could not be used, as it came."""
+        """Add a message that could not be used, with its bytes unchanged."""
         note_rejected(rejected, self._metrics.rejected)
         wanted = bool(self._rejected_topic)
         draft.add((ticket,), self._rejection(ticket, rejected) if wanted else None)
 
     def send(self, draft: Draft) -> None:
-        """Publish all of it, if there is anything, and settle what it finishes."""
+        """Publish a draft, if it has any output, and settle the messages that it finishes."""
         if not (draft.outputs or draft.finished):
             return
         for ticket in draft.tickets:
@@ -206,7 +206,7 @@ class ExposurePublisher:
     def _instead(
         self, ticket: ExposureTicket, output: Output, refusal: Undeliverable
     ) -> Output | None:
-        """What is published instead of a refused output; None where nothing is wanted.
+        """Returns what is published instead of a refused output; None where nothing is.
 
         Raises
         ------
@@ -224,7 +224,7 @@ class ExposurePublisher:
         return self._rejection(ticket, rejected)
 
     def _time(self, received: Sequence[ReceivedExposure], verdict: ExposureVerdict) -> None:
-        """Latencies end where the verdict on an exposure is delivered, its first revision."""
+        """Measure latencies, when the first verdict on an exposure is delivered."""
         if verdict.revision > 1:
             return
         now = time.time()

@@ -1,4 +1,4 @@
-"""What the service keeps of a message of the exposure stream until it is settled."""
+"""What the service keeps of a message about exposures until it is settled."""
 
 import threading
 from dataclasses import dataclass, field, replace
@@ -11,7 +11,7 @@ from streamfilter.records import Message, Origin
 
 @dataclass(slots=True, eq=False)
 class ExposureTicket:
-    """A message under way; ``left`` counts what must still be acknowledged or closed."""
+    """A message in flight; ``left`` counts what must still be acknowledged or closed."""
 
     message: Message
     received_unix_s: float
@@ -20,13 +20,13 @@ class ExposureTicket:
     attempt: int = 1
     schema_awaited: bool = False
     out: bool = False
-    """Whether a worker before us has published its own records."""
+    """Whether an earlier worker has published its own records."""
     announced: Announced | None = None
     lock: threading.Lock = field(default_factory=threading.Lock)
 
     @property
     def origin(self) -> Origin:
-        """Where the message stands."""
+        """The topic, partition and offset of the message."""
         return self.message.origin
 
     @property
@@ -35,19 +35,19 @@ class ExposureTicket:
         return self.origin.topic, self.origin.partition
 
     def received(self) -> ReceivedExposure:
-        """The message as the encoder wants it."""
+        """The message as the encoder takes it."""
         assert self.announced is not None, "only decoded messages reach an exposure"
         return ReceivedExposure(
             replace(self.message, value=None), self.announced, self.received_unix_s
         )
 
     def more(self) -> None:
-        """Wait for one more."""
+        """Count one more to wait for."""
         with self.lock:
             self.left += 1
 
     def done(self) -> bool:
-        """Count one off; True at the last."""
+        """Count one as done; True for the last."""
         with self.lock:
             self.left -= 1
             return self.left == 0

@@ -1,4 +1,4 @@
-"""What a webhook is told of an exposure, and the signature that proves who told it."""
+"""The notice that a webhook gets of an exposure, and the signature that proves its sender."""
 
 import base64
 import hashlib
@@ -12,30 +12,30 @@ from streamfilter import __version__
 from streamfilter.exposures.records import Announced, Decision, DetectorEvidence, ExposureVerdict
 
 TIMESTAMP = "Streamfilter-Timestamp"
-"""Header: Unix seconds of the attempt; a receiver refuses old ones, so none can be played back."""
+"""Header with the Unix seconds of the attempt: receivers refuse old ones, against replays."""
 SIGNATURE = "Streamfilter-Signature"
-"""Header: ``v1=`` and the HMAC-SHA256 of timestamp, full stop and body, hexadecimal."""
+"""Header with ``v1=`` and the HMAC-SHA256 of timestamp, full stop and body, hexadecimal."""
 ID = "Streamfilter-Id"
-"""Header: the same for every attempt, and after a restart: a receiver acts on each once."""
+"""Header that is the same for every attempt, also after a restart: receivers act on each once."""
 
 KIND = "exposure_decision"
 _WORST = 10
-"""Detectors in a notice: a focal plane has hundreds, and all stand in the tracking record."""
+"""Detectors in a notice: a focal plane has hundreds, all of them in the tracking record."""
 
 
 @dataclass(frozen=True, slots=True)
 class Notice:
-    """A decision that is to be told."""
+    """A decision to be reported."""
 
     verdict: ExposureVerdict
     announced: Announced
-    """Of the first message of the exposure."""
+    """From the first message of the exposure."""
     previous: Decision | None
-    """What was told of this exposure before."""
+    """The decision on this exposure that was reported before."""
 
     @property
     def identity(self) -> str:
-        """Of exposure, revision and decision; 32 hexadecimal digits."""
+        """Returns a digest of exposure, revision and decision; 32 hexadecimal digits."""
         verdict = self.verdict
         parts = (verdict.instrument, verdict.exposure_id, str(verdict.revision))
         text = "\0".join((*parts, verdict.judgement.decision))
@@ -43,12 +43,12 @@ class Notice:
 
 
 def worth_telling(decision: Decision, previous: Decision | None) -> bool:
-    """Whether a decision is news: a tracking error, or the end of one that was told."""
+    """Whether a decision is news: a tracking error, or the end of one that was reported."""
     return decision != previous and Decision.TRACKING_ERROR in (decision, previous)
 
 
 def body(notice: Notice, picture: bytes | None) -> bytes:
-    """The JSON of a notice, UTF-8.
+    """Returns the JSON of a notice, in UTF-8.
 
     Parameters
     ----------
@@ -94,7 +94,7 @@ def body(notice: Notice, picture: bytes | None) -> bytes:
 
 
 def headers(secret: str, notice: Notice, content: bytes, now_unix_s: float) -> Mapping[str, str]:
-    """Headers of one attempt, its signature among them."""
+    """Returns the headers of one attempt, with its signature."""
     timestamp = str(int(now_unix_s))
     signed = hmac.new(secret.encode(), timestamp.encode() + b"." + content, hashlib.sha256)
     return {
@@ -107,12 +107,12 @@ def headers(secret: str, notice: Notice, content: bytes, now_unix_s: float) -> M
 
 
 def worst(detectors: tuple[DetectorEvidence, ...], most: int) -> list[DetectorEvidence]:
-    """Those that speak loudest for a tracking error, loudest first."""
+    """Returns the detectors that speak most for a tracking error, in this order."""
     return sorted(detectors, key=loudness, reverse=True)[:most]
 
 
 def loudness(evidence: DetectorEvidence) -> tuple[bool, float]:
-    """How loudly a detector speaks for a tracking error; what was not judged is silent."""
+    """Returns how much a detector speaks for a tracking error; least where it was not judged."""
     judgement = evidence.judgement
     known = -1.0 if judgement.probability is None else judgement.probability
     return judgement.decision == Decision.TRACKING_ERROR, known

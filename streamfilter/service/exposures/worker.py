@@ -38,8 +38,8 @@ from streamfilter.service.rejecting import rejections
 log = structlog.get_logger(__name__)
 
 _POLL_S = 0.1
-_AHEAD = 2  # messages read and not looked at: one in hand, one that waits
-# Pausing throws away what was fetched ahead, tens of megabytes; a look takes seconds.
+_AHEAD = 2  # messages that are read and not judged: one in hand, one that waits
+# Pausing discards what was prefetched, tens of megabytes; judging a frame takes seconds.
 _PATIENCE_S = 20.0
 _MOST_LATER = 64  # messages whose frames cannot be reached now; they are small
 _COMMIT_S = 1.0
@@ -112,7 +112,7 @@ class ExposureWorker(Member):
             self._alarm.close()
 
     def announce(self, topic: str) -> None:
-        """Register the schema of what would be published there; raises SchemaUnavailable."""
+        """Register the schema of a topic's records; raises SchemaUnavailable."""
         self._publisher.announce(topic)
 
     def wrong(self) -> str | None:
@@ -123,7 +123,7 @@ class ExposureWorker(Member):
         return super().wrong() or (hangs if look_s > _LOOK_S else None)
 
     def reload(self, *, prior: float, wait_s: float, topic: str, rejected_topic: str) -> None:
-        """Judge, wait and route otherwise, between two messages; from any thread."""
+        """Judge, wait and route by this, between two messages; any thread may call."""
 
         def adopt() -> None:
             self._looker.assume(prior)
@@ -135,7 +135,7 @@ class ExposureWorker(Member):
     # ---- reading ------------------------------------------------------------------------------
 
     def turn(self) -> None:
-        """Take what was looked at, close what is over, read on, commit."""
+        """Take what was judged, close exposures that are over, read on, commit."""
         now, source = time.monotonic(), self._source
         while not self._changes.empty():
             self._changes.get()()
@@ -171,14 +171,14 @@ class ExposureWorker(Member):
         self._jobs.put(ticket)
 
     def _judge_frames(self) -> None:
-        """The looker's thread: one frame at a time, until None comes."""
+        """Run the looker's thread: one frame at a time, until None comes."""
         while (ticket := self._jobs.get()) is not None and not self.stopping:
             self._looking_since_s = time.monotonic()
             self._outcomes.put((ticket, self._looker.look(ticket.message, ticket.attempt)))
             self._looking_since_s = None
 
     def _retry(self, now: float) -> None:
-        """Frames that could not be reached: others are looked at while these wait."""
+        """Look again at messages whose frames could not be reached; others go on meanwhile."""
         due = [ticket for due_s, ticket in self._later if due_s <= now]
         self._later = [each for each in self._later if each[0] > now]
         for ticket in due:
@@ -186,7 +186,7 @@ class ExposureWorker(Member):
             self._jobs.put(ticket)
 
     def _take(self, timeout_s: float) -> None:
-        """What was looked at becomes records and part of its exposure."""
+        """Turn what was judged into records and a part of its exposure."""
         while True:
             try:
                 ticket, outcome = (
@@ -208,7 +208,7 @@ class ExposureWorker(Member):
                 self._conclude(ticket, outcome)
 
     def _await(self, ticket: ExposureTicket, awaited: bool) -> None:
-        """Messages with frames in them are large: more of the partition wait in Kafka."""
+        """Let a message wait for its schema; later ones of the partition wait in Kafka."""
         if awaited == ticket.schema_awaited:
             return
         ticket.schema_awaited = awaited
@@ -220,7 +220,7 @@ class ExposureWorker(Member):
     # ---- from evidence to records ---------------------------------------------------------------
 
     def _conclude(self, ticket: ExposureTicket, outcome: MessageOutcome) -> None:
-        """Publish what is said of a message, and the verdicts that its detectors complete."""
+        """Publish the records of a message, and the verdicts that its detectors complete."""
         self._metrics.look.observe(outcome.look_s)
         ticket.announced = outcome.announced
         draft = Draft()
@@ -259,7 +259,7 @@ class ExposureWorker(Member):
             self._held[ticket.origin] = ticket
 
     def _act(self, draft: Draft, step: Step, current: ExposureTicket | None = None) -> None:
-        """Publish verdicts; the messages held for them then wait for nothing else."""
+        """Publish verdicts; the messages that were held for them wait for nothing else."""
         for closed in step.closed:
             held = [self._held.pop(o) for o in dict.fromkeys(closed.origins) if o in self._held]
             own = [current] if current is not None and current.origin in closed.origins else []
@@ -270,7 +270,7 @@ class ExposureWorker(Member):
 
     @contextmanager
     def _rejecting(self, draft: Draft, tickets: Sequence[ExposureTicket]) -> Iterator[None]:
-        """Turns an exception of the block into rejected messages: none stops the stream."""
+        """Turns an exception of the block into rejected messages. None stops the stream."""
         try:
             yield
         except Exception as error:
@@ -282,26 +282,26 @@ class ExposureWorker(Member):
     # ---- what a member of a group does ----------------------------------------------------------
 
     def drain(self, partitions: Sequence[Partition]) -> None:
-        """Wait until what was sent is delivered; who reads next reads again what is open."""
+        """Wait until outputs are delivered; the next owner reads open exposures again."""
         end = time.monotonic() + _STOP_S
         while self._delivery.flush(_POLL_S) and not self.failed and time.monotonic() < end:
             self._delivery.attend(self._source)
 
     def assigned(self, partitions: Sequence[Partition]) -> None:
-        """Partitions came; others may have published about their exposures."""
+        """Partitions were assigned; other workers may have published about their exposures."""
         super().assigned(partitions)
         if self._earlier is not None:
             self._earlier.forget()
 
     def forget(self, partitions: Sequence[Partition]) -> None:
-        """Drop what is kept of partitions that were given up."""
+        """Drop what is kept of partitions that were revoked."""
         gone = set(partitions)
         self._planes.forget(gone)
         self._held = {o: t for o, t in self._held.items() if t.partition not in gone}
         self._later = [each for each in self._later if each[1].partition not in gone]
 
     def finish(self) -> None:
-        """Finish the frame in hand, and wait for acknowledgements."""
+        """Finish the present frame, and wait for acknowledgements."""
         if self.failed:
             return
         self._jobs.put(None)

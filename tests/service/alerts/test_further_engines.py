@@ -1,12 +1,11 @@
 """A worker that asks a second engine, with a source and a sink in memory."""
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import pytest
-import structlog
 from memory_worker import (
     PARTITION,
     CleanSky,
@@ -32,13 +31,6 @@ MAXIMASK = FurtherEngine(
     network=CleanSky.manifest,
     when=Doubt(classes=("RES",), above=0.5),
 )
-
-
-@pytest.fixture(autouse=True)
-def log() -> Iterator[list[structlog.typing.EventDict]]:
-    """What the worker logs; a traceback drawn for a terminal takes seconds."""
-    with structlog.testing.capture_logs() as events:
-        yield events
 
 
 class Residuals(SeveralPlanes):

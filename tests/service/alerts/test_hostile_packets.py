@@ -6,7 +6,7 @@ import io
 import json
 import warnings
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -37,13 +37,6 @@ Image = npt.NDArray[Any]
 
 FINDER = SchemaFinder([PackageSource()], Limits())
 _SYNC = bytes(range(16))
-
-
-@pytest.fixture(autouse=True)
-def log() -> Iterator[list[structlog.typing.EventDict]]:
-    """What the worker logs; a traceback drawn for a terminal takes seconds."""
-    with structlog.testing.capture_logs() as events:
-        yield events
 
 
 @pytest.fixture

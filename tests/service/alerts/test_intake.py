@@ -4,12 +4,9 @@ import json
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator
 from functools import cache
 from typing import Any
 
-import pytest
-import structlog
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from memory_worker import (
@@ -28,13 +25,6 @@ from streamfilter.records import Output
 from streamfilter.schemas.finder import SchemaFinder, SchemaKey
 
 FIRST, SECOND = ("alerts", 0), ("alerts", 1)
-
-
-@pytest.fixture(autouse=True)
-def log() -> Iterator[list[structlog.typing.EventDict]]:
-    """What the worker logs; a traceback drawn for a terminal takes seconds."""
-    with structlog.testing.capture_logs() as events:
-        yield events
 
 
 class Away(SimulatedPipeline):
