@@ -5,8 +5,8 @@ from urllib.parse import quote
 from streamfilter.console.card_views import moment
 from streamfilter.console.layouts import Place, layout_of, places_of, view_box
 from streamfilter.console.markup import Child, Markup, joined, tag
-from streamfilter.console.mosaic import LEGEND, ROWS, detector_map, mosaic
-from streamfilter.console.page_views import document
+from streamfilter.console.mosaic import detector_map, legend_of, mosaic, scale
+from streamfilter.console.page_views import document, renewed
 from streamfilter.console.site import Site
 from streamfilter.console.visits import TILES_OF, Detector, Visit
 from streamfilter.contaminants import BY_CODE
@@ -18,6 +18,7 @@ _STEPS = 5
 # From where to where a number's colours run.
 _RANGES = {"probability": (0.0, 1.0), "elongation": (1.0, 2.0), "contaminated": (0.0, 0.05)}
 _MOST_SHOWN = 60
+_TILES_GONE = f"Tiles are held of the newest {TILES_OF} exposures."
 
 
 def exposures_page(site: Site, by: str, *, person: str, token: str) -> bytes:
@@ -35,7 +36,7 @@ def exposures_page(site: Site, by: str, *, person: str, token: str) -> bytes:
         for each in visits
     ]  # fmt: skip
     strip = tag("ol", *planes, class_="strip") if planes else tag("p", "No exposure came yet.")
-    body = (_colours(by, "/exposures"), strip)
+    body = (_colours(by, "/exposures"), renewed(strip))
     return document(site, "Exposures", *body, path="/exposures", person=person, token=token)
 
 
@@ -83,10 +84,9 @@ def exposure_page(site: Site, visit: Visit, by: str, *, person: str, token: str)
 def _mosaic(visit: Visit) -> list[Markup]:
     drawn = mosaic(visit)
     own = places_of(visit.instrument, visit.detectors)[1]
-    turned = "Each lies and is turned as in the camera." if own else ROWS
-    words = f"{LEGEND} {turned}" if drawn else f"Tiles are held of the newest {TILES_OF} exposures."
+    legend = legend_of(turned=own) if drawn else tag("p", _TILES_GONE)
     head = tag("h2", "Mosaic of the tiles", id="mosaic")
-    return [head, tag("p", words), tag("div", drawn, class_="plane") if drawn else joined()]
+    return [head, legend, tag("div", drawn, class_="plane") if drawn else joined()]
 
 
 def detector_page(
@@ -114,7 +114,7 @@ def detector_page(
         tag("p", back),
         tag("dl", *numbers, class_="numbers"),
         tag("h2", "Tiles"),
-        tag("p", f"{LEGEND} {ROWS}"),
+        legend_of(turned=False),
         tag("div", detector_map(visit, detector), class_="plane"),
         _tile_table(detector),
         *_mask(site, visit, detector),
@@ -130,7 +130,7 @@ def _tile_table(detector: Detector) -> Markup:
         for each in detector.tiles()
     ]  # fmt: skip
     if not rows:
-        return tag("p", f"Tiles are held of the newest {TILES_OF} exposures.")
+        return tag("p", _TILES_GONE)
     names = ("first row", "first column", "probability", "stars")
     head = tag("tr", *(tag("th", name, scope="col") for name in names))
     table = tag("table", tag("thead", head), tag("tbody", *rows))
@@ -148,7 +148,7 @@ def _mask(site: Site, visit: Visit, detector: Detector) -> list[Markup]:
     ]
     parts = [tag("h2", "Mask of the frame"), tag("table", tag("thead", head), tag("tbody", *rows))]
     if detector.mask and site.masks.path_of(detector.mask) is not None:
-        words = f"White: a pixel there has a contaminant. {ROWS}"
+        words = "White: a pixel there has a contaminant. Rows count upwards."
         parts += [
             tag("p", words),
             tag("img", src=mask_address(visit, detector), class_="frame-mask",
@@ -220,11 +220,13 @@ def _colours(by: str, path: str) -> Markup:
         for name in COLOURED_BY
     ]
     if by not in _RANGES:
-        legend = "Blue: tracked. Red: tracking error. Grey with a cross: cannot tell."
+        words = "Blue: tracked. Red: tracking error. Grey with a cross: cannot tell."
+        legend = tag("span", words)
     else:
         low, high = _RANGES[by]
-        legend = f"From {low:g} (pale) to {high:g} or more (dark); grey: not known."
-    return tag("nav", "Coloured by ", *links, tag("span", legend), class_="by",
+        top = f"{high:g}" if by == "probability" else f"{high:g} or more"
+        legend = tag("span", scale(f"{low:g}", top), "; grey: not known.")
+    return tag("nav", "Coloured by ", *links, legend, class_="by",
                aria_label="colours")  # fmt: skip
 
 

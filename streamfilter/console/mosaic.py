@@ -14,13 +14,30 @@ _STRONG = 3
 _STRAIGHT = 1.05
 """Elongation below which no direction is drawn: it is that of the noise."""
 
-LEGEND = (
-    "A tile is pale to dark by the network's probability of a tracking error, and hollow where it "
-    f"was not put through. A dot stands for {_STARS[0]} star or more, and grows at {_STARS[1]} "
-    f"and at {_STARS[2]}. The line lies along the stars, and is longer the more elongated they "
-    "are."
-)
-ROWS = "Rows of a detector count upwards."
+
+def legend_of(*, turned: bool) -> Markup:
+    """Returns what the colours, dots and lines of tiles mean.
+
+    Parameters
+    ----------
+    turned
+        Whether detectors are drawn as they lie in their camera.
+    """
+    rows = "Each lies and is turned as in the camera." if turned else "Rows count upwards."
+    words = (
+        f"; hollow: not put through. A dot: {_STARS[0]} star or more, larger from {_STARS[1]} and "
+        f"from {_STARS[2]}. The line lies along the stars, longer the more elongated they are. "
+        f"{rows}"
+    )
+    return tag("p", "Probability of a tracking error, by the network: ", scale("0", "1"), words)
+
+
+def scale(low: str, high: str) -> Markup:
+    """Returns the colours of numbers, between the words for their ends."""
+    squares = [tag("rect", x=n, y=0, width=1, height=1, class_=f"s-{n}") for n in range(_STEPS)]
+    drawn = tag("svg", *squares, viewBox=f"0 0 {_STEPS} 1", class_="scale-bar", role="img",
+                aria_label="to")  # fmt: skip
+    return joined(f"{low} ", drawn, f" {high}")
 
 
 def mosaic(visit: Visit) -> Markup:

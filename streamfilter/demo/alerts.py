@@ -162,7 +162,7 @@ def run(
         The broker or the worker failed, or nothing came out for half a minute.
     """
     out.mkdir(parents=True, exist_ok=True)
-    stream = alerts(seed, count, scenes=_RENDERED_FIRST)
+    stream = alerts(seed, count, scenes=_RENDERED_FIRST, start_unix_s=time.time())
     first = list(islice(stream, _RENDERED_FIRST))
     registry = CollectorRegistry()
     chosen = settings(bootstrap, home)
