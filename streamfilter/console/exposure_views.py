@@ -5,7 +5,7 @@ from urllib.parse import quote
 from streamfilter.console.card_views import moment
 from streamfilter.console.layouts import Place, layout_of, places_of, view_box
 from streamfilter.console.markup import Child, Markup, joined, tag
-from streamfilter.console.mosaic import detector_map, legend_of, mosaic, scale
+from streamfilter.console.mosaic import STRONG, detector_map, legend_of, mosaic, scale
 from streamfilter.console.page_views import document, renewed
 from streamfilter.console.site import Site
 from streamfilter.console.visits import TILES_OF, Detector, Visit
@@ -170,7 +170,7 @@ def focal_plane(visit: Visit, by: str) -> Markup:
     camera = layout_of(visit.instrument) if own else []
     holes = [_square(each, "hole", each.transform()) for each in camera if each.expected]
     drawn = [
-        tag("g", _square(places[name], _class_of(each, by)), _angle(places[name], each),
+        tag("g", _square(places[name], _class_of(each, by)), _angle(places[name], each, by),
             tag("title", _detector_words(each)), transform=places[name].transform())
         for name, each in visit.detectors.items()
     ]  # fmt: skip
@@ -190,7 +190,7 @@ def _square(place: Place, class_: str, transform: str | None = None) -> Markup:
                class_=class_, transform=transform)  # fmt: skip
 
 
-def _angle(place: Place, each: Detector) -> Markup:
+def _angle(place: Place, each: Detector, by: str) -> Markup:
     """A line along the stars' elongation, where there is one; a cross where nobody can tell."""
     half = round(0.35 * min(place.width, place.height) / 0.92, 3)
     if each.decision == "cannot_tell":
@@ -200,7 +200,7 @@ def _angle(place: Place, each: Detector) -> Markup:
     if each.angle_deg is None or each.elongation is None or each.elongation < 1.1:
         return joined()
     return tag("line", x1=-half, x2=half, y1=0, y2=0, transform=f"rotate({-each.angle_deg:.0f})",
-               class_="angle")  # fmt: skip
+               class_="angle on-strong" if _class_of(each, by) in STRONG else "angle")  # fmt: skip
 
 
 def _class_of(each: Detector, by: str) -> str:

@@ -9,8 +9,8 @@ from streamfilter.console.visits import Detector, Tile, Visit
 _STEPS = 5
 _STARS = (1, 5, 20)
 """A tile's dot has as many sizes: from so many stars on."""
-_STRONG = 3
-"""From this colour on, dots are drawn in the paper's: in ink they would not be seen."""
+STRONG = ("s-3", "s-4")
+"""Colours on which dots and lines are drawn in the paper's: in ink they would not be seen."""
 _STRAIGHT = 1.05
 """Elongation below which no direction is drawn: it is that of the noise."""
 
@@ -100,7 +100,7 @@ def _cells(tiles: Sequence[Tile], place: Place) -> Iterable[Markup]:
         size = sum(each.stars >= limit for limit in _STARS)
         if size:
             dot = f"M{x + wide / 2:.3f} {y + high / 2:.3f}h0"
-            on = " on-strong" if step is not None and step >= _STRONG else ""
+            on = " on-strong" if name in STRONG else ""
             areas.setdefault(f"n-{size}{on}", []).append(dot)
     # Dots lie on the tiles.
     for name in sorted(areas, key=lambda name: name.startswith("n-")):
