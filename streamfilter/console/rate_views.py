@@ -24,7 +24,7 @@ def rates_page(site: Site, *, person: str, token: str) -> bytes:
         _verdicts(rates.hour, rates.total),
         _latencies(rates.since_light_s, rates.since_message_s),
         _rejected(rates.rejected, rates.unreadable),
-        _places(rates.places_hour, rates.places_total),
+        places_table(rates.places_hour, rates.places_total),
     ]
     lag = site.lag()
     words = "not known" if lag is None else f"{lag:,} alerts"
@@ -78,8 +78,10 @@ def _rejected(rejected: Mapping[str, int], unreadable: int) -> Markup:
     return _table("Rejected by reason", ("reason", "messages"), rows)
 
 
-def _places(hour: Mapping[tuple[str, ...], int], total: Mapping[tuple[str, ...], int]) -> Markup:
-    """A row for each detector and filter; those with the most contaminated alerts first."""
+def places_table(
+    hour: Mapping[tuple[str, ...], int], total: Mapping[tuple[str, ...], int]
+) -> Markup:
+    """Returns a row for each detector and filter, those with the most contaminated alerts first."""
     every = _by_place(total)
     recent = _by_place(hour)
     worst = sorted(every, key=lambda place: (-_dropped(every[place]), len(place[1]), place))
