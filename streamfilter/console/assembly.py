@@ -97,7 +97,7 @@ class Console:
         registry = CollectorRegistry()
         describe_process(registry, __version__)
         self._metrics = ConsoleMetrics(registry)
-        self._ring = Ring(settings.console.cards)
+        self.ring = Ring(settings.console.cards)
         self._counts = Counts(datetime.now(UTC))
         book, visits = Book(), Visits()
         self._darkroom = Darkroom(
@@ -111,7 +111,7 @@ class Console:
             partial(Tail, output_reader(settings), _with_starts(kinds)),
             kinds,
             partial(_read, settings),
-            ring=self._ring,
+            ring=self.ring,
             counts=self._counts,
             book=book,
             visits=visits,
@@ -124,7 +124,7 @@ class Console:
         self._publisher = Publisher(settings) if settings.outputs.labels else None
         self._fetcher = Fetcher(settings)
         site = Site(
-            ring=self._ring,
+            ring=self.ring,
             counts=self._counts,
             book=book,
             visits=visits,
@@ -184,7 +184,7 @@ class Console:
 
     def _learn(self, card: Card, facts: Facts) -> None:
         self._metrics.packets.inc()
-        if self._ring.learn(card.place, facts):
+        if self.ring.learn(card.place, facts):
             self._counts.learn(card, facts)
 
     def _ask_lag(self) -> None:

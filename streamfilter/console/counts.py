@@ -11,14 +11,14 @@ from streamfilter.console.cards import Card, Facts
 _HOUR = timedelta(hours=1)
 _STEP = timedelta(minutes=5)
 _MOST_LATENCIES = 20_000
-# Pairs of detector and filter, times verdicts; LSSTCam has 189 x 6. More than a camera has is a
+# Detectors times filters (LSSTCam: 189 x 6), verdicts and classes. More than cameras have is a
 # stream of packets that were made up.
-_MOST_KEYS = 10_000
+_MOST_KEYS = 20_000
 
 VerdictKey = tuple[str, str]
 """Label and class (empty: none)."""
-PlaceKey = tuple[str, str, str]
-"""Detector, filter and label."""
+PlaceKey = tuple[str, str, str, str, str]
+"""Survey, detector, filter, label and class (empty: none)."""
 
 
 class _Windowed:
@@ -89,8 +89,9 @@ class Counts:
     def learn(self, card: Card, facts: Facts) -> None:
         """Count an alert whose packet was read, by detector and filter."""
         if facts.detector or facts.filter:
+            place = (card.survey, facts.detector, facts.filter)
             with self._lock:
-                self._places.add((facts.detector, facts.filter, card.label), card.annotated)
+                self._places.add((*place, card.label, card.contaminant or ""), card.annotated)
 
     def reject(self, reason: str) -> None:
         """Count a rejected message."""

@@ -4,11 +4,11 @@ import asyncio
 import json
 import time
 from collections import Counter, deque
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 
 from streamfilter.console.card_views import card_html, numbers_html
-from streamfilter.console.page_views import status_words
-from streamfilter.console.ring import Choice
+from streamfilter.console.page_views import MOST_CARDS, status_words
+from streamfilter.console.ring import Choice, Entry
 from streamfilter.console.site import Site
 from streamfilter.metrics.console import ConsoleMetrics
 from streamfilter.records import Origin
@@ -75,6 +75,8 @@ class Follower:
         self._last = min(int(number), newest) if known else newest
         self._allowed, self._counted_s = float(_BURST), time.monotonic()
         self._bare: deque[Origin] = deque(maxlen=_MOST_BARE)
+        if self._sends_cards:
+            self._remember(site.ring.newest(site.now(), choice, MOST_CARDS))
         self._window: deque[tuple[float, int, int]] = deque()
 
     async def events(self) -> AsyncIterator[str]:
@@ -108,8 +110,12 @@ class Follower:
         self._window.append((now_s, fitting, len(entries)))
         if not entries:
             return ""
+        self._remember(entries)
         cards = [card_html(site, each, person=self._person, token=self._token) for each in entries]
         return _event("cards", f"{site.boot}-{last}", {"html": "".join(cards), "last": last})
+
+    def _remember(self, entries: Sequence[Entry]) -> None:
+        self._bare.extend(each.card.place for each in entries if each.facts is None)
 
     def _learned(self) -> str:
         """An event with the numbers of cards that were sent before their packet was read."""

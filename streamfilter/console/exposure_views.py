@@ -3,18 +3,12 @@
 from urllib.parse import quote
 
 from streamfilter.console.card_views import moment
+from streamfilter.console.layouts import Place, layout_of, places_of, view_box
 from streamfilter.console.markup import Child, Markup, joined, tag
-from streamfilter.console.mosaic import LEGEND, detector_map, mosaic
-from streamfilter.console.page_views import document
+from streamfilter.console.mosaic import STRONG, detector_map, legend_of, mosaic, scale
+from streamfilter.console.page_views import document, renewed
 from streamfilter.console.site import Site
-from streamfilter.console.visits import (
-    TILES_OF,
-    Detector,
-    Place,
-    Visit,
-    layout_of,
-    places_of,
-)
+from streamfilter.console.visits import TILES_OF, Detector, Visit
 from streamfilter.contaminants import BY_CODE
 
 COLOURED_BY = ("verdict", "probability", "elongation", "contaminated")
@@ -24,6 +18,7 @@ _STEPS = 5
 # From where to where a number's colours run.
 _RANGES = {"probability": (0.0, 1.0), "elongation": (1.0, 2.0), "contaminated": (0.0, 0.05)}
 _MOST_SHOWN = 60
+_TILES_GONE = f"Tiles are held of the newest {TILES_OF} exposures."
 
 
 def exposures_page(site: Site, by: str, *, person: str, token: str) -> bytes:
@@ -41,7 +36,7 @@ def exposures_page(site: Site, by: str, *, person: str, token: str) -> bytes:
         for each in visits
     ]  # fmt: skip
     strip = tag("ol", *planes, class_="strip") if planes else tag("p", "No exposure came yet.")
-    body = (_colours(by, "/exposures"), strip)
+    body = (_colours(by, "/exposures"), renewed(strip))
     return document(site, "Exposures", *body, path="/exposures", person=person, token=token)
 
 
@@ -88,9 +83,10 @@ def exposure_page(site: Site, visit: Visit, by: str, *, person: str, token: str)
 
 def _mosaic(visit: Visit) -> list[Markup]:
     drawn = mosaic(visit)
-    words = LEGEND if drawn else f"Tiles are held of the newest {TILES_OF} exposures."
+    own = places_of(visit.instrument, visit.detectors)[1]
+    legend = legend_of(turned=own) if drawn else tag("p", _TILES_GONE)
     head = tag("h2", "Mosaic of the tiles", id="mosaic")
-    return [head, tag("p", words), tag("div", drawn, class_="plane") if drawn else joined()]
+    return [head, legend, tag("div", drawn, class_="plane") if drawn else joined()]
 
 
 def detector_page(
@@ -118,8 +114,8 @@ def detector_page(
         tag("p", back),
         tag("dl", *numbers, class_="numbers"),
         tag("h2", "Tiles"),
-        tag("p", LEGEND),
-        tag("div", detector_map(detector), class_="plane"),
+        legend_of(turned=False),
+        tag("div", detector_map(visit, detector), class_="plane"),
         _tile_table(detector),
         *_mask(site, visit, detector),
     )
@@ -134,7 +130,7 @@ def _tile_table(detector: Detector) -> Markup:
         for each in detector.tiles()
     ]  # fmt: skip
     if not rows:
-        return tag("p", f"Tiles are held of the newest {TILES_OF} exposures.")
+        return tag("p", _TILES_GONE)
     names = ("first row", "first column", "probability", "stars")
     head = tag("tr", *(tag("th", name, scope="col") for name in names))
     table = tag("table", tag("thead", head), tag("tbody", *rows))
@@ -171,13 +167,11 @@ def address_of(visit: Visit) -> str:
 def focal_plane(visit: Visit, by: str) -> Markup:
     """Returns the detectors where they lie, in colours."""
     places, own = places_of(visit.instrument, visit.detectors)
-    every = layout_of(visit.instrument) if own else list(places.values())
-    width = max((place.x for place in every), default=0.5) + 0.5
-    height = max((place.y for place in every), default=0.5) + 0.5
-    empty = [_square(place, "hole") for place in every if own]
+    camera = layout_of(visit.instrument) if own else []
+    holes = [_square(each, "hole", each.transform()) for each in camera if each.expected]
     drawn = [
-        tag("g", _square(places[name], _class_of(each, by)), _angle(places[name], each),
-            tag("title", _detector_words(each)))
+        tag("g", _square(places[name], _class_of(each, by)), _angle(places[name], each, by),
+            tag("title", _detector_words(each)), transform=places[name].transform())
         for name, each in visit.detectors.items()
     ]  # fmt: skip
     counts = dict.fromkeys(_WORDS, 0)
@@ -185,26 +179,28 @@ def focal_plane(visit: Visit, by: str) -> Markup:
         counts[each.decision] = counts.get(each.decision, 0) + 1
     words = ", ".join(f"{n} {_WORDS.get(key, key)}" for key, n in counts.items() if n)
     label = f"focal plane: {words or 'no detectors'}"
-    return tag("svg", *empty, *drawn, viewBox=f"0 0 {width:g} {height:g}", role="img",
-               class_="focal", aria_label=label)  # fmt: skip
+    box = view_box(camera or places.values())
+    return tag("svg", *holes, *drawn, viewBox=box, role="img", class_="focal",
+               aria_label=label)  # fmt: skip
 
 
-def _square(place: Place, class_: str) -> Markup:
-    return tag("rect", x=round(place.x - 0.46, 2), y=round(place.y - 0.46, 2), width=0.92,
-               height=0.92, class_=class_)  # fmt: skip
+def _square(place: Place, class_: str, transform: str | None = None) -> Markup:
+    width, height = place.width, place.height
+    return tag("rect", x=round(-width / 2, 3), y=round(-height / 2, 3), width=width, height=height,
+               class_=class_, transform=transform)  # fmt: skip
 
 
-def _angle(place: Place, each: Detector) -> Markup:
+def _angle(place: Place, each: Detector, by: str) -> Markup:
     """A line along the stars' elongation, where there is one; a cross where nobody can tell."""
+    half = round(0.35 * min(place.width, place.height) / 0.92, 3)
     if each.decision == "cannot_tell":
-        x, y = place.x, place.y
-        d = f"M{x - 0.3:g} {y - 0.3:g}l.6 .6m0 -.6l-.6 .6"
+        side = 2 * half
+        d = f"M{-half:g} {-half:g}l{side:g} {side:g}m0 {-side:g}l{-side:g} {side:g}"
         return tag("path", d=d, class_="unknown")
     if each.angle_deg is None or each.elongation is None or each.elongation < 1.1:
         return joined()
-    turn = f"rotate({-each.angle_deg:.0f} {place.x:g} {place.y:g})"
-    return tag("line", x1=place.x - 0.35, x2=place.x + 0.35, y1=place.y, y2=place.y,
-               transform=turn, class_="angle")  # fmt: skip
+    return tag("line", x1=-half, x2=half, y1=0, y2=0, transform=f"rotate({-each.angle_deg:.0f})",
+               class_="angle on-strong" if _class_of(each, by) in STRONG else "angle")  # fmt: skip
 
 
 def _class_of(each: Detector, by: str) -> str:
@@ -224,11 +220,13 @@ def _colours(by: str, path: str) -> Markup:
         for name in COLOURED_BY
     ]
     if by not in _RANGES:
-        legend = "Blue: tracked. Red: tracking error. Grey with a cross: cannot tell."
+        words = "Blue: tracked. Red: tracking error. Grey with a cross: cannot tell."
+        legend = tag("span", words)
     else:
         low, high = _RANGES[by]
-        legend = f"From {low:g} (pale) to {high:g} or more (dark); grey: not known."
-    return tag("nav", "Coloured by ", *links, tag("span", legend), class_="by",
+        top = f"{high:g}" if by == "probability" else f"{high:g} or more"
+        legend = tag("span", scale(f"{low:g}", top), "; grey: not known.")
+    return tag("nav", "Coloured by ", *links, legend, class_="by",
                aria_label="colours")  # fmt: skip
 
 

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping
 from urllib.parse import urlencode
 
 from streamfilter.alerts.stamp_views import COLOURS
-from streamfilter.console.card_views import card_html, moment
+from streamfilter.console.card_views import card_html, moment, words_of
 from streamfilter.console.markup import Markup, joined, tag
 from streamfilter.console.ring import Choice, Entry
 from streamfilter.console.site import Site
@@ -24,7 +24,7 @@ MOST_CARDS = 24
 
 
 def document(
-    site: Site, title: str, *body: Markup, path: str, person: str, token: str, kind: str = ""
+    site: Site, title: str, *body: Markup, path: str, person: str, token: str, kind: str = "page"
 ) -> bytes:
     """Returns a whole page.
 
@@ -33,7 +33,7 @@ def document(
     path
         Of the page, for the list of pages.
     kind
-        ``live``, ``review`` or ``wall`` where the page follows what comes.
+        ``live`` or ``wall`` where the page follows what comes; every page follows the connection.
     """
     links = [
         tag("a", words, href=address, aria_current="page" if address == path else None)
@@ -63,6 +63,11 @@ def document(
     return f"<!doctype html>{whole}".encode()
 
 
+def renewed(*parts: Markup) -> Markup:
+    """Returns a part of a page that the script asks for again, now and then."""
+    return tag("div", *parts, data_renewed=True)
+
+
 def status_words(site: Site) -> str:
     """Returns what is known of the connection and of what is shown, in words."""
     state = site.feed_state()
@@ -77,7 +82,9 @@ def status_words(site: Site) -> str:
         parts.append("Connected")
     if state.connected and state.missing:
         parts.append(f"no topic {', '.join(state.missing)}")
-    parts.append(f"{site.ring.held:,} alerts held, of {site.ring.read():,} the packet was read")
+    parts.append(
+        f"{site.ring.held:,} alerts held, score and detector known of {site.ring.read():,}"
+    )
     lag = site.lag()
     if lag is not None:
         parts.append(f"workers {lag:,} behind")
@@ -117,7 +124,7 @@ def live_page(site: Site, choice: Choice, *, before: int, person: str, token: st
         _cards(site, entries, person, token, choice),
         joined(older),
     )
-    kind = "" if before else "live"
+    kind = "page" if before else "live"
     return document(site, "Live", *body, path="/", person=person, token=token, kind=kind)
 
 
@@ -157,7 +164,7 @@ def card_page(site: Site, entry: Entry, *, person: str, token: str) -> bytes:
 
 def message_page(site: Site, title: str, words: str, *, token: str) -> bytes:
     """Returns a page that says why there is nothing else."""
-    return document(site, title, tag("p", words), path="", person="", token=token)
+    return document(site, title, tag("p", words), path="", person="", token=token, kind="")
 
 
 def _cards(site: Site, entries: Iterable[Entry], person: str, token: str, choice: Choice) -> Markup:
@@ -282,8 +289,7 @@ def labels_page(site: Site, *, person: str, token: str) -> bytes:
     newest = sorted(site.book.all(), key=lambda label: label.said, reverse=True)[:50]
     last = [
         tag("li", moment(each.said), f" {each.person} on {each.survey} {each.alert_id} "
-            f"({each.verdict}, {each.rule or 'no rule'}): {each.answer}"
-            + (f" {each.contaminant}" if each.contaminant else ""))
+            f"({each.verdict}, {each.rule or 'no rule'}): {words_of(each)}")
         for each in newest
     ]  # fmt: skip
     words = (

@@ -4,12 +4,15 @@ from collections.abc import Mapping
 
 from streamfilter.console.card_views import duration
 from streamfilter.console.markup import Markup, tag
-from streamfilter.console.page_views import document
+from streamfilter.console.page_views import document, renewed
 from streamfilter.console.site import Site
 from streamfilter.records import Label
 
 _BAR = 120  # px of the widest bar
 _MOST_ROWS = 250
+_LABELS = (Label.CLEAN, Label.SUSPECT, Label.CONTAMINATED)
+_Verdicts = dict[tuple[str, str], int]
+"""Counts by label and class."""
 
 
 def rates_page(site: Site, *, person: str, token: str) -> bytes:
@@ -21,12 +24,12 @@ def rates_page(site: Site, *, person: str, token: str) -> bytes:
         _verdicts(rates.hour, rates.total),
         _latencies(rates.since_light_s, rates.since_message_s),
         _rejected(rates.rejected, rates.unreadable),
-        _places(rates.places_hour, rates.places_total),
+        places_table(rates.places_hour, rates.places_total),
     ]
     lag = site.lag()
     words = "not known" if lag is None else f"{lag:,} alerts"
     body.insert(3, tag("p", f"The workers are behind by: {words}."))
-    return document(site, "Rates", *body, path="/rates", person=person, token=token)
+    return document(site, "Rates", renewed(*body), path="/rates", person=person, token=token)
 
 
 def _verdicts(hour: Mapping[tuple[str, ...], int], total: Mapping[tuple[str, ...], int]) -> Markup:
@@ -75,21 +78,54 @@ def _rejected(rejected: Mapping[str, int], unreadable: int) -> Markup:
     return _table("Rejected by reason", ("reason", "messages"), rows)
 
 
-def _places(hour: Mapping[tuple[str, ...], int], total: Mapping[tuple[str, ...], int]) -> Markup:
-    places = sorted({key[:2] for key in total}, key=lambda key: (len(key[0]), key))[:_MOST_ROWS]
-    labels = (Label.CLEAN, Label.SUSPECT, Label.CONTAMINATED)
+def places_table(
+    hour: Mapping[tuple[str, ...], int], total: Mapping[tuple[str, ...], int]
+) -> Markup:
+    """Returns a row for each detector and filter, those with the most contaminated alerts first."""
+    every = _by_place(total)
+    recent = _by_place(hour)
+    worst = sorted(every, key=lambda place: (-_dropped(every[place]), len(place[1]), place))
     rows = [
         tag(
             "tr",
-            tag("th", detector or "not said", scope="row"),
-            tag("td", name or "not said"),
-            *(tag("td", f"{hour.get((detector, name, label), 0)} / "
-                  f"{total.get((detector, name, label), 0)}") for label in labels),
+            tag("td", place[0]),
+            tag("th", place[1] or "not said", scope="row"),
+            tag("td", place[2] or "not said"),
+            *(tag("td", f"{_of(recent.get(place, {}), label)} / {_of(every[place], label)}")
+              for label in _LABELS),
+            tag("td", _classes(every[place])),
         )
-        for detector, name in places
+        for place in worst[:_MOST_ROWS]
     ]  # fmt: skip
     title = "By detector and filter, last hour / all, of the alerts whose packet was read"
-    return _table(title, ("detector", "filter", *labels), rows)
+    if len(worst) > _MOST_ROWS:
+        title += f"; the {_MOST_ROWS} of {len(worst):,} with the most contaminated ones"
+    columns = ("survey", "detector", "filter", *_LABELS, "contaminated by")
+    return _table(title, columns, rows)
+
+
+def _by_place(counts: Mapping[tuple[str, ...], int]) -> dict[tuple[str, ...], _Verdicts]:
+    """By survey, detector and filter, the counts of verdicts and classes."""
+    found: dict[tuple[str, ...], _Verdicts] = {}
+    for (*place, label, code), count in counts.items():
+        found.setdefault(tuple(place), {})[label, code] = count
+    return found
+
+
+def _of(verdicts: _Verdicts, label: str) -> int:
+    return sum(count for (each, _), count in verdicts.items() if each == label)
+
+
+def _dropped(verdicts: _Verdicts) -> int:
+    return _of(verdicts, Label.CONTAMINATED)
+
+
+def _classes(verdicts: _Verdicts) -> str:
+    found = [(count, code) for (label, code), count in verdicts.items()
+             if label == Label.CONTAMINATED and code]  # fmt: skip
+    return ", ".join(
+        f"{code} {count}" for count, code in sorted(found, key=lambda x: (-x[0], x[1]))
+    )
 
 
 def _table(title: str, columns: tuple[str, ...], rows: list[Markup]) -> Markup:

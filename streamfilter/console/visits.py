@@ -1,14 +1,11 @@
 """The newest exposures and their detectors, from the tracking topics; bounded in number."""
 
 import threading
-import tomllib
 from collections import OrderedDict
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
-from functools import cache
 from math import isnan, nan
-from pathlib import Path
 from struct import Struct
 from typing import Any
 
@@ -214,57 +211,3 @@ def _packed(tiles: Sequence[Mapping[str, Any]]) -> bytes:
         )
         for each in tiles[:_MOST_TILES]
     )
-
-
-@dataclass(frozen=True, slots=True)
-class Place:
-    """Where a detector is drawn: the middle, in widths of a detector from the upper left."""
-
-    x: float
-    y: float
-
-
-def places_of(instrument: str, detectors: Collection[str]) -> tuple[dict[str, Place], bool]:
-    """Returns where detectors lie, and whether that is the camera's own layout.
-
-    Of other cameras, and where a name stands in no layout, they are put on a grid in the order of
-    their names.
-    """
-    layout = _layouts().get(instrument.lower(), {})
-    found = {name: layout.get(_plain(name)) for name in detectors}
-    known = {name: place for name, place in found.items() if place is not None}
-    if known and len(known) == len(found):
-        return known, True
-    side = max(1, round(len(detectors) ** 0.5 + 0.499))
-    ordered = sorted(detectors, key=lambda name: (len(name), name))
-    grid = {name: Place(n % side + 0.5, n // side + 0.5) for n, name in enumerate(ordered)}
-    return grid, False
-
-
-def layout_of(instrument: str) -> list[Place]:
-    """Returns all places of a camera; empty where there is no layout of it."""
-    return list(dict.fromkeys(_layouts().get(instrument.lower(), {}).values()))
-
-
-@cache
-def _layouts() -> dict[str, dict[str, Place]]:
-    """By instrument, the places of detectors by each of their names."""
-    path = Path(__file__).with_name("layouts.toml")
-    found: dict[str, dict[str, Place]] = {}
-    for table in tomllib.loads(path.read_text(encoding="utf-8")).values():
-        rows = table["rows"]
-        widest = max(map(len, rows))
-        places = {
-            _plain(name): Place((widest - len(row)) / 2 + x + 0.5, y + 0.5)
-            for y, row in enumerate(rows)
-            for x, names in enumerate(row)
-            for name in names.split()
-        }
-        found |= dict.fromkeys(table["instruments"], places)
-    return found
-
-
-def _plain(name: str) -> str:
-    """A name without case, and without zeros before a number."""
-    text = name.lower()
-    return str(int(text)) if text.isdecimal() and len(text) < 10 else text

@@ -27,7 +27,7 @@ from streamfilter.kafka.source import KafkaSource
 from streamfilter.reading import plain, read
 from streamfilter.records import PRODUCER_TIMESTAMP, Label, Message, Origin, Output, Rejected
 from streamfilter.service.assembly.alerts import Parts, open_parts, open_worker
-from streamfilter.simulate.visits import SimulatedAlert, alerts
+from streamfilter.simulate.visits import CADENCE_S, SimulatedAlert, alerts
 
 IN = "demo.alerts"
 OUTPUTS = {
@@ -132,6 +132,14 @@ def settings(bootstrap: str, home: Path | None) -> Settings:
     )
 
 
+def survey(count: int, rate_per_s: float, seed: int) -> Iterator[SimulatedAlert]:
+    """Returns the alerts of visits that begin now; none is sent before its visit's light ended."""
+    per_visit = max(1, int(rate_per_s * CADENCE_S))
+    return alerts(
+        seed, count, scenes=_RENDERED_FIRST, per_visit=per_visit, start_unix_s=time.time()
+    )
+
+
 def run(
     bootstrap: str,
     *,
@@ -161,7 +169,7 @@ def run(
         The broker or the worker failed, or nothing came out for half a minute.
     """
     out.mkdir(parents=True, exist_ok=True)
-    stream = alerts(seed, count, scenes=_RENDERED_FIRST)
+    stream = survey(count, rate_per_s, seed)
     first = list(islice(stream, _RENDERED_FIRST))
     registry = CollectorRegistry()
     chosen = settings(bootstrap, home)

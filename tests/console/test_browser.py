@@ -127,6 +127,10 @@ def test_keys_label_a_card_and_take_that_back(site: LiveSite, chromium: "Browser
         page.keyboard.press("u")
         page.wait_for_selector("#told >> text=Taken back")
         page.wait_for_selector(".card.chosen .said .label", state="detached")
+        page.evaluate("scrollTo(0, document.body.scrollHeight)")
+        box = page.locator("#told").bounding_box()
+        assert box is not None
+        assert 0 < box["y"] < 900, "said where one looks"
     said = labels_of(site)[before:]
     assert [("artefact", "CR"), ("wrong", None), (None, None)] == [
         (each["answer"], each["contaminant"]) for each in said
@@ -238,6 +242,10 @@ def test_the_counts_are_those_of_the_worker(site: LiveSite, chromium: "Browser")
     assert sum(dropped) > 0
     with opened(chromium, f"{site.url}rates") as page:
         rows = page.locator("table").first.locator("tbody tr").all_inner_texts()
+        places = page.locator("table").last.locator("tbody tr").all_inner_texts()
+    surveys = {row.split("\t")[0] for row in places}
+    assert {"ztf", "lsst"} <= surveys
+    assert any("CR" in row.split("\t")[-1] for row in places)
     shown = [int(row.split("\t")[3]) for row in rows if row.startswith("contaminated")]
     assert sum(dropped) == sum(shown)
 

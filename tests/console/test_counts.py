@@ -27,9 +27,9 @@ def test_places_and_rejections_are_counted() -> None:
     counts.learn(card(1), Facts(detector="5", filter="g"))
     counts.learn(card(2), Facts())
     counts.reject("avro_malformed")
-    for number in range(12_000):
+    for number in range(22_000):
         counts.learn(card(number), Facts(detector=str(number), filter="x"))
     rates = counts.rates(NOON)
-    assert 1 == rates.places_total["5", "g", "contaminated"]
-    assert 10_000 == len(rates.places_total)
+    assert 1 == rates.places_total["ztf", "5", "g", "contaminated", "CR"]
+    assert 20_000 == len(rates.places_total)
     assert {"avro_malformed": 1} == rates.rejected

@@ -8,7 +8,7 @@ import pytest
 from card_factories import NOON
 
 from streamfilter.console.mosaic import mosaic
-from streamfilter.console.visits import MOST, TILES_OF, Tile, Visits, layout_of, places_of
+from streamfilter.console.visits import MOST, TILES_OF, Tile, Visits
 
 
 def record(kind: str, exposure_id: str = "e1", detector: str | None = None, **more: Any) -> Any:
@@ -114,38 +114,3 @@ def test_only_the_newest_exposures_are_held() -> None:
         visits.add(record("detector", f"e{number}", "1"))
     assert MOST == len(visits.newest(10_000))
     assert f"e{MOST + 4}" == visits.newest(1)[0].exposure_id
-
-
-@pytest.mark.parametrize(("camera", "count"), [("decam", 62), ("LSSTCam", 189), ("ztf", 64)])
-def test_a_camera_has_a_place_for_each_detector(camera: str, count: int) -> None:
-    """No two at one place."""
-    places = layout_of(camera)
-    assert count == len(places) == len({(place.x, place.y) for place in places})
-
-
-@pytest.mark.parametrize(("camera", "low", "high", "axis"), [
-    ("ztf", "0", "12", "x"),  # CCD 1 is in the east, CCD 4 in the west; east is left
-    ("ztf", "48", "0", "y"),  # CCD 13 is in the north
-    ("ztf", "0", "1", "x"),  # of one CCD, quadrant 1 is in the east
-    ("ztf", "0", "3", "y"),  # and in the north
-    ("decam", "S29", "N29", "y"), ("decam", "S29", "S31", "x"), ("decam", "25", "S7", "x"),
-    ("lsstcam", "R41_S00", "R01_S00", "y"), ("lsstcam", "R10_S00", "R14_S00", "x"),
-    ("lsstcam", "R22_S20", "R22_S00", "y"), ("lsstcam", "R22_S00", "R22_S02", "x"),
-])  # fmt: skip
-def test_a_camera_lies_as_its_source_says(camera: str, low: str, high: str, axis: str) -> None:
-    """To the right of, or below, the other; the file names the sources."""
-    places, own = places_of(camera, [low, high])
-    assert own
-    assert getattr(places[low], axis) < getattr(places[high], axis)
-
-
-def test_names_of_several_forms_are_the_same_detector() -> None:
-    """By number or by name; what is known of no layout is put on a grid."""
-    (number,), own = places_of("lsstcam", ["094"])[0].values(), places_of("lsstcam", ["094"])[1]
-    (name,) = places_of("lsstcam", ["R22_S11"])[0].values()
-    assert own
-    assert number == name
-    assert (7.5, 7.5) == (name.x, name.y), "the middle of the camera"
-    grid, own = places_of("mine", [f"c{n}" for n in range(4)])
-    assert not own
-    assert 4 == len(set(grid.values()))

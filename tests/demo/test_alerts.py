@@ -1,13 +1,22 @@
 """The demo, over the embedded broker."""
 
 import json
+import time
 from pathlib import Path
 
 import pytest
 
-from streamfilter.demo.alerts import ANNOTATIONS, DAMAGED, FIGURE, METRICS, Tally, run
+from streamfilter.demo.alerts import ANNOTATIONS, DAMAGED, FIGURE, METRICS, Tally, run, survey
 from streamfilter.demo.side_by_side import REAL, SideBySide
 from streamfilter.demo.site import open_broker
+
+
+@pytest.mark.parametrize("rate_per_s", [0.01, 3.0, 50.0])
+def test_no_alert_is_sent_before_its_light_ended(rate_per_s: float) -> None:
+    """However fast they are sent, alerts are of tonight: latencies from the light are real ones."""
+    began_s = time.time()
+    for number, alert in enumerate(survey(8, rate_per_s, seed=1)):
+        assert began_s - 60 < alert.light_end_unix_s <= time.time() + number / rate_per_s
 
 
 def test_the_demo_accounts_for_every_alert(tmp_path: Path, engine_home: Path) -> None:

@@ -81,6 +81,17 @@ function follow() {
   });
 }
 
+// Rates and the strip of exposures: the part that changes is asked for again while it is looked at.
+async function renew() {
+  const old = document.querySelector("[data-renewed]");
+  if (!old || document.hidden || old.contains(document.activeElement)) return;
+  const answer = await fetch(location.href).catch(() => null); // the state says if it is away
+  if (!answer?.ok) return;
+  const page = new DOMParser().parseFromString(await answer.text(), "text/html");
+  const part = page.querySelector("[data-renewed]");
+  if (part) old.replaceWith(part);
+}
+
 function chosen() {
   return document.querySelector(".card.chosen");
 }
@@ -124,17 +135,23 @@ async function say(form, button) {
   }
 }
 
+function tellOnce(words) {
+  told.textContent = words;
+  clearTimeout(tellOnce.timer);
+  tellOnce.timer = setTimeout(() => { told.textContent = ""; }, 15000);
+}
+
 async function undo() {
   const token = document.querySelector("input[name=token]")?.value;
   if (!token) return;
   try {
     const data = await send("/labels/undo", { token });
-    told.textContent = `Taken back: ${data.undone}`;
+    tellOnce(`Taken back: ${data.undone}`);
     for (const card of document.querySelectorAll(".card")) {
       if (card.dataset.alert === data.alert) card.querySelector(".said").outerHTML = data.said;
     }
   } catch (error) {
-    told.textContent = error.message;
+    tellOnce(error.message);
   }
 }
 
@@ -182,4 +199,5 @@ if (kind) {
   document.querySelector(".controls")?.removeAttribute("hidden");
   pause?.addEventListener("click", () => hold(!paused));
   follow();
+  setInterval(renew, 10000);
 }
