@@ -10,8 +10,9 @@ import shutil
 import tarfile
 import tempfile
 import zlib
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import IO, Any, cast
 
@@ -60,7 +61,8 @@ class Packet:
     source: str
     """Path of the file, or ``archive:member``."""
     index: int
-    """Position of the record in its file, from 0."""
+    """Position of the record in its file, from 0; members of an archive that share a name are
+    counted as one."""
     value: bytes
 
 
@@ -191,12 +193,16 @@ class _Reader:
     def _archive(
         self, source: str, opened: Callable[[], IO[bytes]], head: bytes
     ) -> Iterator[Packet]:
-        found = False
+        found, before = False, Counter[str]()
         try:
             with opened() as file, tarfile.open(fileobj=file, mode="r|*") as archive:
                 for member in archive:
                     found = True
-                    yield from self._member(source, archive, member)
+                    archive.members.clear()  # type: ignore[attr-defined]  # it would keep them all
+                    for packet in self._member(source, archive, member):
+                        # Members may share a name: what was appended later is a packet, too.
+                        yield replace(packet, index=before[packet.source])
+                        before[packet.source] += 1
             if not found:
                 self.skipped(source, "an archive of no files, or nothing but zeros")
             return

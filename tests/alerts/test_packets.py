@@ -6,6 +6,7 @@ import io
 import lzma
 import os
 import tarfile
+import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
 
@@ -217,6 +218,35 @@ def test_the_members_of_an_archive_come_in_its_order(tmp_path: Path, mode: str) 
     assert [f"{path}:{name}" for name in names] == [each.source for each in found]
     assert [ALERTS[0], *ALERTS, ALERTS[0]] == alerts_in(found)
     assert 1 == len(left)
+
+
+def test_members_that_share_a_name_are_told_apart(tmp_path: Path) -> None:
+    """An archive that was appended to may hold a name twice: all its packets come, as if of one."""
+    members = [("a.avro", container(alerts=2)), ("b.avro", container(alerts=1))]
+    path = tmp_path / "night.tar"
+    with tarfile.open(path, "w") as archive:
+        for name, data in [*members, members[0]]:
+            info = tarfile.TarInfo(name)
+            info.size = len(data)
+            archive.addfile(info, io.BytesIO(data))
+    places = [(each.source.rpartition(":")[2], each.index) for each in read_packets([path])]
+    expected = [("a.avro", 0), ("a.avro", 1), ("b.avro", 0), ("a.avro", 2), ("a.avro", 3)]
+    assert expected == places
+
+
+def test_the_members_of_an_archive_are_not_kept(tmp_path: Path) -> None:
+    """A night has half a million: what tarfile knows of each is half a kilobyte."""
+    path, count = tmp_path / "night.tar", 2_000
+    with tarfile.open(path, "w") as archive:
+        for number in range(count):
+            archive.addfile(tarfile.TarInfo(f"{number}.avro"), io.BytesIO())
+    tracemalloc.start()
+    try:
+        assert count == sum(1 for _ in read_packets([path]))
+        _, most = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert most < 300 * count
 
 
 def test_a_cut_archive_gives_what_is_whole_and_says_so(tmp_path: Path) -> None:
