@@ -30,7 +30,7 @@ def _planes(
 ) -> tuple[str, ...] | None:
     if given is None:
         return None
-    names = _listed(given)
+    names = options.listed(given)
     if unknown := [name for name in names if name not in list(Plane)]:
         raise click.BadParameter(f"{unknown[0]!r}; there are {', '.join(Plane)}", param=option)
     return names
@@ -45,10 +45,6 @@ def _folder(_context: click.Context, option: click.Parameter, given: Path) -> Pa
             param=option,
         )
     return given
-
-
-def _listed(words: str) -> tuple[str, ...]:
-    return tuple(word.strip() for word in words.split(",") if word.strip())
 
 
 @click.command()
@@ -139,7 +135,7 @@ def annotate(
         paths=files,
         out=out,
         judging=driver.Judging(
-            config=config, overrides=overrides, planes=planes, columns=_listed(columns)
+            config=config, overrides=overrides, planes=planes, columns=options.listed(columns)
         ),
         workers=workers or os.cpu_count() or 1,
         scheduler=scheduler,

@@ -21,6 +21,11 @@ def given(config: Path | None, overrides: tuple[str, ...]) -> str:
     return shlex.join(words)
 
 
+def listed(words: str) -> tuple[str, ...]:
+    """Returns the words between commas."""
+    return tuple(word.strip() for word in words.split(",") if word.strip())
+
+
 def settings(command: Command) -> Command:
     """Adds ``--config FILE`` and ``--set section.key=value``; sets ``config`` and ``overrides``."""
     for option in (
