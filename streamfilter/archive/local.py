@@ -183,6 +183,7 @@ def work(connection: Connection, judging: Judging, folder: Path, driver: int) ->
                 filter_,
                 task,
                 folder,
+                judging=judging,
                 limit=limit,
                 driver_there=lambda: os.getppid() == driver,
                 progress=lambda done, rejected: _say(connection, Advanced(done, rejected)),

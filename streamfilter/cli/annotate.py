@@ -18,6 +18,7 @@ from streamfilter.files import write_whole
 from streamfilter.records import Plane
 
 if TYPE_CHECKING:
+    from streamfilter.archive.annotator import Topics
     from streamfilter.archive.driver import Estimate, Order, Report
     from streamfilter.archive.events import Event
 
@@ -54,8 +55,10 @@ def _folder(_context: click.Context, option: click.Parameter, given: Path) -> Pa
     required=True,
     callback=_folder,
     type=click.Path(file_okay=False, path_type=Path),
-    help="Folder of the output; made where it is not there.",
+    help="Folder of the output and its ledger; made where it is not there.",
 )
+@click.option("--topic", metavar="NAME", help="Publish annotations there instead of Parquet.")
+@click.option("--rejected", metavar="NAME", help="With --topic: where rejected messages go.")
 @click.option("--resume", is_flag=True, help="Go on with an output that was begun.")
 @click.option(
     "--planes",
@@ -94,6 +97,8 @@ def _folder(_context: click.Context, option: click.Parameter, given: Path) -> Pa
 def annotate(
     files: tuple[str, ...],
     out: Path,
+    topic: str | None,
+    rejected: str | None,
     resume: bool,
     planes: tuple[str, ...] | None,
     columns: str,
@@ -106,7 +111,7 @@ def annotate(
     config: Path | None,
     overrides: tuple[str, ...],
 ) -> None:
-    """Judge alerts of an archive as `run` would, and write their annotations as Parquet.
+    """Judge alerts of an archive as `run` would, and write or publish their annotations.
 
     FILES are containers, single packets, tar archives (also in gzip, bzip2 or xz), Parquet with
     the stamps inside or with a column `packet`, folders and patterns of these, addresses of object
@@ -116,16 +121,25 @@ def annotate(
     file that cannot be used, and ledger.jsonl a line for each finished task. A run that was ended
     in whatever way goes on with --resume; nothing is lost, and nothing written twice.
 
+    With --topic and --rejected, annotations and rejected messages go to these topics as `run`
+    publishes them, by the connection of the settings. A task has its line once brokers have
+    acknowledged all of it; what --resume does again is published again.
+
     \b
     Examples:
       streamfilter annotate ztf_public_20231012.tar.gz --out annotations --columns drb,magpsf
       streamfilter annotate 's3://archive/night=*/' --out annotations --resume --report report.json
       streamfilter annotate night/ --out annotations --dry-run
       streamfilter annotate night/ --out annotations --engine dask --scheduler tcp://host:8786
+      streamfilter annotate night/ --out state --topic notes.2023 --rejected rejected.2023
 
     Exit code 0: all is annotated or rejected. 3: some files were given up, or the audit found
     something wrong; the report says what. 1: the run ended early. 2: wrong arguments or settings.
     """
+    if (topic is None) != (rejected is None):
+        raise click.UsageError("--topic and --rejected go together: nothing is to be lost")
+    if topic is not None and columns:
+        raise click.UsageError("--columns are of Parquet: published annotations have no others")
     if (engine == "dask") != (scheduler is not None):
         raise click.UsageError("--engine dask and --scheduler ADDRESS go together")
     if workers is not None and scheduler is not None:
@@ -135,7 +149,11 @@ def annotate(
         paths=files,
         out=out,
         judging=driver.Judging(
-            config=config, overrides=overrides, planes=planes, columns=options.listed(columns)
+            config=config,
+            overrides=overrides,
+            planes=planes,
+            columns=options.listed(columns),
+            topics=_topics(topic, rejected),
         ),
         workers=workers or os.cpu_count() or 1,
         scheduler=scheduler,
@@ -160,6 +178,12 @@ def _driver() -> Any:
             f"`annotate` needs pyarrow: {how_to_install('archive')}"
         ) from error
     return driver
+
+
+def _topics(annotations: str | None, rejected: str | None) -> "Topics | None":
+    from streamfilter.archive.annotator import Topics
+
+    return Topics(annotations, rejected) if annotations and rejected else None
 
 
 def _annotate(driver: Any, order: "Order", path: Path | None) -> None:
@@ -244,7 +268,8 @@ def _lines(done: "Report") -> list[str]:
         named = ", ".join(audit.repeated_keys)
         lines.append(f"{audit.repeated} alerts are in the input more than once: {named}")
     lines += [f"given up: {each['file']}: {each['why']}" for each in done.given_up]
-    lines += [f"wrong: {each}" for each in audit.wrong] or ["audit: all there, once each"]
+    good = "all acknowledged" if done.topics else "all there, once each"
+    lines += [f"wrong: {each}" for each in audit.wrong] or [f"audit: {good}"]
     return lines
 
 
