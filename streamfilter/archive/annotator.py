@@ -201,19 +201,8 @@ def annotate_task(
     started = time.monotonic()
     reading = Reading(task, limit)
     output = TaskOutput(folder, task.name, filter_.layout.schema)
-    annotated, reasons = 0, Counter[str]()
-    rows = filter_.judge_batches(reading.batches(filter_))
     try:
-        while judged := list(islice(rows, _SENT_ROWS)):
-            if publisher is not None:
-                publisher.publish(each.rejected or each.annotation for each in judged)
-            else:
-                for batch in tables.batches(filter_.layout, judged):
-                    output.add(batch)
-            refused = [each.rejected.reason.value for each in judged if each.rejected]
-            annotated += len(judged) - len(refused)
-            reasons.update(refused)
-            progress(len(judged) - len(refused), len(refused))
+        annotated, reasons = _judge(filter_, reading, publisher or output, progress)
         output.refuse(reading.refused)
         if publisher is not None and (too_large := publisher.finish()):
             annotated -= too_large
@@ -234,6 +223,25 @@ def annotate_task(
         cut=reading.cut,
         seconds=round(time.monotonic() - started, 3),
     )
+
+
+def _judge(
+    filter_: Filter, reading: Reading, output: TaskOutput | ArchivePublisher, progress: Progress
+) -> tuple[int, Counter[str]]:
+    """Hand over what becomes of packets; returns the annotated, and by reason the rejected ones."""
+    annotated, reasons = 0, Counter[str]()
+    rows = filter_.judge_batches(reading.batches(filter_))
+    while judged := list(islice(rows, _SENT_ROWS)):
+        if isinstance(output, ArchivePublisher):
+            output.publish(each.rejected or each.annotation for each in judged)
+        else:
+            for batch in tables.batches(filter_.layout, judged):
+                output.add(batch)
+        refused = [each.rejected.reason.value for each in judged if each.rejected]
+        annotated += len(judged) - len(refused)
+        reasons.update(refused)
+        progress(len(judged) - len(refused), len(refused))
+    return annotated, reasons
 
 
 def attempt(

@@ -69,6 +69,7 @@ def _folder(_context: click.Context, option: click.Parameter, given: Path) -> Pa
 @click.option(
     "--columns",
     default="",
+    callback=lambda _context, _option, given: options.listed(given),
     metavar="NAME,...",
     help="Fields of the alerts to keep, by their names in the survey's map; NAME:text for texts.",
 )
@@ -101,7 +102,7 @@ def annotate(
     rejected: str | None,
     resume: bool,
     planes: tuple[str, ...] | None,
-    columns: str,
+    columns: tuple[str, ...],
     limit: int | None,
     dry_run: bool,
     report: Path | None,
@@ -113,47 +114,34 @@ def annotate(
 ) -> None:
     """Judge alerts of an archive as `run` would, and write or publish their annotations.
 
-    FILES are containers, single packets, tar archives (also in gzip, bzip2 or xz), Parquet with
-    the stamps inside or with a column `packet`, folders and patterns of these, addresses of object
-    stores, or .list files with a path or an address in each line. Stamps are not copied.
+    FILES are containers, packets, tar archives (also in gzip, bzip2 or xz), Parquet with stamps or
+    with a column `packet`, folders and patterns of these, addresses of object stores, or .list
+    files with a path or an address in each line. Stamps are not copied.
 
     Below --out, annotations/night=DATE/ has a row for each alert, rejects/ one for each packet or
     file that cannot be used, and ledger.jsonl a line for each finished task. A run that was ended
     in whatever way goes on with --resume; nothing is lost, and nothing written twice.
 
-    With --topic and --rejected, annotations and rejected messages go to these topics as `run`
-    publishes them, by the connection of the settings. A task has its line once brokers have
-    acknowledged all of it; what --resume does again is published again.
+    With --topic and --rejected, they are published there as `run` does. A task has its line once
+    brokers have acknowledged all of it; what --resume does again is published again.
 
     \b
     Examples:
       streamfilter annotate ztf_public_20231012.tar.gz --out annotations --columns drb,magpsf
       streamfilter annotate 's3://archive/night=*/' --out annotations --resume --report report.json
-      streamfilter annotate night/ --out annotations --dry-run
       streamfilter annotate night/ --out annotations --engine dask --scheduler tcp://host:8786
       streamfilter annotate night/ --out state --topic notes.2023 --rejected rejected.2023
 
     Exit code 0: all is annotated or rejected. 3: some files were given up, or the audit found
     something wrong; the report says what. 1: the run ended early. 2: wrong arguments or settings.
     """
-    if (topic is None) != (rejected is None):
-        raise click.UsageError("--topic and --rejected go together: nothing is to be lost")
-    if topic is not None and columns:
-        raise click.UsageError("--columns are of Parquet: published annotations have no others")
-    if (engine == "dask") != (scheduler is not None):
-        raise click.UsageError("--engine dask and --scheduler ADDRESS go together")
-    if workers is not None and scheduler is not None:
-        raise click.UsageError("--workers is of --engine local: a cluster has workers of its own")
-    driver = _driver()
+    _refuse_other_engine(engine, scheduler, workers)
+    driver, topics = _driver(), _topics(topic, rejected, columns)
     order = driver.Order(
         paths=files,
         out=out,
         judging=driver.Judging(
-            config=config,
-            overrides=overrides,
-            planes=planes,
-            columns=options.listed(columns),
-            topics=_topics(topic, rejected),
+            config=config, overrides=overrides, planes=planes, columns=columns, topics=topics
         ),
         workers=workers or os.cpu_count() or 1,
         scheduler=scheduler,
@@ -169,6 +157,13 @@ def annotate(
         raise click.ClickException(str(error)) from error
 
 
+def _refuse_other_engine(engine: str, scheduler: str | None, workers: int | None) -> None:
+    if (engine == "dask") != (scheduler is not None):
+        raise click.UsageError("--engine dask and --scheduler ADDRESS go together")
+    if workers is not None and scheduler is not None:
+        raise click.UsageError("--workers is of --engine local: a cluster has workers of its own")
+
+
 def _driver() -> Any:
     """Returns the module that annotates, which needs pyarrow."""
     try:
@@ -180,9 +175,15 @@ def _driver() -> Any:
     return driver
 
 
-def _topics(annotations: str | None, rejected: str | None) -> "Topics | None":
+def _topics(
+    annotations: str | None, rejected: str | None, columns: tuple[str, ...]
+) -> "Topics | None":
     from streamfilter.archive.annotator import Topics
 
+    if (annotations is None) != (rejected is None):
+        raise click.UsageError("--topic and --rejected go together: nothing is to be lost")
+    if annotations is not None and columns:
+        raise click.UsageError("--columns are of Parquet: published annotations have no others")
     return Topics(annotations, rejected) if annotations and rejected else None
 
 

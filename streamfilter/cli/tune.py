@@ -95,22 +95,10 @@ def tune(
     """
     if labels is None and truth is None:
         raise click.UsageError("give --labels FILE, --truth detections, or both")
-    try:
-        from streamfilter.archive.label_files import Labels, read_labels
-        from streamfilter.archive.labelled import read_labelled
-        from streamfilter.archive.tuning import tune as tuned_to
-    except ImportError as error:
-        raise ConfigurationInvalid(f"`tune` needs pyarrow: {how_to_install('archive')}") from error
-    said = read_labels(labels) if labels else Labels()
-    found = read_labelled(
-        annotations,
-        said,
-        detections=truth == _DETECTIONS,
-        surveys=surveys,
-        folds=folds,
-        guards=None if guards is None else listed(guards),
-    )
-    found.left_out["labels that say neither"] = said.undecided
+    wanted = None if guards is None else listed(guards)
+    found = _labelled(annotations, labels, truth, surveys=surveys, folds=folds, guards=wanted)
+    from streamfilter.archive.tuning import tune as tuned_to
+
     if not found.samples:
         raise click.ClickException(f"{annotations}: no alert is labelled{_left_out(found)}")
     chosen = [tuned_to(sample, lose_at_most) for sample in found.samples.values()]
@@ -121,6 +109,20 @@ def tune(
             click.echo(f"# {line}")
     table = {each.sample.survey: _policy(each, found) for each in chosen}
     click.echo(tomli_w.dumps({"surveys": table}), nl=False)
+
+
+def _labelled(
+    annotations: Path, labels: Path | None, truth: str | None, **chosen: Any
+) -> "Labelled":
+    try:
+        from streamfilter.archive.label_files import Labels, read_labels
+        from streamfilter.archive.labelled import read_labelled
+    except ImportError as error:
+        raise ConfigurationInvalid(f"`tune` needs pyarrow: {how_to_install('archive')}") from error
+    said = read_labels(labels) if labels else Labels()
+    found = read_labelled(annotations, said, detections=truth == _DETECTIONS, **chosen)
+    found.left_out["labels that say neither"] = said.undecided
+    return found
 
 
 def _policy(tuned: "Tuned", found: "Labelled") -> dict[str, Any]:
