@@ -121,17 +121,16 @@ class Reading:
                 return
 
     def refuse(self, source: str, reason: str, detail: str) -> None:
-        """Note what is no packet; of a file in parts the first part's worker alone does."""
-        if self.task.part == 0 or self.task.kind is Kind.PARQUET:
+        """Note what is no packet; of a file in parts, of it as a whole the first part's worker."""
+        whole = source in {file.path for file in self.task.files}
+        if not whole or self.task.part == 0 or self.task.kind is Kind.PARQUET:
             self.refused.append(
                 {"source": source, "index": None, "rejected": reason, "detail": detail}
             )
 
     def _packets(self) -> Iterator[pa.RecordBatch]:
         some, size = list[Packet](), 0
-        for number, packet in enumerate(self._every_packet()):
-            if number % self.task.parts != self.task.part:
-                continue
+        for packet in self._every_packet():
             some.append(packet)
             size += len(packet.value)
             if len(some) == _BATCH_ROWS or size > _BATCH_BYTES:
@@ -143,7 +142,11 @@ class Reading:
     def _every_packet(self) -> Iterator[Packet]:
         for file in self.task.files:
             try:
-                yield from file.packets(lambda source, reason: self.refuse(source, SKIPPED, reason))
+                yield from file.packets(
+                    lambda source, reason: self.refuse(source, SKIPPED, reason),
+                    self.task.part,
+                    self.task.parts,
+                )
             except OSError as error:
                 self.refuse(file.path, UNREADABLE, plain_words(error))
 

@@ -234,6 +234,30 @@ def test_members_that_share_a_name_are_told_apart(tmp_path: Path) -> None:
     assert expected == places
 
 
+@pytest.mark.parametrize("mode", ["w", "w:gz"])
+def test_parts_of_a_file_are_the_whole(tmp_path: Path, mode: str) -> None:
+    """Each packet is in one of them, with its own number, also where a name stands twice."""
+    archive, many, single = tmp_path / "night", tmp_path / "many.avro", tmp_path / "a.avro.gz"
+    names = [f"{number}.avro" for number in range(12)]
+    with tarfile.open(archive, mode) as tar:  # type: ignore[call-overload]
+        for name in [*names, *names[:6], "notes.txt"]:
+            data = b"notes" if name == "notes.txt" else container(alerts=2)
+            info = tarfile.TarInfo(name)
+            info.size = len(data)
+            tar.addfile(info, io.BytesIO(data))
+    many.write_bytes(container())
+    single.write_bytes(gzip.compress(container()))
+    for path, count in ((archive, 36), (many, 10), (single, 10)):
+        left, found = Left(), list[list[Packet]]()
+        for part in range(3):
+            found.append(list(read_packets([path], skipped=left, part=part, parts=3)))
+        places = [(each.source, each.index) for some in found for each in some]
+        expected = {(each.source, each.index) for each in read_packets([path], skipped=Left())}
+        assert (count, expected) == (len(places), set(places))
+        assert all(found)
+        assert (1 if path == archive else 0) == len(left)
+
+
 def test_the_members_of_an_archive_are_not_kept(tmp_path: Path) -> None:
     """A night has half a million: what tarfile knows of each is half a kilobyte."""
     path, count = tmp_path / "night.tar", 2_000
