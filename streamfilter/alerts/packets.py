@@ -46,6 +46,7 @@ _SUFFIXES = tuple(
     suffix + packed for suffix in (".avro", ".bin", ".ocf") for packed in ("", ".gz", ".bz2", ".xz")
 )
 _FITS_MAGIC = b"SIMPLE  ="
+_PARQUET_MAGIC = b"PAR1"
 _BROKEN_ARCHIVE = (tarfile.TarError, EOFError, OSError, zlib.error, lzma.LZMAError)
 
 log = structlog.get_logger()
@@ -273,6 +274,8 @@ class _Reader:
             yield from self._whole(source, 0, data[: self.max_bytes + 1], len(data))
         elif data[: len(_FITS_MAGIC)] == _FITS_MAGIC:
             self.skipped(source, "a FITS image, not an alert: see `streamfilter mask` and `track`")
+        elif data[: len(_PARQUET_MAGIC)] == _PARQUET_MAGIC:
+            self.skipped(source, "Parquet: see `streamfilter annotate` and `Filter.judge_batches`")
         else:
             self.skipped(source, f"not an alert: first bytes {data[:4].hex(' ') or '(none)'}")
 

@@ -234,6 +234,13 @@ def test_members_that_share_a_name_are_told_apart(tmp_path: Path) -> None:
     assert expected == places
 
 
+def test_parquet_is_called_so(tmp_path: Path) -> None:
+    """With who reads it."""
+    _, left = read_one(tmp_path / "fink.parquet", b"PAR1 and more")
+    ((_, reason),) = left
+    assert reason.startswith("Parquet: see `streamfilter annotate`")
+
+
 @pytest.mark.parametrize("mode", ["w", "w:gz"])
 def test_parts_of_a_file_are_the_whole(tmp_path: Path, mode: str) -> None:
     """Each packet is in one of them, with its own number, also where a name stands twice."""
