@@ -54,7 +54,9 @@ ROOMS: dict[str, set[str]] = {
         "records", "schemas", "service",
     },
     # Archives of alerts to Parquet, and what is read off them.
-    "archive": {"alerts", "config", "contaminants", "errors", "library", "pages", "records"},
+    "archive": {
+        "alerts", "config", "contaminants", "errors", "library", "pages", "records", "service",
+    },
     "doctor": {  # is all here that a worker needs?
         "alerts", "config", "errors", "exposures", "inference", "kafka", "limits", "records",
         "redaction", "resources", "schemas", "service",

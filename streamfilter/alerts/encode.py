@@ -24,6 +24,7 @@ from streamfilter.records import (
     Label,
     NotEvaluated,
     Opinion,
+    Output,
     Plane,
     StampEvidence,
     Verdict,
@@ -147,6 +148,15 @@ class Encoder:
             The schema cannot be registered; only possible before the first message of a topic.
         """
         return self._header(topic) + self._body(annotation)
+
+    def output(self, annotation: Annotation, topic: str, headers: Headers) -> Output:
+        """Returns an annotation's own message, under the key of its alert or else its name.
+
+        Raises as ``annotation`` does.
+        """
+        message, value = annotation.alert.message, self.annotation(annotation, topic)
+        key = message.key or annotation.alert.alert_id.encode()
+        return Output(message.origin, topic, value, key, headers, message.timestamp_ms)
 
     def register(self, *topics: str) -> None:
         """Register the schema of annotations now rather than with a topic's first annotation.

@@ -10,8 +10,9 @@ import shutil
 import tarfile
 import tempfile
 import zlib
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import IO, Any, cast
 
@@ -45,6 +46,7 @@ _SUFFIXES = tuple(
     suffix + packed for suffix in (".avro", ".bin", ".ocf") for packed in ("", ".gz", ".bz2", ".xz")
 )
 _FITS_MAGIC = b"SIMPLE  ="
+_PARQUET_MAGIC = b"PAR1"
 _BROKEN_ARCHIVE = (tarfile.TarError, EOFError, OSError, zlib.error, lzma.LZMAError)
 
 log = structlog.get_logger()
@@ -60,7 +62,8 @@ class Packet:
     source: str
     """Path of the file, or ``archive:member``."""
     index: int
-    """Position of the record in its file, from 0."""
+    """Position of the record in its file, from 0; members of an archive that share a name are
+    counted as one."""
     value: bytes
 
 
@@ -69,7 +72,12 @@ def _log_skipped(source: str, reason: str) -> None:
 
 
 def read_packets(
-    paths: Iterable[Path], *, max_bytes: int = MAX_BYTES, skipped: Skipped = _log_skipped
+    paths: Iterable[Path],
+    *,
+    max_bytes: int = MAX_BYTES,
+    skipped: Skipped = _log_skipped,
+    part: int = 0,
+    parts: int = 1,
 ) -> Iterator[Packet]:
     """Yields the packets of files, folders (sorted, with all below) and tar archives, in order.
 
@@ -87,13 +95,16 @@ def read_packets(
         Larger packets, blocks and archive members are skipped.
     skipped
         Called for each skipped file; writes a log line by default.
+    part, parts
+        Only the part-th of so many parts, which together are the whole: of archives some members,
+        of which others are not read; of other files every n-th packet.
 
     Raises
     ------
     OSError
         One of the paths cannot be read.
     """
-    reader = _Reader(max_bytes, skipped)
+    reader = _Reader(max_bytes, skipped, part, parts)
     for file in files_of(paths):
         yield from reader.file(file)
 
@@ -121,6 +132,8 @@ def read_opened(
     *,
     max_bytes: int = MAX_BYTES,
     skipped: Skipped = _log_skipped,
+    part: int = 0,
+    parts: int = 1,
 ) -> Iterator[Packet]:
     """Yields the packets of one file that is elsewhere, as ``read_packets`` does of a path.
 
@@ -134,8 +147,10 @@ def read_opened(
     opened
         Opens it, at its beginning; its errors are handed on, but of archives' those that tell of
         damage.
+    part, parts
+        As of ``read_packets``.
     """
-    yield from _Reader(max_bytes, skipped).opened(source, opened)
+    yield from _Reader(max_bytes, skipped, part, parts).opened(source, opened)
 
 
 def files_of(paths: Iterable[Path]) -> Iterator[Path]:
@@ -153,6 +168,8 @@ def files_of(paths: Iterable[Path]) -> Iterator[Path]:
 class _Reader:
     max_bytes: int
     skipped: Skipped
+    part: int = 0
+    parts: int = 1
 
     def file(self, path: Path) -> Iterator[Packet]:
         with path.open("rb") as file:
@@ -160,7 +177,7 @@ class _Reader:
             if _may_be_archive(head):
                 yield from self._archive(str(path), lambda: path.open("rb"), head)
             else:
-                yield from self._mapped(str(path), file, head)
+                yield from self._of_part(self._mapped(str(path), file, head))
 
     def opened(self, source: str, opened: Callable[[], IO[bytes]]) -> Iterator[Packet]:
         with opened() as file, tempfile.TemporaryFile() as copy:
@@ -169,7 +186,7 @@ class _Reader:
                 copy.write(head)
                 shutil.copyfileobj(file, copy, _COPIED_BYTES)
                 copy.flush()
-                yield from self._mapped(source, copy, head)
+                yield from self._of_part(self._mapped(source, copy, head))
                 return
         yield from self._archive(source, opened, head)
 
@@ -191,12 +208,19 @@ class _Reader:
     def _archive(
         self, source: str, opened: Callable[[], IO[bytes]], head: bytes
     ) -> Iterator[Packet]:
-        found = False
+        found, before = False, Counter[str]()
         try:
             with opened() as file, tarfile.open(fileobj=file, mode="r|*") as archive:
                 for member in archive:
                     found = True
-                    yield from self._member(source, archive, member)
+                    archive.members.clear()  # type: ignore[attr-defined]  # it would keep them all
+                    # By the name: those that share one are counted together.
+                    if zlib.crc32(member.name.encode(errors="replace")) % self.parts != self.part:
+                        continue
+                    for packet in self._member(source, archive, member):
+                        # Members may share a name: what was appended later is a packet, too.
+                        yield replace(packet, index=before[packet.source])
+                        before[packet.source] += 1
             if not found:
                 self.skipped(source, "an archive of no files, or nothing but zeros")
             return
@@ -206,7 +230,10 @@ class _Reader:
             self.skipped(source, f"an archive that is damaged from here on: {why}")
         else:
             with opened() as file:
-                yield from self._compressed(source, file, head)
+                yield from self._of_part(self._compressed(source, file, head))
+
+    def _of_part(self, packets: Iterable[Packet]) -> Iterator[Packet]:
+        return (each for n, each in enumerate(packets) if n % self.parts == self.part)
 
     def _compressed(self, source: str, file: IO[bytes], head: bytes) -> Iterator[Packet]:
         """Yields the packets of one compressed file that is no archive."""
@@ -247,6 +274,8 @@ class _Reader:
             yield from self._whole(source, 0, data[: self.max_bytes + 1], len(data))
         elif data[: len(_FITS_MAGIC)] == _FITS_MAGIC:
             self.skipped(source, "a FITS image, not an alert: see `streamfilter mask` and `track`")
+        elif data[: len(_PARQUET_MAGIC)] == _PARQUET_MAGIC:
+            self.skipped(source, "Parquet: see `streamfilter annotate` and `Filter.judge_batches`")
         else:
             self.skipped(source, f"not an alert: first bytes {data[:4].hex(' ') or '(none)'}")
 

@@ -3,13 +3,13 @@
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from streamfilter.alerts.packets import Packet
@@ -18,19 +18,32 @@ from streamfilter.archive.ledger import Entry
 from streamfilter.archive.outputs import OutputUnwritable, TaskOutput
 from streamfilter.archive.stores import StoreUnavailable
 from streamfilter.archive.tasks import Kind, Task
-from streamfilter.errors import MessageRejected, StreamfilterError, plain_words
+from streamfilter.config import Settings, load
+from streamfilter.errors import MessageRejected, Reason, StreamfilterError, plain_words
+from streamfilter.library import tables
 from streamfilter.library.arrow_packets import INDEX, PACKET, SOURCE, column_plan
 from streamfilter.library.filter import Filter
 from streamfilter.library.shared_filters import shared_filter
+from streamfilter.service.alerts.archive_publisher import ArchivePublisher
+from streamfilter.service.assembly.archives import open_archive_publisher
 
 SKIPPED, UNREADABLE = "skipped", "unreadable"
 """Reasons of files, or members of archives, that are no packets, and that cannot be read."""
 _BATCH_ROWS, _BATCH_BYTES = 64, 16 * 2**20
 """What is read ahead: a row of three stamps has 45 to 95 kB."""
+_SENT_ROWS = 64
 _PACKETS = pa.schema([(PACKET, pa.binary()), (SOURCE, pa.string()), (INDEX, pa.int64())])
 
 Progress = Callable[[int, int], object]
 """Takes the packets that were annotated and rejected since the last call."""
+
+
+@dataclass(frozen=True, slots=True)
+class Topics:
+    """Where annotations and rejected messages are published, instead of Parquet."""
+
+    annotations: str
+    rejected: str
 
 
 class DriverGone(StreamfilterError):
@@ -39,13 +52,15 @@ class DriverGone(StreamfilterError):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Judging:
-    """What a worker makes its filter of."""
+    """What a worker makes its filter of, and where what it says goes."""
 
     config: Path | None = None
     overrides: tuple[str, ...] = ()
     planes: tuple[str, ...] | None = None
     columns: tuple[str, ...] = ()
     threads: int = 1
+    topics: Topics | None = None
+    """None: Parquet."""
 
     def filter(self) -> Filter:
         """Returns a filter; raises as making one."""
@@ -66,6 +81,19 @@ class Judging:
             columns=self.columns,
             threads=self.threads,
         )
+
+    def publishing(self) -> Settings:
+        """Returns the settings of a stream with these topics; raises ConfigurationInvalid."""
+        assert self.topics is not None
+        outputs = f"outputs.annotations={self.topics.annotations}"
+        rejected = f"outputs.rejected={self.topics.rejected}"
+        return load(self.config, overrides=(*self.overrides, outputs, rejected))
+
+    def publisher(self) -> AbstractContextManager[ArchivePublisher | None]:
+        """Returns what publishes, where topics are named; raises ConfigurationInvalid."""
+        if self.topics is None:
+            return nullcontext()
+        return open_archive_publisher(self.publishing())
 
 
 @dataclass(slots=True)
@@ -93,17 +121,16 @@ class Reading:
                 return
 
     def refuse(self, source: str, reason: str, detail: str) -> None:
-        """Note what is no packet; of a file in parts the first part's worker alone does."""
-        if self.task.part == 0 or self.task.kind is Kind.PARQUET:
+        """Note what is no packet; of a file in parts, of it as a whole the first part's worker."""
+        whole = source in {file.path for file in self.task.files}
+        if not whole or self.task.part == 0 or self.task.kind is Kind.PARQUET:
             self.refused.append(
                 {"source": source, "index": None, "rejected": reason, "detail": detail}
             )
 
     def _packets(self) -> Iterator[pa.RecordBatch]:
         some, size = list[Packet](), 0
-        for number, packet in enumerate(self._every_packet()):
-            if number % self.task.parts != self.task.part:
-                continue
+        for packet in self._every_packet():
             some.append(packet)
             size += len(packet.value)
             if len(some) == _BATCH_ROWS or size > _BATCH_BYTES:
@@ -115,7 +142,11 @@ class Reading:
     def _every_packet(self) -> Iterator[Packet]:
         for file in self.task.files:
             try:
-                yield from file.packets(lambda source, reason: self.refuse(source, SKIPPED, reason))
+                yield from file.packets(
+                    lambda source, reason: self.refuse(source, SKIPPED, reason),
+                    self.task.part,
+                    self.task.parts,
+                )
             except OSError as error:
                 self.refuse(file.path, UNREADABLE, plain_words(error))
 
@@ -143,11 +174,14 @@ def annotate_task(
     task: Task,
     folder: Path,
     *,
+    publisher: ArchivePublisher | None = None,
     limit: int | None = None,
     driver_there: Callable[[], bool] = lambda: True,
     progress: Progress = lambda annotated, rejected: None,
 ) -> Entry:
     """Returns what was done, once all files of the task are whole and in their place.
+
+    With a publisher, once all messages are acknowledged; then only what is no packet is in a file.
 
     Parameters
     ----------
@@ -170,14 +204,12 @@ def annotate_task(
     started = time.monotonic()
     reading = Reading(task, limit)
     output = TaskOutput(folder, task.name, filter_.layout.schema)
-    annotated, reasons = 0, Counter[str]()
     try:
-        for batch in filter_.annotate(reading.batches(filter_)):
-            judged, rejected = output.add(batch)
-            annotated += judged
-            reasons.update(pc.drop_null(batch.column("rejected")).to_pylist())
-            progress(judged, rejected)
+        annotated, reasons = _judge(filter_, reading, publisher or output, progress)
         output.refuse(reading.refused)
+        if publisher is not None and (too_large := publisher.finish()):
+            annotated -= too_large
+            reasons[Reason.OUTPUT_TOO_LARGE.value] += too_large
         if not driver_there():
             raise DriverGone("the driver of this worker is gone")
         files = output.finish()
@@ -196,11 +228,31 @@ def annotate_task(
     )
 
 
+def _judge(
+    filter_: Filter, reading: Reading, output: TaskOutput | ArchivePublisher, progress: Progress
+) -> tuple[int, Counter[str]]:
+    """Hand over what becomes of packets; returns the annotated, and by reason the rejected ones."""
+    annotated, reasons = 0, Counter[str]()
+    rows = filter_.judge_batches(reading.batches(filter_))
+    while judged := list(islice(rows, _SENT_ROWS)):
+        if isinstance(output, ArchivePublisher):
+            output.publish(each.rejected or each.annotation for each in judged)
+        else:
+            for batch in tables.batches(filter_.layout, judged):
+                output.add(batch)
+        refused = [each.rejected.reason.value for each in judged if each.rejected]
+        annotated += len(judged) - len(refused)
+        reasons.update(refused)
+        progress(len(judged) - len(refused), len(refused))
+    return annotated, reasons
+
+
 def attempt(
     filter_: Filter,
     task: Task,
     folder: Path,
     *,
+    judging: Judging,
     limit: int | None,
     driver_there: Callable[[], bool],
     progress: Progress,
@@ -210,9 +262,16 @@ def attempt(
     The parameters are those of ``annotate_task``.
     """
     try:
-        return annotate_task(
-            filter_, task, folder, limit=limit, driver_there=driver_there, progress=progress
-        )
+        with judging.publisher() as publisher:
+            return annotate_task(
+                filter_,
+                task,
+                folder,
+                publisher=publisher,
+                limit=limit,
+                driver_there=driver_there,
+                progress=progress,
+            )
     except OutputUnwritable as error:
         return error
     except StoreUnavailable as error:

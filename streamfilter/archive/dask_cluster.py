@@ -176,6 +176,7 @@ def work(job: Job, task: Task, limit: int | None) -> Entry | GivenUp | Streamfil
                 filter_,
                 task,
                 job.folder,
+                judging=job.judging,
                 limit=limit,
                 driver_there=lambda: _is_under_way(job),
                 progress=lambda *numbers: worker.log_event(job.topic, numbers),

@@ -1,5 +1,7 @@
 """Annotates an archive: tasks to workers, results to the ledger, and the audit at the end."""
 
+import hashlib
+import json
 import secrets
 import time
 from collections import Counter
@@ -20,6 +22,7 @@ from streamfilter.archive.outputs import ANNOTATIONS, remove_leftovers
 from streamfilter.archive.tasks import Kind, Task, tasks_of
 from streamfilter.errors import ConfigurationInvalid, how_to_install
 from streamfilter.library.filter import Filter
+from streamfilter.service.assembly.archives import refuse_unfit_topics
 
 if TYPE_CHECKING:
     from streamfilter.archive.dask_cluster import DaskWorkers
@@ -55,6 +58,8 @@ class Report:
     """Tasks that were done before."""
     removed: list[str]
     """Files of tasks that an earlier run had not finished."""
+    topics: dict[str, str] | None = None
+    """Where it was published; None: Parquet."""
     seconds: float = 0.0
     rows: int = 0
     """Packets that this run read."""
@@ -102,8 +107,8 @@ def annotate(order: Order, heard: Callable[[Event, int], None]) -> Report:
     StoreUnavailable
         A store does not say what there is.
     ConfigurationInvalid
-        The output was begun with something else, or is not this run's alone; or no scheduler
-        answers.
+        The output was begun with something else, or is not this run's alone; no scheduler answers,
+        or a topic is not there.
     OutputUnwritable, StreamfilterError
         The disk is full; the network or a registry failed. ``resume`` goes on.
     """
@@ -112,7 +117,9 @@ def annotate(order: Order, heard: Callable[[Event, int], None]) -> Report:
     with order.judging.filter() as filter_:  # fetches the network once, before workers open it
         layout = filter_.layout
         digest, judged_by = layout.digest, dict(layout.judged_by)
-    head, run = {"digest": digest, "judged_by": judged_by}, secrets.token_hex(8)
+    head, run = _head(order.judging, digest, judged_by), secrets.token_hex(8)
+    if order.judging.topics is not None:
+        refuse_unfit_topics(order.judging.publishing())
     with (
         _workers(order, run, digest) as workers,
         Ledger(order.out, head, resume=order.resume, run=run) as ledger,
@@ -121,8 +128,9 @@ def annotate(order: Order, heard: Callable[[Event, int], None]) -> Report:
         removed = remove_leftovers(order.out, ledger.files)
         tasks = ledger.left(tasks_of(files))
         report = Report(
-            digest=digest,
+            digest=head["digest"],
             judged_by=judged_by,
+            topics=head.get("topics"),
             files=len(files),
             tasks=len(tasks),
             resumed=before,
@@ -136,11 +144,21 @@ def annotate(order: Order, heard: Callable[[Event, int], None]) -> Report:
                 report.given_up.append({"file": event.task.files[0].path, "why": event.why})
             heard(event, _bytes_of(event))
         remove_leftovers(order.out, ledger.files)  # of workers that died
-        report.audit = audit(order.out, ledger.entries)
+        report.audit = audit(order.out, ledger.entries, published=bool(report.topics))
         report.rejected = _reasons(ledger.entries)
         report.verdicts = _verdicts(order.out, ledger.files)
     report.seconds = round(time.monotonic() - started, 1)
     return report
+
+
+def _head(judging: Judging, digest: str, judged_by: dict[str, Any]) -> dict[str, Any]:
+    """Returns what an output is bound to: what judges, and the topics that are written."""
+    if judging.topics is None:
+        return {"digest": digest, "judged_by": judged_by}
+    topics = asdict(judging.topics)
+    text = json.dumps([digest, topics], sort_keys=True)
+    bound = hashlib.sha256(text.encode()).hexdigest()[: len(digest)]
+    return {"digest": bound, "topics": topics, "judged_by": judged_by}
 
 
 def _workers(order: Order, run: str, digest: str) -> "LocalWorkers | DaskWorkers":

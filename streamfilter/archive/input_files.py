@@ -46,8 +46,10 @@ class InputFile:
         except OSError:  # its task says why it cannot be read
             return False
 
-    def packets(self, skipped: Callable[[str, str], None]) -> Iterator[Packet]:
-        """Yields its packets, as ``read_packets`` does.
+    def packets(
+        self, skipped: Callable[[str, str], None], part: int = 0, parts: int = 1
+    ) -> Iterator[Packet]:
+        """Yields its packets, or those of a part, as ``read_packets`` does.
 
         Raises
         ------
@@ -57,9 +59,13 @@ class InputFile:
             Its store does not answer now.
         """
         if not self.is_stored:
-            return read_packets([Path(self.path)], skipped=skipped)
+            return read_packets([Path(self.path)], skipped=skipped, part=part, parts=parts)
         return read_opened(
-            self.path, lambda: stores.opened(self.path, in_order=True), skipped=skipped
+            self.path,
+            lambda: stores.opened(self.path, in_order=True),
+            skipped=skipped,
+            part=part,
+            parts=parts,
         )
 
     def parquet(self) -> pq.ParquetFile:

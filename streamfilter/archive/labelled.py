@@ -15,10 +15,12 @@ import pyarrow.dataset as ds
 
 from streamfilter.archive.label_files import Labels
 from streamfilter.archive.outputs import annotations_in
+from streamfilter.archive.rule_limits import SILENT, Reals, dropped
 from streamfilter.archive.stream_share import CLASSES, Counts, nearness
-from streamfilter.archive.tuning import SILENT, Reals, Sample, dropped
+from streamfilter.archive.tuning import Sample
 from streamfilter.config import Survey
 from streamfilter.errors import ConfigurationInvalid
+from streamfilter.library.filter import POSITION
 from streamfilter.library.tables import METADATA
 from streamfilter.records import Action, FieldKind, Plane, Rule, Statistic, fields_of
 
@@ -63,10 +65,17 @@ class _Alert:
     real: bool
     fold: int
     values: Reals
+    numbers: Sequence[float | None]
 
 
 def read_labelled(
-    path: Path, labels: Labels, *, detections: bool, surveys: Sequence[str], folds: int
+    path: Path,
+    labels: Labels,
+    *,
+    detections: bool,
+    surveys: Sequence[str],
+    folds: int,
+    guards: Sequence[str] | None = None,
 ) -> Labelled:
     """Returns the labelled alerts of annotations: of one object one real alert, one artefact.
 
@@ -78,6 +87,9 @@ def read_labelled(
         Those that are wanted; none: all.
     folds
         Into which the objects are divided, by a digest of their names.
+    guards
+        Columns whose numbers may guard rules; None: ``DETECTIONS``, as far as they are there and
+        are not the truth.
 
     Raises
     ------
@@ -96,7 +108,8 @@ def read_labelled(
     known: ds.Expression = ds.field("alert_id").isin(pa.array(list(labels.said), pa.string()))
     for name in counts:
         known |= ds.field(name) >= REAL_FROM
-    reader = _Reader(Labelled(judged), labels, counts, folds)
+    numbers = _guarding(path, found.schema, counts, guards)
+    reader = _Reader(Labelled(judged), labels, counts, folds, numbers)
     for name in surveys or sorted(judged):
         if name not in judged:
             raise ConfigurationInvalid(
@@ -105,11 +118,36 @@ def read_labelled(
         rules = tuple(r for r in judged[name].rules if r.action is Action.DROP)
         needed = _checked(path, found.schema, rules)
         chosen = known & (ds.field("survey") == name)
-        columns = list(dict.fromkeys([*_KEY, *counts, *needed]))
+        columns = list(dict.fromkeys([*_KEY, *counts, *numbers, *needed]))
         batches = (b for b in found.to_batches(columns=columns, filter=chosen) if b.num_rows)
         reader.read(name, rules, batches)
     reader.labelled.left_out["labels of no alert here"] = len(labels.said) - len(reader.matched)
     return reader.labelled
+
+
+def _guarding(
+    path: Path, schema: pa.Schema, counts: Sequence[str], guards: Sequence[str] | None
+) -> tuple[str, ...]:
+    """Returns the columns whose numbers may guard rules; refuses what cannot.
+
+    Those of alerts are doubles, and ours are not; a position is no reason to believe an alert.
+    """
+    if guards is None:
+        return tuple(each for each in DETECTIONS if each in schema.names and each not in counts)
+    for name in guards:
+        if name in counts:
+            raise ConfigurationInvalid(
+                f"{name} says which alerts are real (--truth detections): as a guard it would "
+                "spare all of them, and nothing would be measured; label real ones by something "
+                "else"
+            )
+        kept = name in schema.names and pa.types.is_float64(schema.field(name).type)
+        if not kept or name in POSITION:
+            raise ConfigurationInvalid(
+                f"{path}: no number {name} of the alerts: annotate with --columns {name} (in the "
+                "words of the survey's field map)"
+            )
+    return tuple(dict.fromkeys(guards))
 
 
 def read_nearness(path: Path, sample: Sample) -> Counts:
@@ -173,10 +211,15 @@ class _Reader:
     """Chooses alerts, survey by survey."""
 
     def __init__(
-        self, labelled: Labelled, labels: Labels, counts: Sequence[str], folds: int
+        self,
+        labelled: Labelled,
+        labels: Labels,
+        counts: Sequence[str],
+        folds: int,
+        numbers: Sequence[str],
     ) -> None:
         self.labelled, self._labels = labelled, labels
-        self._counts, self._folds = counts, folds
+        self._counts, self._folds, self._numbers = counts, folds, numbers
         self.matched: set[str] = set()
 
     def read(self, survey: str, rules: tuple[Rule, ...], batches: Iterator[pa.RecordBatch]) -> None:
@@ -191,20 +234,23 @@ class _Reader:
         for batch in batches:
             values = values_of(rules, batch)
             _compare(survey, rules, values, batch)
-            for number, row in enumerate(batch.select([*_KEY, *self._counts]).to_pylist()):
+            wanted = dict.fromkeys([*_KEY, *self._counts, *self._numbers])
+            for number, row in enumerate(batch.select(list(wanted)).to_pylist()):
                 real = self._truth(survey, row)
                 if real is None:
                     continue
                 key, name = row["alert_id"], row["object_id"] or row["alert_id"]
                 rank, fold = _digest(key), _digest(f"object {name}") % self._folds
-                alert = _Alert(rank, key, real, fold, values[:, number])
+                own = [row[name] for name in self._numbers]
+                alert = _Alert(rank, key, real, fold, values[:, number], own)
                 before = chosen.get((name, real))
                 if before is not None:
                     self.labelled.left_out["further alerts of an object"] += 1
                 if before is None or alert.rank < before.rank:
                     chosen[name, real] = alert
         if chosen:
-            self.labelled.samples[survey] = _sample(survey, rules, list(chosen.values()))
+            alerts = list(chosen.values())
+            self.labelled.samples[survey] = _sample(survey, rules, alerts, self._numbers)
 
     def _truth(self, survey: str, row: Mapping[str, Any]) -> bool | None:
         """Returns whether an alert is real; None where nobody says so, or both."""
@@ -220,8 +266,11 @@ class _Reader:
         return True if max(counts, default=0) >= REAL_FROM else None
 
 
-def _sample(survey: str, rules: tuple[Rule, ...], alerts: Sequence[_Alert]) -> Sample:
+def _sample(
+    survey: str, rules: tuple[Rule, ...], alerts: Sequence[_Alert], names: Sequence[str]
+) -> Sample:
     ordered = sorted(alerts, key=lambda each: (each.rank, each.key))
+    numbers = np.array([each.numbers for each in ordered], np.float64)  # None becomes NaN
     return Sample(
         survey=survey,
         rules=rules,
@@ -229,6 +278,7 @@ def _sample(survey: str, rules: tuple[Rule, ...], alerts: Sequence[_Alert]) -> S
         values=np.array([each.values for each in ordered]).T,
         real=np.array([each.real for each in ordered]),
         folds=np.array([each.fold for each in ordered]),
+        numbers=dict(zip(names, numbers.T, strict=True)),
     )
 
 

@@ -3,6 +3,7 @@
 import multiprocessing
 import os
 import signal
+import warnings
 from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -15,6 +16,7 @@ from streamfilter.archive.events import Advanced, Event, GivenUp, WorkersFailed
 from streamfilter.archive.ledger import Entry
 from streamfilter.archive.tasks import Task
 from streamfilter.errors import StreamfilterError
+from streamfilter.library.saying import say
 
 MOST_DEATHS = 3
 """A task on which so many workers died is given up; the others go on."""
@@ -164,6 +166,7 @@ class LocalWorkers:
 def work(connection: Connection, judging: Judging, folder: Path, driver: int) -> None:
     """Do the tasks that the driver sends, until it closes the connection."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the driver hears it, and ends its workers
+    warnings.showwarning = lambda message, *_, **__: say(str(message))  # without our own line
     try:
         filter_ = judging.filter()
     except StreamfilterError as error:
@@ -180,6 +183,7 @@ def work(connection: Connection, judging: Judging, folder: Path, driver: int) ->
                 filter_,
                 task,
                 folder,
+                judging=judging,
                 limit=limit,
                 driver_there=lambda: os.getppid() == driver,
                 progress=lambda done, rejected: _say(connection, Advanced(done, rejected)),

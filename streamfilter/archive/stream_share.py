@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from streamfilter.archive.tuning import SILENT, Reals
+from streamfilter.archive.rule_limits import SILENT, Reals
 from streamfilter.records import Rule, Statistic
 
 Counts = npt.NDArray[np.int64]

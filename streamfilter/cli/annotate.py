@@ -18,6 +18,7 @@ from streamfilter.files import write_whole
 from streamfilter.records import Plane
 
 if TYPE_CHECKING:
+    from streamfilter.archive.annotator import Topics
     from streamfilter.archive.driver import Estimate, Order, Report
     from streamfilter.archive.events import Event
 
@@ -30,7 +31,7 @@ def _planes(
 ) -> tuple[str, ...] | None:
     if given is None:
         return None
-    names = _listed(given)
+    names = options.listed(given)
     if unknown := [name for name in names if name not in list(Plane)]:
         raise click.BadParameter(f"{unknown[0]!r}; there are {', '.join(Plane)}", param=option)
     return names
@@ -47,10 +48,6 @@ def _folder(_context: click.Context, option: click.Parameter, given: Path) -> Pa
     return given
 
 
-def _listed(words: str) -> tuple[str, ...]:
-    return tuple(word.strip() for word in words.split(",") if word.strip())
-
-
 @click.command()
 @click.argument("files", nargs=-1, required=True)
 @click.option(
@@ -58,8 +55,10 @@ def _listed(words: str) -> tuple[str, ...]:
     required=True,
     callback=_folder,
     type=click.Path(file_okay=False, path_type=Path),
-    help="Folder of the output; made where it is not there.",
+    help="Folder of the output and its ledger; made where it is not there.",
 )
+@click.option("--topic", metavar="NAME", help="Publish annotations there instead of Parquet.")
+@click.option("--rejected", metavar="NAME", help="With --topic: where rejected messages go.")
 @click.option("--resume", is_flag=True, help="Go on with an output that was begun.")
 @click.option(
     "--planes",
@@ -70,6 +69,7 @@ def _listed(words: str) -> tuple[str, ...]:
 @click.option(
     "--columns",
     default="",
+    callback=lambda _context, _option, given: options.listed(given),
     metavar="NAME,...",
     help="Fields of the alerts to keep, by their names in the survey's map; NAME:text for texts.",
 )
@@ -98,9 +98,11 @@ def _listed(words: str) -> tuple[str, ...]:
 def annotate(
     files: tuple[str, ...],
     out: Path,
+    topic: str | None,
+    rejected: str | None,
     resume: bool,
     planes: tuple[str, ...] | None,
-    columns: str,
+    columns: tuple[str, ...],
     limit: int | None,
     dry_run: bool,
     report: Path | None,
@@ -110,36 +112,36 @@ def annotate(
     config: Path | None,
     overrides: tuple[str, ...],
 ) -> None:
-    """Judge alerts of an archive as `run` would, and write their annotations as Parquet.
+    """Judge alerts of an archive as `run` would, and write or publish their annotations.
 
-    FILES are containers, single packets, tar archives (also in gzip, bzip2 or xz), Parquet with
-    the stamps inside or with a column `packet`, folders and patterns of these, addresses of object
-    stores, or .list files with a path or an address in each line. Stamps are not copied.
+    FILES are containers, packets, tar archives (also in gzip, bzip2 or xz), Parquet with stamps or
+    with a column `packet`, folders and patterns of these, addresses of object stores, or .list
+    files with a path or an address in each line. Stamps are not copied.
 
     Below --out, annotations/night=DATE/ has a row for each alert, rejects/ one for each packet or
     file that cannot be used, and ledger.jsonl a line for each finished task. A run that was ended
     in whatever way goes on with --resume; nothing is lost, and nothing written twice.
 
+    With --topic and --rejected, they are published there as `run` does. A task has its line once
+    brokers have acknowledged all of it; what --resume does again is published again.
+
     \b
     Examples:
       streamfilter annotate ztf_public_20231012.tar.gz --out annotations --columns drb,magpsf
       streamfilter annotate 's3://archive/night=*/' --out annotations --resume --report report.json
-      streamfilter annotate night/ --out annotations --dry-run
       streamfilter annotate night/ --out annotations --engine dask --scheduler tcp://host:8786
+      streamfilter annotate night/ --out state --topic notes.2023 --rejected rejected.2023
 
     Exit code 0: all is annotated or rejected. 3: some files were given up, or the audit found
     something wrong; the report says what. 1: the run ended early. 2: wrong arguments or settings.
     """
-    if (engine == "dask") != (scheduler is not None):
-        raise click.UsageError("--engine dask and --scheduler ADDRESS go together")
-    if workers is not None and scheduler is not None:
-        raise click.UsageError("--workers is of --engine local: a cluster has workers of its own")
-    driver = _driver()
+    _refuse_other_engine(engine, scheduler, workers)
+    driver, topics = _driver(), _topics(topic, rejected, columns)
     order = driver.Order(
         paths=files,
         out=out,
         judging=driver.Judging(
-            config=config, overrides=overrides, planes=planes, columns=_listed(columns)
+            config=config, overrides=overrides, planes=planes, columns=columns, topics=topics
         ),
         workers=workers or os.cpu_count() or 1,
         scheduler=scheduler,
@@ -155,6 +157,13 @@ def annotate(
         raise click.ClickException(str(error)) from error
 
 
+def _refuse_other_engine(engine: str, scheduler: str | None, workers: int | None) -> None:
+    if (engine == "dask") != (scheduler is not None):
+        raise click.UsageError("--engine dask and --scheduler ADDRESS go together")
+    if workers is not None and scheduler is not None:
+        raise click.UsageError("--workers is of --engine local: a cluster has workers of its own")
+
+
 def _driver() -> Any:
     """Returns the module that annotates, which needs pyarrow."""
     try:
@@ -164,6 +173,18 @@ def _driver() -> Any:
             f"`annotate` needs pyarrow: {how_to_install('archive')}"
         ) from error
     return driver
+
+
+def _topics(
+    annotations: str | None, rejected: str | None, columns: tuple[str, ...]
+) -> "Topics | None":
+    from streamfilter.archive.annotator import Topics
+
+    if (annotations is None) != (rejected is None):
+        raise click.UsageError("--topic and --rejected go together: nothing is to be lost")
+    if annotations is not None and columns:
+        raise click.UsageError("--columns are of Parquet: published annotations have no others")
+    return Topics(annotations, rejected) if annotations and rejected else None
 
 
 def _annotate(driver: Any, order: "Order", path: Path | None) -> None:
@@ -248,7 +269,8 @@ def _lines(done: "Report") -> list[str]:
         named = ", ".join(audit.repeated_keys)
         lines.append(f"{audit.repeated} alerts are in the input more than once: {named}")
     lines += [f"given up: {each['file']}: {each['why']}" for each in done.given_up]
-    lines += [f"wrong: {each}" for each in audit.wrong] or ["audit: all there, once each"]
+    good = "all acknowledged" if done.topics else "all there, once each"
+    lines += [f"wrong: {each}" for each in audit.wrong] or [f"audit: {good}"]
     return lines
 
 

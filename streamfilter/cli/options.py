@@ -29,6 +29,11 @@ as_live = click.option(
 """For commands that send messages from files."""
 
 
+def listed(words: str) -> tuple[str, ...]:
+    """Returns the words between commas."""
+    return tuple(word.strip() for word in words.split(",") if word.strip())
+
+
 def settings(command: Command) -> Command:
     """Adds ``--config FILE`` and ``--set section.key=value``; sets ``config`` and ``overrides``."""
     for option in (

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 import tomli_w
 
+from streamfilter.cli.options import listed
 from streamfilter.cli.rule_tables import rule_table
 from streamfilter.errors import ConfigurationInvalid, how_to_install
 from streamfilter.records import Action, Label, Rule
@@ -49,6 +50,12 @@ _DETECTIONS = "detections"
     help="Parts of the cross-validation.",
 )
 @click.option(
+    "--guards",
+    metavar="NAME,...",
+    help="Numbers of the alerts by which rules may be told to keep silent.  [default: "
+    "ndethist,nDiaSources, where they are kept and are not the truth]",
+)
+@click.option(
     "--stream-share",
     is_flag=True,
     help="Estimate how many of all annotated alerts are like the labelled artefacts.",
@@ -60,13 +67,15 @@ def tune(
     lose_at_most: float,
     surveys: tuple[str, ...],
     folds: int,
+    guards: str | None,
     stream_share: bool,
 ) -> None:
-    """Choose the limits of dropping rules by what may be lost, and print them as TOML.
+    """Choose limits and guards of dropping rules by what may be lost, and print them as TOML.
 
     ANNOTATIONS is what `annotate` wrote. Of each object one real alert and one artefact count. The
     limit of a rule is raised above the real alerts, and lowered where that finds labelled
-    artefacts. What is printed was measured on alerts on which the limits were not chosen; where the
+    artefacts. A guard (`unless` of a rule) is added where it spares real alerts and more artefacts
+    are found so. What is printed was measured on alerts on which it was not chosen; where the
     labels do not bear out the loss that was asked for, nothing is printed but the reason, and how
     many labels are enough.
 
@@ -77,6 +86,7 @@ def tune(
     Examples:
       streamfilter tune annotations --labels labels.csv --lose-at-most 0.001 > tuned.toml
       streamfilter tune annotations --truth detections --labels bogus.csv --survey ztf
+      streamfilter tune annotations --labels labels.jsonl --guards ndethist,distpsnr1
       streamfilter tune annotations --labels labels.jsonl --lose-at-most 0.01 --stream-share
       streamfilter config check --config tuned.toml
 
@@ -85,17 +95,10 @@ def tune(
     """
     if labels is None and truth is None:
         raise click.UsageError("give --labels FILE, --truth detections, or both")
-    try:
-        from streamfilter.archive.label_files import Labels, read_labels
-        from streamfilter.archive.labelled import read_labelled
-        from streamfilter.archive.tuning import tune as tuned_to
-    except ImportError as error:
-        raise ConfigurationInvalid(f"`tune` needs pyarrow: {how_to_install('archive')}") from error
-    said = read_labels(labels) if labels else Labels()
-    found = read_labelled(
-        annotations, said, detections=truth == _DETECTIONS, surveys=surveys, folds=folds
-    )
-    found.left_out["labels that say neither"] = said.undecided
+    wanted = None if guards is None else listed(guards)
+    found = _labelled(annotations, labels, truth, surveys=surveys, folds=folds, guards=wanted)
+    from streamfilter.archive.tuning import tune as tuned_to
+
     if not found.samples:
         raise click.ClickException(f"{annotations}: no alert is labelled{_left_out(found)}")
     chosen = [tuned_to(sample, lose_at_most) for sample in found.samples.values()]
@@ -108,25 +111,40 @@ def tune(
     click.echo(tomli_w.dumps({"surveys": table}), nl=False)
 
 
+def _labelled(
+    annotations: Path, labels: Path | None, truth: str | None, **chosen: Any
+) -> "Labelled":
+    try:
+        from streamfilter.archive.label_files import Labels, read_labels
+        from streamfilter.archive.labelled import read_labelled
+    except ImportError as error:
+        raise ConfigurationInvalid(f"`tune` needs pyarrow: {how_to_install('archive')}") from error
+    said = read_labels(labels) if labels else Labels()
+    found = read_labelled(annotations, said, detections=truth == _DETECTIONS, **chosen)
+    found.left_out["labels that say neither"] = said.undecided
+    return found
+
+
 def _policy(tuned: "Tuned", found: "Labelled") -> dict[str, Any]:
     judged_by = found.judged_by[tuned.sample.survey]
     return {
         "priors": dict(judged_by.priors),
         "thresholds": dict(judged_by.thresholds),
-        "rules": [rule_table(rule) for rule in _rules(judged_by, tuned.limits)],
+        "rules": [rule_table(rule) for rule in _rules(judged_by, tuned)],
     }
 
 
-def _rules(judged_by: "JudgedBy", limits: tuple[float, ...]) -> Iterator[Rule]:
-    """Yields all rules: with other limits those that drop, and as flags those that must not."""
-    remaining = iter(limits)
+def _rules(judged_by: "JudgedBy", tuned: "Tuned") -> Iterator[Rule]:
+    """Yields all rules: as tuned those that drop, and as flags those that must not."""
+    remaining = iter(zip(tuned.limits, tuned.guards, strict=True))
     for rule in judged_by.rules:
         if rule.action is not Action.DROP:
             yield rule
             continue
-        limit = next(remaining)
+        limit, guard = next(remaining)
         if limit < float("inf"):
-            yield replace(rule, above=limit)
+            new = rule if guard is None else guard.added_to(rule)
+            yield replace(new, above=limit)
         else:
             yield replace(rule, action=Action.FLAG, label=Label.SUSPECT)
 
@@ -141,14 +159,16 @@ def _measured(tuned: "Tuned", found: "Labelled", folds: int, lose_at_most: float
         f"{percent(lose_at_most)} of real alerts"
     )
     yield f"labelled: {measured.real} real, {measured.artefacts} artefacts{_left_out(found)}"
-    yield f"measured in {folds} folds, each by limits chosen on the others:"
+    chosen = "limits and guards" if sample.numbers else "limits"
+    yield f"measured in {folds} folds, each by {chosen} chosen on the others:"
     yield from (f"  {line}" for line in _lines(measured))
     yield "the limits before, on the same alerts:"
     yield from (f"  {line}" for line in _lines(tuned.before))
-    for rule, limit in zip(sample.rules, tuned.limits, strict=True):
+    for rule, limit, guard in zip(sample.rules, tuned.limits, tuned.guards, strict=True):
         now = f"above {limit:g}" if limit < float("inf") else "no limit is safe: flags only"
         before = "as before" if limit == rule.above else f"before: {rule.above:g}"
-        yield f"{rule.name}: {rule.contaminant} {rule.statistic} {now} ({before})"
+        unless = f", unless {guard} (new)" if guard and limit < float("inf") else ""
+        yield f"{rule.name}: {rule.contaminant} {rule.statistic} {now} ({before}){unless}"
 
 
 def _stream_share(annotations: Path, tuned: "Tuned") -> str:

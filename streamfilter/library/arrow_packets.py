@@ -28,11 +28,18 @@ def alerts_of(batches: Iterable[pa.RecordBatch], pipeline: Pipeline) -> Iterator
     ------
     MessageRejected
         The columns are neither ``packet`` nor those of a survey's records.
+    TypeError
+        Something is no batch, such as a column of a table.
     """
     plan: ColumnPlan | None = None
     read: pa.Schema | None = None
     row = 0
     for batch in batches:
+        if not isinstance(batch, pa.RecordBatch):
+            raise TypeError(
+                f"a batch given as {type(batch).__name__}: expected pyarrow.RecordBatch, as "
+                "table.to_batches() gives"
+            )
         names = _column(batch, SOURCE) or [IN_BATCHES] * batch.num_rows
         numbers = _column(batch, INDEX) or range(row, row + batch.num_rows)
         origins = [Origin(*each) for each in zip(names, [0] * len(names), numbers, strict=True)]

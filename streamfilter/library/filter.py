@@ -252,14 +252,31 @@ class Filter:
         MessageRejected
             The columns are neither ``packet`` nor those of a survey's records.
         """
-        tables, parts = self._tables(), self._open.parts
+        yield from self._tables().batches(self.layout, self.judge_batches(batches))
+
+    def judge_batches(self, batches: "Iterable[pa.RecordBatch]") -> Iterator[Judged]:
+        """Yields a result for each row of batches of packets, as ``judge`` does.
+
+        For stamps that are in Parquet: `filter.judge_batches(table.to_batches())` gives masks.
+
+        Parameters
+        ----------
+        batches
+            As ``annotate`` takes them.
+
+        Raises
+        ------
+        ConfigurationInvalid, MessageRejected
+            As ``annotate`` does.
+        """
+        self._tables()
         from streamfilter.library import arrow_packets
 
-        alerts = arrow_packets.alerts_of(batches, self._pipeline)
+        parts, alerts = self._open.parts, arrow_packets.alerts_of(batches, self._pipeline)
         outcomes = self._pipeline.judge_alerts(
             parts.engine, alerts, also=parts.also, max_items=self._settings.batch.size
         )
-        yield from tables.batches(self.layout, self._judged(self._pipeline, outcomes))
+        yield from self._judged(self._pipeline, outcomes)
         self._warn_of_gaps()
 
     @property

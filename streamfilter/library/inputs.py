@@ -64,7 +64,12 @@ def _of_one(given: Any, number: int) -> Iterator[Message]:
     elif hasattr(given, "read"):
         name = getattr(given, "name", IN_MEMORY)
         source = name if isinstance(name, str) else IN_MEMORY
-        yield from _of_packets(packets_in(given.read(), source, skipped=_skipped))
+        if not isinstance(content := given.read(), bytes):
+            raise TypeError(
+                f"{source}: reading gives {type(content).__name__}, expected bytes: open a file in "
+                'binary mode, open(path, "rb")'
+            )
+        yield from _of_packets(packets_in(content, source, skipped=_skipped))
     elif hasattr(given, "as_py"):  # an Arrow column's own values
         yield _of_bytes(given.as_py(), number)
     else:

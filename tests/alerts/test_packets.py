@@ -6,6 +6,7 @@ import io
 import lzma
 import os
 import tarfile
+import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
 
@@ -215,6 +216,66 @@ def test_the_members_of_an_archive_come_in_its_order(tmp_path: Path, mode: str) 
     assert [f"{path}:{name}" for name in names] == [each.source for each in found]
     assert [ALERTS[0], *ALERTS, ALERTS[0]] == alerts_in(found)
     assert 1 == len(left)
+
+
+def test_members_that_share_a_name_are_told_apart(tmp_path: Path) -> None:
+    """An archive that was appended to may hold a name twice: all its packets come, as if of one."""
+    members = [("a.avro", container(alerts=2)), ("b.avro", container(alerts=1))]
+    path = tmp_path / "night.tar"
+    with tarfile.open(path, "w") as archive:
+        for name, data in [*members, members[0]]:
+            info = tarfile.TarInfo(name)
+            info.size = len(data)
+            archive.addfile(info, io.BytesIO(data))
+    places = [(each.source.rpartition(":")[2], each.index) for each in read_packets([path])]
+    expected = [("a.avro", 0), ("a.avro", 1), ("b.avro", 0), ("a.avro", 2), ("a.avro", 3)]
+    assert expected == places
+
+
+def test_parquet_is_called_so(tmp_path: Path) -> None:
+    """With who reads it."""
+    _, left = read_one(tmp_path / "fink.parquet", b"PAR1 and more")
+    ((_, reason),) = left
+    assert reason.startswith("Parquet: see `streamfilter annotate`")
+
+
+@pytest.mark.parametrize("mode", ["w", "w:gz"])
+def test_parts_of_a_file_are_the_whole(tmp_path: Path, mode: str) -> None:
+    """Each packet is in one of them, with its own number, also where a name stands twice."""
+    archive, many, single = tmp_path / "night", tmp_path / "many.avro", tmp_path / "a.avro.gz"
+    names = [f"{number}.avro" for number in range(12)]
+    with tarfile.open(archive, mode) as tar:  # type: ignore[call-overload]
+        for name in [*names, *names[:6], "notes.txt"]:
+            data = b"notes" if name == "notes.txt" else container(alerts=2)
+            info = tarfile.TarInfo(name)
+            info.size = len(data)
+            tar.addfile(info, io.BytesIO(data))
+    many.write_bytes(container())
+    single.write_bytes(gzip.compress(container()))
+    for path, count in ((archive, 36), (many, 10), (single, 10)):
+        left, found = Left(), list[list[Packet]]()
+        for part in range(3):
+            found.append(list(read_packets([path], skipped=left, part=part, parts=3)))
+        places = [(each.source, each.index) for some in found for each in some]
+        expected = {(each.source, each.index) for each in read_packets([path], skipped=Left())}
+        assert (count, expected) == (len(places), set(places))
+        assert all(found)
+        assert (1 if path == archive else 0) == len(left)
+
+
+def test_the_members_of_an_archive_are_not_kept(tmp_path: Path) -> None:
+    """A night has half a million: what tarfile knows of each is half a kilobyte."""
+    path, count = tmp_path / "night.tar", 2_000
+    with tarfile.open(path, "w") as archive:
+        for number in range(count):
+            archive.addfile(tarfile.TarInfo(f"{number}.avro"), io.BytesIO())
+    tracemalloc.start()
+    try:
+        assert count == sum(1 for _ in read_packets([path]))
+        _, most = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert most < 300 * count
 
 
 def test_a_cut_archive_gives_what_is_whole_and_says_so(tmp_path: Path) -> None:

@@ -296,6 +296,17 @@ def test_an_alert_that_is_given_twice_is_told(samples: Path, tmp_path: Path) -> 
     assert 2 == len(rows(tmp_path / "out"))
 
 
+def test_a_member_that_stands_twice_in_its_archive_is_annotated_twice(
+    samples: Path, tmp_path: Path
+) -> None:
+    """Nothing is lost, each has a place of its own, and the audit tells of the alert."""
+    first, second = sorted((samples / "ztf").iterdir())[:2]
+    done = annotate(packed([first, second, first], tmp_path / "a.tar"), "--out", tmp_path / "out")
+    assert done.exit_code == 0, done.output
+    assert whole(tmp_path / "out", 3)
+    assert "1 alerts are in the input more than once" in done.output
+
+
 def test_wrong_arguments_are_told(tmp_path: Path) -> None:
     """Before anything is opened or written."""
     nothing = annotate(tmp_path / "nothing", "--out", tmp_path / "out")

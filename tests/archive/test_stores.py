@@ -9,7 +9,7 @@ from archive_desk import annotate, packed, rows
 from arrow_factories import fink_like
 
 from streamfilter.archive import stores
-from streamfilter.archive.annotator import annotate_task, attempt
+from streamfilter.archive.annotator import Judging, annotate_task, attempt
 from streamfilter.archive.events import GivenUp
 from streamfilter.archive.input_files import InputFile, input_files
 from streamfilter.archive.ledger import Entry, Ledger
@@ -164,7 +164,7 @@ def test_what_a_store_does_not_give_is_not_done(
     monkeypatch.setattr("s3fs.core.S3File.read", broken)
     for task in tasks:
         said = attempt(
-            quick, task, tmp_path, limit=None, driver_there=lambda: True,
+            quick, task, tmp_path, judging=Judging(), limit=None, driver_there=lambda: True,
             progress=lambda annotated, rejected: None,
         )  # fmt: skip
         assert isinstance(said, GivenUp)

@@ -5,8 +5,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from streamfilter.archive.rule_limits import SILENT, Reals
 from streamfilter.archive.stream_share import CLASSES, EDGES, nearness, stream_share
-from streamfilter.archive.tuning import SILENT, Reals
 from streamfilter.records import Rule, Statistic
 
 CORE = Rule(name="hit", contaminant="CR", statistic=Statistic.CORE, above=0.3)

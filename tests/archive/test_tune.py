@@ -215,6 +215,47 @@ def test_conditions_hold_rules_back(tmp_path: Path) -> None:
     assert 0.21 > limits(found)["cosmic-ray"]
 
 
+def stars(out: Path, *columns: str, **of_stars: Any) -> tuple[Path, list[tuple[object, ...]]]:
+    """ROWS, seen once, and 40 real alerts like sure hits that have these numbers."""
+    once = [each | dict.fromkeys(of_stars, 1.0) for each in ROWS]
+    rows = [*once, *(row(2000 + n, 0.98, **of_stars) for n in range(40))]
+    labels = [*truth(), *((2000 + n, "real") for n in range(40))]
+    return written(out, rows, ZTF, *(columns or tuple(of_stars))), labels
+
+
+def test_a_guard_spares_what_limits_cannot(tmp_path: Path) -> None:
+    """Real alerts like hits, at places that were seen before: the limits stay, with a condition."""
+    out, said = stars(tmp_path, ndethist=7.0)
+    labels, site = labelled(tmp_path / "labels.csv", said), tmp_path / "tuned.toml"
+    found = tune(out, "--labels", labels, "--lose-at-most", "0.02")
+    assert found.exit_code == 0, found.exception
+    assert "by limits and guards chosen on the others" in found.stdout
+    assert "lost: 0 of 340" in found.stdout
+    assert ", unless ndethist at least 7 (new)" in found.stdout
+    assert 0.2 <= limits(found)["cosmic-ray"] < 0.21
+    without = tune(out, "--labels", labels, "--lose-at-most", "0.02", "--guards", "")
+    assert 0.98 < limits(without)["cosmic-ray"]
+    site.write_text(found.stdout)
+    (survey,) = load(site).surveys.values()
+    given = {each.name: dict(each.unless) for each in survey.rules or ()}
+    assert {"ndethist": Condition(at_least=7.0)} == given["cosmic-ray"]
+    checked = CliRunner().invoke(root, ["config", "check", "--config", str(site)])
+    assert (0, True) == (checked.exit_code, checked.output.startswith("well-formed"))
+
+
+def test_what_says_that_an_alert_is_real_is_no_guard(tmp_path: Path) -> None:
+    """By itself it is left out, and where it is asked for, refused; ours are no numbers of it."""
+    out, said = stars(tmp_path, ndethist=7.0)
+    labels = labelled(tmp_path / "labels.csv", said)
+    arguments = (out, "--labels", labels, "--truth", "detections", "--lose-at-most", "0.02")
+    assert "(new)" not in tune(*arguments).stdout
+    refused = tune(*arguments, "--guards", "ndethist")
+    assert "it would spare all of them" in str(refused.exception)
+    for name in ("magpsf", "cr_core", "ra", "alert_id"):
+        other = tune(*arguments[:3], "--guards", name)
+        assert f"no number {name} of the alerts" in str(other.exception)
+
+
 def test_annotations_of_other_rules_are_refused(tmp_path: Path) -> None:
     """Those in the metadata must have judged: their numbers depend on the priors."""
     rows = [each | {"action": "keep"} for each in ROWS]
@@ -331,6 +372,32 @@ def test_real_alerts_are_tuned(
     assert re.search(r"labelled: \d+ real, \d+ artefacts", found.stdout)
     few = tune(*arguments[:-1], "0.001")
     assert "2995 are enough where none is lost" in str(few.exception)
+
+
+def test_alerts_of_lsst_are_tuned(
+    samples: Path, engine_home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By ``nDiaSources``, which some have not; two of 25 real packets were detected before."""
+    monkeypatch.setenv("STREAMFILTER_HOME", str(engine_home))
+    out, site = tmp_path / "out", tmp_path / "tuned.toml"
+    call = ["annotate", str(samples / "lsst"), "--out", str(out), "--columns", "nDiaSources"]
+    done = CliRunner().invoke(root, [*call, "--workers", "1"])
+    assert done.exit_code == 0, done.output
+    table = ds.dataset(out / "annotations").to_table(["alert_id", "nDiaSources", "action"])
+    assert [320.0, 346.0] == sorted(n for n in table["nDiaSources"].to_pylist() if n and n > 2)
+    few = tune(out, "--truth", "detections", "--lose-at-most", "0.3")
+    assert "lsst: 2 real alerts are labelled" in str(few.exception)
+    pairs = zip(table["alert_id"].to_pylist(), table["action"].to_pylist(), strict=True)
+    said = [(key, "artefact" if action == "drop" else "real") for key, action in pairs]
+    assert ["artefact"] == [label for _, label in said if label == "artefact"]
+    labels = labelled(tmp_path / "labels.csv", said)
+    found = tune(out, "--labels", labels, "--lose-at-most", "0.2")
+    assert found.exit_code == 0, found.exception
+    assert "by limits and guards chosen on the others" in found.stdout
+    assert "labelled: 24 real, 1 artefacts" in found.stdout
+    site.write_text(found.stdout)
+    checked = CliRunner().invoke(root, ["config", "check", "--config", str(site)])
+    assert checked.exit_code == 0, checked.exception
 
 
 @pytest.mark.night

@@ -5,19 +5,16 @@ import dataclasses
 import numpy as np
 import pytest
 
-from streamfilter.archive.tuning import (
+from streamfilter.archive.rule_limits import (
     NEVER,
     SILENT,
     STEPS,
-    ClaimNotBorneOut,
     Reals,
-    Sample,
     Step,
-    Tuned,
     choose,
     dropped,
-    tune,
 )
+from streamfilter.archive.tuning import ClaimNotBorneOut, Sample, Tuned, tune
 from streamfilter.records import Rule, Statistic
 
 CORE = Rule(name="hit", contaminant="CR", statistic=Statistic.CORE, above=0.3)

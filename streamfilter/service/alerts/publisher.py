@@ -92,10 +92,7 @@ class AlertPublisher:
             ticket.trace.judged(annotation)
         outputs, anew = [], written_anew(headers)
         if topics.annotations:
-            key = message.key or annotation.alert.alert_id.encode()
-            value = self._encoder.annotation(annotation, topics.annotations)
-            stamp = message.timestamp_ms
-            outputs.append(Output(message.origin, topics.annotations, value, key, anew, stamp))
+            outputs.append(self._encoder.output(annotation, topics.annotations, anew))
         if topics.enriched:
             value = self._encoder.enriched(annotation, topics.enriched)
             outputs.append(self._as_it_came(ticket, topics.enriched, anew, value))

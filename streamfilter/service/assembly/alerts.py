@@ -213,12 +213,6 @@ def open_parts(settings: Settings, *, threads: int, say: Say) -> Parts:
     )
     networks = [each.manifest for each in (engine, *also)]
     finder = SchemaFinder(schema_sources(settings, home), settings.limits)
-    publish = settings.schemas.publish
-    encoder = Encoder(
-        finder,
-        registrar=ConfluentRegistrar(registry_settings(publish)) if publish.url else None,
-        store=SchemaFolder(home / "schemas" / "published"),
-    )
     pipeline = Pipeline(
         decoder=Decoder(finder, surveys, settings.limits),
         planes=settings.alerts.planes,
@@ -234,7 +228,17 @@ def open_parts(settings: Settings, *, threads: int, say: Say) -> Parts:
             for each, chosen in zip(also, settings.engine.also, strict=True)
         ],
     )
-    return Parts(pipeline, engine, encoder, tuple(also))
+    return Parts(pipeline, engine, encoder_of(settings, finder, home), tuple(also))
+
+
+def encoder_of(settings: Settings, finder: SchemaFinder, home: Path) -> Encoder:
+    """What writes outputs, in the wire form of the settings."""
+    publish = settings.schemas.publish
+    return Encoder(
+        finder,
+        registrar=ConfluentRegistrar(registry_settings(publish)) if publish.url else None,
+        store=SchemaFolder(home / "schemas" / "published"),
+    )
 
 
 def unpublished(settings: Settings) -> Settings:
