@@ -7,6 +7,9 @@ from streamfilter.service.alerts.ticket import AlertTicket
 
 # Of alerts none is much larger; room is for as many as fit, where each is as large as any before.
 _USUAL_BYTES = 300_000
+# Room that is worth waking the reader for, as a share of the bounds: one alert at a time would wake
+# it for each that is settled, in the middle of the judges' work.
+_WORTH_READING = 0.125
 
 
 class InFlight:
@@ -59,16 +62,24 @@ class InFlight:
         self._leave(ticket)
 
     def room(self, timeout_s: float) -> int:
-        """Messages that may be read now; waits for room, and is 0 if there was none in time."""
+        """Messages that may be read now; waits for an eighth of the bounds to be free.
+
+        What is free after that time may be less, and is 0 if nothing is.
+        """
         with self._changed:
-            self._changed.wait_for(lambda: self._free() > 0, timeout_s)
+            self._changed.wait_for(self._eased, timeout_s)
             return self._free()
 
     def _leave(self, ticket: AlertTicket) -> None:
         with self._changed:
             self._messages -= 1
             self._bytes -= ticket.size_bytes
-            self._changed.notify_all()
+            if self._eased():
+                self._changed.notify_all()
+
+    def _eased(self) -> bool:
+        most = 1.0 - _WORTH_READING
+        return self._messages <= most * self._max_messages and self._bytes <= most * self._max_bytes
 
     def _free(self) -> int:
         """A byte bound that is reached leaves no room; one large message may pass it."""
