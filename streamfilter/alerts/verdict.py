@@ -1,7 +1,8 @@
 """Turns probabilities per pixel into evidence per stamp, and evidence into a verdict."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import groupby
 from types import MappingProxyType
 
 import numpy as np
@@ -186,10 +187,9 @@ def summarise(
     highest = np.empty((len(raw), 2, raw.shape[1]))
     pixels = np.zeros((len(raw), raw.shape[1]), np.intp)
     nearest_px = np.full(pixels.shape, np.nan)
-    for alike in _alike(placements):
-        of = slice(None) if len(alike) == len(raw) else alike
+    for of in _runs(placements):
         highest[of], pixels[of], nearest_px[of] = _maxima(
-            raw[of], [placements[number] for number in alike], thresholds[of]
+            raw[of], placements[of.start], thresholds[of]
         )
     # Only maxima need the prior change: it is monotonic.
     training, priors = (np.stack([getattr(each, of) for each in by])[:, None] for of in _PRIORS)
@@ -212,17 +212,21 @@ def summarise(
     ]
 
 
-def _alike(placements: Sequence[Placement]) -> Iterable[list[int]]:
-    """Returns the numbers of the stamps of each window and place; most batches have one."""
-    alike: dict[object, list[int]] = {}
-    for number, each in enumerate(placements):
-        window = (each.top, each.left, each.height, each.width, each.place)
-        alike.setdefault(window, []).append(number)
-    return alike.values()
+def _runs(placements: Sequence[Placement]) -> Iterator[slice]:
+    """Yields the runs of stamps of one window and place; one with pixels without data is alone."""
+
+    def window(number: int) -> tuple[object, ...]:
+        each = placements[number]
+        alone = None if each.filled is None else number
+        return each.top, each.left, each.height, each.width, each.place, alone
+
+    for _, run in groupby(range(len(placements)), window):
+        first, *others = run
+        yield slice(first, first + 1 + len(others))
 
 
 def _maxima(
-    raw: Probabilities, placements: Sequence[Placement], thresholds: Probabilities
+    raw: Probabilities, place: Placement, thresholds: Probabilities
 ) -> tuple[Probabilities, npt.NDArray[np.intp], npt.NDArray[np.float64]]:
     """Returns the extremes of stamps of one window and place, by stamp and class.
 
@@ -232,23 +236,20 @@ def _maxima(
         The highest output in the core and in the stamp (N, 2, K); the number of pixels above the
         threshold (N, K); and the distance of the nearest of them, NaN where there is none (N, K).
     """
-    place, count = placements[0], raw.shape[:2]
-    rows = slice(place.top, place.top + place.height)
-    columns = slice(place.left, place.left + place.width)
-    stamps = raw[:, :, rows, columns].reshape(*count, place.height * place.width)
-    filled = [(n, each.filled) for n, each in enumerate(placements) if each.filled is not None]
-    if filled:
-        stamps = stamps.copy()
-        for number, mask in filled:
-            stamps[number, :, mask.ravel()] = 0.0
-    nearest_first, distance_px, n_core = by_distance(place.height, place.width, place.place)
-    core, peak = stamps.take(nearest_first[:n_core], axis=2).max(axis=2), stamps.max(axis=2)
+    count, (height, width) = raw.shape[:2], (place.height, place.width)
+    window = raw[:, :, place.top : place.top + height, place.left : place.left + width]
+    if place.filled is not None:
+        window = np.where(place.filled, np.float32(0), window)
+    nearest_first, distance_px, n_core = by_distance(height, width, place.place)
+    core = window[:, :, *np.divmod(nearest_first[:n_core], width)].max(axis=2)
+    peak = window.max(axis=(2, 3))
     pixels, nearest_px = np.zeros(count, np.intp), np.full(count, np.nan)
     reached = np.nonzero(peak > thresholds)
-    above = stamps[reached] > thresholds[reached][:, None]
+    above = window[reached] > thresholds[reached][:, None, None]
+    above = above.reshape(len(above), height * width)
     pixels[reached] = np.count_nonzero(above, axis=1)
     # argmax of a mask in order of distance is its nearest pixel.
-    nearest_px[reached] = distance_px[above[:, nearest_first].argmax(axis=1)]
+    nearest_px[reached] = distance_px[above.take(nearest_first, axis=1).argmax(axis=1)]
     return np.stack([core, peak], axis=1), pixels, nearest_px
 
 
