@@ -256,9 +256,8 @@ def reflect_batch(
     """Write stamps of one shape, each with its others, as ``reflect`` does, into a batch."""
     images = [(stamp.image, *others) for stamp, others in stamps]
     top, left = _reflect_images(images, out)
-    return [
-        Placement(top, left, *stamp.image.shape, stamp.filled, stamp.place) for stamp, _ in stamps
-    ]
+    height, width = stamps[0][0].image.shape
+    return [Placement(top, left, height, width, stamp.filled, stamp.place) for stamp, _ in stamps]
 
 
 def reflect_image(image: Image, out: Image) -> tuple[int, int]:
