@@ -51,6 +51,8 @@ _FIRST_CODES = tuple(code for code in CODES if code not in _LATER_CODES)
 
 _THREE_FLOATS = Struct("<3f")
 _TWO_FLOATS = Struct("<2f")
+_FOUND_NOWHERE = Struct("<c3f2s")
+_NO_PIXELS = binary.long(0) + binary.NULL_BRANCH
 
 
 class Agreement(StrEnum):
@@ -308,10 +310,13 @@ def _why_not(reason: NotEvaluated | None) -> bytes:
 def _evidence(evidence: ClassEvidence | None) -> bytes:
     if evidence is None:
         return binary.NULL_BRANCH
+    values = evidence.core_raw, evidence.core, evidence.peak
+    if not evidence.pixels and evidence.distance_px is None:  # as of most classes of most alerts
+        return _FOUND_NOWHERE.pack(binary.VALUE_BRANCH, *values, _NO_PIXELS)
     return b"".join(
         (
             binary.VALUE_BRANCH,
-            _THREE_FLOATS.pack(evidence.core_raw, evidence.core, evidence.peak),
+            _THREE_FLOATS.pack(*values),
             binary.long(evidence.pixels),
             binary.nullable_float(evidence.distance_px),
         )

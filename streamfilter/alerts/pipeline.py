@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 
 import numpy as np
 
@@ -10,7 +11,7 @@ from streamfilter.alerts.beside import Beside, beside, stamps_read, usable
 from streamfilter.alerts.decode import ColumnPlan, Decoder
 from streamfilter.alerts.drift import Drift
 from streamfilter.alerts.field_plan import Gaps
-from streamfilter.alerts.normalise import Normalised, reflect, side_of
+from streamfilter.alerts.normalise import Normalised, reflect_batch, side_of
 from streamfilter.alerts.placement import Placement
 from streamfilter.alerts.surveys import RuleField
 from streamfilter.alerts.verdict import (
@@ -395,7 +396,9 @@ def infer(engine: Engine, items: Sequence[Item]) -> tuple[Tensor, list[Placement
     """Returns raw probabilities (N, K, side, side) of stamps, and where each stamp lies in them."""
     side, planes = items[0].side, 1 + len(items[0].beside.images)
     batch = np.empty((len(items), planes, side, side), np.float32)
-    placements = []
-    for item, channels in zip(items, batch, strict=True):
-        placements.append(reflect(item.stamp, channels, item.beside.images))
+    placements: list[Placement] = []
+    for _, alike in groupby(items, lambda item: item.stamp.image.shape):
+        stamps = [(item.stamp, item.beside.images) for item in alike]
+        start = len(placements)
+        placements += reflect_batch(stamps, batch[start : start + len(stamps)])
     return engine.infer(batch), placements

@@ -1,7 +1,8 @@
 """Turns probabilities per pixel into evidence per stamp, and evidence into a verdict."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import groupby
 from types import MappingProxyType
 
 import numpy as np
@@ -182,52 +183,74 @@ def summarise(
         For each stamp one ClassEvidence per class of the engine, by code.
     """
     by = [policy.deployment(raw.shape[-1]) for policy in policies]
+    thresholds = np.stack([each.thresholds for each in by])
     highest = np.empty((len(raw), 2, raw.shape[1]))
-    reached = [
-        _maxima(output, placement, each.thresholds, its_highest)
-        for output, placement, each, its_highest in zip(raw, placements, by, highest, strict=True)
-    ]
+    pixels = np.zeros((len(raw), raw.shape[1]), np.intp)
+    nearest_px = np.full(pixels.shape, np.nan)
+    for of in _runs(placements):
+        highest[of], pixels[of], nearest_px[of] = _maxima(
+            raw[of], placements[of.start], thresholds[of]
+        )
     # Only maxima need the prior change: it is monotonic.
     training, priors = (np.stack([getattr(each, of) for each in by])[:, None] for of in _PRIORS)
     posteriors = update(highest, training, priors)
     return [
         {
-            row.code: ClassEvidence(*each)
-            for row, *each in zip(policy.classes, *columns, strict=True)
+            row.code: ClassEvidence(core_raw, core, peak, above, None if not above else distance)
+            for row, core_raw, core, peak, above, distance in zip(
+                policy.classes, *columns, strict=True
+            )
         }
         for policy, *columns in zip(
             policies,
             highest[:, 0].tolist(),
             *posteriors.swapaxes(0, 1).tolist(),
-            *zip(*reached, strict=True),
+            pixels.tolist(),
+            nearest_px.tolist(),
             strict=True,
         )
     ]
 
 
+def _runs(placements: Sequence[Placement]) -> Iterator[slice]:
+    """Yields the runs of stamps of one window and place; one with pixels without data is alone."""
+
+    def window(number: int) -> tuple[object, ...]:
+        each = placements[number]
+        alone = None if each.filled is None else number
+        return each.top, each.left, each.height, each.width, each.place, alone
+
+    for _, run in groupby(range(len(placements)), window):
+        first, *others = run
+        yield slice(first, first + 1 + len(others))
+
+
 def _maxima(
-    raw: Probabilities,
-    placement: Placement,
-    thresholds: Probabilities,
-    highest: npt.NDArray[np.float64],
-) -> tuple[list[int], list[float | None]]:
-    """Returns the pixels above each threshold, and how near; writes the highest, core and peak."""
-    height, width = placement.height, placement.width
-    rows = slice(placement.top, placement.top + height)
-    columns = slice(placement.left, placement.left + width)
-    stamp = raw[:, rows, columns].reshape(len(raw), height * width)
-    if placement.filled is not None:
-        stamp = np.where(placement.filled.ravel(), np.float32(0), stamp)
-    nearest_first, distance_px, n_core = by_distance(height, width, placement.place)
-    stamp.take(nearest_first[:n_core], axis=1).max(axis=1, out=highest[0])
-    stamp.max(axis=1, out=highest[1])
-    pixels, nearest_px = [0] * len(raw), list[float | None]([None] * len(raw))
-    for k in np.flatnonzero(highest[1] > thresholds).tolist():
-        above = stamp[k] > thresholds[k]
-        pixels[k] = int(np.count_nonzero(above))
-        # argmax of a mask in order of distance is its nearest pixel.
-        nearest_px[k] = float(distance_px[above[nearest_first].argmax()])
-    return pixels, nearest_px
+    raw: Probabilities, place: Placement, thresholds: Probabilities
+) -> tuple[Probabilities, npt.NDArray[np.intp], npt.NDArray[np.float64]]:
+    """Returns the extremes of stamps of one window and place, by stamp and class.
+
+    Returns
+    -------
+    tuple
+        The highest output in the core and in the stamp (N, 2, K); the number of pixels above the
+        threshold (N, K); and the distance of the nearest of them, NaN where there is none (N, K).
+    """
+    count, (height, width) = raw.shape[:2], (place.height, place.width)
+    window = raw[:, :, place.top : place.top + height, place.left : place.left + width]
+    if place.filled is not None:
+        window = np.where(place.filled, np.float32(0), window)
+    nearest_first, distance_px, n_core = by_distance(height, width, place.place)
+    core = window[:, :, *np.divmod(nearest_first[:n_core], width)].max(axis=2)
+    peak = window.max(axis=(2, 3))
+    pixels, nearest_px = np.zeros(count, np.intp), np.full(count, np.nan)
+    reached = np.nonzero(peak > thresholds)
+    above = window[reached] > thresholds[reached][:, None, None]
+    above = above.reshape(len(above), height * width)
+    pixels[reached] = np.count_nonzero(above, axis=1)
+    # argmax of a mask in order of distance is its nearest pixel.
+    nearest_px[reached] = distance_px[above.take(nearest_first, axis=1).argmax(axis=1)]
+    return np.stack([core, peak], axis=1), pixels, nearest_px
 
 
 def in_doubt(doubt: Doubt, evidence: Mapping[str, ClassEvidence]) -> bool:
@@ -290,22 +313,21 @@ def decide(
 def applies(rule: Rule, stamp: StampEvidence, fields: Mapping[str, FieldValue]) -> bool:
     """Returns whether a rule applies to an evaluated stamp of an alert with these fields."""
     voices = _voices(rule, stamp)
-    evidence = next((each[rule.contaminant] for each in voices if rule.contaminant in each), None)
-    if evidence is None:  # of an engine that was not asked
+    having = [each[rule.contaminant] for each in voices if rule.contaminant in each]
+    if not having:  # of an engine that was not asked
         return False
+    evidence = having[0]
     if rule.statistic is Statistic.TOGETHER:
         value = stamp.together.get(rule.contaminant, evidence.core)
     elif rule.statistic is Statistic.CORE:
         value = evidence.core
     else:
         value = evidence.peak if rule.statistic is Statistic.PEAK else evidence.pixels
+    if not value > rule.above:
+        return False
     # An engine without sources has no rule with this guard.
     sources = [each[_SOURCE].core for each in voices if _SOURCE in each]
-    return (
-        value > rule.above
-        and all(source <= rule.unless_source_above for source in sources)
-        and rule.allows(fields)
-    )
+    return all(source <= rule.unless_source_above for source in sources) and rule.allows(fields)
 
 
 def _voices(rule: Rule, stamp: StampEvidence) -> list[Mapping[str, ClassEvidence]]:

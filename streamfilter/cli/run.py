@@ -1,5 +1,6 @@
 """``streamfilter run``: runs workers until SIGTERM."""
 
+import gc
 import signal
 import threading
 from collections.abc import Collection
@@ -90,6 +91,7 @@ def run(config: Path | None, overrides: tuple[str, ...], only: str | None) -> No
         signal.signal(number, lambda *_: _stop(workers))
     endpoint = _endpoint(settings, registry, workers) if settings.metrics.enabled else None
     reloader.start(prepare)
+    settle_memory()
     try:
         _run(workers)
     finally:
@@ -137,6 +139,15 @@ def _endpoint(settings: Settings, registry: CollectorRegistry, workers: list[_Wo
     )
     log.info("listening", metrics=f"{endpoint.url}/metrics")
     return endpoint
+
+
+def settle_memory() -> None:
+    """Let the garbage collector pass over all that is there now, which stays to the end.
+
+    A look at it all takes 0.1 s of a core, for which no alert goes on.
+    """
+    gc.collect()
+    gc.freeze()
 
 
 def _stop(workers: list[_Worker]) -> None:

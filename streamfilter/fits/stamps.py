@@ -242,6 +242,11 @@ def _f4(pixels: npt.NDArray[np.generic]) -> Image:
         return pixels.astype(np.float32, order="C")
 
 
+@lru_cache(maxsize=256)
+def _is_auxiliary(name: str) -> bool:
+    return headers.is_auxiliary(name)
+
+
 def _require_side(width: int, height: int, limits: Limits) -> None:
     if min(width, height) < 1:
         raise _malformed(f"an image of {width} x {height} px")
@@ -262,7 +267,7 @@ def _arranged(planes: list[_Plane], limits: Limits, extensions: Collection[str])
             variance = plane
         elif name == PSF:
             psf = plane if max(shape) <= _LARGEST_PSF_PX else None
-        elif image is None and not headers.is_auxiliary(name):
+        elif image is None and not _is_auxiliary(name):
             image = plane
     if image is None:
         found = f"; there are arrays of {', '.join(others[:3])} px" if others else ""

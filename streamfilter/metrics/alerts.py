@@ -26,7 +26,7 @@ class TimeMetrics:
         self.age = made.histogram(
             "age_seconds", "Age of alerts when read, by their Kafka timestamp.", LATENCY_S
         )
-        self.stage = made.histogram(
+        stages = made.histogram(
             "stage_seconds",
             "Time in a stage: of an alert, infer of a batch. queue waits for the network, produce "
             "for the broker.",
@@ -42,8 +42,7 @@ class TimeMetrics:
         self.also = made.histogram(
             "also_seconds", "Time of a batch in a further engine (engine.also).", STAGE_S, "engine"
         )
-        for stage in STAGES:
-            self.stage.labels(stage)
+        self.stage = {stage: stages.labels(stage) for stage in STAGES}
 
 
 class FlowMetrics:

@@ -102,14 +102,15 @@ def read_long(data: bytes, position: int) -> tuple[int, int]:
     MessageRejected
         The data end inside the number, or it takes over ten bytes.
     """
-    result = 0
-    for index in range(_LONG_BYTES):
-        if position + index >= len(data):
-            raise malformed("the data end inside a number", len(data))
-        byte = data[position + index]
-        result |= (byte & 0x7F) << (7 * index)
+    result = shift = 0
+    number = data[position : position + _LONG_BYTES]
+    for byte in number:
+        result |= (byte & 0x7F) << shift
+        shift += 7
         if byte < 0x80:
-            return (result >> 1) ^ -(result & 1), position + index + 1
+            return (result >> 1) ^ -(result & 1), position + shift // 7
+    if len(number) < _LONG_BYTES:
+        raise malformed("the data end inside a number", len(data))
     raise malformed(f"a number of over {_LONG_BYTES} bytes", position)
 
 

@@ -9,6 +9,7 @@ from streamfilter.alerts.normalise import (
     background,
     normalise,
     reflect,
+    reflect_batch,
     side_of,
 )
 from streamfilter.inference.manifest import load
@@ -210,6 +211,25 @@ def test_reflection_is_numpy_s_symmetric_padding(shape: tuple[int, int]) -> None
     after = [64 - n - b for n, b in zip(shape, before, strict=True)]
     padding = list(zip(before, after, strict=True))
     assert np.array_equal(np.pad(stamp.image, padding, "symmetric"), out)
+
+
+@pytest.mark.parametrize("shape", [(63, 63), (30, 30), (9, 20)])
+def test_stamps_of_one_shape_are_reflected_alike_alone_and_in_a_batch(
+    shape: tuple[int, int],
+) -> None:
+    """Each with its others, of which one is missing."""
+    stamps = [evaluated(Stamp(image)) for image in (sky(*shape), sky(*shape)[::-1].copy())]
+    others = [(stamps[1].image, None), (None, stamps[0].image)]
+    batch = np.full((2, 3, 64, 64), np.nan, np.float32)
+    places = reflect_batch(list(zip(stamps, others, strict=True)), batch)
+    for stamp, its, planes, place in zip(stamps, others, batch, places, strict=True):
+        alone = np.full((3, 64, 64), np.nan, np.float32)
+        expected = reflect(stamp, alone, its)
+        assert (expected.top, expected.left) == (place.top, place.left)
+        assert np.array_equal(alone, planes)
+        assert not any(
+            plane.any() for plane, image in zip(planes[1:], its, strict=True) if image is None
+        )
 
 
 def test_reflection_keeps_the_mask_of_filled_pixels() -> None:

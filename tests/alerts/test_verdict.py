@@ -164,6 +164,24 @@ def test_a_stamp_is_judged_by_its_own_policy() -> None:
     assert shy_core < 0.05 < 0.98 < bold_core
 
 
+def test_a_stamp_is_judged_alike_alone_and_in_a_batch() -> None:
+    """Stamps of one window are looked at together; each keeps its own holes, place and policy."""
+    random = np.random.default_rng(3)
+    raw = random.random((6, len(CODES), 64, 64), np.float32) ** 9
+    raw[4] = 0.0
+    holed = replace(SQUARE, filled=random.random((30, 30)) < 0.3)
+    aside = replace(SQUARE, place=Place((20.0,), (3.0,)))
+    places = [SQUARE, holed, Placement(0, 0, 64, 64), SQUARE, SQUARE, aside]
+    bold = replace(POLICY, priors=(replace(POLICY.priors[0], prior=0.5), *POLICY.priors[1:]))
+    policies = [POLICY, POLICY, POLICY, bold, POLICY, POLICY]
+    alone = [
+        summarise(raw[n : n + 1], [place], [policy])[0]
+        for n, (place, policy) in enumerate(zip(places, policies, strict=True))
+    ]
+    assert alone == summarise(raw, places, policies)
+    assert len({each["CR"] for each in alone}) == len(alone)
+
+
 @pytest.mark.parametrize(("side", "trained"), [(32, 0.3), (64, 0.02), (96, 0.02)])
 def test_a_stamp_is_judged_under_the_priors_of_its_side(side: int, trained: float) -> None:
     """What the network was shown more often at a side it says there more readily."""

@@ -7,6 +7,9 @@ from streamfilter.service.alerts.ticket import AlertTicket
 
 # Alerts are of similar size: each that is read next is taken to be as large as the largest before.
 _USUAL_BYTES = 300_000
+# Room that is worth waking the reader for, as a share of the bounds: one alert at a time would wake
+# it for each that is settled, in the middle of the judges' work.
+_WORTH_READING = 0.125
 
 
 class InFlight:
@@ -59,16 +62,24 @@ class InFlight:
         self._leave(ticket)
 
     def room(self, timeout_s: float) -> int:
-        """Returns how many messages may be read now; waits up to the time-out for room."""
+        """Returns how many messages may be read now; waits for an eighth of the bounds to be free.
+
+        What is free after that time may be less, and is 0 if nothing is.
+        """
         with self._changed:
-            self._changed.wait_for(lambda: self._free() > 0, timeout_s)
+            self._changed.wait_for(self._eased, timeout_s)
             return self._free()
 
     def _leave(self, ticket: AlertTicket) -> None:
         with self._changed:
             self._messages -= 1
             self._bytes -= ticket.size_bytes
-            self._changed.notify_all()
+            if self._eased():
+                self._changed.notify_all()
+
+    def _eased(self) -> bool:
+        most = 1.0 - _WORTH_READING
+        return self._messages <= most * self._max_messages and self._bytes <= most * self._max_bytes
 
     def _free(self) -> int:
         """Returns the free places; none once the bytes reach their bound."""

@@ -162,7 +162,7 @@ class Intake:
             else:
                 _warn(report, pipeline.planes)
         ticket.decode_s = time.monotonic() - started
-        self._metrics.times.stage.labels("decode").observe(ticket.decode_s)
+        self._metrics.times.stage["decode"].observe(ticket.decode_s)
         if ticket.trace is not None:
             ticket.trace.add("decode", started, started + ticket.decode_s)
         if isinstance(alert, Rejected):
@@ -175,7 +175,7 @@ class Intake:
             return
         items = ticket.prepare(pipeline.prepare(alert))
         normalised_s = time.monotonic() - started - ticket.decode_s
-        self._metrics.times.stage.labels("normalise").observe(normalised_s)
+        self._metrics.times.stage["normalise"].observe(normalised_s)
         self._judges.submit(ticket, items)
 
     def _note(self, drift: Drift) -> None:

@@ -139,11 +139,11 @@ class Judges:
                 self._evaluate([each])
             return
         infer_s = time.monotonic() - started
-        self._metrics.times.stage.labels("infer").observe(infer_s)
+        self._metrics.times.stage["infer"].observe(infer_s)
         doubtful: list[tuple[Waiting, StampEvidence]] = []
         for each, found in zip(waiting, evidence, strict=True):
             ticket, item, since = each
-            self._metrics.times.stage.labels("queue").observe(started - since)
+            self._metrics.times.stage["queue"].observe(started - since)
             ticket.judged(started - since, infer_s)
             if ticket.trace is not None:
                 ticket.trace.add("batch", since, started)
@@ -210,4 +210,4 @@ class Judges:
         started = time.monotonic()
         annotation = ticket.in_force.pipeline.conclude(*ticket.concluded())
         self._publisher.publish(ticket, annotation)
-        self._metrics.times.stage.labels("conclude").observe(time.monotonic() - started)
+        self._metrics.times.stage["conclude"].observe(time.monotonic() - started)

@@ -197,4 +197,4 @@ class AlertPublisher:
             since["light"] = ticket.prepared.alert.light_end_unix_s
         why_not = self._live.why_not([(message, ticket.received_unix_s)], since.get("light"))
         self._metrics.times.latency.observe(since, now, why_not)
-        self._metrics.times.stage.labels("produce").observe(time.monotonic() - ticket.sent_s)
+        self._metrics.times.stage["produce"].observe(time.monotonic() - ticket.sent_s)

@@ -48,6 +48,17 @@ def test_room_is_waited_for() -> None:
     assert flow.room(10) == 1
 
 
+def test_a_little_room_is_not_worth_reading() -> None:
+    """The reader is woken once for several settled messages; it does not wait without time."""
+    flow, tickets = InFlight(Ledger(), 16, 10_000_000), [ticket(1, n) for n in range(16)]
+    for each in tickets:
+        flow.enter(each)
+    flow.settle(tickets[0])
+    assert 1 == flow.room(0)
+    threading.Timer(0.05, flow.settle, (tickets[1],)).start()
+    assert 2 == flow.room(10)
+
+
 def test_room_is_for_messages_as_large_as_any_before() -> None:
     """Several that are read at once do not pass the bound by more than one of them."""
     flow, large = InFlight(Ledger(), 100, 10_000_000), ticket(2_000_000)
