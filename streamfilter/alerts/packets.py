@@ -22,6 +22,7 @@ from streamfilter.errors import MessageRejected, plain_words
 from streamfilter.limits import Limits
 from streamfilter.schemas.binary import long
 from streamfilter.schemas.codecs import codec_of, decompress
+from streamfilter.schemas.foreign_forms import foreign_form
 from streamfilter.schemas.wire import (
     CONTAINER_MAGIC,
     SINGLE_OBJECT_MAGIC,
@@ -248,7 +249,9 @@ class _Reader:
         elif data[: len(_FITS_MAGIC)] == _FITS_MAGIC:
             self.skipped(source, "a FITS image, not an alert: see `streamfilter mask` and `track`")
         else:
-            self.skipped(source, f"not an alert: first bytes {data[:4].hex(' ') or '(none)'}")
+            first = data[:4].hex(" ") or "(none)"
+            seems = foreign_form(data[: tarfile.BLOCKSIZE])
+            self.skipped(source, f"not an alert: first bytes {first}{seems}")
 
     def _container(self, source: str, data: bytes) -> Iterator[Packet]:
         index = start = 0

@@ -29,7 +29,7 @@ class Values(list[object]):
         if self.items_left < 0:
             raise MessageRejected(
                 Reason.MESSAGE_TOO_LARGE,
-                "more items in arrays and maps than the limit max_array_items",
+                "more items in arrays and maps than limits.max_array_items",
             )
 
 
@@ -360,7 +360,7 @@ def _matched(run: _Run) -> Step:
     def walk(data: bytes, position: int, values: Values) -> int:
         found = match(data, position)
         if found is None:
-            raise malformed("values that do not follow the schema, from or after", position)
+            raise malformed("values that do not follow the schema, from or behind the one", position)
         for slot, group, reader in groups:
             values[slot] = reader(data, found.start(group))
         return found.end()
