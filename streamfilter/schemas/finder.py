@@ -140,8 +140,7 @@ class SchemaFinder:
         if len(value) > self._limits.max_message_bytes:
             raise MessageRejected(
                 Reason.MESSAGE_TOO_LARGE,
-                f"{len(value)} bytes; limits.max_message_bytes is "
-                f"{self._limits.max_message_bytes}",
+                f"{len(value)} bytes; limits.max_message_bytes is {self._limits.max_message_bytes}",
             )
         if (named := schema_in(headers)) is not None:
             schema_id = named if isinstance(named, int) else None

@@ -353,6 +353,9 @@ def _in_turn(pieces: Sequence[_Piece]) -> Step:
     return walk
 
 
+_NO_MATCH = "values that do not follow the schema, from or behind the one"
+
+
 def _matched(run: _Run) -> Step:
     match = re.compile(run.pattern, re.DOTALL).match
     groups = tuple((slot, index + 1, reader) for index, (slot, reader) in enumerate(run.groups))
@@ -360,7 +363,7 @@ def _matched(run: _Run) -> Step:
     def walk(data: bytes, position: int, values: Values) -> int:
         found = match(data, position)
         if found is None:
-            raise malformed("values that do not follow the schema, from or behind the one", position)
+            raise malformed(_NO_MATCH, position)
         for slot, group, reader in groups:
             values[slot] = reader(data, found.start(group))
         return found.end()
