@@ -33,6 +33,8 @@ class Values(list[object]):
             )
 
 
+_NO_MATCH = "values that do not follow the schema, from or behind the one"
+
 Step = Callable[[bytes, int, Values], int]
 """Reads from a position, stores wanted values in their slots, and returns the next position."""
 Reader = Callable[[bytes, int], object]
@@ -351,9 +353,6 @@ def _in_turn(pieces: Sequence[_Piece]) -> Step:
         return position
 
     return walk
-
-
-_NO_MATCH = "values that do not follow the schema, from or behind the one"
 
 
 def _matched(run: _Run) -> Step:
