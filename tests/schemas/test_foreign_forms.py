@@ -33,7 +33,7 @@ def said_of(value: bytes) -> str:
     ("value", "words"),
     [
         (b"\x03\x00" + bytes(range(16)), "(AWS Glue's form)"),
-        (gzip.compress(b"Obj\x01"), "(gzip; let Kafka compress instead: compression.type"),
+        (gzip.compress(b"Obj\x01", mtime=0), "(gzip; let Kafka compress instead: compression.type"),
         (b"\x28\xb5\x2f\xfd\x04", "(zstd; let Kafka compress instead"),
         (b'{"candid": 1}', "(JSON)"),
         (b"<!DOCTYPE html>", "(XML or HTML)"),
