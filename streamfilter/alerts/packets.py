@@ -23,6 +23,7 @@ from streamfilter.errors import MessageRejected, plain_words
 from streamfilter.limits import Limits
 from streamfilter.schemas.binary import long
 from streamfilter.schemas.codecs import codec_of, decompress
+from streamfilter.schemas.foreign_forms import foreign_form
 from streamfilter.schemas.wire import (
     CONTAINER_MAGIC,
     SINGLE_OBJECT_MAGIC,
@@ -277,7 +278,9 @@ class _Reader:
         elif data[: len(_PARQUET_MAGIC)] == _PARQUET_MAGIC:
             self.skipped(source, "Parquet: see `streamfilter annotate` and `Filter.judge_batches`")
         else:
-            self.skipped(source, f"not an alert: first bytes {data[:4].hex(' ') or '(none)'}")
+            first = data[:4].hex(" ") or "(none)"
+            seems = foreign_form(data[: tarfile.BLOCKSIZE])
+            self.skipped(source, f"not an alert: first bytes {first}{seems}")
 
     def _container(self, source: str, data: bytes) -> Iterator[Packet]:
         index = start = 0

@@ -76,16 +76,21 @@ def totals(nights: Sequence[Night], rejected: Mapping[str, int], score: str | No
 
 def share(part: int, whole: int) -> str:
     """Returns a share in per cent, in two digits."""
-    return f"{100 * part / whole:.2g} %" if part else "0 %"
+    return f"{_rounded(100 * part / whole, 2)} %" if part else "0 %"
 
 
 def duration(seconds: float) -> str:
     """Returns a duration in its unit, in three digits."""
     for unit_s, up_to_s, name in _UNITS:
         if abs(seconds) < up_to_s:
-            return f"{seconds / unit_s:.3g} {name}"
+            return f"{_rounded(seconds / unit_s, 3)} {name}"
     days = seconds / 86_400
-    return f"{days:.3g} d" if abs(days) < 1000 else f"{days:.0f} d"
+    return f"{_rounded(days, 3)} d" if abs(days) < 1000 else f"{days:.0f} d"
+
+
+def _rounded(number: float, digits: int) -> str:
+    """Returns a number in so many digits; one that rounds up to more keeps its zeros: 100."""
+    return f"{float(f'{number:.{digits}g}'):g}"
 
 
 def _show(

@@ -444,7 +444,7 @@ def _size(count: float) -> str:
         if count < 1000 or unit == "TB":
             break
         count /= 1000
-    return f"{count:.3g} {unit}" if count < 1000 else f"{count:.0f} {unit}"
+    return f"{count:.3g} {unit}" if count < 999.5 else f"{count:.0f} {unit}"
 
 
 def _show(title: str, rows: list[tuple[str, str]]) -> None:

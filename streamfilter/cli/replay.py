@@ -247,9 +247,10 @@ def _report(topic: str, tally: Tally, took_s: float, *, keyed: bool) -> None:
     if not tally.sent:
         raise click.ClickException("no alert in these files")
     keyless = f", {tally.keyless} without a key" if keyed and tally.keyless else ""
+    files = "file" if len(tally.skipped) == 1 else "files"
     click.echo(
         f"{topic}: {_line(tally, took_s)}, {tally.acknowledged} acknowledged, "
-        f"{len(tally.refused)} refused, {len(tally.skipped)} files skipped{keyless}"
+        f"{len(tally.refused)} refused, {len(tally.skipped)} {files} skipped{keyless}"
     )
     if tally.refused:
         raise click.exceptions.Exit(1)

@@ -145,7 +145,7 @@ def _malformed(detail: str) -> MessageRejected:
 
 
 def _too_large(found: str, limit: str) -> MessageRejected:
-    return MessageRejected(Reason.STAMP_TOO_LARGE, f"stamp: {found}; the limit is {limit}")
+    return MessageRejected(Reason.STAMP_TOO_LARGE, f"stamp: {found}; the limit is limits.{limit}")
 
 
 def _decompress(data: bytes, most: int) -> bytes:

@@ -135,7 +135,7 @@ def decompress(block: bytes, name: str, limits: Limits) -> bytes:
         raise MessageRejected(
             Reason.MESSAGE_TOO_LARGE,
             f"a {name} record of over {limits.max_message_bytes} bytes; "
-            "the limit is max_message_bytes",
+            "the limit is limits.max_message_bytes",
         ) from error
     except _Damaged as error:
         raise MessageRejected(Reason.AVRO_MALFORMED, f"{name} block: {error}") from error

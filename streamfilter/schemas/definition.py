@@ -38,9 +38,7 @@ def parse_text(text: bytes, limits: Limits) -> WriterSchema:
         The text is too long, no JSON, no Avro schema, or no schema that is safe to decode with.
     """
     if len(text) > limits.max_schema_bytes:
-        raise _refused(
-            f"{len(text)} bytes; the limit max_schema_bytes is {limits.max_schema_bytes}"
-        )
+        raise _refused(f"{len(text)} bytes; limits.max_schema_bytes is {limits.max_schema_bytes}")
     if text.count(b",") + text.count(b"[") + text.count(b"{") > _MOST_VALUES:
         raise _refused(f"over {_MOST_VALUES} values")
     try:

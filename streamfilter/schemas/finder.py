@@ -8,6 +8,7 @@ from uuid import UUID
 from streamfilter.errors import MessageRejected, Reason, SchemaUnavailable
 from streamfilter.limits import Limits
 from streamfilter.schemas.definition import parse_definition, parse_text
+from streamfilter.schemas.foreign_forms import odd_id
 from streamfilter.schemas.wire import (
     SINGLE_OBJECT_MAGIC,
     SYNC_BYTES,
@@ -139,8 +140,7 @@ class SchemaFinder:
         if len(value) > self._limits.max_message_bytes:
             raise MessageRejected(
                 Reason.MESSAGE_TOO_LARGE,
-                f"{len(value)} bytes; the limit max_message_bytes is "
-                f"{self._limits.max_message_bytes}",
+                f"{len(value)} bytes; limits.max_message_bytes is {self._limits.max_message_bytes}",
             )
         if (named := schema_in(headers)) is not None:
             schema_id = named if isinstance(named, int) else None
@@ -218,7 +218,11 @@ class SchemaFinder:
         if unavailable is not None:
             raise unavailable
         places = ", ".join(source.name for source in self._sources) or "no source is configured"
-        raise MessageRejected(Reason.SCHEMA_UNKNOWN, f"{key_words(key)} is not known ({places})")
+        form, number = key
+        odd = odd_id(number) if form is Form.CONFLUENT and isinstance(number, int) else ""
+        raise MessageRejected(
+            Reason.SCHEMA_UNKNOWN, f"{key_words(key)} is not known ({places}){odd}"
+        )
 
     def _keep(self, key: SchemaKey, schema: WriterSchema) -> WriterSchema:
         with self._lock:

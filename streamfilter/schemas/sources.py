@@ -291,7 +291,7 @@ class RegistrySource:
             raise MessageRejected(
                 Reason.SCHEMA_MALFORMED,
                 f"schema {name}: over {self._limits.max_schema_bytes} bytes; "
-                "the limit is max_schema_bytes",
+                "the limit is limits.max_schema_bytes",
             )
         try:
             definition = json.loads(schema.schema_str)

@@ -29,9 +29,11 @@ class Values(list[object]):
         if self.items_left < 0:
             raise MessageRejected(
                 Reason.MESSAGE_TOO_LARGE,
-                "more items in arrays and maps than the limit max_array_items",
+                "more items in arrays and maps than limits.max_array_items",
             )
 
+
+_NO_MATCH = "values that do not follow the schema, from or behind the one"
 
 Step = Callable[[bytes, int, Values], int]
 """Reads from a position, stores wanted values in their slots, and returns the next position."""
@@ -360,7 +362,7 @@ def _matched(run: _Run) -> Step:
     def walk(data: bytes, position: int, values: Values) -> int:
         found = match(data, position)
         if found is None:
-            raise malformed("values that do not follow the schema, from or after", position)
+            raise malformed(_NO_MATCH, position)
         for slot, group, reader in groups:
             values[slot] = reader(data, found.start(group))
         return found.end()

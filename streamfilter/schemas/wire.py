@@ -9,6 +9,7 @@ from uuid import UUID
 from streamfilter.errors import MessageRejected, Reason
 from streamfilter.limits import Limits
 from streamfilter.schemas.codecs import codec_of, decompress
+from streamfilter.schemas.foreign_forms import foreign_form
 
 CONTAINER_MAGIC = b"Obj\x01"
 SINGLE_OBJECT_MAGIC = b"\xc3\x01"
@@ -144,8 +145,9 @@ def form_of(value: bytes) -> Form:
         return Form.SINGLE_OBJECT
     raise MessageRejected(
         Reason.WIRE_FORM_UNKNOWN,
-        f"first bytes {value[:4].hex(' ')}; expected an Avro object container (4f 62 6a 01), "
-        "the Confluent form (00) or single-object encoding (c3 01)",
+        f"first bytes {value[:4].hex(' ')}{foreign_form(value)}; expected an Avro object "
+        "container (4f 62 6a 01), the Confluent form (00), single-object encoding (c3 01), or a "
+        f"bare record with the Kafka header {VALUE_SCHEMA_ID}",
     )
 
 

@@ -84,6 +84,26 @@ def test_a_schema_without_the_sign_of_a_difference_is_a_gap(samples: Path) -> No
     assert agreement(alert) < -0.8
 
 
+@pytest.mark.parametrize(("kind", "makes"), [("boolean", bool), ("int", int), ("double", float)])
+def test_the_sign_of_ztf_may_have_become_true_and_false(
+    samples: Path, kind: str, makes: type
+) -> None:
+    """Brokers that send ZTF's alerts on make that of its letters, or a number."""
+    signs = set()
+    for path in sorted((samples / "ztf").iterdir())[:12]:
+        schema, record = record_of(packet(path))
+        candidate = record["candidate"] | {
+            "isdiffpos": makes(record["candidate"]["isdiffpos"] == "t")
+        }
+        value = container(
+            changed(schema, "candidate", type=nested(schema, "candidate", {"isdiffpos": kind})),
+            record | {"candidate": candidate},
+        )
+        assert agreement(alert_of(value)) > 0.8
+        signs.add(candidate["isdiffpos"])
+    assert {True, False} == signs
+
+
 def looked_at(survey: str, *numbers: str, texts: Collection[str] = ()) -> frozenset[RuleField]:
     """Fields that rules of a survey look at."""
     kinds = [(name, FieldKind.NUMBER) for name in numbers]

@@ -40,7 +40,7 @@ def test_packets_arrive_as_they_are_with_the_time_of_sending(broker: Broker, fol
     assert ("producer_timestamp", [("streamfilter-replayed", b"0")]) == (name, others)
     assert before <= int(stamp or b"") <= time.time_ns() // 1_000_000
     assert f"{topic}: 5 packets, 0.0 MB" in result.stdout
-    assert "5 acknowledged, 0 refused, 1 files skipped" in result.stdout
+    assert "5 acknowledged, 0 refused, 1 file skipped" in result.stdout
     assert "table.csv: not an alert" in result.stderr
 
 

@@ -15,7 +15,7 @@ from kafka_desk import Broker
 
 from streamfilter.alerts.encode import Encoder
 from streamfilter.cli import root
-from streamfilter.cli.night_tables import duration
+from streamfilter.cli.night_tables import duration, share
 from streamfilter.errors import Reason, TransportFailed
 from streamfilter.headers import rejected_message
 from streamfilter.limits import Limits
@@ -151,3 +151,19 @@ def test_a_topic_of_something_else_is_refused(broker: Broker) -> None:
 def test_what_excludes_each_other_is_refused(arguments: tuple[str, ...]) -> None:
     """Before anything is read."""
     assert 2 == report(*arguments).exit_code
+
+
+@pytest.mark.parametrize(
+    ("expected", "found"),
+    [
+        ("100 %", share(3, 3)),
+        ("100 %", share(999, 1000)),
+        ("17 %", share(1, 6)),
+        ("0.034 %", share(1, 2900)),
+        ("0 %", share(0, 6)),
+        ("1000 ms", duration(0.9999)),
+    ],
+)
+def test_large_shares_and_durations_have_no_exponent(expected: str, found: str) -> None:
+    """A share of 1e+02 % is none that a person reads."""
+    assert expected == found
