@@ -90,6 +90,19 @@ def test_kept_pixels_are_a_margin_away_from_inner_edges(blocks: int) -> None:
         assert span.kept_to == 32 * blocks or span.kept_to <= span.stop - 32
 
 
+@given(st.integers(29, 200))
+def test_tiles_are_few_and_as_short_as_the_grid_allows(blocks: int) -> None:
+    """A frame of 1,024 px has two tiles of 672 px a side, not of 896: less is computed twice."""
+    rules, length = MaskRules(), 32 * blocks
+    found = spans(length, rules)
+    (side,) = {each.stop - each.start for each in found}
+    kept, margins = rules.tile_px - 2 * rules.margin_px, 2 * rules.margin_px
+    assert -(-(length - margins) // kept) == len(found)
+    assert side <= rules.tile_px
+    assert (side - 32 - margins) * len(found) + margins < length
+    assert (0, length) == (found[0].start, found[-1].stop)
+
+
 def test_bits_are_those_of_the_class_table() -> None:
     """A class has its bit where its updated probability is over the threshold; sky has no bit."""
     priors = {row.code: row.training_prior for row in load("maximask").classes}
