@@ -13,8 +13,9 @@ import numpy.typing as npt
 
 from streamfilter import posterior
 from streamfilter.contaminants import BY_CODE, TABLE
+from streamfilter.exposures.noise import evened
 from streamfilter.exposures.records import FrameReason
-from streamfilter.exposures.sky import Mesh, normalise
+from streamfilter.exposures.sky import Mesh, normalise, unusable
 from streamfilter.inference.engine import Engine, Tensor
 from streamfilter.inference.manifest import InputPlane, Manifest
 from streamfilter.records import Image
@@ -363,7 +364,7 @@ def searchable(image: Image, mesh: Mesh) -> Image | Unsearched:
     normalised = normalise(image, None, mesh)
     if isinstance(normalised, FrameReason):
         return Unsearched(normalised, "no sky could be measured")
-    return normalised[0]
+    return normalised[0] if mesh.as_reference else evened(normalised[0], unusable(image, None))
 
 
 def too_small(image: Image) -> str | None:
