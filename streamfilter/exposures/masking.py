@@ -2,7 +2,7 @@
 
 The reference program computes every inner pixel four times, on tiles of 400 px of which it keeps
 the middle. Here tiles are larger and start on the network's own grid of 32 px: a pixel is computed
-2.4 times, and the result agrees with that of the frame in one piece.
+1.7 to 2.4 times, and the result agrees with that of the frame in one piece.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -13,8 +13,9 @@ import numpy.typing as npt
 
 from streamfilter import posterior
 from streamfilter.contaminants import BY_CODE, TABLE
+from streamfilter.exposures.noise import evened
 from streamfilter.exposures.records import FrameReason
-from streamfilter.exposures.sky import Mesh, normalise
+from streamfilter.exposures.sky import Mesh, normalise, unusable
 from streamfilter.inference.engine import Engine, Tensor
 from streamfilter.inference.manifest import InputPlane, Manifest
 from streamfilter.records import Image
@@ -363,7 +364,7 @@ def searchable(image: Image, mesh: Mesh) -> Image | Unsearched:
     normalised = normalise(image, None, mesh)
     if isinstance(normalised, FrameReason):
         return Unsearched(normalised, "no sky could be measured")
-    return normalised[0]
+    return normalised[0] if mesh.as_reference else evened(normalised[0], unusable(image, None))
 
 
 def too_small(image: Image) -> str | None:
@@ -385,6 +386,9 @@ def _missing(length: int, smallest: int) -> int:
 def spans(length: int, rules: MaskRules) -> tuple[Span, ...]:
     """Returns the tiles along one side of a frame; the last one is shifted to end at the edge.
 
+    They are as few as the rules allow, and then as short as the grid allows: what a tile covers
+    beyond its share would be computed twice.
+
     Parameters
     ----------
     length
@@ -392,8 +396,11 @@ def spans(length: int, rules: MaskRules) -> tuple[Span, ...]:
     """
     if length <= rules.tile_px:
         return (Span(0, length, 0, length),)
-    step = rules.tile_px - 2 * rules.margin_px
-    starts = [*range(0, length - rules.tile_px, step), length - rules.tile_px]
+    margins = 2 * rules.margin_px
+    number = -(-(length - margins) // (rules.tile_px - margins))
+    step = -(-(length - margins) // (number * GRID_PX)) * GRID_PX
+    side = step + margins
+    starts = [*range(0, length - side, step), length - side]
     inner = [start + rules.margin_px for start in starts[1:]]
     kept = zip(starts, [0, *inner], [*inner, length], strict=True)
-    return tuple(Span(start, start + rules.tile_px, low, high) for start, low, high in kept)
+    return tuple(Span(start, start + side, low, high) for start, low, high in kept)

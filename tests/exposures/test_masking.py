@@ -19,10 +19,11 @@ from streamfilter.exposures.masking import (
     MaskRules,
     computed_pixels,
     of_reach,
+    searchable,
     spans,
     swept,
 )
-from streamfilter.exposures.sky import normalise
+from streamfilter.exposures.sky import Mesh, normalise
 from streamfilter.inference.engine import Engine, Tensor
 from streamfilter.inference.manifest import Manifest, load
 from streamfilter.inference.runtimes import open_engine
@@ -88,6 +89,19 @@ def test_kept_pixels_are_a_margin_away_from_inner_edges(blocks: int) -> None:
         assert 0 == span.start % 32
         assert span.kept_from in (0, *range(span.start + 32, span.stop))
         assert span.kept_to == 32 * blocks or span.kept_to <= span.stop - 32
+
+
+@given(st.integers(29, 200))
+def test_tiles_are_few_and_as_short_as_the_grid_allows(blocks: int) -> None:
+    """A frame of 1,024 px has two tiles of 672 px a side, not of 896: less is computed twice."""
+    rules, length = MaskRules(), 32 * blocks
+    found = spans(length, rules)
+    (side,) = {each.stop - each.start for each in found}
+    kept, margins = rules.tile_px - 2 * rules.margin_px, 2 * rules.margin_px
+    assert -(-(length - margins) // kept) == len(found)
+    assert side <= rules.tile_px
+    assert (side - 32 - margins) * len(found) + margins < length
+    assert (0, length) == (found[0].start, found[-1].stop)
 
 
 def test_bits_are_those_of_the_class_table() -> None:
@@ -226,6 +240,20 @@ def test_cosmic_rays_are_masked_and_stars_are_not(maximask: Engine) -> None:
     bits = Masker(maximask).mask(found[0]).bits
     assert BY_CODE["CR"].bit == int(bits[100, 201]) & BY_CODE["CR"].bit
     assert 60 > np.count_nonzero(bits & BY_CODE["CR"].bit)
+
+
+@pytest.mark.engine
+def test_digits_and_edges_without_data_are_no_cosmic_rays(engine_home: Path) -> None:
+    """Noise of a quarter of a digital step, and a block of NaN: the hits alone are found."""
+    engine = open_engine("deepcr", "onnxruntime", engine_home, 1)
+    image = np.rint(np.random.default_rng(3).normal(100, 0.26, (256, 256))).astype(np.float32)
+    image[40:44, 60], image[90:120] = 130, np.nan
+    found = searchable(image, Mesh())
+    assert isinstance(found, np.ndarray)
+    rules = MaskRules(priors={"CR": 0.004}, thresholds={"CR": 0.28})
+    bits = Masker(engine, rules).mask(found).bits
+    assert bits[40:44, 60].all()
+    assert 12 > np.count_nonzero(bits)
 
 
 @pytest.mark.engine

@@ -209,7 +209,7 @@ def main() -> int:
         track = float(np.abs(ours.infer(frame.tiles) - theirs.infer(frame.tiles)).max())
         right = apart.right and track <= golden.TOLERANCE
         wrong += not right
-        table.add_row(
+        row = (
             frame.name.removesuffix(".gz"),
             str(len(frame.tiles)),
             f"{apart.as_is:.1e}",
@@ -219,6 +219,8 @@ def main() -> int:
             f"{track:.1e}",
             "equal" if right else f"DIFFERS (maxima apart by {apart.below:.1e})",
         )
+        print(", ".join(row), flush=True)  # minutes pass until the table
+        table.add_row(*row)
     Console(width=120).print(table)
     print(f"{wrong} of {table.row_count} frames differ" if wrong else "equal")
     return 1 if wrong else 0

@@ -15,8 +15,9 @@ import structlog
 
 from streamfilter.exposures.mask_files import packed
 from streamfilter.exposures.masking import Masker, MaskRules, too_small
+from streamfilter.exposures.noise import evened
 from streamfilter.exposures.records import Announced, ContaminantAreas, Frame, FrameReason
-from streamfilter.exposures.sky import Mesh, normalise
+from streamfilter.exposures.sky import Mesh, normalise, unusable
 from streamfilter.files import write_whole
 from streamfilter.records import Image
 
@@ -78,6 +79,8 @@ class FrameMasks:
             if isinstance(normalised, FrameReason):
                 return None
             image = normalised[0]
+        if not (self._mesh and self._mesh.as_reference):
+            image = evened(image, unusable(frame.image, frame.masked))
         found = self._masker.mask(image)
         areas = ContaminantAreas(image.size, found.areas)
         if self._folder is None and not self._sent:
