@@ -15,11 +15,6 @@ _MOST_LATENCIES = 20_000
 # stream of packets that were made up.
 _MOST_KEYS = 20_000
 
-VerdictKey = tuple[str, str]
-"""Label and class (empty: none)."""
-PlaceKey = tuple[str, str, str, str, str]
-"""Survey, detector, filter, label and class (empty: none)."""
-
 
 class _Windowed:
     """Counts since the beginning, and of the last hour in steps of five minutes."""

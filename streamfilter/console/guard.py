@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, MutableMapping
-from http.cookies import CookieError, SimpleCookie
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -118,11 +117,3 @@ async def _answer(send: Send, status: int, words: str, more: dict[str, str]) -> 
     encoded = [(k.lower().encode("latin-1"), v.encode("latin-1")) for k, v in headers]
     await send({"type": "http.response.start", "status": status, "headers": encoded})
     await send({"type": "http.response.body", "body": f"{words}\n".encode()})
-
-
-def cookies_of(header: str) -> dict[str, str]:
-    """Returns the cookies of a request; none where the header is malformed."""
-    try:
-        return {name: each.value for name, each in SimpleCookie(header).items()}
-    except CookieError:
-        return {}

@@ -134,8 +134,8 @@ IN_RECORDS = parse_definition(
         ],
     }
 )
-# The length of a name of one letter is the byte of a null: where the first stamp is null, the second
-# and such a name could be read as the first and a null.
+# The length of a name of one letter is the byte of a null: where the first stamp is null, the
+# second and such a name could be read as the first and a null.
 names = st.text(min_size=2, max_size=90)
 cutouts = st.fixed_dictionaries({"file": names, "data": stamps})
 
