@@ -17,8 +17,8 @@ LOCKS := deploy/locks
 WORKERS ?= 2
 WAITING_WORKERS ?= 3
 PYTEST := $(BIN)/python -m pytest --numprocesses $(WORKERS) --dist worksteal
-# A test that waits for other programs may be late once: up to three of a run are tried again, and what they said
-# the first time is printed. What counts messages is never tried again: one that is lost once is lost.
+# A test that waits for other programs may be late once: up to three of a run are tried again, and what they said the
+# first time is printed. What counts messages is never tried again: one that is lost once is lost.
 COUNTED := chaos integration/test_exactly_once.py integration/test_exposures_exactly_once.py kafka/test_transactions.py
 AGAIN := --reruns 1 --max-suite-reruns 3 --rerun-show-tracebacks $(COUNTED:%=--rerun-exclude-path tests/%)
 PYTEST_WAITING := $(BIN)/python -m pytest --numprocesses $(WAITING_WORKERS) --dist loadgroup $(AGAIN)
@@ -86,7 +86,7 @@ weights: $(VENV)/.installed-dev
 
 unit: COVERAGE := --cov --cov-report= --cov-fail-under=0
 unit: check weights
-	$(PYTEST) -m unit --cov --cov-append --cov-report=term:skip-covered $(if $(wildcard $(SAMPLES)),,--cov-fail-under=0)
+	$(PYTEST) $(AGAIN) -m unit --cov --cov-append --cov-report=term:skip-covered $(if $(wildcard $(SAMPLES)),,--cov-fail-under=0)
 
 # Kafka comes once from Maven Central; STREAMFILTER_TEST_BOOTSTRAP names a broker to use instead.
 stream: weights
