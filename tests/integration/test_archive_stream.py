@@ -139,10 +139,11 @@ def test_topics_that_cannot_be_written_are_told_first(broker: Broker, tmp_path: 
     read = ("--set", f'alerts.topics=["{here}"]')
     cases: list[tuple[tuple[str, ...], type[Exception], str]] = [
         (to_topics(broker, here, here) + read, ConfigurationInvalid, "is also read"),
+        (to_topics(broker, here, "not-there"), ConfigurationInvalid, "not-there"),
         (
             ("--topic", here, "--rejected", here, "--set", "kafka.bootstrap=127.0.0.1:1"),
             TransportFailed,
-            "127.0.0.1:1",
+            "see that the broker is up",
         ),
     ]
     for words, kind, said in cases:
