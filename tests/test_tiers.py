@@ -129,3 +129,8 @@ def test_a_command_alone_has_loopback_and_nothing_else(capfd: pytest.CaptureFixt
     if "no network of its own" not in err:
         assert "lo" in interfaces
         assert not re.search(r"eth|ens|enp|wl", interfaces)
+
+
+def test_tests_of_one_slow_fixture_stay_on_one_worker(request: pytest.FixtureRequest) -> None:
+    """pytest-xdist groups them by this name: without it each worker would build the image."""
+    assert request.node.nodeid == request.node._nodeid
