@@ -173,6 +173,7 @@ def test_no_bytes_are_no_stamp(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("data", "why"),
     [(b"junk", NotEvaluated.NO_DATA), (gzip.compress(bytes(10**8)), NotEvaluated.STAMP_TOO_LARGE)],
+    ids=["junk", "bomb"],  # gzip writes the time: each process of a run would have its own name
 )
 def test_a_stamp_that_can_be_done_without_rejects_nothing(
     tmp_path: Path, data: bytes, why: NotEvaluated
